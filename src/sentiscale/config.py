@@ -1,0 +1,168 @@
+"""Settings: frozen, checked, read from TOML, overridden by `--set section.key=value` and by flags.
+
+Later sources win: defaults, preset, `--config FILE.toml`, `--set`, flags. The resolved settings are
+stored in every run, so a record says exactly what was done.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sentiscale.errors import UsageError, did_you_mean
+
+Cleaning = Literal["alpha", "words"]
+InputFormat = Literal["auto", "fasttext", "csv", "jsonl", "parquet"]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """One group of settings; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class PrepareSettings(Section):
+    """How raw reviews become a prepared dataset."""
+
+    format: InputFormat = "auto"
+    """Input format; auto looks at the content, then at the name."""
+    text_column: str | None = None
+    """Column or JSON key with the review; None looks for the usual names (text, review, content, …)."""
+    title_column: str | None = None
+    """Column put in front of the review, followed by a colon and a space; None: the usual name if present."""
+    label_column: str | None = None
+    """Column with the label: 0/1, 1/2, negative/positive, __label__1/__label__2."""
+    stars_column: str | None = None
+    """Column with 1-5 stars: 1-2 negative, 4-5 positive, 3 dropped and counted."""
+    split: tuple[float, ...] | None = None
+    """Shares of train, valid and test, adding to 1; None is 0.8, 0.1, 0.1, or 0.95, 0.05 with a test set."""
+    clean: Cleaning = "words"
+    """alpha: lower-case letters and spaces only. words: keeps negation, digits, `!` and `?`."""
+    vocab_size: Annotated[int, Field(ge=3, le=2**31 - 1)] = 120_000
+    """Most words kept, padding and unknown included."""
+    min_count: Positive = 2
+    """Words seen less often than this in the training split are unknown."""
+    max_tokens: Positive = 512
+    """Tokens stored per review; longer reviews are cut at the end."""
+    dedupe: bool = True
+    """Keep the first of equal cleaned texts; a named test set is never thinned, copies of it leave training."""
+    keep_text: bool = False
+    """Also store the raw text of every kept row under text/ (Parquet)."""
+    block_mb: Annotated[float, Field(gt=0, le=1024)] = 8.0
+    """Megabytes of raw input one task works on; does not change the result."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "PrepareSettings":
+        if self.split is not None and (
+            len(self.split) not in (2, 3) or min(self.split) < 0 or abs(sum(self.split) - 1) > 1e-6
+        ):
+            raise ValueError(f"split is {self.split}; it needs two or three shares >= 0 that add to 1")
+        return self
+
+
+class Settings(Section):
+    """Everything that can be set, by section."""
+
+    prepare: PrepareSettings = PrepareSettings()
+
+
+PREPARE_FLAGS = {
+    name: f"prepare.{name}"
+    for name in (
+        "format", "text_column", "title_column", "label_column", "stars_column", "split", "clean",
+        "vocab_size", "min_count", "max_tokens", "dedupe",
+    )
+}  # fmt: skip
+"""Flags of `prepare` and the setting each one is shorthand for."""
+
+
+def resolve(
+    *,
+    config: Path | None = None,
+    preset: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Merge all sources into checked settings.
+
+    Args:
+        config: a TOML file with any of the sections.
+        preset: nested values that only the defaults yield to.
+        overrides: `section.key=value` strings; the value is read as TOML, else taken as text.
+        flags: dotted key to value; None means the flag was not given.
+
+    Raises:
+        UsageError: unreadable file, unknown key (with a suggestion) or a value out of range.
+    """
+    values: dict[str, Any] = {}
+    for nested in (preset or {}, _read_toml(config) if config else {}):
+        _merge(values, nested)
+    for text in overrides:
+        key, _, raw = text.partition("=")
+        if not raw or "." not in key:
+            raise UsageError(
+                f"--set got '{text}'; it takes section.key=value, for example prepare.min_count=3."
+            )
+        _merge(values, _nest(key.strip(), _parse_value(raw.strip())))
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _merge(values, _nest(key, value))
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(_explain(error)) from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read settings file {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.") from error
+
+
+def _parse_value(raw: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return raw
+
+
+def _nest(dotted: str, value: Any) -> dict[str, Any]:
+    for part in reversed(dotted.split(".")):
+        value = {part: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
+def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
+    for key, value in new.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        path = [str(part) for part in problem["loc"]]
+        if problem["type"] == "extra_forbidden":
+            section = Settings.model_fields.get(path[0])
+            fields = Settings.model_fields if len(path) == 1 else _fields_of(section)
+            allowed = ", ".join(fields)
+            lines.append(
+                f"unknown setting '{'.'.join(path)}'.{did_you_mean(path[-1], fields)} Allowed: {allowed}."
+            )
+        else:
+            lines.append(f"{'.'.join(path)} is {problem['input']!r}: {problem['msg']}.")
+    return "\n".join(lines)
+
+
+def _fields_of(section: Any) -> Mapping[str, Any]:
+    annotation = getattr(section, "annotation", None)
+    return getattr(annotation, "model_fields", {})

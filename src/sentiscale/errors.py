@@ -1,0 +1,49 @@
+"""Every error a user can meet, with its exit code.
+
+::
+
+    SentiscaleError            1   the run failed
+    ├── UsageError             2   a flag, a setting or a combination of them
+    │   └── OutputExistsError  2   the output is already there
+    ├── DataError              3   input that cannot be used: reviews, prepared data, model directories
+    └── Interrupted          130   stopped by SIGINT or SIGTERM, after saving
+
+A message says what was got, what is allowed and what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SentiscaleError(Exception):
+    """Base of all errors raised on purpose; `exit_code` is the process's exit status."""
+
+    exit_code = 1
+
+
+class UsageError(SentiscaleError):
+    """Settings or flags that cannot work."""
+
+    exit_code = 2
+
+
+class OutputExistsError(UsageError):
+    """The output path exists; nothing was overwritten."""
+
+
+class DataError(SentiscaleError):
+    """Input that is missing, damaged or of another kind than expected."""
+
+    exit_code = 3
+
+
+class Interrupted(SentiscaleError):  # noqa: N818 - not a fault of anybody
+    """Stopped by a signal after everything worth keeping was saved."""
+
+    exit_code = 130
+
+
+def did_you_mean(got: str, allowed: Iterable[str]) -> str:
+    """Return `" Did you mean 'x'?"`, or an empty string when nothing allowed is close to `got`."""
+    close = difflib.get_close_matches(got, list(allowed), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""

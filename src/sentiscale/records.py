@@ -1,0 +1,212 @@
+"""What is measured and kept: counts, phases, the host, one record a run; JSON lines in and out."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import psutil
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sentiscale.errors import DataError
+
+SCHEMA_VERSION = 1
+
+RecordT = TypeVar("RecordT", bound=BaseModel)
+
+
+class Record(BaseModel):
+    """Base of everything that is written as JSON; unknown keys of later versions are ignored on reading."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class EvalCounts(Record):
+    """Sums over evaluated rows; adding two of them gives the counts of both sets together."""
+
+    true_positive: int = 0
+    false_positive: int = 0
+    true_negative: int = 0
+    false_negative: int = 0
+    loss_sum: float = 0.0
+    """Binary cross-entropy summed over rows, in nats."""
+
+    def __add__(self, other: "EvalCounts") -> "EvalCounts":
+        return EvalCounts(
+            **{name: getattr(self, name) + getattr(other, name) for name in EvalCounts.model_fields}
+        )
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows counted."""
+        return self.true_positive + self.false_positive + self.true_negative + self.false_negative
+
+    @property
+    def accuracy(self) -> float:
+        """Share of rows labelled correctly; 0 without rows."""
+        return (self.true_positive + self.true_negative) / max(self.rows, 1)
+
+    @property
+    def loss(self) -> float:
+        """Mean binary cross-entropy per row in nats; 0 without rows."""
+        return self.loss_sum / max(self.rows, 1)
+
+
+class PhaseTimes(Record):
+    """Seconds of a training run by phase; what is left of the whole is start-up and logging."""
+
+    wide: float = 0.0
+    data: float = 0.0
+    compute: float = 0.0
+    reduce: float = 0.0
+    update: float = 0.0
+    eval: float = 0.0
+    checkpoint: float = 0.0
+
+
+class Host(Record):
+    """The machine a figure was measured on."""
+
+    cpu_model: str
+    cores: int
+    """Cores this process may use."""
+    memory_mb: int
+    gpu: str | None = None
+    system: str
+    python: str
+    load_1m: float
+    """Average number of running processes over the last minute, at the start."""
+
+    @classmethod
+    def current(cls, gpu: str | None = None) -> "Host":
+        """Describe this machine."""
+        return cls(
+            cpu_model=_cpu_model(),
+            cores=available_cores(),
+            memory_mb=psutil.virtual_memory().total // 2**20,
+            gpu=gpu,
+            system=f"{platform.system()} {platform.release()} {platform.machine()}",
+            python=platform.python_version(),
+            load_1m=round(os.getloadavg()[0], 2),
+        )
+
+
+class EpochMetrics(Record):
+    """One validation during a run."""
+
+    epoch: float
+    """Epochs finished; fractions count rows within an epoch."""
+    step: int
+    seconds: float
+    """Seconds since training began, everything after `prepare` included."""
+    train_loss: float
+    valid_accuracy: float
+    valid_loss: float
+    learning_rate: float
+
+
+class RunRecord(Record):
+    """All there is to know about one training run."""
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    started_at: datetime
+    argv: list[str]
+    settings: dict[str, Any]
+    layout: str
+    world_size: int
+    threads_per_rank: int
+    oversubscribed: bool = False
+    seed: int
+    data_digest: str
+    host: Host
+    versions: dict[str, str]
+    git_commit: str | None = None
+    phases: PhaseTimes = PhaseTimes()
+    train_seconds: float = 0.0
+    steps: int = 0
+    epochs: float = 0.0
+    rows_per_s: float = 0.0
+    tokens_per_s: float = 0.0
+    flops_utilisation: float | None = None
+    bytes_reduced_per_step: int = 0
+    peak_memory_mb_per_rank: list[float] = Field(default_factory=list)
+    metrics: list[EpochMetrics] = Field(default_factory=list)
+    valid: dict[str, float] = Field(default_factory=dict)
+    test: dict[str, float] | None = None
+    target: dict[str, Any] | None = None
+    status: Literal["running", "finished", "interrupted", "failed"] = "running"
+    failure: str | None = None
+
+
+def append_jsonl(path: Path, record: BaseModel) -> None:
+    """Append one record as a line; a line is written in one call, so a crash cannot split it in two."""
+    line = record.model_dump_json() + "\n"
+    with open(path, "ab", buffering=0) as file:
+        file.write(line.encode())
+
+
+def read_jsonl(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
+    """Yield the records of a JSON-lines file.
+
+    Raises: DataError naming file and line when a line is not such a record.
+    """
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield kind.model_validate_json(line)
+            except ValidationError as error:
+                raise DataError(f"{path}:{number} is not a {kind.__name__}: {error}.") from error
+
+
+def now() -> datetime:
+    """The current time in UTC."""
+    return datetime.now(UTC)
+
+
+def available_cores() -> int:
+    """Cores this process may run on (affinity respected)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def package_versions(*names: str) -> dict[str, str]:
+    """Installed versions of the named distributions; absent ones are left out."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the current directory's repository, or None."""
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)  # noqa: S607
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def dump_json(document: dict[str, Any]) -> str:
+    """One JSON document as the command line prints it."""
+    return json.dumps(document, indent=2, default=str)
+
+
+def _cpu_model() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
