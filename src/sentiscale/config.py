@@ -48,7 +48,7 @@ class PrepareSettings(Section):
     max_tokens: Positive = 512
     """Tokens stored per review; longer reviews are cut at the end."""
     dedupe: bool = True
-    """Keep the first of equal cleaned texts; a named test set is never thinned, copies of it leave training."""
+    """Keep the first of equal cleaned texts. A named test set is never thinned; its copies leave training."""
     keep_text: bool = False
     """Also store the raw text of every kept row under text/ (Parquet)."""
     block_mb: Annotated[float, Field(gt=0, le=1024)] = 8.0
@@ -103,9 +103,7 @@ def resolve(
     for text in overrides:
         key, _, raw = text.partition("=")
         if not raw or "." not in key:
-            raise UsageError(
-                f"--set got '{text}'; it takes section.key=value, for example prepare.min_count=3."
-            )
+            raise UsageError(f"--set got '{text}'; it takes section.key=value, as in prepare.min_count=3.")
         _merge(values, _nest(key.strip(), _parse_value(raw.strip())))
     for key, value in (flags or {}).items():
         if value is not None:

@@ -190,7 +190,7 @@ def git_commit() -> str | None:
     """The commit of the current directory's repository, or None."""
     command = ["git", "rev-parse", "HEAD"]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)  # noqa: S607
+        result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()

@@ -11,7 +11,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, o
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE.toml", help="Settings file; flags and --set win over it."),
+    typer.Option("--config", metavar="FILE.toml", help="Settings; flags and --set win over it."),
 ]
 SetOption = Annotated[
     list[str] | None,
