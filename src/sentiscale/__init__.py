@@ -1,0 +1,32 @@
+"""Prepare reviews, train sentiment classifiers, put them to use. The verbs of the command, in Python.
+
+    >>> import sentiscale
+    >>> data = sentiscale.prepare("reviews.csv", "data", stars_column="stars")  # doctest: +SKIP
+    >>> run = sentiscale.train(data, "run")  # doctest: +SKIP
+    >>> run.predict("Great screen, but the battery died in a week.")  # doctest: +SKIP
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sentiscale.data.prepare import prepare
+    from sentiscale.data.prepared import PreparedDataset
+
+_HOME = {
+    "PreparedDataset": "sentiscale.data.prepared",
+    "prepare": "sentiscale.data.prepare",
+}
+
+__all__ = ["PreparedDataset", "prepare"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: torch and Dask take seconds to load."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'sentiscale' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
