@@ -1,0 +1,61 @@
+# Everything a contributor needs, one word each. `make` alone lists the words.
+#
+#   PYTHON=python3.12        the interpreter .venv is made of (default: the first one found that is new enough)
+#   PIP_ARGS="--no-index …"  more options for pip
+#   DEMO_ARGS="--rows 5000"  more options for `sentiscale demo`
+#   PYTEST_ARGS="-k layout"  more options for pytest
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow readme lint ruff types layers clean distclean
+
+BIN := .venv/bin
+CODE := src tests $(wildcard benchmarks examples)
+PYTHON ?=
+PIP_ARGS ?=
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+
+help:  ## list these words
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: .venv/.installed  ## create .venv with everything in it, versions pinned by constraints.txt
+
+demo: setup  ## the whole way on the embedded data: prepare, train, evaluate, predict
+	@$(BIN)/sentiscale demo $(DEMO_ARGS)
+
+test: setup  ## the tests, without those that take minutes
+	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+test-slow: setup  ## the tests that take minutes
+	@$(BIN)/python -m pytest -q -m slow $(PYTEST_ARGS)
+
+readme: setup  ## run the commands of README.md as a reader would
+	@$(BIN)/python -m pytest -q tests/architecture/test_readme.py -m "slow or not slow" $(PYTEST_ARGS)
+
+lint: ruff types layers  ## style, types and import layers
+
+ruff: setup
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+
+types: setup
+	@$(BIN)/mypy
+
+layers: setup
+	@$(BIN)/lint-imports
+
+clean:  ## remove caches, builds and the demo's output
+	rm -rf build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests $(wildcard benchmarks examples) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## the same, and .venv
+	rm -rf .venv
+
+# Written last, so an interrupted installation is taken up again by the next call.
+.venv/.installed: pyproject.toml constraints.txt
+	@PYTHON='$(PYTHON)' bash scripts/make-venv.sh .venv
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --upgrade pip
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[fetch]' --group dev
+	@touch $@
