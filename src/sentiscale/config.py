@@ -15,7 +15,9 @@ from sentiscale.errors import UsageError, did_you_mean
 
 Cleaning = Literal["alpha", "words"]
 InputFormat = Literal["auto", "fasttext", "csv", "jsonl", "parquet"]
+Cell = Literal["lstm", "gru"]
 Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -63,10 +65,90 @@ class PrepareSettings(Section):
         return self
 
 
+class ModelSettings(Section):
+    """The shape of the recurrent network."""
+
+    cell: Cell = "lstm"
+    """lstm or gru. On a CPU only the LSTM has a fused kernel."""
+    embedding_dim: Positive = 128
+    """Width of a word's vector."""
+    hidden_dim: Positive = 128
+    """Units of the recurrent layer, per direction."""
+    layers: Positive = 1
+    """Recurrent layers on top of each other."""
+    bidirectional: bool = False
+    """Read the text in both directions; twice the time."""
+    pooling: Literal["max", "max_mean", "last"] = "max"
+    """How a row's outputs become one vector."""
+    dropout: Share = 0.2
+    """Share of the pooled vector dropped in training."""
+
+
+class WideSettings(Section):
+    """The linear model on hashed n-grams that stands beside the network."""
+
+    enabled: bool = True
+    """False trains the recurrent network alone."""
+    bits: Annotated[int, Field(ge=8, le=28)] = 21
+    """2**bits hash buckets; 8 bytes each in the model directory."""
+    longest: Annotated[int, Field(ge=1, le=3)] = 2
+    """Longest n-gram: 1 words, 2 also pairs, 3 also triples."""
+    alpha: Annotated[float, Field(gt=0)] = 1e-6
+    """L2 penalty of the logistic regression."""
+    passes: Positive = 5
+    """Passes of stochastic gradient descent over the training rows."""
+
+
+class TrainSettings(Section):
+    """How the network is trained."""
+
+    epochs: Annotated[float, Field(gt=0)] = 2.0
+    """Passes over the training rows; fractions are allowed."""
+    batch_size: Positive = 128
+    """Global rows a step over all ranks; does not change with the layout."""
+    lr: Annotated[float, Field(gt=0)] = 4e-3
+    """Adam's largest learning rate."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    """Steps over which the learning rate rises from 0."""
+    schedule: Literal["linear", "constant"] = "linear"
+    """What follows the warm-up: a straight line to 0 at the last step, or no change."""
+    max_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Gradient norm limit of the network without its embedding; None switches clipping off."""
+    max_tokens: Annotated[int, Field(ge=2)] = 200
+    """Tokens of a review the network reads: the first and the last half of this number."""
+    word_dropout: Share = 0.0
+    """Share of tokens replaced by the unknown word in training."""
+    validate_every: Annotated[float, Field(gt=0)] = 0.25
+    """Epochs between validations."""
+    patience: Positive | None = None
+    """Stop after this many validations without a lower loss; None never stops early."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Fixes initial weights, order of rows and everything drawn at random."""
+    target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Stop when validation accuracy reaches this."""
+    time_limit: Annotated[float, Field(gt=0)] | None = None
+    """Stop after this many seconds of training, the wide part included."""
+    checkpoint_every: Positive | None = None
+    """Steps between checkpoints; None saves at every validation."""
+    keep_checkpoints: Positive = 2
+    """Checkpoints kept besides the best."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the network is trained."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the recurrent layer; auto is bf16 where the hardware multiplies it faster, else fp32."""
+    layout: str = "1x1"
+    """DATAxMODEL: replicas times stages."""
+    threads_per_rank: Positive | None = None
+    """Threads of each rank; None is cores divided by ranks."""
+
+
 class Settings(Section):
     """Everything that can be set, by section."""
 
     prepare: PrepareSettings = PrepareSettings()
+    model: ModelSettings = ModelSettings()
+    wide: WideSettings = WideSettings()
+    train: TrainSettings = TrainSettings()
 
 
 PREPARE_FLAGS = {
@@ -77,6 +159,19 @@ PREPARE_FLAGS = {
     )
 }  # fmt: skip
 """Flags of `prepare` and the setting each one is shorthand for."""
+
+TRAIN_FLAGS = {
+    "model": "model.cell",
+    "wide": "wide.enabled",
+    **{
+        name: f"train.{name}"
+        for name in (
+            "epochs", "batch_size", "lr", "seed", "device", "precision", "layout", "threads_per_rank",
+            "target_accuracy", "time_limit", "checkpoint_every",
+        )
+    },
+}  # fmt: skip
+"""Flags of `train` and the setting each one is shorthand for."""
 
 
 def resolve(

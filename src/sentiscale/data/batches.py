@@ -1,0 +1,126 @@
+"""Global batches: which rows form a step is a pure function of (seed, epoch), never of the layout."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sentiscale.data.prepared import Split
+from sentiscale.text.vocab import PAD, UNK
+
+IntArray = npt.NDArray[np.int64]
+
+POOL_BATCHES = 100
+"""Batches sorted by length together: long enough to pad little, short enough to stay random."""
+
+PAD_MULTIPLE = 8
+"""Batches are padded to a multiple of this, so that few shapes occur (oneDNN builds one primitive a shape)."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one step on one rank.
+
+    Shapes: ids_BT (B, T) int64, padded with 0 at the end; lengths_B (B,) int64 >= 1; labels_B (B,) float32,
+    0 or 1; weights_B (B,) float32, 0 for a filler row; rows_B (B,) int64, positions in the split;
+    `rows_global` counts the real rows of the whole step over all ranks.
+    """
+
+    ids_BT: IntArray
+    lengths_B: IntArray
+    labels_B: npt.NDArray[np.float32]
+    weights_B: npt.NDArray[np.float32]
+    rows_B: IntArray
+    rows_global: int
+
+
+def token_lengths(split: Split, max_tokens: int) -> IntArray:
+    """Tokens of each row that a model sees, at least 1 (an empty row is one padding token)."""
+    return np.clip(split.lengths, 1, max_tokens)
+
+
+def epoch_order(lengths: IntArray, batch_size: int, seed: int, epoch: int) -> list[IntArray]:
+    """Cut a shuffled epoch into global batches of rows that are alike in length.
+
+    Shuffle all rows, cut into pools of `POOL_BATCHES` batches, sort each pool by length, cut it into
+    batches, shuffle the batches. Every row occurs once.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    rows = generator.permutation(len(lengths))
+    batches: list[IntArray] = []
+    for pool_start in range(0, len(rows), batch_size * POOL_BATCHES):
+        pool = rows[pool_start : pool_start + batch_size * POOL_BATCHES]
+        batches += _cut(pool[np.argsort(lengths[pool], kind="stable")], batch_size)
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
+def sorted_order(lengths: IntArray, batch_size: int) -> list[IntArray]:
+    """All rows once, shortest first: the order for evaluation and prediction."""
+    return _cut(np.argsort(lengths, kind="stable"), batch_size)
+
+
+def training_rows(
+    lengths: IntArray, batch_size: int, seed: int, first_step: int = 0
+) -> Iterator[tuple[int, IntArray]]:
+    """Yield (step, rows of the global batch) without end, from any step on: a resumed run continues here."""
+    steps_per_epoch = -(-len(lengths) // batch_size)
+    epoch, skip = divmod(first_step, steps_per_epoch)
+    while True:
+        for index, rows in enumerate(epoch_order(lengths, batch_size, seed, epoch)[skip:], skip):
+            yield epoch * steps_per_epoch + index, rows
+        epoch, skip = epoch + 1, 0
+
+
+def make_batch(
+    split: Split, rows: IntArray, max_tokens: int, *, data_rank: int = 0, data_size: int = 1
+) -> Batch:
+    """Pad this rank's share of a global batch: every `data_size`-th row from `data_rank` on.
+
+    A rank without a row gets one filler row of weight 0, so that all ranks take part in every step.
+    """
+    mine = rows[data_rank::data_size]
+    weight = 1.0
+    if len(mine) == 0:
+        mine, weight = rows[:1], 0.0
+    ids_BT, lengths_B = padded_ids(split.tokens, split.offsets, mine, max_tokens)
+    return Batch(
+        ids_BT=ids_BT,
+        lengths_B=lengths_B,
+        labels_B=split.labels[mine].astype(np.float32),
+        weights_B=np.full(len(mine), weight, np.float32),
+        rows_B=mine,
+        rows_global=len(rows),
+    )
+
+
+def padded_ids(
+    tokens: npt.NDArray[Any], offsets: IntArray, rows: IntArray, max_tokens: int
+) -> tuple[IntArray, IntArray]:
+    """Gather ragged rows into a padded matrix: ids_BT (B, T) and lengths_B (B,).
+
+    A row longer than `max_tokens` keeps its beginning and its end, half each: the verdict of a long
+    review often stands in its last sentences.
+    """
+    starts = np.asarray(offsets[rows])
+    full_B = np.asarray(offsets[rows + 1]) - starts
+    lengths_B = np.clip(full_B, 1, max_tokens)
+    width = -(-int(lengths_B.max()) // PAD_MULTIPLE) * PAD_MULTIPLE
+    position_T = np.arange(width)
+    from_end_B1 = np.where(full_B > max_tokens, full_B - max_tokens, 0)[:, None]
+    source_BT = starts[:, None] + position_T + np.where(position_T >= max_tokens // 2, from_end_B1, 0)
+    real_BT = position_T < np.minimum(full_B, max_tokens)[:, None]
+    ids_BT = np.full(source_BT.shape, PAD, np.int64)
+    ids_BT[real_BT] = tokens[source_BT[real_BT]]
+    return ids_BT, lengths_B
+
+
+def drop_words(ids_BT: IntArray, share: float, generator: np.random.Generator) -> IntArray:
+    """Replace a share of the real tokens by the unknown word, so that no single word is relied upon."""
+    dropped_BT = (generator.random(ids_BT.shape, dtype=np.float32) < share) & (ids_BT != PAD)
+    return np.where(dropped_BT, UNK, ids_BT)
+
+
+def _cut(rows: IntArray, batch_size: int) -> list[IntArray]:
+    return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]

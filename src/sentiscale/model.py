@@ -1,0 +1,133 @@
+"""The whole network in one file: embedding -> recurrent (LSTM or GRU, with its pooling) -> head.
+
+What is unusual, and why:
+- Input is padded and masked, never packed: packed sequences leave oneDNN's fused LSTM kernel on the CPU.
+- The embedding's gradient is row-sparse: a step touches some thousand of its hundred thousand rows.
+- Pooling belongs to the recurrent stage, so that only (B, D) leaves it, not (B, T, D).
+- Dropout falls on the pooled vector only: on (B, T, E) its mask is drawn serially on the CPU.
+- `forward` returns logits, one a row; the probability of "positive" is their sigmoid.
+
+Shape suffixes: B rows, T tokens, E embedding width, H units of one direction, D pooled width.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from sentiscale.config import ModelSettings
+
+
+class SentimentNet(nn.Module):
+    """Embedding, recurrent and head: the three children are the stage boundaries."""
+
+    def __init__(self, settings: ModelSettings, vocab_size: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, settings.embedding_dim, padding_idx=0, sparse=True)
+        self.recurrent = Recurrent(settings)
+        self.head = Head(self.recurrent.pooled_dim, settings.dropout)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        with torch.no_grad():
+            self.embedding.weight[0].zero_()
+
+    def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """Logits (B,) of token ids (B, T), padded at the end, with `lengths_B` (B,) real tokens a row."""
+        logits_B: Tensor = self.head(self.recurrent(self.embedding(ids_BT), lengths_B))
+        return logits_B
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer and the pooling of its outputs over the real tokens."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        kind = {"lstm": nn.LSTM, "gru": nn.GRU}[settings.cell]
+        self.cell = kind(
+            settings.embedding_dim,
+            settings.hidden_dim,
+            num_layers=settings.layers,
+            bidirectional=settings.bidirectional,
+            batch_first=True,
+        )
+        self.pooling = settings.pooling
+        directions = 2 if settings.bidirectional else 1
+        self.pooled_dim = settings.hidden_dim * directions * (2 if settings.pooling == "max_mean" else 1)
+        initialise_cell(self.cell)
+
+    def forward(self, embedded_BTE: Tensor, lengths_B: Tensor) -> Tensor:
+        """Pool the outputs of the cell: (B, T, E) and (B,) to (B, D)."""
+        out_BTH, _ = self.cell(embedded_BTE)
+        out_BTH = out_BTH.to(embedded_BTE.dtype)  # bf16 under autocast; sums want the full width
+        if self.pooling == "last":
+            return last_pool(out_BTH, lengths_B)
+        if self.pooling == "max":
+            return max_pool(out_BTH, lengths_B)
+        return torch.cat([max_pool(out_BTH, lengths_B), mean_pool(out_BTH, lengths_B)], dim=1)
+
+
+class Head(nn.Module):
+    """Pooled vector (B, D) to logit (B,)."""
+
+    def __init__(self, pooled_dim: int, dropout_share: float) -> None:
+        super().__init__()
+        self.dropout_share = dropout_share
+        self.linear = nn.Linear(pooled_dim, 1)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, pooled_BD: Tensor) -> Tensor:
+        """Logits (B,) of pooled vectors (B, D)."""
+        dropped_BD = dropout(pooled_BD, self.dropout_share, self.training)
+        logits_B: Tensor = self.linear(dropped_BD).squeeze(1)
+        return logits_B
+
+
+def real_tokens(lengths_B: Tensor, width: int) -> Tensor:
+    """Mask (B, T, 1): true where a token is real, false where it is padding."""
+    return (torch.arange(width, device=lengths_B.device) < lengths_B[:, None])[:, :, None]
+
+
+def max_pool(out_BTH: Tensor, lengths_B: Tensor) -> Tensor:
+    """Largest value of each unit over the real tokens: (B, T, H) to (B, H)."""
+    lowest = torch.finfo(out_BTH.dtype).min
+    return out_BTH.masked_fill(~real_tokens(lengths_B, out_BTH.shape[1]), lowest).amax(dim=1)
+
+
+def mean_pool(out_BTH: Tensor, lengths_B: Tensor) -> Tensor:
+    """Mean of each unit over the real tokens: (B, T, H) to (B, H)."""
+    mask_BT1 = real_tokens(lengths_B, out_BTH.shape[1]).to(out_BTH.dtype)
+    mean_BH: Tensor = torch.bmm(out_BTH.transpose(1, 2), mask_BT1).squeeze(2) / lengths_B[:, None]
+    return mean_BH
+
+
+def last_pool(out_BTH: Tensor, lengths_B: Tensor) -> Tensor:
+    """Output at each row's last real token: (B, T, H) to (B, H)."""
+    return out_BTH[torch.arange(len(lengths_B), device=out_BTH.device), lengths_B - 1]
+
+
+def initialise_cell(cell: nn.RNNBase) -> None:
+    """Orthogonal recurrent weights; a forget gate that starts open (Jozefowicz et al., 2015)."""
+    hidden = cell.hidden_size
+    with torch.no_grad():
+        for name, parameter in cell.named_parameters():
+            if name.startswith("weight_hh"):
+                for gate in parameter.split(hidden):
+                    nn.init.orthogonal_(gate)
+            elif name.startswith("weight_ih"):
+                nn.init.xavier_uniform_(parameter)
+            else:
+                parameter.zero_()
+                if isinstance(cell, nn.LSTM) and name.startswith("bias_ih"):
+                    parameter[hidden : 2 * hidden] = 1.0
+
+
+def step_flops(settings: ModelSettings, rows: int, tokens: int) -> int:
+    """Floating-point operations of the matrix multiplications of one training step.
+
+    `rows` x `tokens` padded positions; forward plus twice that backward; multiply and add counted apart.
+    """
+    gates = {"lstm": 4, "gru": 3}[settings.cell]
+    directions = 2 if settings.bidirectional else 1
+    hidden, width, per_position = settings.hidden_dim, settings.embedding_dim, 0
+    for _ in range(settings.layers):
+        per_position += 2 * gates * hidden * (width + hidden) * directions
+        width = hidden * directions
+    return 3 * rows * tokens * per_position
