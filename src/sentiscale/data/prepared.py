@@ -1,0 +1,221 @@
+"""A prepared dataset: a directory of memory-mapped token ids, offsets and labels, with a manifest."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from sentiscale.atomic import write_file
+from sentiscale.config import Cleaning
+from sentiscale.errors import DataError, did_you_mean
+from sentiscale.records import Record
+from sentiscale.text.vocab import Vocab
+
+DATASET_SCHEMA = 1
+SPLITS = ("train", "valid", "test")
+MANIFEST, VOCABULARY, REJECTS = "manifest.json", "vocab.txt", "rejects.parquet"
+
+HASH_CHUNK = 4 * 2**20
+
+
+class Manifest(Record):
+    """What a prepared dataset holds and how it was made."""
+
+    schema_version: int = DATASET_SCHEMA
+    rows: dict[str, int]
+    """Rows of each split."""
+    labels: dict[str, int]
+    """Rows of each class ("negative", "positive") over all splits."""
+    labels_per_split: dict[str, dict[str, int]]
+    rejected: dict[str, Any]
+    """{"total": rows, "by_reason": {reason: rows}}; each is a row of rejects.parquet."""
+    duplicates: int
+    """Rows dropped because an equal cleaned text was kept."""
+    conflicts: int
+    """Those of the dropped duplicates whose label differs from the kept row's."""
+    tokens: int
+    """Tokens stored over all splits."""
+    unknown: dict[str, int]
+    """Stored tokens of each split that are not in the vocabulary."""
+    cut: int
+    """Kept rows that had more than max_tokens tokens."""
+    vocab_size: int
+    """Words of the vocabulary, padding and unknown included."""
+    cleaning: Cleaning
+    max_tokens: int
+    length_histogram: dict[str, int]
+    """Kept rows by tokens before cutting: key n (1, 2, 4, 8, …) counts rows of n/2 + 1 to n tokens."""
+    settings: dict[str, Any]
+    """The resolved settings of preparation."""
+    inputs: list[str]
+    test_inputs: list[str] = Field(default_factory=list)
+    versions: dict[str, str]
+    bytes_in: int
+    """Bytes of raw input after decompression."""
+    seconds: float
+    mb_per_s: float
+    """Megabytes (10^6 bytes) of raw input per second."""
+    peak_memory_mb: float
+    """Largest memory of all processes together, in MB of 2^20 bytes."""
+    workers: int
+    files: dict[str, str]
+    """SHA-256 of every file that the content depends on."""
+    digest: str
+    """Identity of the content: equal for equal input and settings, whatever the number of workers."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of one split; row i has tokens[offsets[i]:offsets[i + 1]] and labels[i]."""
+
+    name: str
+    tokens: NDArray[np.uint16] | NDArray[np.uint32]
+    """Word ids of all rows back to back."""
+    offsets: NDArray[np.int64]
+    """Where each row begins (rows + 1)."""
+    labels: NDArray[np.uint8]
+    """0 negative, 1 positive."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Stored tokens of each row, at least 1."""
+        return np.diff(self.offsets)
+
+
+class PreparedDataset:
+    """Opened prepared data; nothing is read before it is asked for."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        """Use `open`; this only keeps its arguments."""
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = True) -> "PreparedDataset":
+        """Open a directory that `prepare` wrote.
+
+        Args:
+            path: the directory.
+            verify: also compare every file with its digest (about a second per GB).
+
+        Raises: DataError when it is missing, damaged or of another version.
+        """
+        path = Path(path)
+        manifest = _read_manifest(path)
+        for name, digest in manifest.files.items():
+            if not (path / name).is_file():
+                raise DataError(
+                    f"{path / name} is missing; {path} is damaged. Prepare it again with --force."
+                )
+            if verify and file_digest(path / name) != digest:
+                raise DataError(
+                    f"{path / name} was changed after it was written: its SHA-256 is not the manifest's. "
+                    f"Prepare {path} again with --force."
+                )
+        if content_digest(manifest.files, manifest.cleaning) != manifest.digest:
+            raise DataError(f"{path / MANIFEST} was changed by hand. Prepare {path} again with --force.")
+        return cls(path, manifest)
+
+    @cached_property
+    def vocab(self) -> Vocab:
+        """The vocabulary of the training split."""
+        return Vocab.read(self.path / VOCABULARY)
+
+    def split(self, name: str) -> Split:
+        """Map one split into memory.
+
+        Raises: DataError when there is no such split or it has no rows.
+        """
+        rows = self.manifest.rows
+        filled = ", ".join(key for key in SPLITS if rows.get(key))
+        if not rows.get(name):
+            problem = "is empty" if name in rows else "is unknown"
+            raise DataError(
+                f"split '{name}' of {self.path} {problem}.{did_you_mean(name, SPLITS)} "
+                f"Splits with rows: {filled}."
+            )
+        offsets = self._map(name, "offsets", np.int64)
+        labels = self._map(name, "labels", np.uint8)
+        tokens = self._map(name, "tokens", token_dtype(self.manifest.vocab_size))
+        if len(labels) != rows[name] or len(offsets) != len(labels) + 1 or offsets[-1] != len(tokens):
+            raise DataError(
+                f"the files of split '{name}' in {self.path} do not fit together. "
+                f"Prepare it again with --force."
+            )
+        return Split(name, tokens, offsets, labels)
+
+    def _map(self, split: str, part: str, dtype: type[np.generic]) -> NDArray[Any]:
+        path = self.path / split_file(split, part)
+        try:
+            return np.memmap(path, dtype, mode="r")
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{path} cannot be read: {error}. Prepare {self.path} again with --force."
+            ) from error
+
+
+def split_file(split: str, part: str) -> str:
+    """Name of a split's file; part is tokens, offsets or labels."""
+    return f"{split}/{part}.bin"
+
+
+def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
+    """The smallest type that holds every id."""
+    return np.uint16 if vocab_size <= 2**16 else np.uint32
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    sha = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(HASH_CHUNK):
+            sha.update(chunk)
+    return sha.hexdigest()
+
+
+def content_digest(files: Mapping[str, str], cleaning: str) -> str:
+    """One digest over the files that training reads and the cleaning that predictions must repeat."""
+    content = {name: digest for name, digest in files.items() if name != REJECTS}
+    return hashlib.sha256(json.dumps([cleaning, content], sort_keys=True).encode()).hexdigest()
+
+
+def digests(directory: Path, names: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of each named file of a directory."""
+    return {name: file_digest(directory / name) for name in names}
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Write the manifest as readable JSON."""
+    write_file(directory / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+
+
+def _read_manifest(path: Path) -> Manifest:
+    if not path.exists():
+        raise DataError(f"{path} does not exist. Make it with: sentiscale prepare INPUT --out {path}")
+    try:
+        document = json.loads((path / MANIFEST).read_bytes())
+        version = document.get("schema_version")
+        if version != DATASET_SCHEMA:
+            raise DataError(
+                f"{path} has format version {version}, this release reads {DATASET_SCHEMA}. "
+                f"Prepare it again with --force."
+            )
+        return Manifest.model_validate(document)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(
+            f"{path} is no prepared dataset: it has no {MANIFEST}. Give a directory that `prepare` wrote."
+        ) from error
+    except (OSError, ValueError, AttributeError, ValidationError) as error:
+        raise DataError(
+            f"{path / MANIFEST} is damaged: {error}. Prepare {path} again with --force."
+        ) from error

@@ -1,0 +1,332 @@
+"""Cleaning profiles: raw review bytes to tokens joined by one space, compiled.
+
+`alpha` is the classic rule: lower-case, drop everything but a-z and white space.
+
+`words` keeps what carries sentiment. Tokens are
+
+- runs of letters and digits with apostrophes inside; n't, 's, 'm, 're, 've, 'll and 'd are split off,
+  as many published corpora have them ("don't" and "do n't" both become "do n't");
+- each `!` and `?`, at most three in a row, however they are spaced;
+- each character beyond U+FFFF (emoji).
+
+All else separates. Bytes from 0x80 on count as letters, except Latin-1 signs (U+0080-U+00BF) and general
+punctuation (U+2000-U+206F), of which U+2019 is an apostrophe. Tokens are cut to 64 bytes at a character
+boundary. The tokens of a review joined by one space are its *cleaned text*; reviews with equal cleaned
+texts are equal, and cleaning a cleaned text changes nothing.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sentiscale.text.compiled import Bytes, Offsets, frozen, kernel
+
+Cleaning = Literal["alpha", "words"]
+
+MAX_TOKEN_BYTES = 64
+
+SEPARATOR, WORD, APOSTROPHE, MARK, SYMBOL = range(5)
+SPACE = ord(" ")
+QUOTE = ord("'")
+MARKS_KEPT = 3
+
+
+def _ascii_kinds() -> Bytes:
+    kinds = np.zeros(128, np.uint8)
+    for character in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789":
+        kinds[ord(character)] = WORD
+    kinds[QUOTE] = APOSTROPHE
+    kinds[[ord("!"), ord("?")]] = MARK
+    return kinds
+
+
+def _word_bytes() -> Bytes:
+    """For each byte the lower-case letter or digit it stands for, else 0."""
+    table = np.zeros(256, np.uint8)
+    for code in range(128):
+        if chr(code).isalnum():
+            table[code] = ord(chr(code).lower())
+    return table
+
+
+def _letter_bytes() -> Bytes:
+    """For each byte the lower-case letter a-z it stands for, a space for white space, else 0."""
+    table = np.zeros(256, np.uint8)
+    for code in range(128):
+        if chr(code).isalpha():
+            table[code] = ord(chr(code).lower())
+        elif chr(code).isspace():
+            table[code] = SPACE
+    return table
+
+
+def _two_byte_lower() -> NDArray[np.uint16]:
+    """Lower case of U+0000-U+07FF where it is one character of the same range, else the character."""
+    table = np.arange(0x800, dtype=np.uint16)
+    for code in range(0x80, 0x800):
+        low = chr(code).lower()
+        if len(low) == 1 and 0x80 <= ord(low) < 0x800:
+            table[code] = ord(low)
+    return table
+
+
+ASCII_KINDS = _ascii_kinds()
+WORD_BYTES = _word_bytes()
+LETTER_BYTES = _letter_bytes()
+TWO_BYTE_LOWER = _two_byte_lower()
+
+
+@dataclass(frozen=True)
+class CleanRows:
+    """Cleaned texts back to back: row i, its tokens joined by a space, is `data[offsets[i]:offsets[i + 1]]`."""
+
+    data: Bytes
+    offsets: Offsets
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def texts(self) -> list[str]:
+        """The cleaned texts as strings (slow; for people and tests)."""
+        raw = self.data.tobytes()
+        return [raw[start:end].decode("utf-8", "replace") for start, end in pairwise(self.offsets.tolist())]
+
+
+def clean(texts: pa.Array, cleaning: Cleaning) -> CleanRows:
+    """Clean an array of strings or binaries; a null counts as an empty text.
+
+    Bytes that are no UTF-8 do no harm, but what they become is not defined: reject such rows before.
+    """
+    data, offsets = raw_rows(texts)
+    out = np.empty(2 * int(offsets[-1] - offsets[0]) + 2 * len(texts) + MAX_TOKEN_BYTES + 8, np.uint8)
+    ends = np.zeros(len(texts) + 1, np.int64)
+    if cleaning == "alpha":
+        clean_alpha(data, offsets, out, ends)
+    else:
+        clean_words(data, offsets, out, ends)
+    return CleanRows(out[: ends[-1]], ends)
+
+
+def raw_rows(texts: pa.Array) -> tuple[Bytes, Offsets]:
+    """The bytes of a string or binary array and where its rows begin (rows + 1 offsets)."""
+    if not pa.types.is_large_binary(texts.type):
+        texts = texts.cast(pa.large_binary())
+    if texts.null_count:
+        texts = texts.fill_null(b"")
+    _, offsets, data = texts.buffers()
+    if not len(texts):
+        return frozen(b""), frozen(bytes(8), np.int64)
+    starts = frozen(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return frozen(data if data is not None else b""), starts
+
+
+@kernel
+def character(data: Bytes, i: int, end: int) -> tuple[int, int]:
+    """Kind and length in bytes of the character at `i`, by the `words` rule."""
+    byte = data[i]
+    if byte < 0x80:
+        return ASCII_KINDS[byte], 1
+    length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+    if byte < 0xC2 or i + length > end:  # no start of a character, or one cut short
+        return SEPARATOR, 1
+    if length == 4:
+        return SYMBOL, 4
+    second = data[i + 1]
+    if length == 2:
+        return (SEPARATOR if byte == 0xC2 else WORD), 2
+    third = data[i + 2]
+    if byte == 0xE2 and second == 0x80:  # U+2000-U+203F
+        return (APOSTROPHE if third == 0x99 else SEPARATOR), 3
+    if byte == 0xE2 and second == 0x81 and third < 0xB0:  # U+2040-U+206F
+        return SEPARATOR, 3
+    if byte == 0xEF and ((second == 0xB8 and third < 0x90) or (second == 0xBB and third == 0xBF)):
+        return SEPARATOR, 3  # variation selectors (follow emoji) and the byte-order mark
+    return WORD, 3
+
+
+@kernel
+def copy_character(data: Bytes, i: int, length: int, out: Bytes, pos: int) -> None:
+    """Copy one character of two or three bytes in lower case."""
+    if length == 2:
+        low = TWO_BYTE_LOWER[((data[i] & 0x1F) << 6) | (data[i + 1] & 0x3F)]
+        out[pos] = 0xC0 | (low >> 6)
+        out[pos + 1] = 0x80 | (low & 0x3F)
+    else:
+        out[pos : pos + length] = data[i : i + length]
+
+
+@kernel
+def copy_word(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[int, int]:
+    """Copy the run of letters, digits and inner apostrophes at `i`; returns what follows in data and out."""
+    limit = pos + MAX_TOKEN_BYTES
+    while i < end:
+        low = WORD_BYTES[data[i]]
+        if low != 0:
+            if pos < limit:
+                out[pos] = low
+                pos += 1
+            i += 1
+            continue
+        kind, length = character(data, i, end)
+        if kind == WORD:
+            if pos + length <= limit:
+                copy_character(data, i, length, out, pos)
+                pos += length
+            else:
+                limit = pos  # a shorter character after this one must not slip in
+        elif kind == APOSTROPHE and i + length < end:
+            next_kind, next_length = character(data, i + length, end)
+            if next_kind != WORD:
+                break
+            if pos + 1 + next_length <= limit:
+                out[pos] = QUOTE
+                pos += 1
+            else:
+                limit = pos
+        else:
+            break
+        i += length
+    return i, pos
+
+
+@kernel
+def clitic_start(out: Bytes, start: int, end: int) -> int:
+    """Where the contraction at the end of a word begins ("n't", "'s", …); `end` when there is none."""
+    size = end - start
+    last = out[end - 1]
+    if size > 3 and last == ord("t") and out[end - 2] == QUOTE and out[end - 3] == ord("n"):
+        return end - 3
+    if size > 2 and out[end - 2] == QUOTE and (last == ord("s") or last == ord("m") or last == ord("d")):
+        return end - 2
+    if size > 3 and out[end - 3] == QUOTE:
+        before = out[end - 2]
+        if (last == ord("e") and (before == ord("r") or before == ord("v"))) or (
+            last == ord("l") and before == ord("l")
+        ):
+            return end - 3
+    return end
+
+
+@kernel
+def split_clitics(out: Bytes, start: int, end: int) -> int:
+    """Set contractions at the end of out[start:end] apart by spaces; returns the new end."""
+    inner = end
+    while True:
+        cut = clitic_start(out, start, inner)
+        if cut == inner:
+            return end
+        if out[cut - 1] == QUOTE:  # "x'n't": the apostrophe between the two would be left dangling
+            out[cut - 1] = SPACE
+            inner = cut - 1
+            continue
+        for k in range(end, cut, -1):
+            out[k] = out[k - 1]
+        out[cut] = SPACE
+        end += 1
+        inner = cut
+
+
+@kernel
+def lone_clitic(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[int, int]:
+    """Copy the clitic ("'s" in tokenised text) that begins with the apostrophe at `i`, if there is one."""
+    _, length = character(data, i, end)
+    if i + length >= end or WORD_BYTES[data[i + length]] == 0:
+        return i + length, pos
+    out[pos] = ord("x")  # stands for the word before, so that one rule knows all clitics
+    out[pos + 1] = QUOTE
+    after, stop = copy_word(data, i + length, end, out, pos + 2)
+    if stop - pos > 4 or clitic_start(out, pos, stop) != pos + 1:
+        return i + length, pos
+    for k in range(pos, stop - 1):
+        out[k] = out[k + 1]
+    return after, stop - 1
+
+
+@kernel
+def clean_words(data: Bytes, offsets: Offsets, out: Bytes, ends: Offsets) -> None:
+    """Clean every row by the `words` rule into `out`; row r ends at `ends[r + 1]`."""
+    pos = 0
+    for row in range(len(offsets) - 1):
+        i = offsets[row]
+        end = offsets[row + 1]
+        begin = pos
+        marks = 0
+        while i < end:
+            token = pos
+            kind, length = character(data, i, end)
+            if kind == WORD:
+                i, pos = copy_word(data, i, end, out, pos)
+                pos = split_clitics(out, token, pos)
+                marks = 0
+            elif kind == APOSTROPHE:
+                i, pos = lone_clitic(data, i, end, out, pos)
+                marks = 0 if pos > token else marks
+            elif kind == MARK:
+                marks += 1
+                if marks <= MARKS_KEPT:
+                    out[pos] = data[i]
+                    pos += 1
+                i += 1
+            elif kind == SYMBOL:
+                out[pos : pos + 4] = data[i : i + 4]
+                pos += 4
+                i += 4
+                marks = 0
+            else:
+                i += length
+            if pos > token:
+                out[pos] = SPACE
+                pos += 1
+        ends[row + 1] = pos = max(begin, pos - 1)
+
+
+@kernel
+def white_space(data: Bytes, i: int, end: int) -> int:
+    """Bytes of the non-ASCII white space at `i` (as Python's str.isspace), 0 when it is none."""
+    first = data[i]
+    if first == 0xC2 and i + 1 < end and (data[i + 1] == 0x85 or data[i + 1] == 0xA0):
+        return 2
+    if i + 2 >= end:
+        return 0
+    second, third = data[i + 1], data[i + 2]
+    if first == 0xE2 and second == 0x80:
+        wide = 0x80 <= third <= 0x8A or third == 0xA8 or third == 0xA9 or third == 0xAF
+        return 3 if wide else 0
+    if first == 0xE2 and second == 0x81 and third == 0x9F:
+        return 3
+    if (first == 0xE3 and second == 0x80 and third == 0x80) or (
+        first == 0xE1 and second == 0x9A and third == 0x80
+    ):
+        return 3
+    return 0
+
+
+@kernel
+def clean_alpha(data: Bytes, offsets: Offsets, out: Bytes, ends: Offsets) -> None:
+    """Clean every row by the `alpha` rule into `out`; row r ends at `ends[r + 1]`."""
+    pos = 0
+    for row in range(len(offsets) - 1):
+        i = offsets[row]
+        end = offsets[row + 1]
+        begin = token = pos
+        while i < end:
+            low = LETTER_BYTES[data[i]]
+            wide = 0
+            if low == 0 and data[i] >= 0x80:
+                wide = white_space(data, i, end)
+            if low == SPACE or wide:
+                if pos > token:
+                    out[pos] = SPACE
+                    pos += 1
+                    token = pos
+            elif low != 0 and pos - token < MAX_TOKEN_BYTES:
+                out[pos] = low
+                pos += 1
+            i += max(wide, 1)
+        if pos == token and pos > begin:
+            pos -= 1
+        ends[row + 1] = pos

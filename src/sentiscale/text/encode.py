@@ -1,0 +1,92 @@
+"""Texts to token ids by a fixed vocabulary, with the very rule that preparation uses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sentiscale.text.clean import MAX_TOKEN_BYTES, Cleaning, clean
+from sentiscale.text.vocab import UNK, Vocab
+from sentiscale.text.wordtable import count_tokens, cut_offsets, look_up
+
+NO_LIMIT = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """Token ids of several texts back to back."""
+
+    tokens: NDArray[np.int32]
+    """Ids of all rows, one after the other."""
+    offsets: NDArray[np.int64]
+    """Row i is tokens[offsets[i]:offsets[i + 1]] (rows + 1)."""
+    lengths: NDArray[np.int64]
+    """Tokens of each row before cutting to max_tokens."""
+    unknown: NDArray[np.int64]
+    """How many of a row's kept tokens are not in the vocabulary."""
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+class Encoder:
+    """Turns raw texts into ids; equal to what `prepare` stores for the same text."""
+
+    def __init__(self, vocab: Vocab, cleaning: Cleaning, max_tokens: int | None) -> None:
+        """Keep what encoding depends on; `max_tokens` None keeps texts whole."""
+        self.vocab = vocab
+        self.cleaning = cleaning
+        self.max_tokens = max_tokens
+
+    def encode(self, texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> TokenRows:
+        """Clean, tokenise and number texts; an empty text gives an empty row.
+
+        Args:
+            texts: strings (lone surrogates are replaced), or an Arrow array of strings or binaries.
+        """
+        rows = clean(as_array(texts), self.cleaning)
+        lengths = count_tokens(rows.data, rows.offsets)
+        kept = cut_offsets(lengths, NO_LIMIT if self.max_tokens is None else self.max_tokens)
+        tokens, unknown = look_up(rows.data, rows.offsets, kept, self.vocab.table, UNK)
+        return TokenRows(tokens, kept, lengths, unknown)
+
+    def words_of(self, text: str) -> list[tuple[str, int, int]]:
+        """The tokens of one text and where they stand: (token, first character, one past the last)."""
+        cleaned = clean(as_array([text]), self.cleaning).texts()[0]
+        spans, i = [], 0
+        for token in cleaned.split():
+            start, i = _locate(text, i, token)
+            spans.append((token, start, i))
+            if len(token.encode()) > MAX_TOKEN_BYTES - 4:  # it may have been cut: skip what was dropped
+                while i < len(text) and text[i].isalnum():
+                    i += 1
+        return spans
+
+
+def as_array(texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> pa.Array:
+    """One Arrow array of strings or binaries."""
+    if isinstance(texts, pa.ChunkedArray):
+        return texts.combine_chunks() if texts.num_chunks != 1 else texts.chunk(0)
+    if isinstance(texts, pa.Array):
+        return texts
+    try:
+        return pa.array(texts, pa.large_string())
+    except UnicodeEncodeError:  # lone surrogates, as JSON escapes can make them
+        return pa.array([text.encode("utf-8", "replace") for text in texts], pa.large_binary())
+
+
+def _locate(text: str, begin: int, token: str) -> tuple[int, int]:
+    """Span of the next characters of `text` that cleaning turns into `token`; dropped ones lie between."""
+    start, i = -1, begin
+    for wanted in token:
+        while i < len(text) and not _becomes(text[i], wanted):
+            i += 1
+        start = i if start < 0 else start
+        i += 1
+    return start, min(i, len(text))
+
+
+def _becomes(character: str, wanted: str) -> bool:
+    return wanted in (character, character.lower()) or (wanted == "'" and character == "\u2019")
