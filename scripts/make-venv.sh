@@ -15,10 +15,12 @@ find_python() {
             return
         fi
     done
+    local found
+    found=$(python3 --version 2>&1) || found="missing"
     if [ -n "${PYTHON:-}" ]; then
         echo "PYTHON=$PYTHON is not a working Python 3.11 or later. Name one that is, as in: make setup PYTHON=python3.12" >&2
     else
-        echo "found no Python 3.11 or later (python3 is: $(python3 --version 2>&1 || true))." \
+        echo "found no Python 3.11 or later (python3 is $found)." \
             "Install one, or name it, as in: make setup PYTHON=/opt/python3.12/bin/python3" >&2
     fi
     return 1

@@ -1,0 +1,33 @@
+"""`sentiscale doctor`: is this machine fit, and how fast is it?"""
+
+from typing import Annotated
+
+import typer
+
+from sentiscale.cli.options import JsonOption, QuietOption, print_json
+
+
+def doctor(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Measure no speed, start no processes: 4 s instead of 15.")
+    ] = False,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Check cores, memory, disk, torch and its fast paths; say what to do about what is not well.
+
+    Exits with 1 when something needed does not work; warnings do not count.
+    """
+    from sentiscale.cli.progress import make_progress
+    from sentiscale.doctor.diagnosis import doctor as examine_machine
+
+    report = examine_machine(quick=quick, progress=make_progress(quiet or json))
+    if json:
+        print_json(report.model_dump())
+    else:
+        for check in report.checks:
+            print(f"{check.status:<8} {check.name:<12} {check.detail}")
+            if check.remedy:
+                print(f"{'':<21} → {check.remedy}")
+    if report.status == "problem":
+        raise typer.Exit(1)
