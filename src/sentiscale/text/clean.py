@@ -82,7 +82,7 @@ TWO_BYTE_LOWER = _two_byte_lower()
 
 @dataclass(frozen=True)
 class CleanRows:
-    """Cleaned texts back to back: row i, its tokens joined by a space, is `data[offsets[i]:offsets[i + 1]]`."""
+    """Cleaned texts back to back; row i is `data[offsets[i]:offsets[i + 1]]`."""
 
     data: Bytes
     offsets: Offsets
@@ -160,17 +160,24 @@ def copy_character(data: Bytes, i: int, length: int, out: Bytes, pos: int) -> No
 
 
 @kernel
-def copy_word(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[int, int]:
-    """Copy the run of letters, digits and inner apostrophes at `i`; returns what follows in data and out."""
+def copy_word(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[int, int, bool]:
+    """Copy the run of letters, digits and inner apostrophes that begins at `i`.
+
+    Returns the place after it in `data` and in `out`, and whether it has an apostrophe.
+    """
     limit = pos + MAX_TOKEN_BYTES
+    quoted = False
     while i < end:
-        low = WORD_BYTES[data[i]]
+        byte = data[i]
+        low = WORD_BYTES[byte]
         if low != 0:
             if pos < limit:
                 out[pos] = low
                 pos += 1
             i += 1
             continue
+        if byte < 0x80 and byte != QUOTE:  # nearly every word ends here
+            break
         kind, length = character(data, i, end)
         if kind == WORD:
             if pos + length <= limit:
@@ -185,12 +192,13 @@ def copy_word(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[int,
             if pos + 1 + next_length <= limit:
                 out[pos] = QUOTE
                 pos += 1
+                quoted = True
             else:
                 limit = pos
         else:
             break
         i += length
-    return i, pos
+    return i, pos, quoted
 
 
 @kernel
@@ -238,7 +246,7 @@ def lone_clitic(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[in
         return i + length, pos
     out[pos] = ord("x")  # stands for the word before, so that one rule knows all clitics
     out[pos + 1] = QUOTE
-    after, stop = copy_word(data, i + length, end, out, pos + 2)
+    after, stop, _ = copy_word(data, i + length, end, out, pos + 2)
     if stop - pos > 4 or clitic_start(out, pos, stop) != pos + 1:
         return i + length, pos
     for k in range(pos, stop - 1):
@@ -259,8 +267,9 @@ def clean_words(data: Bytes, offsets: Offsets, out: Bytes, ends: Offsets) -> Non
             token = pos
             kind, length = character(data, i, end)
             if kind == WORD:
-                i, pos = copy_word(data, i, end, out, pos)
-                pos = split_clitics(out, token, pos)
+                i, pos, quoted = copy_word(data, i, end, out, pos)
+                if quoted:
+                    pos = split_clitics(out, token, pos)
                 marks = 0
             elif kind == APOSTROPHE:
                 i, pos = lone_clitic(data, i, end, out, pos)
