@@ -70,7 +70,7 @@ def check_lstm_step() -> Check:
         return warning(
             "lstm_step", rates, detail,
             "Threads wait for each other while other programs hold their cores. Measure again when the "
-            "machine is idle; if it never is, train with OMP_NUM_THREADS=1 or OMP_WAIT_POLICY=passive.",
+            "machine is idle; if it never is, train with OMP_NUM_THREADS=1.",
         )  # fmt: skip
     return ok("lstm_step", rates, detail)
 

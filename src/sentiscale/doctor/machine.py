@@ -37,10 +37,7 @@ def check_load() -> Check:
     load, cores = os.getloadavg()[0], available_cores()
     detail = f"{load:.2f} running processes on average over the last minute"
     if load > 0.5 * cores:
-        remedy = (
-            "Stop other programs before measuring: timings taken now are too slow and uneven. If they must "
-            "run, OMP_WAIT_POLICY=passive keeps torch's threads from spinning while they wait for a core."
-        )
+        remedy = "Stop other programs before measuring; timings taken now are too slow and uneven."
         return warning("load", round(load, 2), detail, remedy)
     return ok("load", round(load, 2), detail)
 
