@@ -1,7 +1,7 @@
 """Settings: frozen, checked, read from TOML, overridden by `--set section.key=value` and by flags.
 
-Later sources win: defaults, preset, `--config FILE.toml`, `--set`, flags. The resolved settings are
-stored in every run, so a record says exactly what was done.
+Later sources win: defaults, preset (or the stored run that is resumed), `--config FILE.toml`, `--set`,
+flags. The resolved settings are stored in every run, so a record says exactly what was done.
 """
 
 import tomllib
@@ -174,10 +174,28 @@ TRAIN_FLAGS = {
 """Flags of `train` and the setting each one is shorthand for."""
 
 
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {"model": {"embedding_dim": 64, "hidden_dim": 64}, "train": {"epochs": 1.0}},
+    "balanced": {},
+    "accurate": {"model": {"bidirectional": True, "pooling": "max_mean"}, "train": {"epochs": 4.0}},
+}
+"""Named settings between speed and accuracy; `balanced` is the default of every setting."""
+
+
+def preset_values(name: str | None) -> dict[str, Any]:
+    """The settings of a preset; None is `balanced`.
+
+    Raises: UsageError for a name that is not a preset.
+    """
+    if name is not None and name not in PRESETS:
+        raise UsageError(f"preset is '{name}'.{did_you_mean(name, PRESETS)} Allowed: {', '.join(PRESETS)}.")
+    return PRESETS[name or "balanced"]
+
+
 def resolve(
     *,
     config: Path | None = None,
-    preset: Mapping[str, Any] | None = None,
+    base: Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
 ) -> Settings:
@@ -185,7 +203,7 @@ def resolve(
 
     Args:
         config: a TOML file with any of the sections.
-        preset: nested values that only the defaults yield to.
+        base: nested values that only the defaults yield to: a preset's, or a stored run's.
         overrides: `section.key=value` strings; the value is read as TOML, else taken as text.
         flags: dotted key to value; None means the flag was not given.
 
@@ -193,7 +211,7 @@ def resolve(
         UsageError: unreadable file, unknown key (with a suggestion) or a value out of range.
     """
     values: dict[str, Any] = {}
-    for nested in (preset or {}, _read_toml(config) if config else {}):
+    for nested in (base or {}, _read_toml(config) if config else {}):
         _merge(values, nested)
     for text in overrides:
         key, _, raw = text.partition("=")

@@ -109,7 +109,7 @@ def initialise_cell(cell: nn.RNNBase) -> None:
     with torch.no_grad():
         for name, parameter in cell.named_parameters():
             if name.startswith("weight_hh"):
-                for gate in parameter.split(hidden):
+                for gate in torch.split(parameter, hidden):
                     nn.init.orthogonal_(gate)
             elif name.startswith("weight_ih"):
                 nn.init.xavier_uniform_(parameter)

@@ -105,7 +105,8 @@ class EpochMetrics(Record):
     step: int
     seconds: float
     """Seconds since training began, everything after `prepare` included."""
-    train_loss: float
+    train_loss: float | None
+    """Mean loss of the network over the training rows since the last validation; None at step 0."""
     valid_accuracy: float
     valid_loss: float
     learning_rate: float
@@ -117,11 +118,13 @@ class RunRecord(Record):
     schema_version: int = SCHEMA_VERSION
     id: str
     started_at: datetime
+    finished_at: datetime | None = None
     argv: list[str]
     settings: dict[str, Any]
     layout: str
     world_size: int
     threads_per_rank: int
+    precision: str = "fp32"
     oversubscribed: bool = False
     seed: int
     data_digest: str
@@ -138,8 +141,10 @@ class RunRecord(Record):
     bytes_reduced_per_step: int = 0
     peak_memory_mb_per_rank: list[float] = Field(default_factory=list)
     metrics: list[EpochMetrics] = Field(default_factory=list)
-    valid: dict[str, float] = Field(default_factory=dict)
-    test: dict[str, float] | None = None
+    best_step: int | None = None
+    """The step whose weights the model directory holds."""
+    valid: dict[str, Any] = Field(default_factory=dict)
+    test: dict[str, Any] | None = None
     target: dict[str, Any] | None = None
     status: Literal["running", "finished", "interrupted", "failed"] = "running"
     failure: str | None = None

@@ -1,7 +1,7 @@
 """Global batches: which rows form a step is a pure function of (seed, epoch), never of the layout."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ POOL_BATCHES = 100
 """Batches sorted by length together: long enough to pad little, short enough to stay random."""
 
 PAD_MULTIPLE = 8
-"""Batches are padded to a multiple of this, so that few shapes occur (oneDNN builds one primitive a shape)."""
+"""Batches are padded to a multiple of this: oneDNN builds one primitive a shape, so few should occur."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,11 @@ def padded_ids(
     return ids_BT, lengths_B
 
 
-def drop_words(ids_BT: IntArray, share: float, generator: np.random.Generator) -> IntArray:
+def drop_words(batch: Batch, share: float, generator: np.random.Generator) -> Batch:
     """Replace a share of the real tokens by the unknown word, so that no single word is relied upon."""
+    ids_BT = batch.ids_BT
     dropped_BT = (generator.random(ids_BT.shape, dtype=np.float32) < share) & (ids_BT != PAD)
-    return np.where(dropped_BT, UNK, ids_BT)
+    return replace(batch, ids_BT=np.where(dropped_BT, UNK, ids_BT))
 
 
 def _cut(rows: IntArray, batch_size: int) -> list[IntArray]:

@@ -1,0 +1,77 @@
+"""`sentiscale train`: from prepared data to a run directory with a model in it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sentiscale.cli.options import ConfigOption, JsonOption, QuietOption, SetOption, print_json
+
+PER_RANK = typer.Option(help="Threads of each rank [default: cores / ranks].")
+
+
+def train(
+    data: Annotated[Path, typer.Argument(help="Prepared data, the --out of `sentiscale prepare`.")],
+    out: Annotated[Path, typer.Option(help="Run directory to write.")],
+    model: Annotated[str | None, typer.Option(help="lstm (default) or gru.")] = None,
+    wide: Annotated[
+        bool | None, typer.Option("--wide/--no-wide", help="A linear n-gram part beside the network [on].")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="fast, balanced (default) or accurate.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the training rows.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Global rows a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Adam's largest learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes everything drawn at random.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
+    layout: Annotated[str | None, typer.Option(help="Replicas x stages, DATAxMODEL [1x1].")] = None,
+    threads_per_rank: Annotated[int | None, PER_RANK] = None,
+    target_accuracy: Annotated[float | None, typer.Option(help="Stop when validation reaches it.")] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Stop after this many seconds.")] = None,
+    checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the run in --out.")] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a sentiment classifier on prepared data: a recurrent network, a linear part beside it."""
+    from sentiscale.cli.progress import make_progress
+    from sentiscale.config import TRAIN_FLAGS, preset_values, resolve
+    from sentiscale.training.loop import train as run_training
+    from sentiscale.training.rundir import RunDir
+
+    given = locals()
+    flags = {setting: given[flag] for flag, setting in TRAIN_FLAGS.items()}
+    base = RunDir(out).stored_settings() if resume and out.exists() else preset_values(preset)
+    settings = resolve(config=config, base=base, overrides=overrides or (), flags=flags)
+    record = run_training(data, out, settings, resume=resume, force=force, progress=make_progress(quiet))
+    document = summary(record.model_dump(mode="json"), out)
+    print_json(document) if as_json else print_summary(document)
+
+
+def summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
+    """The part of a run's record that `--json` promises, as plain values."""
+    keys = (
+        "layout", "world_size", "threads_per_rank", "precision", "epochs", "steps", "best_step",
+        "train_seconds", "rows_per_s", "tokens_per_s", "flops_utilisation", "valid", "test", "target",
+        "peak_memory_mb_per_rank", "bytes_reduced_per_step", "phases",
+    )  # fmt: skip
+    return {"run": str(run), **{key: record[key] for key in keys}}
+
+
+def print_summary(document: dict[str, Any]) -> None:
+    """What a person wants to know at the end of a run."""
+    for split in ("valid", "test"):
+        if scores := document[split]:
+            accuracy, loss, rows = scores["accuracy"], scores["loss"], scores["rows"]
+            print(f"{split:5}  accuracy {accuracy:.4f}  loss {loss:.4f}  {rows:,} rows")
+    spent = {name: seconds for name, seconds in document["phases"].items() if seconds >= 0.05}
+    phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in spent.items())
+    print(
+        f"{document['train_seconds']:.1f} s of training ({phases}); "
+        f"{document['rows_per_s']:,.0f} reviews/s, {document['precision']}, "
+        f"{document['threads_per_rank']} threads"
+    )
+    print(f"next:  echo 'Not bad at all!' | sentiscale predict {document['run']}/model")

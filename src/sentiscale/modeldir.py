@@ -1,0 +1,142 @@
+"""Write and read a model directory: settings, vocabulary and weights, all a prediction needs.
+
+`config.toml`, `vocab.txt`, `weights.safetensors` and, for people, `record.json`. No pickle anywhere.
+"""
+
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from sentiscale.atomic import whole_directory, write_file
+from sentiscale.combine import Combination
+from sentiscale.config import Cleaning, ModelSettings
+from sentiscale.errors import DataError
+from sentiscale.model import SentimentNet
+from sentiscale.records import RunRecord
+from sentiscale.text.vocab import Vocab
+from sentiscale.wide import WideModel
+
+FORMAT_VERSION = 1
+
+
+class ModelConfig(BaseModel):
+    """`config.toml`: how text is cleaned, the network's shape, how the parts are joined."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    cleaning: Cleaning
+    max_tokens: int
+    """Tokens the network reads of a review."""
+    stored_tokens: int
+    """Tokens kept of a review before anything else, as in preparation; the wide part reads all of them."""
+    model: ModelSettings
+    combination: dict[str, float]
+    wide_longest: int | None = None
+    """Longest n-gram of the wide part; None without one."""
+    wide_intercept: float = 0.0
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """Everything a model directory holds, in memory."""
+
+    config: ModelConfig
+    vocab: Vocab
+    net: SentimentNet
+    wide: WideModel | None
+    combination: Combination
+
+
+def save_model(path: Path, model: SavedModel, record: RunRecord | None = None) -> None:
+    """Write the directory, whole or not at all; what stood there is replaced."""
+    tensors: dict[str, Tensor] = {f"net.{name}": value for name, value in model.net.state_dict().items()}
+    if model.wide is not None:
+        tensors["wide.idf"] = torch.from_numpy(model.wide.idf)
+        tensors["wide.weights"] = torch.from_numpy(model.wide.weights)
+    with whole_directory(path, replace=True) as working:
+        write_file(working / "config.toml", tomli_w.dumps(model.config.model_dump(exclude_none=True)))
+        model.vocab.write(working / "vocab.txt")
+        write_file(working / "weights.safetensors", save(tensors))
+        if record is not None:
+            write_file(working / "record.json", record.model_dump_json(indent=2))
+
+
+def load_model(path: Path) -> SavedModel:
+    """Read a model directory that `save_model` wrote.
+
+    Raises: DataError when it is missing, incomplete, damaged or of another version.
+    """
+    config = _read_config(path)
+    vocab = Vocab.read(path / "vocab.txt")
+    net = SentimentNet(config.model, len(vocab))
+    try:
+        tensors = load_file(path / "weights.safetensors")
+        net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+        wide = _wide_of(config, tensors)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} has no weights.safetensors; copy the whole directory again.") from error
+    except (SafetensorError, RuntimeError, KeyError, OSError) as error:
+        raise DataError(f"{path}/weights.safetensors is damaged: {error}. Copy or train it again.") from error
+    net.eval()
+    return SavedModel(config, vocab, net, wide, Combination(**config.combination))
+
+
+def model_config(
+    *, cleaning: Cleaning, max_tokens: int, stored_tokens: int, model: ModelSettings,
+    wide: WideModel | None, combination: Combination,
+) -> ModelConfig:  # fmt: skip
+    """Gather what `config.toml` says."""
+    return ModelConfig(
+        cleaning=cleaning,
+        max_tokens=max_tokens,
+        stored_tokens=stored_tokens,
+        model=model,
+        combination=asdict(combination),
+        wide_longest=wide.longest if wide else None,
+        wide_intercept=wide.intercept if wide else 0.0,
+    )
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record of the run that made the model, or an empty dictionary."""
+    try:
+        return RunRecord.model_validate_json((path / "record.json").read_bytes()).model_dump(mode="json")
+    except (OSError, ValidationError):
+        return {}
+
+
+def _read_config(path: Path) -> ModelConfig:
+    try:
+        values = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(
+            f"{path} is no model directory: it has no config.toml. `sentiscale train` writes RUN/model."
+        ) from error
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}/config.toml cannot be read: {error}.") from error
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise DataError(
+            f"{path} has model format {version}; this version of sentiscale reads {FORMAT_VERSION}. "
+            "Train it again, or use the version of sentiscale that wrote it."
+        )
+    try:
+        return ModelConfig.model_validate(values)
+    except ValidationError as error:
+        raise DataError(f"{path}/config.toml is damaged: {error}.") from error
+
+
+def _wide_of(config: ModelConfig, tensors: dict[str, Tensor]) -> WideModel | None:
+    if config.wide_longest is None:
+        return None
+    idf, weights = tensors["wide.idf"].numpy(), tensors["wide.weights"].numpy()
+    return WideModel(idf, weights, config.wide_intercept, config.wide_longest)

@@ -1,0 +1,34 @@
+"""Where the time goes: seconds by phase, each second counted once."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sentiscale.records import PhaseTimes
+
+
+class PhaseClock:
+    """Adds up seconds by phase; `earlier` are those of the runs this one resumes."""
+
+    def __init__(self, earlier: PhaseTimes | None = None, earlier_seconds: float = 0.0) -> None:
+        self.started_at = time.perf_counter()
+        self.earlier_seconds = earlier_seconds
+        self.spent: defaultdict[str, float] = defaultdict(float, (earlier or PhaseTimes()).model_dump())
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the block's seconds as `name`, a field of `PhaseTimes`."""
+        started_at = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[name] += time.perf_counter() - started_at
+
+    def seconds(self) -> float:
+        """Seconds of training so far, earlier runs included."""
+        return self.earlier_seconds + time.perf_counter() - self.started_at
+
+    def times(self) -> PhaseTimes:
+        """Seconds by phase so far."""
+        return PhaseTimes(**self.spent)

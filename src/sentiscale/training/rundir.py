@@ -1,0 +1,88 @@
+"""The run directory: where everything about one run lies, and the log in it."""
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sentiscale.atomic import check_output, write_file
+from sentiscale.errors import DataError, OutputExistsError
+from sentiscale.records import EpochMetrics, RunRecord, append_jsonl
+
+logger = logging.getLogger("sentiscale.train")
+
+
+class RunDir:
+    """Paths and small writes of a run: model, checkpoints, plots, record, metrics, log."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model = path / "model"
+        self.checkpoints = path / "checkpoints"
+        self.wide = self.checkpoints / "wide.safetensors"
+        self.plots = path / "plots"
+        self.record = path / "record.json"
+        self.metrics = path / "metrics.jsonl"
+        self.log = path / "train.log"
+
+    @classmethod
+    def create(cls, path: Path, *, resume: bool, force: bool) -> "RunDir":
+        """Make the directory, or open it to resume.
+
+        Raises: OutputExistsError when it exists and neither `resume` nor `force` says what to do.
+        """
+        if path.exists() and not (resume or force):
+            raise OutputExistsError(
+                f"{path} exists already. Add --resume to go on with that run, --force to replace it, "
+                "or choose another --out."
+            )
+        check_output(path, replace=True)
+        run = cls(path)
+        if force and not resume and path.exists():
+            if not run.record.exists() and any(path.iterdir()):
+                raise OutputExistsError(f"{path} is no run directory; --force does not delete it.")
+            shutil.rmtree(path)
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
+        return run
+
+    def stored_settings(self) -> dict[str, Any]:
+        """Settings of the run that lies here.
+
+        Raises: DataError when there is no readable record.
+        """
+        try:
+            return RunRecord.model_validate_json(self.record.read_bytes()).settings
+        except (OSError, ValidationError) as error:
+            raise DataError(
+                f"{self.path} cannot be resumed: {self.record.name} is missing or damaged ({error})."
+            ) from error
+
+    def write_record(self, record: RunRecord) -> None:
+        """Replace record.json."""
+        write_file(self.record, record.model_dump_json(indent=2))
+
+    def rewrite_metrics(self, metrics: list[EpochMetrics]) -> None:
+        """Make metrics.jsonl say what a checkpoint says: later lines came from steps that are redone."""
+        write_file(self.metrics, "".join(line.model_dump_json() + "\n" for line in metrics))
+
+    def append_metrics(self, metrics: EpochMetrics) -> None:
+        """Add one line to metrics.jsonl."""
+        append_jsonl(self.metrics, metrics)
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """Write the training log to train.log while the block runs."""
+        handler = logging.FileHandler(self.log, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            handler.close()
