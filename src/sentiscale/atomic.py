@@ -1,6 +1,9 @@
 """Write files and directories that are whole or absent: temporary name, fsync, rename."""
 
+import errno
 import os
+import platform
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -9,11 +12,13 @@ from pathlib import Path
 
 from sentiscale.errors import OutputExistsError, SentiscaleError, UsageError
 
+DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
+
 
 def write_file(path: Path, content: bytes | str) -> None:
     """Replace `path` with `content` in one step; a crash leaves the old file or the new one."""
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = _temporary_name(path)
     try:
         with open(temporary, "wb") as file:
             file.write(data)
@@ -21,36 +26,57 @@ def write_file(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise disk_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
 
 
 @contextmanager
-def whole_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
+def whole_directory(path: Path, *, replace: bool = False, marker: str | None = None) -> Iterator[Path]:
     """Yield an empty working directory beside `path`; on success it becomes `path`, else it is removed.
+
+    Args:
+        path: the directory to write.
+        replace: take the place of what is there.
+        marker: with `replace`, only of an empty directory or one that holds a file of this name.
 
     Raises:
         OutputExistsError: `path` exists and `replace` is false.
-        UsageError: the parent directory cannot be written.
+        UsageError: the parent directory cannot be written, or `path` lacks `marker`.
         SentiscaleError: the disk is full or fails while writing.
     """
-    check_output(path, replace=replace)
-    working = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    check_output(path, replace=replace, marker=marker)
+    remove_abandoned(path)
+    working = _temporary_name(path)
     try:
         working.mkdir()
         yield working
         publish_directory(working, path)
     except OSError as error:
+        if not _is_about_writing(error, working):
+            raise
         raise disk_error(path, error) from error
     finally:
         shutil.rmtree(working, ignore_errors=True)
 
 
-def check_output(path: Path, *, replace: bool = False) -> None:
-    """Fail before any work is done when `path` is taken or cannot be written."""
+def check_output(path: Path, *, replace: bool = False, marker: str | None = None) -> None:
+    """Fail before any work is done when `path` is taken or cannot be written.
+
+    Raises:
+        OutputExistsError: `path` exists and `replace` is false.
+        UsageError: it cannot be written, or has something in it but not `marker` (see `whole_directory`).
+    """
     if path.exists() and not replace:
         raise OutputExistsError(f"{path} exists already. Choose another --out, or add --force to replace it.")
+    if path.exists() and marker is not None and not _is_replaceable(path, marker):
+        raise UsageError(
+            f"{path} has no {marker}, so sentiscale did not write it and --force does not replace it. "
+            "Choose another --out, or remove it yourself."
+        )
+    if path.name in ("", ".."):
+        raise UsageError(f"{path} has no name of its own. Choose another --out, such as {path / 'data'}.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -65,14 +91,37 @@ def publish_directory(working: Path, path: Path) -> None:
         if file.is_file():
             with open(file, "rb") as opened:
                 os.fsync(opened.fileno())
+    sync_directory(working)
     if path.exists():
-        retired = working.with_name(f"{working.name}.old")
+        retired = working.with_name(f"{working.name.removesuffix('.tmp')}.old")
         os.replace(path, retired)
-        os.replace(working, path)
+        try:
+            os.replace(working, path)
+        except OSError:
+            os.replace(retired, path)
+            raise
         shutil.rmtree(retired, ignore_errors=True)
     else:
         os.replace(working, path)
     sync_directory(path.parent)
+
+
+def remove_abandoned(path: Path) -> None:
+    """Clear away what killed processes of this machine left beside `path` while they wrote it.
+
+    One that was killed between its two renames left `path` itself under another name: that is put back.
+    """
+    pattern = re.compile(re.escape(f".{path.name}.{platform.node()}.") + r"(\d+)\.[0-9a-f]{8}\.(tmp|old)")
+    for found in list(path.parent.iterdir()):
+        match = pattern.fullmatch(found.name)
+        if match is None or _is_running(int(match[1])):
+            continue
+        if match[2] == "old" and not path.exists():
+            os.replace(found, path)
+        elif found.is_dir():
+            shutil.rmtree(found, ignore_errors=True)
+        else:
+            found.unlink(missing_ok=True)
 
 
 def sync_directory(path: Path) -> None:
@@ -86,7 +135,32 @@ def sync_directory(path: Path) -> None:
 
 def disk_error(path: Path, error: OSError) -> SentiscaleError:
     """Turn an operating-system error while writing `path` into one that says what to do."""
-    reason = error.strerror or str(error)
-    return SentiscaleError(
-        f"writing {path} failed: {reason}. Nothing was left behind; free some space or choose another --out."
-    )
+    reason = (error.strerror or str(error)).rstrip(".")
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "Free some space, or choose a place on another disk." if full else "Choose another place."
+    return SentiscaleError(f"writing {path} failed: {reason}. Nothing half-written was left behind. {remedy}")
+
+
+def _temporary_name(path: Path) -> Path:
+    """A hidden name beside `path` that says which process, on which machine, is writing it."""
+    return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _is_about_writing(error: OSError, working: Path) -> bool:
+    """Tell a failing disk from other faults inside the block, such as an input that cannot be read."""
+    inside = isinstance(error.filename, str | os.PathLike) and Path(error.filename).is_relative_to(working)
+    return inside or error.errno is None or error.errno in DISK_FAULTS  # numpy's short writes carry no errno
+
+
+def _is_replaceable(path: Path, marker: str) -> bool:
+    return path.is_dir() and ((path / marker).exists() or not any(path.iterdir()))
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, but alive
+        return True
+    return True
