@@ -229,7 +229,7 @@ def resolve(
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors put a mark in front
     except OSError as error:
         raise UsageError(f"cannot read settings file {path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -269,6 +269,8 @@ def _explain(error: ValidationError) -> str:
             lines.append(
                 f"unknown setting '{'.'.join(path)}'.{did_you_mean(path[-1], fields)} Allowed: {allowed}."
             )
+        elif problem["type"] == "value_error":  # raised by a section's own check, which says all there is
+            lines.append(f"{'.'.join(path)}: {problem['ctx']['error']}.")
         else:
             lines.append(f"{'.'.join(path)} is {problem['input']!r}: {problem['msg']}.")
     return "\n".join(lines)

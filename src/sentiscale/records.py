@@ -1,5 +1,6 @@
 """What is measured and kept: counts, phases, the host, one record a run; JSON lines in and out."""
 
+import errno
 import json
 import os
 import platform
@@ -14,6 +15,7 @@ from typing import Any, Literal, TypeVar
 import psutil
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sentiscale.atomic import disk_error
 from sentiscale.errors import DataError
 
 SCHEMA_VERSION = 1
@@ -151,23 +153,35 @@ class RunRecord(Record):
 
 
 def append_jsonl(path: Path, record: BaseModel) -> None:
-    """Append one record as a line; a line is written in one call, so a crash cannot split it in two."""
-    line = record.model_dump_json() + "\n"
-    with open(path, "ab", buffering=0) as file:
-        file.write(line.encode())
+    """Append one record as a line, wholly or not at all.
+
+    Raises: SentiscaleError when the disk is full or fails.
+    """
+    line = record.model_dump_json().encode() + b"\n"
+    try:
+        with open(path, "ab", buffering=0) as file:
+            end = file.tell()
+            if file.write(line) != len(line):  # the disk is full; half a line would spoil the file
+                file.truncate(end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise disk_error(path, error) from error
 
 
 def read_jsonl(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
     """Yield the records of a JSON-lines file.
 
-    Raises: DataError naming file and line when a line is not such a record.
+    Raises: DataError when the file cannot be read, or naming file and line where a line is no such record.
     """
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield kind.model_validate_json(line)
-            except ValidationError as error:
-                raise DataError(f"{path}:{number} is not a {kind.__name__}: {error}.") from error
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    yield kind.model_validate_json(line)
+                except ValidationError as error:
+                    raise DataError(f"{path}:{number} is not a {kind.__name__}: {_first(error)}.") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}.") from error
 
 
 def now() -> datetime:
@@ -204,6 +218,12 @@ def git_commit() -> str | None:
 def dump_json(document: dict[str, Any]) -> str:
     """One JSON document as the command line prints it."""
     return json.dumps(document, indent=2, default=str)
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg']}" if where else str(problem["msg"])
 
 
 def _cpu_model() -> str:
