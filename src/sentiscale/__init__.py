@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sentiscale.data.prepare import prepare
     from sentiscale.data.prepared import PreparedDataset
+    from sentiscale.synthetic.output import synth
 
 _HOME = {
     "PreparedDataset": "sentiscale.data.prepared",
     "prepare": "sentiscale.data.prepare",
+    "synth": "sentiscale.synthetic.output",
 }
 
-__all__ = ["PreparedDataset", "prepare"]
+__all__ = ["PreparedDataset", "prepare", "synth"]
 
 
 def __getattr__(name: str) -> Any:

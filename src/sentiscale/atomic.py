@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from sentiscale.errors import OutputExistsError, SentiscaleError, UsageError
 
@@ -17,15 +18,26 @@ DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
 
 def write_file(path: Path, content: bytes | str) -> None:
     """Replace `path` with `content` in one step; a crash leaves the old file or the new one."""
-    data = content.encode() if isinstance(content, str) else content
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file open for writing that becomes `path` when the block ends well, else is removed.
+
+    Raises: SentiscaleError when the disk is full or fails while writing.
+    """
     temporary = _temporary_name(path)
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        if not _is_about_writing(error, temporary):
+            raise
         raise disk_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,0 +1,42 @@
+"""`sentiscale synth`: write generated product reviews, always the same for one seed."""
+
+from typing import Annotated
+
+import typer
+
+from sentiscale.cli.options import JsonOption, QuietOption, print_json
+
+
+def synth(
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Reviews to write, half of them positive.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="FILE", help="A .txt, .csv or .jsonl file, a pipe, or - .")
+    ],
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes everywhere.")] = 0,
+    format: Annotated[  # noqa: A002 - the flag's name
+        str | None,
+        typer.Option("--format", metavar="NAME", help="fasttext, csv or jsonl; otherwise by the suffix."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write generated product reviews with sentiment labels, for demonstrations and scale tests.
+
+    Word order matters in them: negation, contrast and comparison turn what the single words say.
+    fastText lines (.txt), or a table with stars, title, text and category (.csv, .jsonl).
+    """
+    from sentiscale.cli.progress import make_progress
+    from sentiscale.errors import UsageError
+    from sentiscale.synthetic.output import synth as write
+
+    if out == "-" and as_json:
+        raise UsageError("--json and --out - both want standard output. Drop one of them.")
+    summary = write(rows, seed, out=out, format=format, force=force, progress=make_progress(quiet))
+    if as_json:
+        print_json(summary.model_dump())
+    elif out != "-":
+        print(
+            f"{summary.out}: {summary.rows:,} reviews, {summary.bytes / 1e6:,.1f} MB, "
+            f"{summary.types:,} different words, {summary.rows_per_s:,.0f} reviews/s"
+        )

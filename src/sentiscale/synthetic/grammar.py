@@ -1,0 +1,301 @@
+"""Compile grammar.toml into flat tables: fragments, the lists they stand in, sentences made of lists.
+
+A *fragment* is a piece of text that is drawn whole ("the old one", " is ", "."). A *choice list* is what
+one place of a sentence is drawn from; plain text is a list of one. A *template* is a sentence: a run of
+choice lists. Everything about the text is decided here, so that making reviews is index arithmetic.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiscale.synthetic.rare import TAILS, misspellings
+
+POLARITIES = ("-", "+")
+SURFACES = ("plain", "turned", "mixed")
+STARS = (1, 2, 3, 4, 5)
+MISSPELLINGS = 8
+"""Ways to misspell each fragment."""
+
+WORD = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*")
+"""A word of lower-cased text; fragments never cut one in two."""
+
+_STATEMENT = re.compile(r"<(\^?)([=!])>")
+_SLOT = re.compile(r"(\{\^?(?:a )?[a-z]+(?:[+-]|:zipf)?\})")
+_SLOT_FIELDS = re.compile(r"\{(\^?)(a )?([a-z]+[+-]?)(:zipf)?\}")
+_VOWEL_SOUND = re.compile(r"(?!use|uni|one)[aeiou]", re.IGNORECASE)
+
+
+class Slot(NamedTuple):
+    """A place in a sentence: the list drawn from, and how its entries are dressed."""
+
+    name: str
+    capital: bool
+    article: bool
+    zipf: bool
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The compiled language.
+
+    Entry k of choice list c is fragment `choices[list_start[c] + k]`, 0 <= k < list_size[c]; a list with
+    `octaves[c]` = n > 0 is a tail: the 2**n fragments from `list_start[c]` on, drawn by octaves.
+    Template t in category g is the lists `parts[template_start[t] + g * parts_per_category :]`,
+    `template_length[t]` of them; template t + 1 is the same sentence after a space. Group i is
+    `members[group_start[i] :]`, `group_size[i]` of them: template numbers, weighted by repetition.
+    """
+
+    fragments: list[str]
+    frame: dict[str, int]
+    """Fragments that a file format fills in: "start/STARS", "middle", "end/CATEGORY NUMBER"."""
+    misspelt: NDArray[np.int64]
+    """First of a fragment's MISSPELLINGS variants; -1: it has none."""
+    choices: NDArray[np.int64]
+    list_start: NDArray[np.int64]
+    list_size: NDArray[np.uint64]
+    octaves: NDArray[np.uint64]
+    parts: NDArray[np.int64]
+    parts_per_category: int
+    template_start: NDArray[np.int64]
+    template_length: NDArray[np.int64]
+    template_words: NDArray[np.float64]
+    """Mean number of words of a template."""
+    members: NDArray[np.int64]
+    group_start: NDArray[np.int64]
+    group_size: NDArray[np.uint64]
+    groups: dict[str, int]
+    """Group number by name: "evidence/mixed/+", "title/neutral", "padding", "decoys", "start", …"""
+    categories: list[str]
+
+
+@cache
+def compile_grammar() -> Tables:
+    """Read and compile the grammar that comes with the package; the result is shared, do not change it."""
+    text = resources.files("sentiscale.synthetic").joinpath("grammar.toml").read_text(encoding="utf-8")
+    source = tomllib.loads(text)
+    compiler = _Compiler(source)
+    for group, weight, sentence in _sentences(source):
+        compiler.add_sentence(group, weight, sentence)
+    compiler.add_frame()
+    return compiler.tables()
+
+
+def _sentences(source: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
+    """Every sentence with its group and weight; polar ones once for each class."""
+    statements = source["statements"]["sentences"]
+    for kind in source["evidence"]:
+        written = [full for sentence in kind["sentences"] for full in _with_statements(sentence, statements)]
+        # the kind's weight is shared out among its sentences, however many it has
+        weight = max(1, round(20 * kind["weight"] / len(written)))
+        for polarity in POLARITIES:
+            for sentence in written:
+                yield f"evidence/{kind['surface']}/{polarity}", weight, _with_polarity(sentence, polarity)
+    for surface in SURFACES:
+        for polarity in POLARITIES:
+            for sentence in source["titles"][surface]:
+                yield f"title/{surface}/{polarity}", 1, _with_polarity(sentence, polarity)
+    for sentence in source["titles"]["neutral"]:
+        yield "title/neutral", 1, sentence
+    for sentence in source["padding"]["sentences"]:
+        yield "padding", 1, sentence
+    for polarity in POLARITIES:
+        for sentence in source["decoys"]["sentences"]:
+            yield "decoys", 1, sentence.replace("?}", polarity + "}")
+
+
+def _with_statements(sentence: str, statements: Sequence[str]) -> Iterator[str]:
+    """Put statements into the places left for them: every statement once into every place."""
+    places = _STATEMENT.findall(sentence)
+    if not places:
+        yield sentence
+        return
+    for number in range(len(statements)):
+        full = sentence
+        for order, (capital, role) in enumerate(places):
+            # 5 is coprime to most counts, so two places hardly ever get the same statement
+            statement = statements[(number * (1 + 4 * order) + 3 * order) % len(statements)]
+            full = full.replace(f"<{capital}{role}>", _begin(statement, capital).replace("*}", role + "}"), 1)
+        yield full
+
+
+def _begin(statement: str, capital: str) -> str:
+    if not capital:
+        return statement
+    return statement.replace("{", "{^", 1) if statement[0] == "{" else statement[0].upper() + statement[1:]
+
+
+def _with_polarity(sentence: str, polarity: str) -> str:
+    other = "+" if polarity == "-" else "-"
+    return sentence.replace("=}", polarity + "}").replace("!}", other + "}")
+
+
+def split_entries(text: str) -> list[str]:
+    """Split a word list at its commas; "_" is the empty entry."""
+    found = [entry.strip() for entry in text.replace("\n", " ").split(",")]
+    return ["" if entry == "_" else entry for entry in found if entry]
+
+
+def parse(sentence: str) -> list[str | Slot]:
+    """Cut a sentence of the grammar into plain text and slots.
+
+    Raises: ValueError when a brace is left that no slot explains (a slip in grammar.toml).
+    """
+    found: list[str | Slot] = []
+    for piece in _SLOT.split(sentence):
+        fields = _SLOT_FIELDS.fullmatch(piece)
+        if fields:
+            capital, article, name, zipf = fields.groups()
+            found.append(Slot(name, bool(capital), bool(article), bool(zipf)))
+        elif "{" in piece or "}" in piece:
+            raise ValueError(f"grammar.toml: '{piece}' in '{sentence}' is not a slot.")
+        elif piece:
+            found.append(piece)
+    return found
+
+
+def dress(entry: str, slot: Slot) -> str:
+    """Give an entry the article and the capital letter that its slot asks for."""
+    if slot.article:
+        entry = ("an " if _VOWEL_SOUND.match(entry) else "a ") + entry
+    return entry[:1].upper() + entry[1:] if slot.capital else entry
+
+
+class _Compiler:
+    """Collects fragments, lists and templates under numbers; `tables` makes arrays of them."""
+
+    def __init__(self, source: Mapping[str, Any]) -> None:
+        self.categories: list[dict[str, str]] = source["category"]
+        self.lists: dict[str, list[str]] = {
+            name: split_entries(text) for part in ("words", "polar") for name, text in source[part].items()
+        }
+        self.lists |= {
+            # an optional word brings its own space, so that its absence leaves none behind
+            name: [f"{entry} " if entry else "" for entry in split_entries(text)]
+            for name, text in source["optional"].items()
+        }
+        self.lists |= {
+            name: [f" {entry}" if entry else "" for entry in split_entries(text)]
+            for name, text in source["trailing"].items()
+        }
+        self.fragments: list[str] = []
+        self.fragment_number: dict[str, int] = {}
+        self.frame: dict[str, int] = {}
+        self.choices: list[int] = []
+        self.list_rows: list[tuple[int, int, int, float]] = []  # start, size, octaves, mean words
+        self.list_number: dict[tuple[str | Slot, int], int] = {}
+        self.templates: list[list[list[int]]] = []  # template, category, choice list
+        self.groups: dict[str, list[int]] = {}
+
+    def add_sentence(self, group: str, weight: int, sentence: str) -> None:
+        """Add a sentence, and its twin that follows a space, to a group."""
+        for text in (sentence, " " + sentence):
+            pieces = parse(text)
+            self.templates.append(
+                [[self._list(piece, g) for piece in pieces] for g in range(len(self.categories))]
+            )
+        self.groups.setdefault(group, []).extend([len(self.templates) - 2] * weight)
+
+    def add_frame(self) -> None:
+        """Add what a file format puts around title and text, as templates of one reserved fragment."""
+        for stars in STARS:
+            self._add_reserved("start", [f"start/{stars}"] * len(self.categories))
+        self._add_reserved("middle", ["middle"] * len(self.categories))
+        self._add_reserved("end", [f"end/{g}" for g in range(len(self.categories))])
+
+    def _add_reserved(self, group: str, names: list[str]) -> None:
+        lists = []
+        for name in names:
+            if name not in self.frame:
+                self.frame[name] = len(self.fragments)
+                self.fragments.append("")
+                self._new_list([self.frame[name]], words=0.0)
+            lists.append([self.list_number.setdefault((name, -1), len(self.list_rows) - 1)])
+        self.groups.setdefault(group, []).append(len(self.templates))
+        self.templates += [lists, lists]
+
+    def _list(self, piece: str | Slot, category: int) -> int:
+        own = isinstance(piece, Slot) and not piece.zipf and piece.name in self.categories[category]
+        key = (piece, category if own else -1)
+        if key not in self.list_number:
+            if isinstance(piece, str):
+                self._new_list([self._fragment(piece)], words=len(WORD.findall(piece.lower())))
+            elif piece.zipf:
+                self._new_tail(TAILS[piece.name]())
+            else:
+                named = self.categories[category][piece.name] if own else ""
+                self._new_weighted(split_entries(named) if own else self.lists[piece.name], piece)
+            self.list_number[key] = len(self.list_rows) - 1
+        return self.list_number[key]
+
+    def _new_weighted(self, listed: list[str], slot: Slot) -> None:
+        """A list whose entries are about as frequent as one over their rank."""
+        numbers: list[int] = []
+        for rank, entry in enumerate(listed):
+            numbers += [self._fragment(dress(entry, slot))] * (24 // (rank + 4) + 1)
+        words = [len(WORD.findall(self.fragments[number].lower())) for number in numbers]
+        self._new_list(numbers, words=sum(words) / len(words))
+
+    def _new_list(self, numbers: list[int], words: float) -> None:
+        self.list_rows.append((len(self.choices), len(numbers), 0, words))
+        self.choices += numbers
+
+    def _new_tail(self, words: list[str]) -> None:
+        octaves = len(words).bit_length() - 1
+        self.list_rows.append((len(self.choices), len(words), octaves, 1.0))
+        self.choices += range(len(self.fragments), len(self.fragments) + len(words))
+        self.fragments += words
+
+    def _fragment(self, text: str) -> int:
+        if text not in self.fragment_number:
+            self.fragment_number[text] = len(self.fragments)
+            self.fragments.append(text)
+        return self.fragment_number[text]
+
+    def _misspell(self) -> list[int]:
+        first = [-1] * len(self.fragments)
+        for text, number in self.fragment_number.items():
+            variants = misspellings(text, MISSPELLINGS)
+            if variants:
+                first[number] = len(self.fragments)
+                self.fragments += variants
+        return first + [-1] * (len(self.fragments) - len(first))
+
+    def tables(self) -> Tables:
+        """Lay everything out flat."""
+        by_category = [
+            [number for template in self.templates for number in template[g]]
+            for g in range(len(self.categories))
+        ]
+        lengths = np.array([len(template[0]) for template in self.templates])
+        starts = np.cumsum(lengths) - lengths
+        rows = np.array(self.list_rows)
+        words = rows[:, 3][np.array(by_category)].mean(axis=0)
+        sizes = np.array([len(numbers) for numbers in self.groups.values()])
+        misspelt = np.array(self._misspell())
+        return Tables(
+            fragments=self.fragments,
+            frame=self.frame,
+            misspelt=misspelt,
+            choices=np.array(self.choices),
+            list_start=rows[:, 0].astype(np.int64),
+            list_size=rows[:, 1].astype(np.uint64),
+            octaves=rows[:, 2].astype(np.uint64),
+            parts=np.array(by_category).ravel(),
+            parts_per_category=len(by_category[0]),
+            template_start=starts,
+            template_length=lengths,
+            template_words=np.add.reduceat(words, starts),
+            members=np.concatenate([np.array(numbers) for numbers in self.groups.values()]),
+            group_start=np.cumsum(sizes) - sizes,
+            group_size=sizes.astype(np.uint64),
+            groups={name: number for number, name in enumerate(self.groups)},
+            categories=[category["name"] for category in self.categories],
+        )
