@@ -129,9 +129,11 @@ class TrainSettings(Section):
     time_limit: Annotated[float, Field(gt=0)] | None = None
     """Stop after this many seconds of training, the wide part included."""
     checkpoint_every: Positive | None = None
-    """Steps between checkpoints; None saves at every validation."""
+    """Steps between checkpoints; None goes by `checkpoint_seconds` alone."""
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds between checkpoints; the last step and a signal also save one."""
     keep_checkpoints: Positive = 2
-    """Checkpoints kept besides the best."""
+    """Newest checkpoints kept."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network is trained."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -41,7 +41,7 @@ def has_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities: dict[str, bool] = getattr(
         torch.cpu, "get_capabilities", dict
-    )()  # absent before PyTorch 2.6
+    )()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole, verified when read, the newest few and the best kept.
+"""Checkpoints: written whole, verified when read, the newest few kept, each with the best weights so far.
 
 Order on resuming: the newest checkpoint whose digests match; a damaged one is passed over for the one
 before; none left means the run starts at step 0.
@@ -16,8 +16,6 @@ from torch import Tensor
 from sentiscale.atomic import whole_directory, write_file
 from sentiscale.errors import DataError
 from sentiscale.records import EpochMetrics, PhaseTimes, Record
-
-TENSOR_FILES = ("weights.safetensors", "optimizer.safetensors")
 
 
 class TrainState(Record):
@@ -37,8 +35,8 @@ class TrainState(Record):
     best_step: int | None = None
     best_accuracy: float = -1.0
     best_loss: float = 0.0
-    combination: dict[str, float] = Field(default_factory=dict)
-    """How the parts were joined at this step, if it was validated."""
+    best_combination: dict[str, float] = Field(default_factory=dict)
+    """How the parts are joined at the best step."""
     stale: int = 0
     """Validations since the best one."""
     target_seconds: float | None = None
@@ -55,25 +53,23 @@ class TrainState(Record):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One saved step."""
+    """One saved step: its state, and tensors by file (`weights`, `optimizer`, `best`) and name."""
 
     state: TrainState
-    weights: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
+    tensors: dict[str, dict[str, Tensor]]
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
-    """Write `folder/step-N`, then delete older ones beyond `keep`, never the best."""
-    contents = dict(zip(TENSOR_FILES, (save(checkpoint.weights), save(checkpoint.optimizer)), strict=True))
+    """Write `folder/step-N`, then delete older ones beyond the newest `keep`."""
+    contents = {f"{name}.safetensors": save(tensors) for name, tensors in checkpoint.tensors.items()}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     state = checkpoint.state.model_copy(update={"digests": digests})
-    with whole_directory(_path(folder, state.step), replace=True) as working:
+    with whole_directory(folder / f"step-{state.step:08d}", replace=True) as working:
         for name, content in contents.items():
             write_file(working / name, content)
         write_file(working / "state.json", state.model_dump_json(indent=2))
     for old in _saved(folder)[:-keep]:
-        if old != _path(folder, state.best_step or -1):
-            shutil.rmtree(old)
+        shutil.rmtree(old)
 
 
 def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -87,32 +83,22 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, complaints
 
 
-def load_step(folder: Path, step: int) -> Checkpoint:
-    """The checkpoint of a given step.
-
-    Raises: DataError when it is missing or damaged.
-    """
-    return load_checkpoint(_path(folder, step))
-
-
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint directory and compare its digests.
 
     Raises: DataError when a file is missing, cut or changed.
     """
+    tensors = {}
     try:
         state = TrainState.model_validate_json((path / "state.json").read_bytes())
-        contents = {name: (path / name).read_bytes() for name in TENSOR_FILES}
+        for name, digest in state.digests.items():
+            content = (path / name).read_bytes()
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise DataError(f"checkpoint {path} is damaged: {name} does not match its digest.")
+            tensors[name.removesuffix(".safetensors")] = load(content)
     except (OSError, ValidationError) as error:
         raise DataError(f"checkpoint {path} is incomplete: {error}.") from error
-    for name, content in contents.items():
-        if hashlib.sha256(content).hexdigest() != state.digests.get(name):
-            raise DataError(f"checkpoint {path} is damaged: {name} does not match its digest.")
-    return Checkpoint(state, *(load(contents[name]) for name in TENSOR_FILES))
-
-
-def _path(folder: Path, step: int) -> Path:
-    return folder / f"step-{step:08d}"
+    return Checkpoint(state, tensors)
 
 
 def _saved(folder: Path) -> list[Path]:

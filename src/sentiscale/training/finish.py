@@ -13,7 +13,6 @@ from sentiscale.model import step_flops
 from sentiscale.modeldir import SavedModel, model_config, save_model
 from sentiscale.parallel.peak import gemm_peak_gflops
 from sentiscale.records import RunRecord
-from sentiscale.training.checkpoint import load_step
 from sentiscale.training.evaluate import evaluate
 from sentiscale.training.plots import plot_curves
 from sentiscale.training.setup import Training
@@ -28,12 +27,8 @@ def finish(training: Training) -> RunRecord:
     """Turn a stopped run into a model directory, a final record and pictures."""
     state = training.state
     seconds = training.clock.seconds()  # what follows measures and files; it is not training
-    if state.best_step is not None and state.best_step != state.step:
-        best = load_step(training.run_dir.checkpoints, state.best_step)
-        training.runner.net.load_state_dict(best.weights)
-        combination = Combination(**best.state.combination)
-    else:
-        combination = Combination(**state.combination)
+    training.runner.net.load_state_dict(training.best_weights)
+    combination = Combination(**state.best_combination)
     valid, _ = evaluate(
         training.runner, training.valid_split, training.valid_wide,
         training.settings.train.max_tokens, combination,

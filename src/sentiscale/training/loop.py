@@ -1,6 +1,7 @@
 """Train on a prepared dataset: `train` is the whole of it, `train_steps` the loop itself."""
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -90,7 +91,6 @@ def fit(training: Training, wish: StopWish, progress: Progress) -> str:
     settings, clock = training.settings.train, training.clock
     if validation_missing(training):
         validate(training, progress)
-        save(training)
     reason = stop_reason(training, wish)
     if reason:
         return reason
@@ -107,9 +107,8 @@ def fit(training: Training, wish: StopWish, progress: Progress) -> str:
                 raise interrupted(training, wish)
             if reason or validation_missing(training):
                 validate(training, progress)
-                save(training)
                 reason = reason or stop_reason(training, wish)
-            elif settings.checkpoint_every and training.state.step % settings.checkpoint_every == 0:
+            if reason or checkpoint_due(training):
                 save(training)
             if reason:
                 return reason
@@ -188,12 +187,16 @@ def check_loss(loss_sum: float, step: int) -> None:
 def validation_missing(training: Training) -> bool:
     """Whether the current step ends a validation interval that has not been scored yet."""
     state = training.state
-    if state.step == 0:
-        due = training.wide is not None  # the wide part alone is a model already
-    else:
-        every = training.settings.train.validate_every * training.steps_per_epoch
-        due = state.step // every > (state.step - 1) // every
+    every = training.settings.train.validate_every * training.steps_per_epoch
+    due = state.step // every > (state.step - 1) // every  # true at step 0: the wide part is a model already
     return due and not (state.metrics and state.metrics[-1].step == state.step)
+
+
+def checkpoint_due(training: Training) -> bool:
+    """Whether it is time to save, by steps or by seconds."""
+    settings = training.settings.train
+    by_steps = settings.checkpoint_every and training.state.step % settings.checkpoint_every == 0
+    return bool(by_steps) or time.monotonic() - training.saved_at >= settings.checkpoint_seconds
 
 
 def stop_reason(training: Training, wish: StopWish) -> str:
@@ -246,11 +249,14 @@ def validate(training: Training, progress: Progress) -> None:
             "best_step": state.step if better else state.best_step,
             "best_accuracy": scores.accuracy if better else state.best_accuracy,
             "best_loss": scores.loss if better else state.best_loss,
-            "combination": asdict(combination),
+            "best_combination": asdict(combination) if better else state.best_combination,
             "stale": 0 if better else state.stale + 1,
             "target_seconds": state.target_seconds or (metrics.seconds if reached else None),
         }
     )
+    if better:
+        weights = training.runner.net.state_dict()
+        training.best_weights = {name: tensor.clone() for name, tensor in weights.items()}
     training.run_dir.append_metrics(metrics)
     line = (
         f"epoch {metrics.epoch:.2f}, {metrics.seconds:.0f} s: "
@@ -266,9 +272,11 @@ def save(training: Training) -> None:
         training.state = training.state.model_copy(
             update={"seconds": training.clock.seconds(), "phases": training.clock.times()}
         )
-        checkpoint = Checkpoint(
-            training.state, dict(training.runner.net.state_dict()), training.optimizer.state()
-        )
-        save_checkpoint(
-            training.run_dir.checkpoints, checkpoint, keep=training.settings.train.keep_checkpoints
-        )
+        tensors = {
+            "weights": training.runner.net.state_dict(),
+            "optimizer": training.optimizer.state(),
+            "best": training.best_weights,
+        }
+        keep = training.settings.train.keep_checkpoints
+        save_checkpoint(training.run_dir.checkpoints, Checkpoint(training.state, tensors), keep)
+    training.saved_at = time.monotonic()

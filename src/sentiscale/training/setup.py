@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import sys
+import time
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save
+from torch import Tensor
 
 from sentiscale.atomic import write_file
 from sentiscale.config import Settings
@@ -49,7 +51,11 @@ class Training:
     valid_wide: FloatArray | None
     """The wide part's logits on the validation rows."""
     state: TrainState
+    best_weights: dict[str, Tensor]
+    """A copy of the network's weights at the best validation so far."""
     clock: PhaseClock
+    saved_at: float
+    """time.monotonic() of the last checkpoint, or of the start."""
     record: RunRecord
 
     @property
@@ -84,8 +90,9 @@ def set_up(
     runner = WholeRunner(net, precision, device)
     optimizer = RowSparseAdam(runner.parameters(), settings.train.lr)
     state = TrainState(fingerprint=fingerprint(settings, precision, dataset.manifest.digest))
+    best: dict[str, Tensor] = {}
     if resume:
-        state = take_up(run_dir, state, runner, optimizer, progress)
+        state, best = take_up(run_dir, state, runner, optimizer, progress)
         clock = PhaseClock(state.phases, state.seconds)
     warn_off_the_fast_path(runner, settings, progress)
 
@@ -96,7 +103,8 @@ def set_up(
             valid_wide = wide.logits(valid_split.tokens, valid_split.offsets)
     return Training(
         settings, dataset, train_split, valid_split, run_dir, runner, optimizer, wide, valid_wide,
-        state, clock, new_record(settings, layout, threads, precision, dataset.manifest.digest),
+        state, best, clock, time.monotonic(),
+        new_record(settings, layout, threads, precision, dataset.manifest.digest),
     )  # fmt: skip
 
 
@@ -123,7 +131,7 @@ def fingerprint(settings: Settings, precision: Precision, data_digest: str) -> s
 
 def take_up(
     run_dir: RunDir, fresh: TrainState, runner: WholeRunner, optimizer: RowSparseAdam, progress: Progress
-) -> TrainState:
+) -> tuple[TrainState, dict[str, Tensor]]:
     """Load the newest sound checkpoint into network and optimiser; the fresh state when there is none."""
     checkpoint, complaints = load_latest(run_dir.checkpoints)
     for complaint in complaints:
@@ -131,17 +139,17 @@ def take_up(
     if checkpoint is None:
         progress.say(f"no checkpoint in {run_dir.path}; starting at step 0")
         run_dir.wide.unlink(missing_ok=True)  # it may have been solved with other settings
-        return fresh
+        return fresh, {}
     if checkpoint.state.fingerprint != fresh.fingerprint:
         raise UsageError(
             f"{run_dir.path} was trained with other settings or other data. Resume it with the same ones "
             "(only time limit, target, checkpoints and threads may differ), or choose another --out."
         )
-    runner.net.load_state_dict(checkpoint.weights)
-    optimizer.load_state(checkpoint.optimizer)
+    runner.net.load_state_dict(checkpoint.tensors["weights"])
+    optimizer.load_state(checkpoint.tensors["optimizer"])
     run_dir.rewrite_metrics(checkpoint.state.metrics)
     progress.say(f"resuming {run_dir.path} at step {checkpoint.state.step:,}")
-    return checkpoint.state
+    return checkpoint.state, checkpoint.tensors["best"]
 
 
 def wide_part(
