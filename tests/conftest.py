@@ -1,0 +1,53 @@
+"""What every test may use: the real command, the real data where it is there, a disk that fills up."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: as the command line does, and why there
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+REAL_DATA = REPOSITORY.parent / "shared" / "data"
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real reviews; the test is skipped where it is absent."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"needs the real reviews in {REAL_DATA}, which are not part of the project")
+    return REAL_DATA
+
+
+@pytest.fixture
+def sentiscale(tmp_path: Path) -> Command:
+    """Run the real command in a process of its own: `sentiscale("doctor", "--json")`."""
+
+    def run(*arguments: str | Path, stdin: str | None = None, seconds: float = 120):
+        return subprocess.run(
+            [sys.executable, "-m", "sentiscale", *map(str, arguments)],
+            input=stdin, capture_output=True, text=True, timeout=seconds, cwd=tmp_path, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB, to be filled."""
+    mount_point = tmp_path / "small-disk"
+    mount_point.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(mount_point)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("needs the mount command for a disk that can be filled")
+    if mounted.returncode != 0:
+        pytest.skip(f"needs permission to mount a small disk: {mounted.stderr.strip()}")
+    yield mount_point
+    subprocess.run(["umount", str(mount_point)], check=True)

@@ -1,0 +1,113 @@
+"""Counts add up; records survive the way to disk and back; damaged files are named with their line."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentiscale import records
+from sentiscale.errors import DataError, SentiscaleError
+from sentiscale.records import EvalCounts, PhaseTimes, append_jsonl, read_jsonl
+
+counts = st.builds(
+    EvalCounts,
+    **{name: st.integers(0, 10**6) for name in EvalCounts.model_fields if name != "loss_sum"},
+    loss_sum=st.integers(0, 10**6).map(float),
+)
+
+
+def test_accuracy_and_loss_of_ten_rows():
+    found = EvalCounts(true_positive=4, true_negative=3, false_positive=2, false_negative=1, loss_sum=5.0)
+    assert found.rows == 10
+    assert found.accuracy == pytest.approx(0.7)  # (4 + 3) / 10
+    assert found.loss == pytest.approx(0.5)  # 5.0 / 10
+
+
+def test_no_rows_give_zero_not_an_error():
+    assert (EvalCounts().accuracy, EvalCounts().loss) == (0.0, 0.0)
+
+
+@given(left=counts, right=counts)
+def test_sum_counts_both_sets_together(left, right):
+    both = left + right
+    assert both.rows == left.rows + right.rows
+    assert both == right + left
+    assert left + EvalCounts() == left
+    correct = left.accuracy * left.rows + right.accuracy * right.rows
+    assert both.accuracy * both.rows == pytest.approx(correct)
+
+
+def test_records_come_back_as_they_were_written(tmp_path):
+    written = [PhaseTimes(data=1.5), PhaseTimes(compute=2.0)]
+    for record in written:
+        append_jsonl(tmp_path / "times.jsonl", record)
+    assert list(read_jsonl(tmp_path / "times.jsonl", PhaseTimes)) == written
+
+
+def test_keys_of_a_later_version_are_ignored(tmp_path):
+    (tmp_path / "times.jsonl").write_text('{"data": 1.0, "teleport": 2.0}\n')
+    assert list(read_jsonl(tmp_path / "times.jsonl", PhaseTimes)) == [PhaseTimes(data=1.0)]
+
+
+@pytest.mark.parametrize(
+    "damage", [b'{"data": 1.', b"\n", b'{"data": "long"}', b"[]", b'{"data": "\xff"}', b"\x00\x00"]
+)
+def test_damaged_line_is_named(tmp_path, damage):
+    path = tmp_path / "times.jsonl"
+    path.write_bytes(b'{"data": 1.0}\n' + damage)
+    found = read_jsonl(path, PhaseTimes)
+    assert next(found) == PhaseTimes(data=1.0)
+    with pytest.raises(DataError, match=r"times\.jsonl:2 is not a PhaseTimes: .") as caught:
+        next(found)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_is_a_data_error(tmp_path):
+    with pytest.raises(DataError, match=r"cannot read .*nowhere\.jsonl: No such file"):
+        list(read_jsonl(tmp_path / "nowhere.jsonl", PhaseTimes))
+
+
+def test_full_disk_leaves_only_whole_lines(small_disk):
+    path = small_disk / "times.jsonl"
+    append_jsonl(path, PhaseTimes(data=1.0))
+    (small_disk / "filler").write_bytes(bytes(256 * 1024 - 8192))
+    with pytest.raises(SentiscaleError, match="No space left"):
+        for _ in range(1000):
+            append_jsonl(path, PhaseTimes(data=2.0))
+    assert {record.data for record in read_jsonl(path, PhaseTimes)} == {1.0, 2.0}
+
+
+def test_cores_follow_the_affinity_of_the_process():
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system has no affinity")
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert records.available_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert records.available_cores() == len(before)
+
+
+def test_host_says_what_this_machine_is():
+    host = records.Host.current()
+    assert host.cores == records.available_cores()
+    assert host.memory_mb > 100
+    assert host.cpu_model
+
+
+def test_versions_of_absent_packages_are_left_out():
+    found = records.package_versions("numpy", "no-such-package-anywhere")
+    assert list(found) == ["numpy"]
+
+
+def test_commit_is_none_outside_a_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert records.git_commit() is None
+
+
+def test_commit_is_none_without_git(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert records.git_commit() is None
