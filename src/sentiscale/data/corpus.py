@@ -1,0 +1,166 @@
+"""Raw reviews as they lie in files: find them, know their layout, read them block by block."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sentiscale.config import PrepareSettings
+from sentiscale.data.blocks import RawBlock, cut_blocks
+from sentiscale.data.sniff import sniff
+from sentiscale.data.sources import compression_of, find_files
+from sentiscale.text.formats import LabelMode, Layout, Reviews, judge, parse, too_long
+from sentiscale.text.labels import MINUS_ONE, NEGATIVE, NONE, ONE, POSITIVE, TWO, ZERO, Reason, settle
+
+MB = 10**6
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of reviews."""
+
+    path: str
+    compression: str | None
+    layout: Layout
+    size: int
+    """Bytes as stored."""
+
+    def blocks(self, block_bytes: int) -> Iterator[RawBlock]:
+        """Cut the file into raw blocks."""
+        return cut_blocks(self.path, self.compression, self.layout, block_bytes)
+
+
+@dataclass(frozen=True)
+class Rejects:
+    """Rows of a block that cannot be used."""
+
+    lines: NDArray[np.int64]
+    reasons: NDArray[np.uint8]
+    """Values of `Reason`."""
+    snippets: pa.Array
+    """First characters of each."""
+
+
+@dataclass(frozen=True)
+class ReviewBlock:
+    """Usable reviews of consecutive lines of one file."""
+
+    text: pa.Array
+    """Large binaries: UTF-8, title included."""
+    labels: NDArray[np.uint8]
+    """0 negative, 1 positive, 255 none."""
+    file: str
+    line: NDArray[np.int64]
+    """Line on which each review begins, from 1; for Parquet the row."""
+    rejects: Rejects
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Review files in input order."""
+
+    sources: tuple[Source, ...]
+    settings: PrepareSettings
+    mode: LabelMode
+
+    @classmethod
+    def find(
+        cls,
+        inputs: str | Path | Sequence[str | Path],
+        settings: PrepareSettings | None = None,
+        *,
+        labels: LabelMode = "required",
+    ) -> "Corpus":
+        """Find files and work out the layout of each.
+
+        Args:
+            inputs: files, globs, folders or fsspec URLs.
+            settings: format and column names; None is the defaults.
+            labels: "required" rejects rows without a usable label or text, "optional" takes labels where
+                there are any and keeps all rows, "none" does not look for labels.
+
+        Raises:
+            DataError: nothing found, or a file that cannot be used.
+            UsageError: a named column that a file does not have.
+        """
+        settings = settings or PrepareSettings()
+        return cls(tuple(_source(path, settings, labels) for path in find_files(inputs)), settings, labels)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files as stored."""
+        return sum(source.size for source in self.sources)
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths or URLs in input order."""
+        return [source.path for source in self.sources]
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether every file has labels or stars."""
+        return all(source.layout.label is not None for source in self.sources)
+
+    def blocks(self) -> Iterator[ReviewBlock]:
+        """Read all reviews in order, one block in memory at a time.
+
+        Raises: DataError when a file is damaged or 1/2 labels are mixed with 0/1 labels.
+        """
+        kinds = self._label_kinds() if self.mode != "none" and self.has_labels else set()
+        for source in self.sources:
+            line = 1
+            for raw in source.blocks(int(self.settings.block_mb * MB)):
+                line += raw.lines_before
+                reviews = read_reviews(raw.data, source.layout, self.mode, too_long_record=raw.too_long)
+                yield _review_block(source.path, reviews, line, kinds)
+                line += reviews.line_count
+
+    def _label_kinds(self) -> set[int]:
+        """Kinds of label codes, read as far as needed to know what "1" means."""
+        kinds: set[int] = set()
+        for source in self.sources:
+            for raw in source.blocks(int(self.settings.block_mb * MB)):
+                reviews = read_reviews(raw.data, source.layout, "optional", too_long_record=raw.too_long)
+                kinds |= label_kinds(reviews.codes)
+                if kinds & {ZERO, TWO, MINUS_ONE} or ONE not in kinds:
+                    return kinds
+        return kinds
+
+
+def read_reviews(
+    data: bytes | memoryview | pa.Buffer, layout: Layout, mode: LabelMode, *, too_long_record: bool = False
+) -> Reviews:
+    """Parse and judge one raw block."""
+    if too_long_record:
+        return too_long(bytes(data), 1)
+    return judge(parse(data, layout), layout, mode)
+
+
+def label_kinds(codes: NDArray[np.uint8]) -> set[int]:
+    """Which label codes occur."""
+    return set(np.flatnonzero(np.bincount(codes, minlength=256)).tolist())
+
+
+def _source(path: str, settings: PrepareSettings, mode: LabelMode) -> Source:
+    compression = compression_of(path)
+    layout = sniff(path, compression, settings, mode)
+    filesystem, root = fsspec.core.url_to_fs(path)
+    return Source(path, compression, layout, int(filesystem.size(root) or 0))
+
+
+def _review_block(path: str, reviews: Reviews, line: int, kinds: set[int]) -> ReviewBlock:
+    good = reviews.reasons == Reason.NONE
+    bad = np.flatnonzero(~good)
+    labels = settle(reviews.codes, kinds)
+    labels[(labels != NEGATIVE) & (labels != POSITIVE)] = NONE
+    lines = reviews.lines + line
+    text = reviews.text if not len(bad) else reviews.text.filter(pa.array(good))
+    rejects = Rejects(lines[bad], reviews.reasons[bad], reviews.snippets(bad))
+    return ReviewBlock(text, labels[good], path, lines[good], rejects)

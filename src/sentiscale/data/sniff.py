@@ -1,0 +1,191 @@
+"""Find out what a review file is from its first bytes: format, delimiter, header, columns."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sentiscale.config import PrepareSettings
+from sentiscale.data.columns import choose_columns
+from sentiscale.data.sources import SUFFIXES, Stream
+from sentiscale.errors import DataError
+from sentiscale.text.compiled import Bytes, frozen
+from sentiscale.text.formats import LabelMode, Layout
+from sentiscale.text.records import CR, LF, Fields, csv_column, last_csv_end, split_csv
+
+HEAD_BYTES = 2**20
+BOM = b"\xef\xbb\xbf"
+NAME_FORMATS = {
+    ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
+    ".parquet": "parquet", ".txt": "fasttext", ".ft": "fasttext",
+}  # fmt: skip
+DELIMITERS = ",\t;|"
+SAMPLE_RECORDS = 200
+
+
+def sniff(path: str, compression: str | None, settings: PrepareSettings, mode: LabelMode) -> Layout:
+    """Work out the layout of one file.
+
+    Raises:
+        DataError: the file is empty, of no known format, or lacks the usual columns.
+        UsageError: a column named in the settings is not there.
+    """
+    with Stream(path, compression) as stream:
+        head = stream.read(HEAD_BYTES)
+    whole = len(head) < HEAD_BYTES
+    _check_encoding(path, head)
+    head = head.removeprefix(BOM)
+    kind = settings.format if settings.format != "auto" else _guess(path, head, mode)
+    if kind == "parquet":
+        return _parquet(path, compression, settings, mode)
+    if not head.strip():
+        raise DataError(f"{path} is empty: it holds no record. Get it again, or leave it out.")
+    if kind == "jsonl":
+        return _jsonl(path, head, settings, mode, whole)
+    if kind == "csv":
+        return _csv(path, head, settings, mode, whole)
+    label = "label" if mode == "required" or (mode == "optional" and b"__label__" in head) else None
+    old_mac = b"\n" not in head and b"\r" in head
+    return Layout("fasttext", label=label, terminator=CR if old_mac else LF)
+
+
+def _check_encoding(path: str, head: bytes) -> None:
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise DataError(f"{path} is UTF-16. Convert it: iconv -f UTF-16 -t UTF-8 {path} > utf8-copy")
+
+
+def _guess(path: str, head: bytes, mode: LabelMode) -> str:
+    start = head.lstrip()
+    if head[:4] == b"PAR1":
+        return "parquet"
+    if any(line.lstrip().startswith(b"__label__") for line in head.splitlines()[:20]):
+        return "fasttext"
+    if start.startswith(b"{"):
+        return "jsonl"
+    name = _bare_name(path)
+    named = NAME_FORMATS.get(Path(name).suffix.lower())
+    if start.startswith(b"[") and named in (None, "jsonl"):
+        raise DataError(
+            f"{path} is one JSON array; one object a line is needed: jq -c '.[]' {path} > {name}l"
+        )
+    if named == "parquet":
+        raise DataError(f"{path} is named .parquet but is none (it does not begin with PAR1). Get it again.")
+    if named:
+        return named
+    fields = _sample(head, ",", len(head) < HEAD_BYTES)[1]
+    if mode == "required" and (not len(fields.begins) or fields.first[1] < 2):
+        raise DataError(
+            f"{path} is of no known format. Allowed: fastText lines (__label__1 …), CSV, JSON lines, "
+            f"Parquet; say which with --format."
+        )
+    return "csv" if len(fields.begins) and fields.first[1] > 1 else "fasttext"
+
+
+def _bare_name(path: str) -> str:
+    name = path.rsplit("/", 1)[-1]
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _parquet(path: str, compression: str | None, settings: PrepareSettings, mode: LabelMode) -> Layout:
+    if compression:
+        raise DataError(
+            f"{path} is a compressed Parquet file; decompress it first (Parquet compresses inside)."
+        )
+    try:
+        with fsspec.open(path, "rb") as file:
+            columns = pq.ParquetFile(file).schema_arrow.names
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path} is no readable Parquet file: {error}. Get it again.") from error
+    chosen = choose_columns(path, columns, settings, mode)
+    return Layout("parquet", chosen.text, chosen.title, chosen.label, chosen.stars)
+
+
+def _jsonl(path: str, head: bytes, settings: PrepareSettings, mode: LabelMode, whole: bool) -> Layout:
+    documents = list(_documents(head, whole))
+    if not documents:
+        raise DataError(f"{path} has no JSON object in its first lines. Allowed: one object a line.")
+    keys = list(dict.fromkeys(key for document in documents for key in document))
+    chosen = choose_columns(path, keys, settings, mode)
+    label = chosen.label
+    kinds = (
+        {type(document[label]) for document in documents if document.get(label) is not None} if label else ()
+    )
+    types = {int: "int64", float: "double", bool: "bool"}
+    label_type = types.get(next(iter(kinds)), "string") if len(kinds) == 1 else "string"
+    label_type = "double" if set(kinds) == {int, float} else label_type
+    return Layout("jsonl", chosen.text, chosen.title, chosen.label, chosen.stars, label_type=label_type)
+
+
+def _documents(head: bytes, whole: bool) -> Iterator[dict[str, object]]:
+    lines = head.split(b"\n")
+    for line in (lines if whole else lines[:-1])[:SAMPLE_RECORDS]:
+        try:
+            document = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(document, dict):
+            yield document
+
+
+def _csv(path: str, head: bytes, settings: PrepareSettings, mode: LabelMode, whole: bool) -> Layout:
+    samples = {delimiter: _sample(head, delimiter, whole) for delimiter in DELIMITERS}
+    delimiter = max(DELIMITERS, key=lambda delimiter: _fit(samples[delimiter][1]))
+    data, fields = samples[delimiter]
+    if not len(fields.begins):
+        raise DataError(
+            f"{path} has no end of a CSV record within its first {len(head)} bytes: "
+            f"is a quote never closed? Allowed: fields that hold quotes are quoted, quotes doubled."
+        )
+    named = settings.text_column or settings.title_column or settings.label_column or settings.stars_column
+    headless = None if named else _headless(data, fields)
+    if headless:
+        columns, stars = headless
+        title = "title" if "title" in columns else None
+        label = None if mode == "none" else "label"
+        return Layout("csv", "text", title, label, stars, delimiter=delimiter, columns=columns, escapes=True)
+    columns = tuple(name.decode("utf-8", "replace").strip() for name in _record(data, fields, 0))
+    chosen = choose_columns(path, columns, settings, mode)
+    return Layout(
+        "csv", chosen.text, chosen.title, chosen.label, chosen.stars,
+        delimiter=delimiter, columns=columns, header=True,
+    )  # fmt: skip
+
+
+def _sample(head: bytes, delimiter: str, whole: bool) -> tuple[Bytes, Fields]:
+    data = frozen(head)
+    data = data if whole else data[: last_csv_end(data, ord(delimiter))]
+    return data, split_csv(data, ord(delimiter))
+
+
+def _fit(fields: Fields) -> float:
+    """How well a delimiter fits: fields of the first record, times the share of records that have as many."""
+    widths = np.diff(fields.first)[:SAMPLE_RECORDS]
+    if not len(widths) or widths[0] < 2:
+        return 0.0
+    share = float((widths == widths[0]).mean())
+    return share + min(int(widths[0]), 100) / 1000  # wider wins only between equal shares
+
+
+def _headless(data: Bytes, fields: Fields) -> tuple[tuple[str, ...], bool] | None:
+    """Columns of the published polarity and full review sets (label or stars, [title,] text), and stars?"""
+    widths = np.diff(fields.first)[:SAMPLE_RECORDS]
+    if not len(widths) or widths[0] not in (2, 3):
+        return None
+    records = np.flatnonzero(widths == widths[0])
+    found = set(csv_column(data, fields, 0, records).to_pylist())
+    if not found <= {b"1", b"2", b"3", b"4", b"5"}:
+        return None
+    columns = ("label", "title", "text") if widths[0] == 3 else ("label", "text")
+    return columns, not found <= {b"1", b"2"}
+
+
+def _record(data: Bytes, fields: Fields, record: int) -> list[bytes]:
+    width = int(fields.first[record + 1] - fields.first[record])
+    rows = np.array([record])
+    return [csv_column(data, fields, column, rows)[0].as_py() for column in range(width)]

@@ -1,0 +1,164 @@
+"""Open review files wherever they lie (fsspec), decompressed; find them from paths, globs, folders, URLs."""
+
+import lzma
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+import pyarrow as pa
+
+from sentiscale.errors import DataError, did_you_mean
+
+MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
+TESTERS = {"gzip": "gzip -t", "bz2": "bzip2 -t", "xz": "xz -t", "zstd": "zstd -t"}
+DATA_SUFFIXES = (".txt", ".ft", ".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+"""What counts as a review file in a folder, with or without a compression suffix."""
+
+
+def find_files(inputs: str | Path | Sequence[str | Path]) -> list[str]:
+    """Resolve files, globs, folders and URLs to files: in the order given, sorted within, each once.
+
+    Raises: DataError when one of them leads to no file.
+    """
+    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    if not given:
+        raise DataError("no input was given. Name at least one file, glob, folder or URL.")
+    return list(dict.fromkeys(path for item in given for path in _resolve(str(item))))
+
+
+def _resolve(item: str) -> list[str]:
+    try:
+        filesystem, root = fsspec.core.url_to_fs(item)
+        if filesystem.isfile(root):
+            return [item]
+        if filesystem.isdir(root):
+            found = [path for path in sorted(filesystem.find(root)) if _is_review_file(path[len(root) :])]
+            if not found:
+                raise DataError(
+                    f"folder {item} holds no review files. Looked for {', '.join(DATA_SUFFIXES)}, "
+                    f"also compressed."
+                )
+            return [_unstrip(filesystem, path) for path in found]
+        if any(sign in item for sign in "*?["):
+            found = [path for path in sorted(filesystem.glob(root)) if filesystem.isfile(path)]
+            if found:
+                return [_unstrip(filesystem, path) for path in found]
+            raise DataError(f"no file matches {item}. Quote the pattern or check its folder.")
+    except DataError:
+        raise
+    except Exception as error:  # each file system of fsspec has errors of its own
+        raise DataError(f"{item} cannot be reached: {error}.") from error
+    raise DataError(f"{item} does not exist.{_neighbours(item)} Check the path.")
+
+
+def _is_review_file(relative: str) -> bool:
+    parts = relative.strip("/").split("/")
+    name = parts[-1].lower()
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name.endswith(DATA_SUFFIXES) and not any(part.startswith((".", "_")) for part in parts)
+
+
+def _unstrip(filesystem: Any, path: str) -> str:
+    local = "file" in (
+        filesystem.protocol if not isinstance(filesystem.protocol, str) else [filesystem.protocol]
+    )
+    return path if local else str(filesystem.unstrip_protocol(path))
+
+
+def _neighbours(item: str) -> str:
+    folder = Path(item).parent
+    return did_you_mean(Path(item).name, os.listdir(folder)) if folder.is_dir() else ""
+
+
+def is_local(path: str) -> bool:
+    """Whether workers on this machine can open the path by themselves."""
+    return "://" not in path
+
+
+def compression_of(path: str) -> str | None:
+    """gzip, bz2, xz or zstd by the first bytes, else by the name; None for plain files.
+
+    Raises: DataError when the file is empty or cannot be read.
+    """
+    try:
+        with fsspec.open(path, "rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read: {error.strerror or error}. Check its permissions."
+        ) from error
+    if not head:
+        raise DataError(f"{path} is empty (0 bytes). Download or write it again, or leave it out.")
+    found = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
+    named = SUFFIXES.get(Path(path).suffix.lower())
+    if named and not found:
+        raise DataError(
+            f"{path} is named {Path(path).suffix} but is not compressed so. Rename it or get it again."
+        )
+    return found
+
+
+class Stream:
+    """A file opened for reading in order, decompressed; a context manager."""
+
+    def __init__(self, path: str, compression: str | None) -> None:
+        """Open the file.
+
+        Raises: DataError when it cannot be opened.
+        """
+        self.path = path
+        self.compression = compression
+        with self._explained():
+            self._file = fsspec.open(path, "rb").open()
+            self._bytes = _decompressed(self._file, compression)
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, fewer than `size` only at the end of the file.
+
+        Raises: DataError when the file is cut short or damaged.
+        """
+        with self._explained():
+            parts = [self._bytes.read(size)]
+            while (missing := size - sum(map(len, parts))) and parts[-1]:
+                parts.append(self._bytes.read(missing))
+            return b"".join(parts)
+
+    def consumed(self) -> int:
+        """Bytes of the stored (compressed) file that were read so far."""
+        return int(self._file.tell())
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bytes.close()
+        self._file.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, EOFError, lzma.LZMAError, pa.ArrowInvalid) as error:
+            raise DataError(_damaged(self.path, self.compression, error)) from error
+
+
+def _decompressed(file: BinaryIO, compression: str | None) -> Any:
+    if compression is None:
+        return file
+    if compression == "xz":
+        return lzma.open(file, "rb")
+    return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), compression)
+
+
+def _damaged(path: str, compression: str | None, error: Exception) -> str:
+    if compression is None:
+        return f"reading {path} failed: {error}."
+    return (
+        f"{path} is cut short or damaged: {error}. Download or compress it again; "
+        f"`{TESTERS[compression]} {Path(path).name}` checks it."
+    )

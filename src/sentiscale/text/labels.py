@@ -1,0 +1,116 @@
+"""What labels and stars mean, and why a row is rejected.
+
+Whether "1" is the negative class of 1/2 or the positive one of 0/1 depends on what else the data holds, so
+label codes keep it open (`ONE`) until all rows are known; `settle` then decides.
+"""
+
+from collections.abc import Callable
+from enum import IntEnum
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sentiscale.errors import DataError
+
+NEGATIVE, POSITIVE = 0, 1
+ZERO, ONE, TWO, MINUS_ONE = 10, 11, 12, 13
+NONE, UNKNOWN, MIDDLE = 255, 254, 253
+
+NAMES = {
+    "negative": NEGATIVE, "neg": NEGATIVE, "false": NEGATIVE, "positive": POSITIVE, "pos": POSITIVE,
+    "true": POSITIVE, "neutral": MIDDLE, "0": ZERO, "1": ONE, "2": TWO, "-1": MINUS_ONE,
+}  # fmt: skip
+LABEL_PREFIX = "__label__"
+ALLOWED = "negative/positive, 0/1, 1/2 or -1/1"
+
+MIDDLE_STARS = 3.0
+
+
+class Reason(IntEnum):
+    """Why a row is not used; the names in lower case are those of rejects.parquet."""
+
+    NONE = 0
+    MALFORMED = 1
+    TOO_LONG = 2
+    INVALID_UTF8 = 3
+    NUL_BYTE = 4
+    NO_LABEL = 5
+    UNKNOWN_LABEL = 6
+    NEUTRAL = 7
+    NO_TEXT = 8
+    EMPTY_AFTER_CLEANING = 9
+
+
+def label_codes(values: pa.Array) -> NDArray[np.uint8]:
+    """Codes of label values: strings, binaries, numbers, truth values, also with `__label__` before them."""
+    return _code_distinct(values, _label_code)
+
+
+def star_codes(values: pa.Array) -> NDArray[np.uint8]:
+    """NEGATIVE below three stars, MIDDLE at three, POSITIVE above; UNKNOWN when not from 1 to 5."""
+    return _code_distinct(values, _star_code)
+
+
+def settle(codes: NDArray[np.uint8], kinds: set[int]) -> NDArray[np.uint8]:
+    """Decide what ONE means, given all kinds of codes of the whole input; ZERO, TWO, MINUS_ONE go along.
+
+    Raises: DataError when 1/2 labels are mixed with 0/1 or -1/1 labels.
+    """
+    table = np.arange(256, dtype=np.uint8)
+    table[[ZERO, MINUS_ONE]] = NEGATIVE
+    table[TWO] = POSITIVE
+    table[ONE] = POSITIVE if one_is_positive(kinds) else NEGATIVE
+    settled: NDArray[np.uint8] = table[codes]
+    return settled
+
+
+def one_is_positive(kinds: set[int]) -> bool:
+    """Whether the input's "1" is the positive class; without a 0, 2 or -1 beside it, it is not."""
+    if TWO in kinds and kinds & {ZERO, MINUS_ONE}:
+        raise DataError(
+            "the labels mix 1/2 with 0/1, so it is open whether 1 is positive. "
+            "Prepare such files one by one, or write the labels as negative and positive."
+        )
+    return bool(kinds & {ZERO, MINUS_ONE})
+
+
+def _code_distinct(values: pa.Array, code: Callable[[str], int]) -> NDArray[np.uint8]:
+    """Code each distinct value once, in Python, and spread the codes over the rows."""
+    encoded = _as_binary(values).dictionary_encode()
+    table = np.array([code(_plain(value)) for value in encoded.dictionary.to_pylist()] + [NONE], np.uint8)
+    numbers = encoded.indices.fill_null(len(table) - 1).to_numpy(zero_copy_only=False)
+    codes: NDArray[np.uint8] = table[numbers]
+    return codes
+
+
+def _as_binary(values: pa.Array) -> pa.Array:
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        values = values.dictionary_decode()
+    if pa.types.is_null(values.type):
+        return values.cast(pa.string()).cast(pa.binary())
+    if not (pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type)):
+        values = pc.cast(values, pa.large_string())
+    return values.cast(pa.large_binary())
+
+
+def _plain(value: bytes) -> str:
+    return value.decode("utf-8", "replace").strip().lower().removeprefix(LABEL_PREFIX).removesuffix(".0")
+
+
+def _label_code(value: str) -> int:
+    return NAMES.get(value, UNKNOWN) if value else NONE
+
+
+def _star_code(value: str) -> int:
+    if not value:
+        return NONE
+    try:
+        stars = float(value)
+    except ValueError:
+        return UNKNOWN
+    if not 1 <= stars <= 5:
+        return UNKNOWN
+    return MIDDLE if stars == MIDDLE_STARS else POSITIVE if stars > MIDDLE_STARS else NEGATIVE
