@@ -67,9 +67,13 @@ def test_directory_appears_only_when_complete(tmp_path):
 
 
 def test_directory_is_absent_after_an_error_inside(tmp_path):
-    with pytest.raises(ZeroDivisionError), atomic.whole_directory(tmp_path / "out") as working:
-        (working / "a").write_text("1")
-        _ = 1 / 0
+    def fail_half_way() -> None:
+        with atomic.whole_directory(tmp_path / "out") as working:
+            (working / "a").write_text("1")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
     assert names(tmp_path) == []
 
 
@@ -92,7 +96,7 @@ def test_existing_output_is_refused_and_untouched(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").touch()
     with (
-        pytest.raises(OutputExistsError, match="exists already.*--force"),
+        pytest.raises(OutputExistsError, match=r"exists already.*--force"),
         atomic.whole_directory(tmp_path / "out"),
     ):
         pytest.fail("the block must not start")

@@ -1,6 +1,6 @@
 """Learning curves: both files are written, say what they show and are the same for the same run."""
 
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -26,8 +26,8 @@ def run_steps() -> list[tuple[int, float]]:
 
 def texts(path) -> str:
     """All that is written in an SVG; matplotlib keeps it as comments beside the outlines."""
-    parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))
-    return " ".join(node.text or "" for node in ElementTree.parse(path, parser).iter())
+    parser = ET.XMLParser(target=ET.TreeBuilder(insert_comments=True))
+    return " ".join(node.text or "" for node in ET.parse(path, parser).iter())
 
 
 def test_both_files_are_written(tmp_path):

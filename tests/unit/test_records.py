@@ -72,9 +72,13 @@ def test_full_disk_leaves_only_whole_lines(small_disk):
     path = small_disk / "times.jsonl"
     append_jsonl(path, PhaseTimes(data=1.0))
     (small_disk / "filler").write_bytes(bytes(256 * 1024 - 8192))
-    with pytest.raises(SentiscaleError, match="No space left"):
+
+    def append_many() -> None:
         for _ in range(1000):
             append_jsonl(path, PhaseTimes(data=2.0))
+
+    with pytest.raises(SentiscaleError, match="No space left"):
+        append_many()
     assert {record.data for record in read_jsonl(path, PhaseTimes)} == {1.0, 2.0}
 
 

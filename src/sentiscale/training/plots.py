@@ -48,7 +48,7 @@ def _draw(metrics: Sequence[EpochMetrics], steps: Sequence[tuple[int, float]]) -
         at = [float(getattr(point, unit)) for point in metrics]
         faint = [(_position(step, metrics, unit), loss) for step, loss in steps]
         _draw_losses(axes[0, column], at, metrics, faint)
-        _draw_accuracy(axes[1, column], at, metrics, best)
+        _draw_accuracy(axes[1, column], at, metrics, metrics.index(best))
     axes[0, 0].set_ylabel("cross-entropy loss (nats a review)")
     axes[1, 0].set_ylabel("validation accuracy (%)")
     axes[1, 0].set_xlabel("time since training began (s)")
@@ -66,37 +66,34 @@ def _draw_losses(
 ) -> None:
     if faint:
         axes.plot(*zip(*faint, strict=True), color=TRAINING, linewidth=0.6, alpha=0.3)
-    training = [
-        (x, point.train_loss) for x, point in zip(at, metrics, strict=True) if point.train_loss is not None
-    ]
-    validation = [(x, point.valid_loss) for x, point in zip(at, metrics, strict=True)]
-    for points, name, colour in ((training, "training", TRAINING), (validation, "validation", VALIDATION)):
-        if points:
-            axes.plot(
-                *zip(*points, strict=True), "o-", color=colour, markersize=3.5, linewidth=1.6, label=name
-            )
-    above = bool(training) and training[-1][1] >= validation[-1][1]
+    points = list(zip(at, metrics, strict=True))
+    training = [(x, point.train_loss) for x, point in points if point.train_loss is not None]
+    validation = [(x, point.valid_loss) for x, point in points]
+    training_is_above = bool(training) and training[-1][1] >= validation[-1][1]
+    _draw_line(axes, validation, "validation", VALIDATION, above=not training_is_above)
     if training:
-        _label(axes, training[-1], "training", TRAINING, above=above)
-    _label(axes, validation[-1], "validation", VALIDATION, above=not above)
+        _draw_line(axes, training, "training", TRAINING, above=training_is_above)
     _tidy(axes)
 
 
-def _draw_accuracy(
-    axes: "Axes", at: list[float], metrics: Sequence[EpochMetrics], best: EpochMetrics
-) -> None:
+def _draw_accuracy(axes: "Axes", at: list[float], metrics: Sequence[EpochMetrics], place: int) -> None:
     percent = [100 * point.valid_accuracy for point in metrics]
     axes.plot(at, percent, "o-", color=ACCURACY, markersize=3.5, linewidth=1.6)
-    place = metrics.index(best)
     axes.plot(at[place], percent[place], "o", color=ACCURACY, markersize=9, fillstyle="none")
-    _label(axes, (at[place], percent[place]), f"best {percent[place]:.2f}", ACCURACY, above=False)
+    axes.annotate(
+        f"best {percent[place]:.2f}", (at[place], percent[place]), xytext=(0, 8),
+        textcoords="offset points", color=ACCURACY, fontsize=SMALL, ha="center", va="bottom",
+    )  # fmt: skip
     _tidy(axes)
 
 
-def _label(axes: "Axes", point: tuple[float, float], text: str, colour: str, *, above: bool) -> None:
-    """Write a curve's name at its end: no legend to look up, and readable without colour."""
+def _draw_line(
+    axes: "Axes", points: list[tuple[float, float]], name: str, colour: str, *, above: bool
+) -> None:
+    """Draw a curve with its name at its end: no legend to look up, and readable without colour."""
+    axes.plot(*zip(*points, strict=True), "o-", color=colour, markersize=3.5, linewidth=1.6)
     axes.annotate(
-        text, point, xytext=(2, 7 if above else -7), textcoords="offset points", color=colour,
+        name, points[-1], xytext=(2, 7 if above else -7), textcoords="offset points", color=colour,
         fontsize=SMALL, ha="right", va="bottom" if above else "top",
     )  # fmt: skip
 
