@@ -17,6 +17,13 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be given again."),
 ]
+FormatOption = Annotated[str | None, typer.Option(help="auto, fasttext, csv, jsonl or parquet.")]
+TextColumnOption = Annotated[str | None, typer.Option(help="Column with the review.")]
+TitleColumnOption = Annotated[str | None, typer.Option(help="Column with its title.")]
+LabelColumnOption = Annotated[str | None, typer.Option(help="Column with the label.")]
+StarsColumnOption = Annotated[
+    str | None, typer.Option(help="Column with 1-5 stars: 1-2 negative, 4-5 positive, 3 left out.")
+]
 
 
 def print_json(document: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from sentiscale.training.evaluate import evaluate
 from sentiscale.training.finish import finish, write_record
 from sentiscale.training.optimizer import RowSparseAdam, learning_rate
 from sentiscale.training.rundir import RunDir, logger
-from sentiscale.training.setup import Training, set_up
+from sentiscale.training.setup import Hardware, Training, set_up
 from sentiscale.training.signals import StopWish, stop_on_signals
 
 
@@ -67,11 +67,12 @@ def train(
     progress = progress or Progress()
     if not isinstance(dataset, PreparedDataset):
         dataset = PreparedDataset.open(dataset)
-    run_dir = RunDir.create(Path(out), resume=resume, force=force)
     if settings is None:
-        settings = Settings.model_validate(run_dir.stored_settings()) if resume else Settings()
+        settings = Settings.model_validate(RunDir(Path(out)).stored_settings()) if resume else Settings()
+    hardware = Hardware.choose(settings)
+    run_dir = RunDir.create(Path(out), resume=resume, force=force)
     with run_dir.logging(), stop_on_signals() as wish:
-        training = set_up(dataset, run_dir, settings, resume=resume, progress=progress)
+        training = set_up(dataset, run_dir, settings, hardware, resume=resume, progress=progress)
         write_record(training, "running")
         try:
             reason = fit(training, wish, progress)

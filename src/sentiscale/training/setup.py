@@ -69,27 +69,52 @@ class Training:
         return max(1, math.ceil(self.settings.train.epochs * self.steps_per_epoch))
 
 
+@dataclass(frozen=True)
+class Hardware:
+    """What a run computes on."""
+
+    layout: Layout
+    device: torch.device
+    precision: Precision
+    threads: int
+    """Of each rank."""
+
+    @classmethod
+    def choose(cls, settings: Settings) -> "Hardware":
+        """Resolve the settings on this machine.
+
+        Raises: UsageError when they cannot run here.
+        """
+        layout = Layout.parse(settings.train.layout)
+        device = choose_device(settings.train.device)
+        precision = Precision.choose(settings.train.precision, device, settings.model.cell)
+        threads = settings.train.threads_per_rank or max(1, available_cores() // layout.world_size)
+        return cls(layout, device, precision, threads)
+
+
 def set_up(
-    dataset: PreparedDataset, run_dir: RunDir, settings: Settings, *, resume: bool, progress: Progress
+    dataset: PreparedDataset,
+    run_dir: RunDir,
+    settings: Settings,
+    hardware: Hardware,
+    *,
+    resume: bool,
+    progress: Progress,
 ) -> Training:
-    """Check, then build; with `resume`, take up the newest sound checkpoint.
+    """Build everything; with `resume`, take up the newest sound checkpoint.
 
     Raises:
-        UsageError: settings that cannot run here, or that differ from those of the run to resume.
+        UsageError: settings that differ from those of the run to resume.
         DataError: a split is missing.
     """
     clock = PhaseClock()
-    layout = Layout.parse(settings.train.layout)
-    device = choose_device(settings.train.device)
-    precision = Precision.choose(settings.train.precision, device, settings.model.cell)
-    threads = settings.train.threads_per_rank or max(1, available_cores() // layout.world_size)
-    prepare_process(threads, settings.train.seed)
+    prepare_process(hardware.threads, settings.train.seed)
     train_split, valid_split = dataset.split("train"), dataset.split("valid")
 
     net = SentimentNet(settings.model, dataset.manifest.vocab_size)
-    runner = WholeRunner(net, precision, device)
+    runner = WholeRunner(net, hardware.precision, hardware.device)
     optimizer = RowSparseAdam(runner.parameters(), settings.train.lr)
-    state = TrainState(fingerprint=fingerprint(settings, precision, dataset.manifest.digest))
+    state = TrainState(fingerprint=fingerprint(settings, hardware.precision, dataset.manifest.digest))
     best: dict[str, Tensor] = {}
     if resume:
         state, best = take_up(run_dir, state, runner, optimizer, progress)
@@ -99,12 +124,12 @@ def set_up(
     wide = valid_wide = None
     if settings.wide.enabled:
         with clock.phase("wide"):
-            wide = wide_part(train_split, settings, run_dir, threads, progress)
+            wide = wide_part(train_split, settings, run_dir, hardware.threads, progress)
             valid_wide = wide.logits(valid_split.tokens, valid_split.offsets)
     return Training(
         settings, dataset, train_split, valid_split, run_dir, runner, optimizer, wide, valid_wide,
         state, best, clock, time.monotonic(),
-        new_record(settings, layout, threads, precision, dataset.manifest.digest),
+        new_record(settings, hardware, dataset.manifest.digest),
     )  # fmt: skip
 
 
@@ -190,9 +215,7 @@ def warn_off_the_fast_path(runner: WholeRunner, settings: Settings, progress: Pr
         progress.say(f"warning: {message}")
 
 
-def new_record(
-    settings: Settings, layout: Layout, threads: int, precision: Precision, data_digest: str
-) -> RunRecord:
+def new_record(settings: Settings, hardware: Hardware, data_digest: str) -> RunRecord:
     """The record at the start of a run."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     resolved = settings.model_dump(mode="json")
@@ -201,10 +224,10 @@ def new_record(
         started_at=now(),
         argv=sys.argv,
         settings=resolved,
-        precision=precision.name,
-        layout=str(layout),
-        world_size=layout.world_size,
-        threads_per_rank=threads,
+        precision=hardware.precision.name,
+        layout=str(hardware.layout),
+        world_size=hardware.layout.world_size,
+        threads_per_rank=hardware.threads,
         seed=settings.train.seed,
         data_digest=data_digest,
         host=Host.current(gpu),

@@ -1,0 +1,84 @@
+"""The verbs as Python functions that give objects to go on with."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+from sentiscale.config import TRAIN_FLAGS, preset_values, resolve
+from sentiscale.data.prepared import PreparedDataset
+from sentiscale.errors import UsageError, did_you_mean
+from sentiscale.predictor import Prediction, Predictor
+from sentiscale.progress import Progress
+from sentiscale.records import RunRecord
+from sentiscale.training.loop import train as run_training
+from sentiscale.training.rundir import RunDir
+
+
+class Run:
+    """A finished training run: its record and its model."""
+
+    def __init__(self, path: str | Path, record: RunRecord) -> None:
+        self.path = Path(path)
+        self.record = record
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The trained model, loaded when first used."""
+        return Predictor.load(self.path / "model")
+
+    @overload
+    def predict(self, texts: str) -> Prediction: ...
+    @overload
+    def predict(self, texts: list[str] | tuple[str, ...]) -> list[Prediction]: ...
+    def predict(self, texts: str | list[str] | tuple[str, ...]) -> Prediction | list[Prediction]:
+        """Label one review, or several; the answer has the form of the question."""
+        return self.predictor.predict(texts)
+
+    def __repr__(self) -> str:
+        scores = self.record.test or self.record.valid
+        return f"Run('{self.path}', accuracy={scores['accuracy']:.4f}, rows={scores['rows']})"
+
+
+def train(
+    dataset: PreparedDataset | str | Path,
+    out: str | Path,
+    *,
+    preset: str | None = None,
+    config: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a model as `sentiscale train` does.
+
+    Args:
+        dataset: prepared data, opened or as a path.
+        out: the run directory to write.
+        preset: fast, balanced or accurate.
+        config: a TOML file with settings.
+        resume: go on with the run in `out`.
+        force: replace the run in `out`.
+        progress: where to show how it goes; silent by default.
+        **settings: as the command's flags (`epochs=3, model="gru", wide=False`), or any setting by
+            its section and name joined by two underscores (`model__hidden_dim=64`).
+
+    Raises:
+        UsageError: unknown or impossible settings, or `out` exists.
+        DataError: prepared data that is missing or damaged.
+    """
+    flags = {_setting(name): value for name, value in settings.items()}
+    base = RunDir(Path(out)).stored_settings() if resume and Path(out).exists() else preset_values(preset)
+    resolved = resolve(config=Path(config) if config else None, base=base, flags=flags)
+    return Run(out, run_training(dataset, out, resolved, resume=resume, force=force, progress=progress))
+
+
+def _setting(name: str) -> str:
+    if name in TRAIN_FLAGS:
+        return TRAIN_FLAGS[name]
+    if "__" in name:
+        return name.replace("__", ".", 1)
+    raise UsageError(
+        f"unknown setting '{name}'.{did_you_mean(name, TRAIN_FLAGS)} Allowed: {', '.join(TRAIN_FLAGS)}, "
+        "or section__name."
+    )

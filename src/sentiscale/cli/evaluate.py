@@ -1,0 +1,60 @@
+"""`sentiscale evaluate`: how good a model is on labelled reviews."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sentiscale.cli.options import (
+    ConfigOption,
+    FormatOption,
+    JsonOption,
+    LabelColumnOption,
+    QuietOption,
+    SetOption,
+    StarsColumnOption,
+    TextColumnOption,
+    TitleColumnOption,
+    print_json,
+)
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
+    data: Annotated[str, typer.Argument(metavar="DATA_OR_FILE", help="Prepared data or a labelled file.")],
+    split: Annotated[str, typer.Option(help="Which split of prepared data.")] = "test",
+    format: FormatOption = None,  # noqa: A002 - the flag's name
+    text_column: TextColumnOption = None,
+    title_column: TitleColumnOption = None,
+    label_column: LabelColumnOption = None,
+    stars_column: StarsColumnOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a model on every labelled row: accuracy, loss, F1, AUC, calibration, confusion."""
+    from sentiscale.cli.progress import make_progress
+    from sentiscale.config import resolve
+    from sentiscale.evaluation import evaluate as run_evaluation
+
+    flags = {
+        "prepare.format": format,
+        "prepare.text_column": text_column,
+        "prepare.title_column": title_column,
+        "prepare.label_column": label_column,
+        "prepare.stars_column": stars_column,
+    }
+    settings = resolve(config=config, overrides=overrides or (), flags=flags).prepare
+    scores = run_evaluation(model, data, split=split, settings=settings, progress=make_progress(quiet))
+    if as_json:
+        print_json(scores.model_dump())
+        return
+    (negative_right, negative_wrong), (positive_wrong, positive_right) = scores.confusion
+    auc = "undefined (one class)" if scores.auc is None else f"{scores.auc:.4f}"
+    print(f"accuracy {scores.accuracy:.4f} on {scores.rows:,} rows; loss {scores.loss:.4f} nats")
+    print(f"f1 {scores.f1:.4f}, precision {scores.precision:.4f}, recall {scores.recall:.4f}, auc {auc}")
+    print(f"calibration error {scores.ece:.4f}")
+    print("                 said negative  said positive")
+    print(f"truly negative   {negative_right:13,}  {negative_wrong:13,}")
+    print(f"truly positive   {positive_wrong:13,}  {positive_right:13,}")
