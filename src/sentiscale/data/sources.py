@@ -128,6 +128,11 @@ class Stream:
                 parts.append(self._bytes.read(missing))
             return b"".join(parts)
 
+    def read_at(self, offset: int, size: int) -> bytes:
+        """`size` bytes of a plain file from `offset` on."""
+        self._bytes.seek(offset)
+        return self.read(size)
+
     def consumed(self) -> int:
         """Bytes of the stored (compressed) file that were read so far."""
         return int(self._file.tell())

@@ -24,6 +24,7 @@ NAMES = {
 }  # fmt: skip
 LABEL_PREFIX = "__label__"
 ALLOWED = "negative/positive, 0/1, 1/2 or -1/1"
+"""For messages."""
 
 MIDDLE_STARS = 3.0
 

@@ -1,0 +1,50 @@
+"""The largest memory of this process and its children while something runs."""
+
+import threading
+from types import TracebackType
+
+import psutil
+
+INTERVAL_SECONDS = 0.05
+MIB = 2**20
+
+
+class PeakMemory:
+    """A context manager that watches from a thread; short peaks between two looks can be missed."""
+
+    def __init__(self) -> None:
+        self._peak = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
+
+    @property
+    def mb(self) -> float:
+        """Peak so far: resident memory summed over the process tree, in MB of 2^20 bytes."""
+        self._peak = max(self._peak, tree_memory())
+        return round(self._peak / MIB, 1)
+
+    def __enter__(self) -> "PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(INTERVAL_SECONDS):
+            self._peak = max(self._peak, tree_memory())
+
+
+def tree_memory() -> int:
+    """Resident bytes of this process and all its descendants; shared pages count once a process."""
+    total = 0
+    own = psutil.Process()
+    for process in [own, *own.children(recursive=True)]:
+        try:
+            total += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total

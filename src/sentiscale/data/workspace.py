@@ -1,0 +1,109 @@
+"""The hidden directory a dataset is prepared in: one at a time, resumable, gone when it is no use."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sentiscale.atomic import disk_error, publish_directory, write_file
+from sentiscale.errors import Interrupted, UsageError
+
+PLAN = "plan.json"
+
+
+class Workspace:
+    """Folders of one preparation; `result` becomes the dataset."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.result = root / "result"
+        self._shards = root / "shards"
+        self._spool = root / "spool"
+
+    def prepare_folders(self) -> None:
+        """Make the folders; what an earlier run wrote after its shards is made anew."""
+        for folder in (self.result, self._spool):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        self._shards.mkdir(exist_ok=True)
+
+    def shard(self, number: int) -> Path:
+        """Where the shard of a block lies."""
+        return self._shards / f"{number:08d}.npz"
+
+    def spool(self, number: int, data: bytes) -> Path:
+        """Write the raw bytes of a block for a worker to pick up."""
+        path = self._spool / f"{number:08d}.raw"
+        path.write_bytes(data)
+        return path
+
+
+@contextmanager
+def workspace(out: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Workspace]:
+    """Yield the working directory beside `out`; on success its result becomes `out`.
+
+    After an interruption it stays for `resume`, which takes it up if it was made by the same plan; after
+    any other failure it is removed.
+
+    Raises:
+        Interrupted: stopped by the user or a signal.
+        UsageError: another preparation of the same output is under way.
+        SentiscaleError: writing failed, for instance because the disk is full.
+    """
+    root = out.with_name(f".{out.name}.partial")
+    try:
+        root.mkdir(exist_ok=True)
+        with _locked(root, out):
+            work = Workspace(root)
+            if not (resume and _plan_of(root) == plan):
+                _clear(root)
+                write_file(root / PLAN, json.dumps(plan))
+            work.prepare_folders()
+            yield work
+            publish_directory(work.result, out)
+            shutil.rmtree(root, ignore_errors=True)
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"interrupted; what was done is kept in {root}. Run the same command with --resume to go on."
+        ) from error
+    except UsageError:
+        raise
+    except BaseException as error:
+        shutil.rmtree(root, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise disk_error(out, error) from error
+        raise
+
+
+@contextmanager
+def _locked(root: Path, out: Path) -> Iterator[None]:
+    """Hold the working directory; the lock goes with the process, however it ends."""
+    descriptor = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise UsageError(
+            f"another `prepare` is writing {out} now. Wait for it or choose another --out."
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+def _plan_of(root: Path) -> Any:
+    try:
+        return json.loads((root / PLAN).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _clear(root: Path) -> None:
+    for entry in root.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
