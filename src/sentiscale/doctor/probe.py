@@ -38,11 +38,17 @@ def finish_probe(process: subprocess.Popen[str]) -> dict[str, Any]:
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(f"no answer within {PROBE_SECONDS:.0f} s") from error
     finally:
-        process.kill()
+        stop_probe(process)
     if process.returncode != 0:
         raise RuntimeError((err.strip().splitlines() or [f"exit status {process.returncode}"])[-1])
     found: dict[str, Any] = json.loads(out.splitlines()[-1])
     return found
+
+
+def stop_probe(process: subprocess.Popen[str]) -> None:
+    """End a probe, if it has not ended by itself, and let go of everything it held."""
+    process.kill()
+    process.communicate()
 
 
 def probe_denormals() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiscale.doctor.checks import Check, ok, problem, warning
-from sentiscale.doctor.probe import finish_probe, start_probe
+from sentiscale.doctor.probe import finish_probe, start_probe, stop_probe
 
 GLOO_REMEDY = (
     "Set GLOO_SOCKET_IFNAME=lo (or the name of the network interface to use), and check that this "
@@ -51,8 +51,7 @@ def all_reduce(backend: str, world: int) -> dict[str, Any]:
             return found[0]
         finally:
             for process in processes:
-                process.kill()
-                process.wait()
+                stop_probe(process)
 
 
 def _judge(name: str, found: dict[str, Any], who: str) -> Check:

@@ -1,0 +1,52 @@
+"""Sizes that keep the code readable: lines of a file and of a function, parameters, public docstrings."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+SOURCE = REPOSITORY / "src" / "sentiscale"
+SOURCES = sorted(SOURCE.rglob("*.py"))
+MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 400, 60, 7
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+def functions(path: Path) -> list[Function]:
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, Function)]
+
+
+def is_verb(path: Path, function: Function) -> bool:
+    """A verb's parameters are its flags; they are the user's interface, not a call somebody writes."""
+    return path.parent.name == "cli" and function.name == path.stem
+
+
+def parameters(function: Function) -> int:
+    given = function.args
+    names = [argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    return len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *sorted((REPOSITORY / "tests").rglob("*.py"))], ids=relative)
+def test_file_is_short(path):
+    assert len(path.read_text().splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_functions_are_short_and_take_few_parameters(path):
+    for function in functions(path):
+        lines = (function.end_lineno or function.lineno) - function.lineno + 1
+        if not is_verb(path, function):
+            assert lines <= MOST_FUNCTION_LINES, f"{function.name} has {lines} lines"
+            assert parameters(function) <= MOST_PARAMETERS, f"pass {function.name} a settings object"
+
+
+def test_half_of_all_functions_fit_on_a_glance():
+    lengths = sorted((f.end_lineno or 0) - f.lineno + 1 for path in SOURCES for f in functions(path))
+    assert lengths[len(lengths) // 2] <= 15

@@ -1,0 +1,50 @@
+"""README.md keeps its word: its bash blocks run, one after the other, as a reader would run them.
+
+Blocks tagged `bash` are run in an empty directory; `console` marks those that install something or need
+a network, which are not.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sentiscale.cli import VERBS
+from tests.conftest import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(tag: str) -> list[str]:
+    return [text for found, text in BLOCK.findall(README) if found == tag]
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 150
+
+
+def test_every_verb_the_readme_uses_exists():
+    used = set(re.findall(r"^(?:\.venv/bin/)?sentiscale ([a-z]+)", "\n".join(blocks("bash")), re.MULTILINE))
+    assert used
+    assert used <= set(VERBS)
+
+
+def test_every_file_the_readme_names_exists():
+    named = set(re.findall(r"\]\((?!http)([^)#]+)\)", README))
+    assert [name for name in named if not (REPOSITORY / name).exists()] == []
+
+
+@pytest.mark.slow
+def test_commands_and_python_of_the_readme_run(tmp_path):
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for tag, shell in (("bash", ["bash", "-euo", "pipefail", "-c"]), ("python", [sys.executable, "-c"])):
+        for block in blocks(tag):
+            done = subprocess.run(
+                [*shell, block], cwd=tmp_path, env=environment, capture_output=True, text=True,
+                timeout=170, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"

@@ -1,0 +1,187 @@
+"""doctor: says the truth about this machine, and what to do where something is wrong."""
+
+import json
+import os
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from sentiscale.doctor import build, kernels, machine, probe, ranks
+from sentiscale.doctor.checks import Report, examine, ok, problem, warning
+from sentiscale.doctor.diagnosis import choose_layout, doctor
+from sentiscale.parallel.onednn import ran_on_onednn
+from sentiscale.parallel.peak import gemm_peak_gflops, torch_threads
+from sentiscale.records import available_cores
+
+
+@pytest.fixture(scope="module")
+def full_report(tmp_path_factory):
+    import subprocess
+
+    done = subprocess.run(
+        [sys.executable, "-m", "sentiscale", "doctor", "--json"],
+        capture_output=True, text=True, cwd=tmp_path_factory.mktemp("doctor"), timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def checks_by_name(report):
+    return {check["name"]: check for check in report["checks"]}
+
+
+def test_full_report_measures_everything_and_finds_no_problem(full_report):
+    checks = checks_by_name(full_report)
+    assert set(checks) == {
+        "cores", "load", "memory", "disk", "libraries", "torch", "threads", "gpu", "lstm_kernel",
+        "gemm_peak", "lstm_step", "denormals", "bf16", "gloo", "nccl", "layout",
+    }  # fmt: skip
+    assert full_report["status"] in ("ok", "warning")
+    for check in checks.values():
+        assert set(check) == {"name", "status", "value", "detail", "remedy"}
+        assert (check["remedy"] is None) == (check["status"] == "ok")
+
+
+def test_full_report_holds_real_figures(full_report):
+    checks = checks_by_name(full_report)
+    assert checks["gemm_peak"]["value"]["1"] > 1
+    assert checks["lstm_step"]["value"]["1"] > 10
+    assert checks["gloo"]["value"]["correct"] is True
+    assert checks["denormals"]["value"]["flushed_everywhere"] is True
+    assert checks["layout"]["value"]["layout"] == "1x1"
+
+
+def test_quick_report_is_text_with_a_line_for_each_check(sentiscale):
+    done = sentiscale("doctor", "--quick", "--quiet")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    lines = [line.split() for line in done.stdout.splitlines() if not line.startswith(" ")]
+    assert [line[1] for line in lines][:4] == ["cores", "load", "memory", "disk"]
+    assert {line[0] for line in lines} <= {"ok", "warning"}
+
+
+def test_broken_torch_is_a_problem_with_exit_1_and_no_traceback(sentiscale, tmp_path, monkeypatch):
+    """A torch that cannot be loaded, as after an installation for another system."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('libtorch.so: cannot open')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = sentiscale("doctor", "--json")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert report["status"] == "problem"
+    found = checks_by_name(report)["torch"]
+    assert found["detail"] == "ImportError: libtorch.so: cannot open"
+    assert "Reinstall" in found["remedy"]
+    assert "lstm_kernel" not in checks_by_name(report), "what needs torch would only fail again"
+
+
+@pytest.mark.parametrize(
+    ("checks", "worst"),
+    [
+        ([], "ok"),
+        ([ok("a", 1, "fine")], "ok"),
+        ([ok("a", 1, "fine"), warning("b", 1, "slow", "wait")], "warning"),
+        ([problem("c", 1, "broken", "mend"), warning("b", 1, "slow", "wait")], "problem"),
+    ],
+)
+def test_status_is_the_worst_of_all_checks(checks, worst):
+    assert Report(checks=checks).status == worst
+
+
+def test_check_that_breaks_down_is_itself_the_finding():
+    found = examine("odd", lambda: 1 / 0)
+    assert (found.status, found.detail) == ("problem", "ZeroDivisionError: division by zero")
+
+
+def test_padded_lstm_is_seen_on_onednn_and_a_gru_is_not():
+    inputs_BTE = torch.randn(4, 9, 8)
+    assert ran_on_onednn(nn.LSTM(8, 8, batch_first=True)(inputs_BTE)[0].sum())
+    assert not ran_on_onednn(nn.GRU(8, 8, batch_first=True)(inputs_BTE)[0].sum())
+
+
+def test_lstm_off_onednn_is_a_warning(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    found = kernels.check_lstm_kernel()
+    assert (found.status, found.value) == ("warning", "generic")
+    monkeypatch.undo()
+    assert kernels.check_lstm_kernel().value == "onednn"
+
+
+def test_peak_is_measured_quickly_and_leaves_the_threads_as_they_were():
+    with torch_threads(1):
+        peak = gemm_peak_gflops(available_cores())
+        assert torch.get_num_threads() == 1
+    assert 0.5 < peak < 1e6
+
+
+def test_too_many_and_too_few_threads_are_warnings():
+    cores = available_cores()
+    with torch_threads(cores + 1):
+        assert build.check_threads().remedy.startswith(f"Set OMP_NUM_THREADS={cores}")
+    with torch_threads(cores):
+        assert build.check_threads().status == "ok"
+    if cores > 1:
+        with torch_threads(cores - 1):
+            assert build.check_threads().status == "warning"
+
+
+@pytest.mark.parametrize(
+    ("content", "cores"), [("150000 100000", 1.5), ("max 100000", None), ("", None), ("1 0", None)]
+)
+def test_quota_of_a_container_is_read_in_cores(tmp_path, content, cores):
+    (tmp_path / "cpu.max").write_text(content)
+    assert machine.cpu_quota(tmp_path / "cpu.max") == cores
+    assert machine.cpu_quota(tmp_path / "absent") is None
+
+
+def test_memory_limit_of_a_container_counts(tmp_path):
+    (tmp_path / "memory.max").write_text(str(512 * 2**20))
+    found = machine.check_memory(tmp_path / "memory.max")
+    assert found.value["total_mb"] == 512
+    assert (found.status, found.detail) == ("warning", "0.5 GiB of 0.5 GiB available")
+
+
+def test_full_disk_is_a_problem(small_disk):
+    found = machine.check_disk(small_disk)
+    assert found.status == "problem"
+    assert "0.0 GiB free" in found.detail
+
+
+def test_ranks_that_cannot_meet_are_a_warning_that_says_why(monkeypatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "no-such-interface")
+    found = ranks.check_gloo()
+    assert found.status == "warning"
+    assert "two processes could not talk" in found.detail
+    assert "GLOO_SOCKET_IFNAME=lo" in found.remedy
+
+
+def test_silent_probe_is_stopped(monkeypatch):
+    monkeypatch.setattr(probe, "PROBE_SECONDS", 0.05)
+    process = probe.start_probe("denormals")
+    with pytest.raises(RuntimeError, match="no answer within"):
+        probe.finish_probe(process)
+    assert process.returncode == -9
+
+
+def test_layout_uses_the_fastest_number_of_threads_measured():
+    def measured(rates):
+        return [ok("lstm_step", rates, "")]
+
+    assert choose_layout(measured({"1": 900, "4": 2500})).value == {"layout": "1x1", "threads": 4}
+    assert choose_layout(measured({"1": 900, "4": 200})).value == {"layout": "1x1", "threads": 1}
+    assert choose_layout([]).value == {"layout": "1x1", "threads": available_cores()}
+
+
+def test_function_and_command_find_the_same(tmp_path):
+    report = doctor(quick=True, folder=tmp_path)
+    assert report.checks[0].name == "cores"
+    assert report.checks[-1].name == "layout"
+    assert str(tmp_path) in next(check.detail for check in report.checks if check.name == "disk")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_unwritable_folder_is_a_warning(tmp_path):
+    tmp_path.chmod(0o500)
+    assert "not writable" in machine.check_disk(tmp_path).detail
