@@ -66,8 +66,6 @@ class Tables:
     parts_per_category: int
     template_start: NDArray[np.int64]
     template_length: NDArray[np.int64]
-    template_words: NDArray[np.float64]
-    """Mean number of words of a template."""
     members: NDArray[np.int64]
     group_start: NDArray[np.int64]
     group_size: NDArray[np.uint64]
@@ -94,7 +92,7 @@ def _sentences(source: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
     for kind in source["evidence"]:
         written = [full for sentence in kind["sentences"] for full in _with_statements(sentence, statements)]
         # the kind's weight is shared out among its sentences, however many it has
-        weight = max(1, round(20 * kind["weight"] / len(written)))
+        weight = max(1, round(200 * kind["weight"] / len(written)))
         for polarity in POLARITIES:
             for sentence in written:
                 yield f"evidence/{kind['surface']}/{polarity}", weight, _with_polarity(sentence, polarity)
@@ -189,7 +187,7 @@ class _Compiler:
         self.fragment_number: dict[str, int] = {}
         self.frame: dict[str, int] = {}
         self.choices: list[int] = []
-        self.list_rows: list[tuple[int, int, int, float]] = []  # start, size, octaves, mean words
+        self.list_rows: list[tuple[int, int, int]] = []  # start, size, octaves
         self.list_number: dict[tuple[str | Slot, int], int] = {}
         self.templates: list[list[list[int]]] = []  # template, category, choice list
         self.groups: dict[str, list[int]] = {}
@@ -216,7 +214,7 @@ class _Compiler:
             if name not in self.frame:
                 self.frame[name] = len(self.fragments)
                 self.fragments.append("")
-                self._new_list([self.frame[name]], words=0.0)
+                self._new_list([self.frame[name]])
             lists.append([self.list_number.setdefault((name, -1), len(self.list_rows) - 1)])
         self.groups.setdefault(group, []).append(len(self.templates))
         self.templates += [lists, lists]
@@ -226,7 +224,7 @@ class _Compiler:
         key = (piece, category if own else -1)
         if key not in self.list_number:
             if isinstance(piece, str):
-                self._new_list([self._fragment(piece)], words=len(WORD.findall(piece.lower())))
+                self._new_list([self._fragment(piece)])
             elif piece.zipf:
                 self._new_tail(TAILS[piece.name]())
             else:
@@ -240,16 +238,15 @@ class _Compiler:
         numbers: list[int] = []
         for rank, entry in enumerate(listed):
             numbers += [self._fragment(dress(entry, slot))] * (24 // (rank + 4) + 1)
-        words = [len(WORD.findall(self.fragments[number].lower())) for number in numbers]
-        self._new_list(numbers, words=sum(words) / len(words))
+        self._new_list(numbers)
 
-    def _new_list(self, numbers: list[int], words: float) -> None:
-        self.list_rows.append((len(self.choices), len(numbers), 0, words))
+    def _new_list(self, numbers: list[int]) -> None:
+        self.list_rows.append((len(self.choices), len(numbers), 0))
         self.choices += numbers
 
     def _new_tail(self, words: list[str]) -> None:
         octaves = len(words).bit_length() - 1
-        self.list_rows.append((len(self.choices), len(words), octaves, 1.0))
+        self.list_rows.append((len(self.choices), len(words), octaves))
         self.choices += range(len(self.fragments), len(self.fragments) + len(words))
         self.fragments += words
 
@@ -275,24 +272,20 @@ class _Compiler:
             for g in range(len(self.categories))
         ]
         lengths = np.array([len(template[0]) for template in self.templates])
-        starts = np.cumsum(lengths) - lengths
         rows = np.array(self.list_rows)
-        words = rows[:, 3][np.array(by_category)].mean(axis=0)
         sizes = np.array([len(numbers) for numbers in self.groups.values()])
-        misspelt = np.array(self._misspell())
         return Tables(
+            misspelt=np.array(self._misspell()),  # first, since it adds fragments
             fragments=self.fragments,
             frame=self.frame,
-            misspelt=misspelt,
             choices=np.array(self.choices),
-            list_start=rows[:, 0].astype(np.int64),
+            list_start=rows[:, 0],
             list_size=rows[:, 1].astype(np.uint64),
             octaves=rows[:, 2].astype(np.uint64),
             parts=np.array(by_category).ravel(),
             parts_per_category=len(by_category[0]),
-            template_start=starts,
+            template_start=np.cumsum(lengths) - lengths,
             template_length=lengths,
-            template_words=np.add.reduceat(words, starts),
             members=np.concatenate([np.array(numbers) for numbers in self.groups.values()]),
             group_start=np.cumsum(sizes) - sizes,
             group_size=sizes.astype(np.uint64),

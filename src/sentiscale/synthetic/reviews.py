@@ -36,6 +36,8 @@ MISSPELT = 0.015
 MEDIAN_WORDS = 55
 LOG_SPREAD = 1.0  # log-normal: 90th percentile 3.6 times the median, 99th 10.2 times
 MAX_WORDS = 1500
+TITLE_WORDS, SENTENCE_WORDS = 3.6, 10.7
+"""What titles and sentences of this grammar come to on average."""
 
 # counters of a row's draws; those of its sentences come after
 _PAIR, _NOISE, _SURFACE, _LENGTH, _CATEGORY, _STARS, _TITLE, _FORCED, _ROUNDING, _SENTENCES = range(10)
@@ -66,7 +68,7 @@ def plan_rows(seed: int, start: int, rows: int) -> Rows:
     numbers = np.arange(start, start + rows, dtype=np.uint64)
     base = seed_key(seed)
     keys = derive(base, numbers + np.uint64(1))
-    # rows come in pairs of opposite opinions, which keeps the classes balanced at every length
+    # rows come in pairs of opposite opinions, which keeps the classes balanced in every file
     coin = derive(derive(base, (numbers >> np.uint64(1)) + np.uint64(1)), _PAIR) & np.uint64(1)
     positive = (coin ^ (numbers & np.uint64(1))).astype(bool)
     labels = positive ^ happens(derive(keys, _NOISE), LABEL_NOISE)
@@ -87,10 +89,10 @@ def _sentence_counts(keys: Keys) -> Ints:
     """Sentences that give lengths like those of real reviews."""
     quantiles = _length_quantiles()
     targets = quantiles[below(derive(keys, _LENGTH), len(quantiles)).astype(np.int64)]
-    title, sentence = _mean_words()
+    sentence = round(256 * SENTENCE_WORDS)
     # rounding up or down by chance keeps the mean, where rounding alone would leave gaps between lengths
     chance = below(derive(keys, _ROUNDING), sentence).astype(np.int64)
-    counts: Ints = np.maximum((targets * 256 - title + chance) // sentence, 1)
+    counts: Ints = np.maximum((targets * 256 - round(256 * TITLE_WORDS) + chance) // sentence, 1)
     return counts
 
 
@@ -100,20 +102,6 @@ def _length_quantiles() -> Ints:
     normal = NormalDist()
     quantiles = (normal.inv_cdf((k + 0.5) / 4096) for k in range(4096))
     return np.array([min(round(MEDIAN_WORDS * math.exp(LOG_SPREAD * z)), MAX_WORDS) for z in quantiles])
-
-
-@cache
-def _mean_words() -> tuple[int, int]:
-    """Mean words of a title and of a sentence, in 256ths of a word."""
-    tables = compile_grammar()
-
-    def mean(prefix: str) -> float:
-        named = [name for name in tables.groups if name.startswith(prefix)]
-        return float(np.mean([tables.template_words[_members(tables, name)].mean() for name in named]))
-
-    title = NEUTRAL_TITLE * mean("title/neutral") + (1 - NEUTRAL_TITLE) * mean("title/plain")
-    sentence = EVIDENCE * mean("evidence/") + (1 - EVIDENCE) * mean("padding")
-    return round(256 * title), round(256 * sentence)
 
 
 def _members(tables: Tables, group: str) -> Ints:
