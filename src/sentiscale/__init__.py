@@ -1,26 +1,34 @@
 """Prepare reviews, train sentiment classifiers, put them to use. The verbs of the command, in Python.
 
-    >>> import sentiscale
-    >>> data = sentiscale.prepare("reviews.csv", "data", stars_column="stars")  # doctest: +SKIP
-    >>> run = sentiscale.train(data, "run")  # doctest: +SKIP
-    >>> run.predict("Great screen, but the battery died in a week.")  # doctest: +SKIP
+>>> import sentiscale
+>>> data = sentiscale.prepare("reviews.csv", "data", stars_column="stars")  # doctest: +SKIP
+>>> run = sentiscale.train(data, "run")  # doctest: +SKIP
+>>> run.predict("Great screen, but the battery died in a week.")  # doctest: +SKIP
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sentiscale.api import Run, train
     from sentiscale.data.prepare import prepare
     from sentiscale.data.prepared import PreparedDataset
+    from sentiscale.evaluation import evaluate
+    from sentiscale.predictor import Prediction, Predictor
     from sentiscale.synthetic.output import synth
 
 _HOME = {
+    "Prediction": "sentiscale.predictor",
+    "Predictor": "sentiscale.predictor",
     "PreparedDataset": "sentiscale.data.prepared",
+    "Run": "sentiscale.api",
+    "evaluate": "sentiscale.evaluation",
     "prepare": "sentiscale.data.prepare",
     "synth": "sentiscale.synthetic.output",
+    "train": "sentiscale.api",
 }
 
-__all__ = ["PreparedDataset", "prepare", "synth"]
+__all__ = ["Prediction", "Predictor", "PreparedDataset", "Run", "evaluate", "prepare", "synth", "train"]
 
 
 def __getattr__(name: str) -> Any:

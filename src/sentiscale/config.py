@@ -26,6 +26,10 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+FEW_ROWS = 40_000
+"""Below this many training rows, smaller steps and more of them pay."""
+
+
 class PrepareSettings(Section):
     """How raw reviews become a prepared dataset."""
 
@@ -102,10 +106,10 @@ class WideSettings(Section):
 class TrainSettings(Section):
     """How the network is trained."""
 
-    epochs: Annotated[float, Field(gt=0)] = 2.0
-    """Passes over the training rows; fractions are allowed."""
-    batch_size: Positive = 128
-    """Global rows a step over all ranks; does not change with the layout."""
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """Passes over the training rows, fractions allowed; None is 2, or 4 below 40,000 rows."""
+    batch_size: Positive | None = None
+    """Global rows a step over all ranks, whatever the layout; None is 128, or 32 below 40,000 rows."""
     lr: Annotated[float, Field(gt=0)] = 4e-3
     """Adam's largest learning rate."""
     warmup_steps: Annotated[int, Field(ge=0)] = 100
@@ -142,6 +146,19 @@ class TrainSettings(Section):
     """DATAxMODEL: replicas times stages."""
     threads_per_rank: Positive | None = None
     """Threads of each rank; None is cores divided by ranks."""
+
+    def resolved(self, rows: int) -> "TrainSettings":
+        """The same with numbers for what depends on the number of training rows."""
+        numbers = {"epochs": self.epochs_for(rows), "batch_size": self.batch_size_for(rows)}
+        return self.model_copy(update=numbers)
+
+    def epochs_for(self, rows: int) -> float:
+        """Passes over `rows` training rows."""
+        return self.epochs or (4.0 if rows < FEW_ROWS else 2.0)
+
+    def batch_size_for(self, rows: int) -> int:
+        """Global rows a step with `rows` training rows."""
+        return self.batch_size or (32 if rows < FEW_ROWS else 128)
 
 
 class Settings(Section):

@@ -36,27 +36,35 @@ class SentimentNet(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """A recurrent layer and the pooling of its outputs over the real tokens."""
+    """A recurrent layer and the pooling of its outputs over the real tokens.
+
+    The second direction is a layer of its own that reads every row from its last real token: PyTorch's
+    bidirectional layers would start in the padding, and a row's logit would depend on its neighbours.
+    """
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
         kind = {"lstm": nn.LSTM, "gru": nn.GRU}[settings.cell]
-        self.cell = kind(
-            settings.embedding_dim,
-            settings.hidden_dim,
-            num_layers=settings.layers,
-            bidirectional=settings.bidirectional,
-            batch_first=True,
-        )
+        shape = (settings.embedding_dim, settings.hidden_dim, settings.layers)
+        self.cell = kind(*shape, batch_first=True)
+        self.backward_cell = kind(*shape, batch_first=True) if settings.bidirectional else None
         self.pooling = settings.pooling
         directions = 2 if settings.bidirectional else 1
         self.pooled_dim = settings.hidden_dim * directions * (2 if settings.pooling == "max_mean" else 1)
-        initialise_cell(self.cell)
+        for cell in filter(None, (self.cell, self.backward_cell)):
+            initialise_cell(cell)
 
     def forward(self, embedded_BTE: Tensor, lengths_B: Tensor) -> Tensor:
         """Pool the outputs of the cell: (B, T, E) and (B,) to (B, D)."""
-        out_BTH, _ = self.cell(embedded_BTE)
-        out_BTH = out_BTH.to(embedded_BTE.dtype)  # bf16 under autocast; sums want the full width
+        pooled_BH = self._pool(self.cell(embedded_BTE)[0], lengths_B)
+        if self.backward_cell is None:
+            return pooled_BH
+        reversed_BTE = reverse_rows(embedded_BTE, lengths_B)
+        return torch.cat([pooled_BH, self._pool(self.backward_cell(reversed_BTE)[0], lengths_B)], dim=1)
+
+    def _pool(self, out_BTH: Tensor, lengths_B: Tensor) -> Tensor:
+        if out_BTH.dtype == torch.bfloat16:  # under autocast; sums want more digits
+            out_BTH = out_BTH.float()
         if self.pooling == "last":
             return last_pool(out_BTH, lengths_B)
         if self.pooling == "max":
@@ -78,6 +86,14 @@ class Head(nn.Module):
         dropped_BD = dropout(pooled_BD, self.dropout_share, self.training)
         logits_B: Tensor = self.linear(dropped_BD).squeeze(1)
         return logits_B
+
+
+def reverse_rows(rows_BTE: Tensor, lengths_B: Tensor) -> Tensor:
+    """Turn the real tokens of each row round; padding stays at the end: (B, T, E) to (B, T, E)."""
+    position_T = torch.arange(rows_BTE.shape[1], device=rows_BTE.device)
+    mirrored_BT = lengths_B[:, None] - 1 - position_T
+    source_BT = torch.where(mirrored_BT >= 0, mirrored_BT, position_T)
+    return rows_BTE.gather(1, source_BT[:, :, None].expand_as(rows_BTE))
 
 
 def real_tokens(lengths_B: Tensor, width: int) -> Tensor:
@@ -126,8 +142,7 @@ def step_flops(settings: ModelSettings, rows: int, tokens: int) -> int:
     """
     gates = {"lstm": 4, "gru": 3}[settings.cell]
     directions = 2 if settings.bidirectional else 1
-    hidden, width, per_position = settings.hidden_dim, settings.embedding_dim, 0
-    for _ in range(settings.layers):
-        per_position += 2 * gates * hidden * (width + hidden) * directions
-        width = hidden * directions
+    hidden = settings.hidden_dim
+    inputs = settings.embedding_dim + hidden * (settings.layers - 1)
+    per_position = 2 * gates * hidden * (inputs + hidden * settings.layers) * directions
     return 3 * rows * tokens * per_position

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from sentiscale.config import Settings, TrainSettings
-from sentiscale.data.batches import Batch, drop_words, make_batch, training_rows
-from sentiscale.data.prepared import PreparedDataset, Split
+from sentiscale.data.batches import Batch, drop_words, make_batch, token_lengths, training_rows
+from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import Interrupted, SentiscaleError
 from sentiscale.parallel.whole import Runner
 from sentiscale.progress import Progress
@@ -70,6 +70,8 @@ def train(
     if settings is None:
         settings = Settings.model_validate(RunDir(Path(out)).stored_settings()) if resume else Settings()
     hardware = Hardware.choose(settings)
+    train_settings = settings.train.resolved(dataset.manifest.rows.get("train", 0))
+    settings = settings.model_copy(update={"train": train_settings})
     run_dir = RunDir.create(Path(out), resume=resume, force=force)
     with run_dir.logging(), stop_on_signals() as wish:
         training = set_up(dataset, run_dir, settings, hardware, resume=resume, progress=progress)
@@ -95,9 +97,9 @@ def fit(training: Training, wish: StopWish, progress: Progress) -> str:
     reason = stop_reason(training, wish)
     if reason:
         return reason
-    with progress.task("train", training.total_steps * settings.batch_size, "rows") as advance:
+    with progress.task("train", training.total_steps * training.batch_size, "rows") as advance:
         advance(training.state.rows, "")
-        batches = batches_from(training.train_split, settings, training.state.step, clock)
+        batches = batches_from(training, training.state.step)
         rate = rate_of(settings, training.total_steps)
         for result in train_steps(training.runner, training.optimizer, batches, rate, settings, clock):
             count_step(training, result)
@@ -138,14 +140,13 @@ def train_steps(
         yield StepResult(step, loss_sum, bytes_reduced, batch)
 
 
-def batches_from(
-    split: Split, settings: TrainSettings, first_step: int, clock: PhaseClock
-) -> Iterator[tuple[int, Batch]]:
+def batches_from(training: Training, first_step: int) -> Iterator[tuple[int, Batch]]:
     """Batches of this rank from any step on; the time to make them counts as `data`."""
-    lengths = np.clip(split.lengths, 1, settings.max_tokens)
-    steps = training_rows(lengths, settings.batch_size, settings.seed, first_step)
+    split, settings = training.train_split, training.settings.train
+    lengths = token_lengths(split, settings.max_tokens)
+    steps = training_rows(lengths, training.batch_size, settings.seed, first_step)
     while True:
-        with clock.phase("data"):
+        with training.clock.phase("data"):
             step, rows = next(steps)
             batch = make_batch(split, rows, settings.max_tokens)
             if settings.word_dropout:

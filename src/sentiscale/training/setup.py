@@ -59,14 +59,19 @@ class Training:
     record: RunRecord
 
     @property
+    def batch_size(self) -> int:
+        """Global rows of a step."""
+        return self.settings.train.batch_size_for(len(self.train_split))
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimiser steps in one pass over the training rows."""
-        return -(-len(self.train_split) // self.settings.train.batch_size)
+        return -(-len(self.train_split) // self.batch_size)
 
     @property
     def total_steps(self) -> int:
         """Steps of the whole run, earlier parts of a resumed one included."""
-        return max(1, math.ceil(self.settings.train.epochs * self.steps_per_epoch))
+        return max(1, math.ceil(self.settings.train.epochs_for(len(self.train_split)) * self.steps_per_epoch))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,77 @@
+"""The whole way on generated reviews: write them, prepare, train, evaluate, predict."""
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentiscale.api import train
+from sentiscale.data.prepare import prepare
+from sentiscale.errors import OutputExistsError
+from sentiscale.evaluation import evaluate
+from sentiscale.metrics import Scores
+from sentiscale.predictor import Prediction, Predictor
+from sentiscale.progress import Progress
+from sentiscale.records import RunRecord
+from sentiscale.synthetic.output import synth
+
+REVIEWS = "reviews.ft.txt"
+
+EXAMPLES = (
+    "The screen is superb and it brings me joy each day!",
+    "Great screen, but the battery died in a week.",
+    "Not bad at all.",
+    "I expected it to be terrible, but it does its job perfectly.",
+)
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demonstration made."""
+
+    out: Path
+    seconds: dict[str, float]
+    """By step: synth, prepare, train, evaluate, predict."""
+    rows: dict[str, int]
+    record: RunRecord
+    test: Scores
+    predictions: list[tuple[str, Prediction]]
+
+
+def demo(
+    out: str | Path = "demo", *, rows: int = 20_000, seed: int = 0, progress: Progress | None = None
+) -> DemoResult:
+    """Run every step into the directory `out`, replacing an earlier demonstration there.
+
+    Args:
+        out: directory for reviews, prepared data and run.
+        rows: reviews to generate.
+        seed: of the generator and the training.
+        progress: where to show how it goes.
+
+    Raises: OutputExistsError when `out` holds something else.
+    """
+    out, progress, seconds = Path(out), progress or Progress(), {}
+    if out.exists() and any(out.iterdir()) and not (out / REVIEWS).exists():
+        raise OutputExistsError(f"{out} is not from an earlier demonstration. Choose another --out.")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+
+    def timed(step: str, since: float) -> float:
+        seconds[step] = round(time.perf_counter() - since, 2)
+        return time.perf_counter()
+
+    at = time.perf_counter()
+    synth(rows, seed, out=out / REVIEWS, progress=progress)
+    at = timed("synth", at)
+    dataset = prepare(out / REVIEWS, out / "data", progress=progress)
+    at = timed("prepare", at)
+    run = train(dataset, out / "run", seed=seed, progress=progress)
+    at = timed("train", at)
+    test = evaluate(run.path / "model", dataset.path, progress=progress)
+    at = timed("evaluate", at)
+    answers = Predictor.load(run.path / "model").predict(EXAMPLES)
+    timed("predict", at)
+    return DemoResult(
+        out, seconds, dataset.manifest.rows, run.record, test, list(zip(EXAMPLES, answers, strict=True))
+    )
