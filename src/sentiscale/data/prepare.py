@@ -40,7 +40,6 @@ from sentiscale.data.shards import (
     finished_summary,
     write_rows,
 )
-from sentiscale.data.signals import sigterm_interrupts
 from sentiscale.data.sources import is_local
 from sentiscale.data.workspace import Workspace, workspace
 from sentiscale.errors import DataError, UsageError
@@ -49,7 +48,9 @@ from sentiscale.records import available_cores
 from sentiscale.text.labels import ALLOWED
 from sentiscale.text.vocab import SPECIAL, Vocab
 
-PROCESSES_FROM_BYTES = 32 * MB
+PROCESSES_FROM_WORKERS = 9
+"""Fewer workers are threads of this process: the kernels release the GIL, while processes take seconds to
+start and stop and 150 MB each."""
 
 
 def prepare(
@@ -91,14 +92,13 @@ def prepare(
     check_output(out, replace=force)
     job = Job(Corpus.find(inputs, settings), Corpus.find(test, settings) if test else None, settings)
     shares = job.shares
-    with sigterm_interrupts(), PeakMemory() as memory, workspace(out, job.plan(), resume=resume) as work:
+    with PeakMemory() as memory, workspace(out, job.plan(), resume=resume) as work:
         started_at = time.monotonic()
         report = work.result / "reports" / "dask.html"
         report.parent.mkdir()
-        processes = job.size >= PROCESSES_FROM_BYTES
-        with open_engine(
-            workers or available_cores(), scheduler, processes=processes, report=report
-        ) as engine:
+        count = workers or available_cores()
+        processes = count >= PROCESSES_FROM_WORKERS
+        with open_engine(count, scheduler, processes=processes, report=report) as engine:
             steps = _Steps(job, work, engine, progress or Progress())
             blocks = steps.encode()
             rows = Rows.of(blocks) if blocks else None

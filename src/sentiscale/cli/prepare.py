@@ -1,0 +1,105 @@
+"""`sentiscale prepare`: from review files to a prepared dataset."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sentiscale.cli.options import (
+    ConfigOption,
+    FormatOption,
+    JsonOption,
+    LabelColumnOption,
+    QuietOption,
+    SetOption,
+    StarsColumnOption,
+    TextColumnOption,
+    TitleColumnOption,
+    print_json,
+)
+from sentiscale.errors import UsageError
+
+if TYPE_CHECKING:
+    from sentiscale.data.prepared import Manifest
+
+INPUTS_HELP = "Files, globs, folders or URLs, plain or .gz .bz2 .xz .zst."
+
+
+def prepare(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUTS_HELP)],
+    out: Annotated[Path, typer.Option(help="Directory to write, whole or not at all.")],
+    test: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="A test set of its own; may be given again.")
+    ] = None,
+    format: FormatOption = None,  # noqa: A002 - the flag's name
+    text_column: TextColumnOption = None,
+    title_column: TitleColumnOption = None,
+    label_column: LabelColumnOption = None,
+    stars_column: StarsColumnOption = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="SHARES", help="Of train, valid[, test]: 0.8,0.1,0.1; with --test 0.95,0.05.")
+    ] = None,
+    clean: Annotated[str | None, typer.Option(help="words (default) or alpha.")] = None,
+    vocab_size: Annotated[int | None, typer.Option(help="Most words kept.")] = None,
+    min_count: Annotated[int | None, typer.Option(help="Rarer words are unknown.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens kept of a review.")] = None,
+    dedupe: Annotated[
+        bool | None, typer.Option("--dedupe/--no-dedupe", help="Keep the first of equal reviews (default).")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Blocks worked on at once; default: cores.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="tcp://HOST:PORT", help="A running Dask scheduler to use.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn raw reviews into token ids on disk: read, clean, deduplicate, split, count words."""
+    from sentiscale.cli.progress import make_progress
+    from sentiscale.config import PREPARE_FLAGS, resolve
+    from sentiscale.data.prepare import prepare as run_preparation
+
+    given = locals() | {"split": _shares(split)}
+    flags = {setting: given[flag] for flag, setting in PREPARE_FLAGS.items()}
+    settings = resolve(config=config, overrides=overrides or (), flags=flags).prepare
+    dataset = run_preparation(
+        inputs, out, test=test or (), settings=settings, workers=workers, scheduler=scheduler,
+        resume=resume, force=force, progress=make_progress(quiet),
+    )  # fmt: skip
+    print_json(summary(dataset.manifest, out)) if as_json else print_summary(dataset.manifest, out)
+
+
+def summary(manifest: "Manifest", out: Path) -> dict[str, Any]:
+    """The part of a manifest that `--json` promises."""
+    keys = (
+        "rows", "labels", "rejected", "duplicates", "conflicts", "tokens", "vocab_size", "bytes_in",
+        "seconds", "mb_per_s", "peak_memory_mb", "workers", "digest",
+    )  # fmt: skip
+    return {"out": str(out), **{key: getattr(manifest, key) for key in keys}}
+
+
+def print_summary(manifest: "Manifest", out: Path) -> None:
+    """What a person wants to know at the end."""
+    for split, rows in manifest.rows.items():
+        labels = manifest.labels_per_split[split]
+        if rows:
+            print(f"{split:5}  {rows:,} rows, {100 * labels['positive'] / rows:.1f} % positive")
+    reasons = ", ".join(f"{name} {count:,}" for name, count in manifest.rejected["by_reason"].items())
+    detail = f" ({reasons}; see {out / 'rejects.parquet'})" if reasons else ""
+    print(f"rejected {manifest.rejected['total']:,}{detail}, duplicates {manifest.duplicates:,}")
+    print(
+        f"{manifest.tokens:,} tokens, {manifest.vocab_size:,} words; {manifest.bytes_in / 1e6:,.1f} MB in "
+        f"{manifest.seconds:.1f} s, {manifest.mb_per_s:.1f} MB/s, "
+        f"peak memory {manifest.peak_memory_mb:,.0f} MB"
+    )
+    print(f"next:  sentiscale train {out} --out run")
+
+
+def _shares(text: str | None) -> tuple[float, ...] | None:
+    try:
+        return tuple(float(share) for share in text.split(",")) if text else None
+    except ValueError:
+        raise UsageError(f"--split is '{text}'; it takes shares such as 0.8,0.1,0.1.") from None
