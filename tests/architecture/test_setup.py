@@ -34,7 +34,7 @@ def make_venv(programs: Path, **environment: str) -> subprocess.CompletedProcess
 
 def old_python(programs: Path, name: str) -> None:
     """A stand-in for an interpreter that is too old: it fails the check, as such a one does."""
-    (programs / name).write_text("#!/bin/sh\necho Python 3.9.2\nexit 1\n")
+    (programs / name).write_text("#!/bin/sh\n[ $1 = --version ] && echo Python 3.9.2\n")
     (programs / name).chmod(0o755)
 
 
@@ -48,7 +48,7 @@ def test_python_that_is_too_old_is_named(programs):
     old_python(programs, "python3")
     done = make_venv(programs)
     assert done.returncode == 1
-    assert "Install one" in done.stderr
+    assert "(python3 is Python 3.9.2). Install one" in done.stderr
     assert not (programs.parent / "venv").exists()
 
 

@@ -83,10 +83,11 @@ def test_signal_ends_a_verb_with_130_and_one_message(number):
     )  # fmt: skip
 
 
-def test_closed_output_is_no_error():
+@pytest.mark.parametrize("length", [1, 100_000], ids=["noticed at the end", "noticed at once"])
+def test_closed_output_is_no_error(length):
     read_end, write_end = os.pipe()
     os.close(read_end)
-    code = HARNESS.format(verb="mishap", body="print('x' * 100_000)")
+    code = HARNESS.format(verb="mishap", body=f"print('x' * {length})")
     with os.fdopen(write_end, "w") as closed:
         done = subprocess.run([sys.executable, "-c", code], stdout=closed, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
