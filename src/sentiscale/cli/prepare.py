@@ -37,7 +37,7 @@ def prepare(
     label_column: LabelColumnOption = None,
     stars_column: StarsColumnOption = None,
     split: Annotated[
-        str | None, typer.Option(metavar="SHARES", help="Of train, valid[, test]: 0.8,0.1,0.1; with --test 0.95,0.05.")
+        str | None, typer.Option(metavar="SHARES", help="Of train, valid, test: 0.8,0.1,0.1.")
     ] = None,
     clean: Annotated[str | None, typer.Option(help="words (default) or alpha.")] = None,
     vocab_size: Annotated[int | None, typer.Option(help="Most words kept.")] = None,
