@@ -88,8 +88,11 @@ def test_closed_output_is_no_error(length):
     read_end, write_end = os.pipe()
     os.close(read_end)
     code = HARNESS.format(verb="mishap", body=f"print('x' * {length})")
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     with os.fdopen(write_end, "w") as closed:
-        done = subprocess.run([sys.executable, "-c", code], stdout=closed, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=closed, stderr=subprocess.PIPE, text=True, env=buffered
+        )
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
