@@ -8,7 +8,7 @@ from sentiscale.cli.options import JsonOption, QuietOption, print_json
 
 
 def synth(
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Reviews to write, half of them positive.")],
+    rows: Annotated[int, typer.Option("--rows", help="Reviews to write, half of them positive.")],
     out: Annotated[
         str, typer.Option("--out", "-o", metavar="FILE", help="A .txt, .csv or .jsonl file, a pipe, or - .")
     ],

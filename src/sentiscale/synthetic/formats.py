@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -82,18 +83,9 @@ class Renderer:
     """Turns ranges of rows into the bytes of a file in one format, and remembers the words used."""
 
     def __init__(self, written_as: Format) -> None:
-        tables = compile_grammar()
         self.header = written_as.header.encode()
-        texts = [written_as.escape(text) for text in tables.fragments]
-        for name, number in tables.frame.items():
-            place, _, detail = name.partition("/")
-            if place == "start":
-                texts[number] = written_as.start(int(detail))
-            else:
-                category = tables.categories[int(detail)] if detail else ""
-                texts[number] = written_as.end(category) if place == "end" else written_as.middle
-        self._texts: Any = pa.array([text.encode("ascii") for text in texts], pa.binary())
-        self._used: NDArray[np.bool_] = np.zeros(len(texts), dtype=bool)
+        self._texts = _fragment_texts(written_as)
+        self._used: NDArray[np.bool_] = np.zeros(len(self._texts), dtype=bool)
 
     def rows(self, seed: int, start: int, count: int) -> memoryview:
         """Rows start … start + count - 1 of a seed, without the header."""
@@ -109,3 +101,19 @@ class Renderer:
         tables = compile_grammar()
         used = np.flatnonzero(self._used)
         return len({word for n in used for word in WORD.findall(tables.fragments[n].lower())})
+
+
+@cache
+def _fragment_texts(written_as: Format) -> Any:
+    """Every fragment as it stands in the file, a pyarrow array of bytes."""
+    tables = compile_grammar()
+    texts = [written_as.escape(text) for text in tables.fragments]
+    for name, number in tables.frame.items():
+        place, _, detail = name.partition("/")
+        if place == "start":
+            texts[number] = written_as.start(int(detail))
+        elif place == "end":
+            texts[number] = written_as.end(tables.categories[int(detail)])
+        else:
+            texts[number] = written_as.middle
+    return pa.array([text.encode("ascii") for text in texts], pa.binary())
