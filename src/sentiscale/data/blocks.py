@@ -75,8 +75,9 @@ class _TextCutter:
 
     def _fill(self) -> None:
         """Read on; twice as much as is held, so that a long record is not searched over and over."""
-        more = b"" if self.ended else self.stream.read(max(self.block_bytes, len(self.rest)))
-        self.ended = not more
+        size = max(self.block_bytes, len(self.rest))
+        more = b"" if self.ended else self.stream.read(size)
+        self.ended = len(more) < size
         self.rest = self.rest + more if self.rest else more
 
     def _last_end(self) -> int:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from sentiscale.config import PrepareSettings
 from sentiscale.data.columns import choose_columns
 from sentiscale.data.sources import SUFFIXES, Stream
-from sentiscale.errors import DataError
+from sentiscale.errors import DataError, UsageError
 from sentiscale.text.compiled import Bytes, frozen
 from sentiscale.text.formats import LabelMode, Layout
 from sentiscale.text.records import CR, LF, Fields, csv_column, last_csv_end, split_csv
@@ -39,7 +39,7 @@ def sniff(path: str, compression: str | None, settings: PrepareSettings, mode: L
     whole = len(head) < HEAD_BYTES
     _check_encoding(path, head)
     head = head.removeprefix(BOM)
-    kind = settings.format if settings.format != "auto" else _guess(path, head, mode)
+    kind = settings.format if settings.format != "auto" else _guess(path, head, settings, mode)
     if kind == "parquet":
         return _parquet(path, compression, settings, mode)
     if not head.strip():
@@ -58,7 +58,7 @@ def _check_encoding(path: str, head: bytes) -> None:
         raise DataError(f"{path} is UTF-16. Convert it: iconv -f UTF-16 -t UTF-8 {path} > utf8-copy")
 
 
-def _guess(path: str, head: bytes, mode: LabelMode) -> str:
+def _guess(path: str, head: bytes, settings: PrepareSettings, mode: LabelMode) -> str:
     start = head.lstrip()
     if head[:4] == b"PAR1":
         return "parquet"
@@ -76,13 +76,26 @@ def _guess(path: str, head: bytes, mode: LabelMode) -> str:
         raise DataError(f"{path} is named .parquet but is none (it does not begin with PAR1). Get it again.")
     if named:
         return named
-    fields = _sample(head, ",", len(head) < HEAD_BYTES)[1]
-    if mode == "required" and (not len(fields.begins) or fields.first[1] < 2):
+    if mode != "required":  # commas in plain lines make no table
+        return "csv" if _names_a_text(path, head, settings) else "fasttext"
+    if _delimiter(head, len(head) < HEAD_BYTES)[1] <= 1:  # not every record is as wide as the first
         raise DataError(
             f"{path} is of no known format. Allowed: fastText lines (__label__1 …), CSV, JSON lines, "
             f"Parquet; say which with --format."
         )
-    return "csv" if len(fields.begins) and fields.first[1] > 1 else "fasttext"
+    return "csv"
+
+
+def _names_a_text(path: str, head: bytes, settings: PrepareSettings) -> bool:
+    """Whether the first line, read as CSV, names a column that holds reviews."""
+    whole = len(head) < HEAD_BYTES
+    data, fields = _sample(head, _delimiter(head, whole)[0], whole)
+    if not len(fields.begins):
+        return False
+    try:
+        return bool(choose_columns(path, _header(data, fields), settings, "none"))
+    except (DataError, UsageError):
+        return False
 
 
 def _bare_name(path: str) -> str:
@@ -134,9 +147,8 @@ def _documents(head: bytes, whole: bool) -> Iterator[dict[str, object]]:
 
 
 def _csv(path: str, head: bytes, settings: PrepareSettings, mode: LabelMode, whole: bool) -> Layout:
-    samples = {delimiter: _sample(head, delimiter, whole) for delimiter in DELIMITERS}
-    delimiter = max(DELIMITERS, key=lambda delimiter: _fit(samples[delimiter][1]))
-    data, fields = samples[delimiter]
+    delimiter, _ = _delimiter(head, whole)
+    data, fields = _sample(head, delimiter, whole)
     if not len(fields.begins):
         raise DataError(
             f"{path} has no end of a CSV record within its first {len(head)} bytes: "
@@ -149,12 +161,19 @@ def _csv(path: str, head: bytes, settings: PrepareSettings, mode: LabelMode, who
         title = "title" if "title" in columns else None
         label = None if mode == "none" else "label"
         return Layout("csv", "text", title, label, stars, delimiter=delimiter, columns=columns, escapes=True)
-    columns = tuple(name.decode("utf-8", "replace").strip() for name in _record(data, fields, 0))
+    columns = _header(data, fields)
     chosen = choose_columns(path, columns, settings, mode)
     return Layout(
         "csv", chosen.text, chosen.title, chosen.label, chosen.stars,
         delimiter=delimiter, columns=columns, header=True,
     )  # fmt: skip
+
+
+def _delimiter(head: bytes, whole: bool) -> tuple[str, float]:
+    """The delimiter that fits best, and how well."""
+    fits = {delimiter: _fit(_sample(head, delimiter, whole)[1]) for delimiter in DELIMITERS}
+    best = max(DELIMITERS, key=lambda delimiter: fits[delimiter])
+    return best, fits[best]
 
 
 def _sample(head: bytes, delimiter: str, whole: bool) -> tuple[Bytes, Fields]:
@@ -185,7 +204,8 @@ def _headless(data: Bytes, fields: Fields) -> tuple[tuple[str, ...], bool] | Non
     return columns, not found <= {b"1", b"2"}
 
 
-def _record(data: Bytes, fields: Fields, record: int) -> list[bytes]:
-    width = int(fields.first[record + 1] - fields.first[record])
-    rows = np.array([record])
-    return [csv_column(data, fields, column, rows)[0].as_py() for column in range(width)]
+def _header(data: Bytes, fields: Fields) -> tuple[str, ...]:
+    """The fields of the first record."""
+    first = np.zeros(1, np.int64)
+    names = [csv_column(data, fields, column, first)[0].as_py() for column in range(int(fields.first[1]))]
+    return tuple(name.decode("utf-8", "replace").strip() for name in names)

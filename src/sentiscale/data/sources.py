@@ -44,7 +44,9 @@ def _resolve(item: str) -> list[str]:
                 )
             return [_unstrip(filesystem, path) for path in found]
         if any(sign in item for sign in "*?["):
+            hidden = Path(root).name.startswith(".")
             found = [path for path in sorted(filesystem.glob(root)) if filesystem.isfile(path)]
+            found = [path for path in found if hidden or not Path(path).name.startswith(".")]
             if found:
                 return [_unstrip(filesystem, path) for path in found]
             raise DataError(f"no file matches {item}. Quote the pattern or check its folder.")
