@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sentiscale.data.prepare import prepare
     from sentiscale.data.prepared import PreparedDataset
     from sentiscale.evaluation import evaluate
+    from sentiscale.fetching.fetch import fetch
     from sentiscale.predictor import Prediction, Predictor
     from sentiscale.synthetic.output import synth
 
@@ -23,12 +24,13 @@ _HOME = {
     "PreparedDataset": "sentiscale.data.prepared",
     "Run": "sentiscale.api",
     "evaluate": "sentiscale.evaluation",
+    "fetch": "sentiscale.fetching.fetch",
     "prepare": "sentiscale.data.prepare",
     "synth": "sentiscale.synthetic.output",
     "train": "sentiscale.api",
 }
 
-__all__ = ["Prediction", "Predictor", "PreparedDataset", "Run", "evaluate", "prepare", "synth", "train"]
+__all__ = ["Prediction", "Predictor", "PreparedDataset", "Run", "evaluate", "fetch", "prepare", "synth", "train"]
 
 
 def __getattr__(name: str) -> Any:

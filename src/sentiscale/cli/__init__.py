@@ -23,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-VERBS: tuple[str, ...] = ("prepare", "train", "evaluate", "predict", "synth", "doctor", "demo")
+VERBS: tuple[str, ...] = ("prepare", "train", "evaluate", "predict", "synth", "fetch", "doctor", "demo")
 """Verbs in the order of the menu; each is a module here with a function of the same name."""
 
 

@@ -1,0 +1,35 @@
+"""`sentiscale fetch`: the large public review collection, downloaded or checked."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sentiscale.cli.options import JsonOption, QuietOption, print_json
+
+
+def fetch(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="amazon-polarity: 3.6 million reviews and 400,000.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Where the files are, or shall be.")
+    ],
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Download a public review collection, or check files that were downloaded by hand.
+
+    Repeat the command after an interruption: it goes on where it stopped. Without a network it says what
+    to download elsewhere, and checks it once it lies in DIR.
+    """
+    from sentiscale.cli.progress import make_progress
+    from sentiscale.fetching.fetch import fetch as run
+
+    summary = run(name, out, progress=make_progress(quiet))
+    if as_json:
+        print_json(summary.model_dump())
+        return
+    counts = ", ".join(f"{count:,} reviews for {split}ing" for split, count in summary.rows.items())
+    print(f"{summary.out}: {counts} ({summary.source}, {summary.bytes / 1e6:,.0f} MB), all there.")
+    print(f"Next: {summary.next}")
