@@ -7,8 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: as the command line does, and why there
+
+# No deadline: a busy machine is no fault of the code. No database: the checkout may be read-only.
+settings.register_profile("sentiscale", deadline=None, database=None, print_blob=True)
+settings.load_profile("sentiscale")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
@@ -48,6 +53,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     except FileNotFoundError:
         pytest.skip("needs the mount command for a disk that can be filled")
     if mounted.returncode != 0:
-        pytest.skip(f"needs permission to mount a small disk: {mounted.stderr.strip()}")
+        pytest.skip(f"needs permission to mount a small disk: {mounted.stderr.splitlines()[0]}")
     yield mount_point
     subprocess.run(["umount", str(mount_point)], check=True)

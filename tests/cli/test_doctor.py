@@ -66,7 +66,7 @@ def test_broken_torch_is_a_problem_with_exit_1_and_no_traceback(sentiscale, tmp_
     """A torch that cannot be loaded, as after an installation for another system."""
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('libtorch.so: cannot open')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     done = sentiscale("doctor", "--json")
     assert done.returncode == 1
     report = json.loads(done.stdout)
