@@ -30,7 +30,17 @@ _HOME = {
     "train": "sentiscale.api",
 }
 
-__all__ = ["Prediction", "Predictor", "PreparedDataset", "Run", "evaluate", "fetch", "prepare", "synth", "train"]
+__all__ = [
+    "Prediction",
+    "Predictor",
+    "PreparedDataset",
+    "Run",
+    "evaluate",
+    "fetch",
+    "prepare",
+    "synth",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
