@@ -45,8 +45,8 @@ class TerminalProgress(Progress):
     def _bar(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
         columns = (
             SpinnerColumn(), TextColumn("{task.description}", markup=False),
-            BarColumn(), TaskProgressColumn(), RateColumn(unit), TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+            BarColumn(), TaskProgressColumn(), RateColumn(unit), TimeElapsedColumn(),
+            TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False),
         )  # fmt: skip
         with RichProgress(*columns, console=self.console) as bars:
             task = bars.add_task(name, total=total, note="")
