@@ -39,13 +39,14 @@ def train(
     """Train a sentiment classifier on prepared data: a recurrent network, a linear part beside it."""
     from sentiscale.cli.progress import make_progress
     from sentiscale.config import TRAIN_FLAGS, preset_values, resolve
-    from sentiscale.training.loop import train as run_training
     from sentiscale.training.rundir import RunDir
 
     given = locals()
     flags = {setting: given[flag] for flag, setting in TRAIN_FLAGS.items()}
     base = RunDir(out).stored_settings() if resume and out.exists() else preset_values(preset)
     settings = resolve(config=config, base=base, overrides=overrides or (), flags=flags)
+    from sentiscale.training.loop import train as run_training  # torch: after the settings are known good
+
     record = run_training(data, out, settings, resume=resume, force=force, progress=make_progress(quiet))
     document = summary(record.model_dump(mode="json"), out)
     print_json(document) if as_json else print_summary(document)

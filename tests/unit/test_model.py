@@ -1,0 +1,93 @@
+"""The network: pooling, padding, row-sparse gradients, operations counted."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from sentiscale.config import ModelSettings
+from sentiscale.model import (
+    SentimentNet,
+    last_pool,
+    max_pool,
+    mean_pool,
+    reverse_rows,
+    step_flops,
+)
+
+OUT_BTH = torch.tensor([[[1.0, -5.0], [3.0, -7.0], [9.0, 9.0]], [[-2.0, 4.0], [8.0, 8.0], [8.0, 8.0]]])
+LENGTHS_B = torch.tensor([2, 1])
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [(max_pool, [[3.0, -5.0], [-2.0, 4.0]]), (mean_pool, [[2.0, -6.0], [-2.0, 4.0]]),
+     (last_pool, [[3.0, -7.0], [-2.0, 4.0]])],
+)  # fmt: skip
+def test_pooling_sees_real_tokens_only(pool, expected):
+    assert_close(pool(OUT_BTH, LENGTHS_B), torch.tensor(expected))
+
+
+def test_rows_are_turned_round_within_their_length():
+    rows_BT1 = torch.tensor([[1.0, 2.0, 3.0, 0.0], [4.0, 0.0, 0.0, 0.0]])[:, :, None]
+    turned = reverse_rows(rows_BT1, torch.tensor([3, 1]))[:, :, 0]
+    assert turned.tolist() == [[3.0, 2.0, 1.0, 0.0], [4.0, 0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("pooling", ["max", "max_mean", "last"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_logit_does_not_depend_on_how_much_padding_follows(cell, pooling, bidirectional):
+    torch.manual_seed(0)
+    settings = ModelSettings(
+        cell=cell, pooling=pooling, bidirectional=bidirectional, embedding_dim=6, hidden_dim=5
+    )
+    net = SentimentNet(settings, 20).eval().double()
+    ids_BT, lengths_B = torch.tensor([[3, 4, 5, 0, 0]]), torch.tensor([3])
+    more_BT = torch.nn.functional.pad(ids_BT, (0, 7))
+    assert_close(net(ids_BT, lengths_B), net(more_BT, lengths_B), rtol=0, atol=1e-12)
+
+
+def test_word_order_matters():
+    torch.manual_seed(0)
+    net = SentimentNet(ModelSettings(embedding_dim=6, hidden_dim=5), 20).eval()
+    first, second = net(torch.tensor([[3, 4, 5], [5, 4, 3]]), torch.tensor([3, 3])).tolist()
+    assert first != second
+
+
+def test_embedding_gradient_holds_only_the_rows_of_the_batch():
+    net = SentimentNet(ModelSettings(embedding_dim=6, hidden_dim=5), 1000)
+    net(torch.tensor([[3, 4, 4, 0]]), torch.tensor([3])).sum().backward()
+    gradient = net.embedding.weight.grad.coalesce()
+    assert gradient.is_sparse
+    assert gradient.indices()[0].tolist() == [3, 4], "padding (row 0) must get no gradient"
+
+
+def test_stages_are_the_three_children():
+    assert [name for name, _ in SentimentNet(ModelSettings(), 10).named_children()] == [
+        "embedding", "recurrent", "head",
+    ]  # fmt: skip
+
+
+def test_operations_of_a_step():
+    """4 gates x H=3 units x (E=2 + H=3) inputs x 2 operations = 120 a position; 10 positions; x3."""
+    assert step_flops(ModelSettings(embedding_dim=2, hidden_dim=3), 2, 5) == 3600
+
+
+def test_operations_agree_with_torch_s_own_count():
+    """PyTorch's counter sees single matrix products: spell the LSTM out as such and compare."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    settings = ModelSettings(embedding_dim=8, hidden_dim=4)
+    rows, tokens = 3, 5
+    weights = torch.randn(16, 8, requires_grad=True), torch.randn(16, 4, requires_grad=True)
+    inputs = torch.randn(tokens, rows, 8, requires_grad=True)
+    hidden = torch.zeros(rows, 4, requires_grad=True)
+    with FlopCounterMode(display=False) as counter:
+        total = sum((inputs[t] @ weights[0].T).sum() + (hidden @ weights[1].T).sum() for t in range(tokens))
+        total.backward()
+    assert step_flops(settings, rows, tokens) == counter.get_total_flops()
+
+
+def test_bad_shapes_are_refused_before_any_work():
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        ModelSettings(hidden_dim=0)
