@@ -87,7 +87,9 @@ def open_engine(
                     threads_per_worker=1 if processes else workers,
                     processes=processes,
                     host="127.0.0.1" if processes else None,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",  # None would mean port 8787
+                    worker_dashboard_address="127.0.0.1:0",
+                    scheduler_kwargs={"dashboard": False},
                     memory_limit=0,
                     silence_logs=logging.CRITICAL,
                 )

@@ -104,9 +104,9 @@ def summary_of(arrays: Mapping[str, NDArray[Any]]) -> BlockSummary:
 def finished_summary(shard: Path) -> BlockSummary | None:
     """The summary of a shard on disk; None when there is none or it is damaged."""
     try:
-        with np.load(shard, allow_pickle=False) as arrays:
+        with open(shard, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return summary_of(arrays)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 

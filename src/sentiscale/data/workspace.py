@@ -57,26 +57,32 @@ def workspace(out: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Work
     root = out.with_name(f".{out.name}.partial")
     try:
         root.mkdir(exist_ok=True)
-        with _locked(root, out):
-            work = Workspace(root)
-            if not (resume and _plan_of(root) == plan):
+    except OSError as error:
+        raise disk_error(out, error) from error
+    with _locked(root, out):
+        resumed = resume and _plan_of(root) == plan
+        try:
+            if not resumed:
                 _clear(root)
                 write_file(root / PLAN, json.dumps(plan))
+            work = Workspace(root)
             work.prepare_folders()
             yield work
             publish_directory(work.result, out)
+        except KeyboardInterrupt as error:
+            raise Interrupted(
+                f"interrupted; what was done is kept in {root}. Run the same command with --resume to go on."
+            ) from error
+        except UsageError:
+            if not resumed:  # a mistyped flag must not cost the work of an earlier run
+                shutil.rmtree(root, ignore_errors=True)
+            raise
+        except BaseException as error:
             shutil.rmtree(root, ignore_errors=True)
-    except KeyboardInterrupt as error:
-        raise Interrupted(
-            f"interrupted; what was done is kept in {root}. Run the same command with --resume to go on."
-        ) from error
-    except UsageError:
-        raise
-    except BaseException as error:
+            if isinstance(error, OSError):
+                raise disk_error(out, error) from error
+            raise
         shutil.rmtree(root, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise disk_error(out, error) from error
-        raise
 
 
 @contextmanager
@@ -84,12 +90,13 @@ def _locked(root: Path, out: Path) -> Iterator[None]:
     """Hold the working directory; the lock goes with the process, however it ends."""
     descriptor = os.open(root, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"another `prepare` is writing {out} now. Wait for it or choose another --out."
+            ) from error
         yield
-    except BlockingIOError as error:
-        raise UsageError(
-            f"another `prepare` is writing {out} now. Wait for it or choose another --out."
-        ) from error
     finally:
         os.close(descriptor)
 
