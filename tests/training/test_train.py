@@ -36,7 +36,7 @@ def test_a_run_directory_holds_all_it_promises(dataset, tmp_path, cell):
     assert [line.step for line in lines] == [0, record.steps // 2, record.steps]
     assert record.test["rows"] == dataset.manifest.rows["test"]
     spent = sum(record.phases.model_dump().values())
-    assert 0.5 * record.train_seconds < spent <= record.train_seconds
+    assert 0 < spent <= record.train_seconds, "a second was counted twice"
 
 
 def test_the_recurrent_network_learns_what_the_wide_part_cannot(more_reviews, tmp_path):
