@@ -57,7 +57,7 @@ def fetch(
     started_at = time.perf_counter()
     found = find_complete(folder, expected, progress)
     if found is None:
-        download(folder, bars=type(progress) is not Progress)  # the base class is the silent one
+        download(folder, progress)
         found = find_complete(folder, expected, progress)
     if found is None:
         raise SentiscaleError(

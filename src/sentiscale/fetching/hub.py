@@ -1,8 +1,10 @@
 """Download the collection from the Hugging Face hub with the hub's own client, and check what came."""
 
 import hashlib
+import os
 import shlex
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -10,11 +12,13 @@ from typing import Any
 
 from sentiscale.errors import SentiscaleError, UsageError
 from sentiscale.fetching.editions import FASTTEXT, ROWS
+from sentiscale.progress import Advance, Progress
 
 AMAZON_POLARITY = "amazon-polarity"
 REPOSITORY = "fancyzhx/amazon_polarity"
 """Where the hub keeps the collection, as Parquet files."""
 TIMEOUT_SECONDS = 10
+BLOCK_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,8 @@ class HubFile:
     sha256: str
 
 
-def download(folder: Path, *, bars: bool) -> None:
+def download(folder: Path, progress: Progress) -> None:
     """Bring the Parquet files into `folder`; what an interrupted call left is gone on with.
-
-    Args:
-        folder: where to; made if need be.
-        bars: let the client draw its progress bars on stderr.
 
     Raises:
         UsageError: the client is not installed.
@@ -42,17 +42,17 @@ def download(folder: Path, *, bars: bool) -> None:
     """
     try:
         hub: Any = import_module("huggingface_hub")
-        hub_utils: Any = import_module("huggingface_hub.utils")
     except ImportError as error:
         raise UsageError(
             'downloads need one more package: pip install "sentiscale[fetch]". '
             f"Or do without it, by hand:\n{by_hand(folder)}"
         ) from error
-    (hub_utils.enable_progress_bars if bars else hub_utils.disable_progress_bars)()
-    wanted = _ask(hub, folder)
-    _check_space(folder, sum(file.size for file in wanted if not (folder / file.path).exists()))
-    for file in wanted:
-        _download_file(hub, file, folder)
+    files = _ask(hub, folder)
+    _check_space(folder, files)
+    with progress.task("download", sum(file.size for file in files) / 1e6, "MB") as advance:
+        for file in files:
+            if not _is_there(file, folder):
+                _download_file(hub.HfFileSystem(), file, folder, advance)
 
 
 def _ask(hub: Any, folder: Path) -> list[HubFile]:
@@ -69,23 +69,51 @@ def _ask(hub: Any, folder: Path) -> list[HubFile]:
     ]
 
 
-def _download_file(hub: Any, file: HubFile, folder: Path) -> None:
+def _is_there(file: HubFile, folder: Path) -> bool:
     path = folder / file.path
-    for again in (False, True):  # a file that was damaged on this disk is worth a second download
-        try:
-            hub.hf_hub_download(
-                REPOSITORY, file.path, repo_type="dataset", revision=file.revision, local_dir=folder,
-                force_download=again,
-            )  # fmt: skip
-        except Exception as error:  # as above
-            raise _unreachable(folder, error) from error
-        if _sha256(path) == file.sha256:
-            return
-    path.unlink()
-    raise SentiscaleError(
-        f"{file.path} came twice with a content that is not what the hub states (SHA-256 {file.sha256}), and "
-        "was removed. Something between this machine and the hub alters it; try another network."
-    )
+    return path.exists() and path.stat().st_size == file.size and _sha256(path) == file.sha256
+
+
+def _download_file(remote_files: Any, file: HubFile, folder: Path, advance: Advance) -> None:
+    """Add block after block to a hidden file, which takes its name once its digest is right.
+
+    The client's own download function begins a file anew in every process; by blocks, an interruption
+    costs one block.
+    """
+    partial = _partial(file, folder)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with open(partial, "ab") as local:
+        advance(local.tell() / 1e6, file.path)
+        if local.tell() < file.size:
+            for block in _blocks(remote_files, file, folder, start=local.tell()):
+                local.write(block)
+                local.flush()
+                advance(len(block) / 1e6, file.path)
+        os.fsync(local.fileno())
+    if _sha256(partial) != file.sha256:
+        partial.unlink()
+        raise SentiscaleError(
+            f"the content of {file.path} is not what the hub states (SHA-256 {file.sha256}); it was removed. "
+            "Try again; if it happens again, something between this machine and the hub alters it."
+        )
+    os.replace(partial, folder / file.path)
+
+
+def _partial(file: HubFile, folder: Path) -> Path:
+    """Where a file grows; its name holds the digest, so that two versions are never mixed."""
+    path = folder / file.path
+    return path.with_name(f".{path.name}.{file.sha256[:12]}.part")
+
+
+def _blocks(remote_files: Any, file: HubFile, folder: Path, start: int) -> Iterator[bytes]:
+    try:
+        path = f"datasets/{REPOSITORY}@{file.revision}/{file.path}"
+        with remote_files.open(path, "rb", cache_type="none") as remote:
+            remote.seek(start)
+            while block := remote.read(BLOCK_BYTES):
+                yield block
+    except Exception as error:  # whatever the HTTP library raises, as above
+        raise _unreachable(folder, error) from error
 
 
 def _sha256(path: Path) -> str:
@@ -93,8 +121,10 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_space(folder: Path, needed: int) -> None:
+def _check_space(folder: Path, files: list[HubFile]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    there = [path for file in files for path in (folder / file.path, _partial(file, folder)) if path.exists()]
+    needed = sum(file.size for file in files) - sum(path.stat().st_size for path in there)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise SentiscaleError(
