@@ -103,7 +103,8 @@ def judge(columns: Columns, layout: Layout, mode: LabelMode) -> Reviews:
     """Give every record its label code and the reason why it cannot be used, if any.
 
     With mode "required" faulty texts and labels are reasons to reject; otherwise only records that could
-    not be parsed are, so that every review can be given a prediction.
+    not be parsed are, so that every review can be given a prediction, and bytes that are no UTF-8 become
+    U+FFFD.
     """
     text = columns.text
     rows = len(text)
@@ -112,17 +113,26 @@ def judge(columns: Columns, layout: Layout, mode: LabelMode) -> Reviews:
     codes = np.full(rows, NONE, np.uint8)
     if columns.label is not None and mode != "none":
         codes = star_codes(columns.label) if layout.stars else label_codes(columns.label)
-    if mode == "required":
-        data, offsets = raw_rows(text)
-        if len(data) and not 0 < data.min() <= data.max() < 0x80:
-            found = np.zeros(rows, np.uint8)
-            text_faults(data, offsets, Reason.NUL_BYTE, Reason.INVALID_UTF8, found)
-            _note(reasons, found != 0, found)
+    data, offsets = raw_rows(text)
+    faults = np.zeros(rows, np.uint8)
+    if len(data) and not 0 < data.min() <= data.max() < 0x80:
+        text_faults(data, offsets, Reason.NUL_BYTE, Reason.INVALID_UTF8, faults)
+    if mode != "required":
+        text = _repaired(text, faults != 0) if faults.any() else text
+    else:
+        _note(reasons, faults != 0, faults)
         _note(reasons, codes == NONE, Reason.NO_LABEL)
         _note(reasons, codes == UNKNOWN, Reason.UNKNOWN_LABEL)
         _note(reasons, codes == MIDDLE, Reason.NEUTRAL)
         _note(reasons, np.diff(offsets) == 0, Reason.NO_TEXT)
     return Reviews(text, codes, columns.lines, columns.line_count, reasons)
+
+
+def _repaired(text: pa.Array, faulty: NDArray[np.bool_]) -> pa.Array:
+    """The texts with U+FFFD for what is no UTF-8."""
+    mask = pa.array(faulty)
+    repaired = [value.decode("utf-8", "replace").encode() for value in text.filter(mask).to_pylist()]
+    return pc.replace_with_mask(text, mask, pa.array(repaired, pa.large_binary()))
 
 
 def _note(reasons: NDArray[np.uint8], where: NDArray[np.bool_], reason: int | NDArray[np.uint8]) -> None:
