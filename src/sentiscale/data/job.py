@@ -42,18 +42,20 @@ class Job:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Shares of train, valid and, without a named test set, test.
+        """Shares of train, valid and, without a named test set, test."""
+        return self.settings.split or (DEFAULT_SHARES_WITH_TEST if self.test else DEFAULT_SHARES)
+
+    def check(self) -> None:
+        """Fail before any work.
 
         Raises: UsageError when the number of shares does not fit.
         """
-        shares = self.settings.split or (DEFAULT_SHARES_WITH_TEST if self.test else DEFAULT_SHARES)
         wanted, why = (2, "with") if self.test else (3, "without")
-        if len(shares) != wanted:
+        if len(self.shares) != wanted:
             raise UsageError(
-                f"split has {len(shares)} shares; {why} --test it needs {wanted}: "
+                f"split has {len(self.shares)} shares; {why} --test it needs {wanted}: "
                 f"{', '.join(SPLITS[:wanted])}."
             )
-        return shares
 
     def plan(self) -> dict[str, Any]:
         """What makes finished shards reusable: the same files and settings."""
@@ -102,14 +104,14 @@ class Rows:
 
         Raises: DataError when 1/2 labels are mixed with 0/1 labels.
         """
-        codes = np.concatenate([block.done.codes for block in blocks])
+        codes = np.concatenate([np.empty(0, np.uint8), *[block.done.codes for block in blocks]])
         sizes = [len(block.done.codes) for block in blocks]
         return cls(
-            hashes=np.concatenate([block.done.hashes for block in blocks]),
+            hashes=np.concatenate([np.empty(0, np.uint64), *[block.done.hashes for block in blocks]]),
             labels=settle(codes, label_kinds(codes)),
-            lengths=np.concatenate([block.done.lengths for block in blocks]),
-            is_test=np.repeat([block.is_test for block in blocks], sizes),
-            bounds=np.cumsum(sizes)[:-1],
+            lengths=np.concatenate([np.empty(0, np.uint32), *[block.done.lengths for block in blocks]]),
+            is_test=np.repeat(np.array([block.is_test for block in blocks], np.bool_), sizes),
+            bounds=np.cumsum(sizes, dtype=np.int64)[:-1],
         )
 
 

@@ -32,24 +32,28 @@ class Effort:
     workers: int
 
 
-def make_manifest(
-    result: Path,
-    job: Job,
-    blocks: Sequence[Block],
-    rows: Rows,
-    selection: Selection,
-    written: tuple[int, list[int]],
-    effort: Effort,
-) -> Manifest:
-    """Describe the dataset in `result`; `written` is vocabulary size and unknown tokens of each split."""
-    vocab_size, unknown = written
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a preparation."""
+
+    blocks: Sequence[Block]
+    rows: Rows
+    selection: Selection
+    vocab_size: int
+    unknown: list[int]
+    """Unknown tokens of each split."""
+
+
+def make_manifest(result: Path, job: Job, outcome: Outcome, effort: Effort) -> Manifest:
+    """Describe the dataset whose files lie in `result`."""
+    rows, selection = outcome.rows, outcome.selection
     kept = selection.splits < len(SPLITS)
     lengths = rows.lengths[kept]
     per_split = [labels_in(rows.labels[selection.splits == code]) for code in range(len(SPLITS))]
     names = [split_file(split, part) for split in SPLITS for part in ("tokens", "offsets", "labels")]
     files = digests(result, [*names, VOCABULARY, REJECTS])
-    reasons = rejected(blocks)
-    bytes_in = sum(block.done.size for block in blocks)
+    reasons = rejected(outcome.blocks)
+    bytes_in = sum(block.done.size for block in outcome.blocks)
     return Manifest(
         rows=dict(zip(SPLITS, map(int, np.bincount(selection.splits, minlength=256)), strict=False)),
         labels=labels_in(rows.labels[kept]),
@@ -58,9 +62,9 @@ def make_manifest(
         duplicates=selection.duplicates,
         conflicts=selection.conflicts,
         tokens=int(np.minimum(lengths, job.settings.max_tokens).sum(dtype=np.int64)),
-        unknown=dict(zip(SPLITS, unknown, strict=True)),
+        unknown=dict(zip(SPLITS, outcome.unknown, strict=True)),
         cut=int((lengths > job.settings.max_tokens).sum()),
-        vocab_size=vocab_size,
+        vocab_size=outcome.vocab_size,
         cleaning=job.settings.clean,
         max_tokens=job.settings.max_tokens,
         length_histogram=histogram(lengths),

@@ -18,7 +18,7 @@ from sentiscale.data.blocks import RawBlock
 from sentiscale.data.corpus import MB, Corpus, Source
 from sentiscale.data.engine import Engine, open_engine
 from sentiscale.data.job import Block, Job, Rows, rejected
-from sentiscale.data.manifest import Effort, labels_in, make_manifest
+from sentiscale.data.manifest import Effort, Outcome, labels_in, make_manifest
 from sentiscale.data.memory import PeakMemory
 from sentiscale.data.prepared import (
     REJECTS,
@@ -91,29 +91,34 @@ def prepare(
         raise UsageError(f"--workers is {workers}; it must be at least 1.")
     check_output(out, replace=force)
     job = Job(Corpus.find(inputs, settings), Corpus.find(test, settings) if test else None, settings)
-    shares = job.shares
+    job.check()
     with PeakMemory() as memory, workspace(out, job.plan(), resume=resume) as work:
         started_at = time.monotonic()
-        report = work.result / "reports" / "dask.html"
-        report.parent.mkdir()
         count = workers or available_cores()
-        processes = count >= PROCESSES_FROM_WORKERS
-        with open_engine(count, scheduler, processes=processes, report=report) as engine:
-            steps = _Steps(job, work, engine, progress or Progress())
-            blocks = steps.encode()
-            rows = Rows.of(blocks) if blocks else None
-            if rows is None or not len(rows):
-                raise DataError(_nothing_left(rejected(blocks)))
-            selection = select(rows.hashes, rows.labels, rows.is_test, shares, dedupe=settings.dedupe)
-            _check_training(rows, selection)
-            chosen = np.split(selection.splits, rows.bounds)
-            vocab = steps.count(chosen)
-            unknown = steps.write(vocab, chosen, rows)
-            write_rejects(work.result / REJECTS, blocks, [work.shard(n) for n in range(len(blocks))])
+        report = work.result / "reports" / "dask.html"
+        with open_engine(
+            count, scheduler, processes=count >= PROCESSES_FROM_WORKERS, report=report
+        ) as engine:
+            outcome = _run(_Steps(job, work, engine, progress or Progress()))
         effort = Effort(time.monotonic() - started_at, memory.mb, engine.workers)
-        manifest = make_manifest(work.result, job, blocks, rows, selection, (len(vocab), unknown), effort)
-        write_manifest(work.result, manifest)
+        write_manifest(work.result, make_manifest(work.result, job, outcome, effort))
     return PreparedDataset.open(out, verify=False)
+
+
+def _run(steps: "_Steps") -> Outcome:
+    """The three phases: encode every block, decide which row goes where, write the splits."""
+    blocks = steps.encode()
+    rows = Rows.of(blocks)
+    if not len(rows):
+        raise DataError(_nothing_left(rejected(blocks)))
+    selection = select(rows.hashes, rows.labels, rows.is_test, steps.job.shares, dedupe=steps.settings.dedupe)
+    _check_training(rows, selection)
+    chosen = np.split(selection.splits, rows.bounds)
+    vocab = steps.count(chosen)
+    unknown = steps.write(vocab, chosen, rows)
+    shards = [steps.work.shard(number) for number in range(len(blocks))]
+    write_rejects(steps.work.result / REJECTS, blocks, shards)
+    return Outcome(blocks, rows, selection, len(vocab), unknown)
 
 
 class _Steps:

@@ -29,6 +29,7 @@ class Workspace:
         for folder in (self.result, self._spool):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
+        (self.result / "reports").mkdir()
         self._shards.mkdir(exist_ok=True)
 
     def shard(self, number: int) -> Path:
