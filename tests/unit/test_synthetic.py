@@ -17,7 +17,7 @@ from sentiscale.errors import UsageError
 from sentiscale.synthetic.formats import FORMATS, Renderer, find_format
 from sentiscale.synthetic.grammar import compile_grammar, dress, parse, split_entries
 from sentiscale.synthetic.hashing import below, derive, happens, seed_key
-from sentiscale.synthetic.output import blocks
+from sentiscale.synthetic.output import blocks, synth
 from sentiscale.synthetic.rare import TAILS, misspellings
 from sentiscale.synthetic.reviews import LABEL_NOISE, plan_rows
 
@@ -40,9 +40,9 @@ def lines() -> list[str]:
 @pytest.mark.parametrize(
     ("form", "digest"),
     [
-        ("fasttext", "a4bb5c078626e25dcc10b928ba6f1ab47a224e6001f2fff68fd1fc6b4d25ebe2"),
-        ("csv", "6f4dc4cde0cc922809281be85d3adbb24960fb7529f77478f46241a65f63b75c"),
-        ("jsonl", "cd46bfb33257ca0ca8b9522927758e1799e1d67a78dcf2d5d69a085c44f8d741"),
+        ("fasttext", "017564886d82b3e40c9652a0d416c22a01a849657a284de7fe35100321101ded"),
+        ("csv", "3d5dffc1d1eaa62e28eb7df55d80fe2cabf43cfea5f009d86653770031f83ecb"),
+        ("jsonl", "a60205839d60f9d96be115d4db5fc837fc88f52a529c74b6fd23acfdcc9699ed"),
     ],
     ids=["fasttext", "csv", "jsonl"],
 )
@@ -170,6 +170,21 @@ def test_unknown_formats_say_what_there_is():
         find_format(None, "reviews.parquet")
     with pytest.raises(UsageError, match="Did you mean 'jsonl'"):
         find_format("json", "-")
+
+
+@pytest.mark.parametrize(
+    ("rows", "out", "form", "said"),
+    [
+        (0, "a.txt", None, "--rows is 0; it must be at least 1"),
+        (5, "a.txt", "fastext", "Did you mean 'fasttext'?"),
+        (5, "folder", "csv", "is a directory"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(tmp_path, rows, out, form, said):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match=re.escape(said)):
+        synth(rows, out=tmp_path / out, format=form)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 # ---- parts -----------------------------------------------------------------------------------------------
