@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sentiscale.cli import VERBS
 from tests.conftest import REPOSITORY
 
 SOURCE = REPOSITORY / "src" / "sentiscale"
@@ -44,7 +45,10 @@ def test_functions_are_short_and_take_few_parameters(path):
         lines = (function.end_lineno or function.lineno) - function.lineno + 1
         if not is_verb(path, function):
             assert lines <= MOST_FUNCTION_LINES, f"{function.name} has {lines} lines"
-            assert parameters(function) <= MOST_PARAMETERS, f"pass {function.name} a settings object"
+            # The Python form of a verb takes what the verb takes, by keyword.
+            assert function.name in VERBS or parameters(function) <= MOST_PARAMETERS, (
+                f"pass {function.name} a settings object"
+            )
 
 
 def test_half_of_all_functions_fit_on_a_glance():
