@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: as the command line does, and why there
+os.environ.setdefault("GOMP_SPINCOUNT", "400")  # as the command line does, for its reasons; before torch
 
 # No deadline: a busy machine is no fault of the code. No database: the checkout may be read-only.
 settings.register_profile("sentiscale", deadline=None, database=None, print_blob=True)

@@ -96,8 +96,17 @@ def test_closed_output_is_no_error(length):
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
-def test_threads_sleep_while_they_wait_unless_asked_otherwise():
-    body = "print(os.environ['OMP_WAIT_POLICY'])"
-    clean = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
-    assert run_verb(body, env=clean).stdout == "PASSIVE\n"
-    assert run_verb(body, env=clean | {"OMP_WAIT_POLICY": "ACTIVE"}).stdout == "ACTIVE\n"
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "400 None"),
+        ({"GOMP_SPINCOUNT": "9"}, "9 None"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "None ACTIVE"),
+    ],
+    ids=["by default", "count given", "policy given"],
+)
+def test_threads_spin_briefly_unless_asked_otherwise(given, expected):
+    body = "print(os.environ.get('GOMP_SPINCOUNT'), os.environ.get('OMP_WAIT_POLICY'))"
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    clean = {key: value for key, value in os.environ.items() if key not in names}
+    assert run_verb(body, env=clean | given).stdout == expected + "\n"

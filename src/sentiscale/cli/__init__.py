@@ -85,12 +85,20 @@ _add_verbs()
 
 def main() -> None:
     """Run the command line."""
-    # Before torch is loaded. Its threads meet hundreds of times in one LSTM step, and by default they spin
-    # while they wait; when another program holds a core, each meeting then costs a time slice. Measured on
-    # two busy cores: 10 to 24 reviews/s spinning, 2,380 sleeping.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _let_waiting_threads_sleep()
     signal.signal(signal.SIGTERM, _interrupt)
     app()
+
+
+def _let_waiting_threads_sleep() -> None:
+    """Bound how long torch's threads spin before they sleep; to be set before torch is loaded.
+
+    They meet hundreds of times in one LSTM step. When another program holds a core, spinning costs a time
+    slice at each meeting (10 instead of 2,000 reviews/s were seen); sleeping at once costs a third of the
+    speed on an idle machine. `docs/decisions/0001-waiting-threads.md` has the figures.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "400")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
