@@ -144,6 +144,20 @@ def test_what_cannot_run_is_refused_before_anything_is_written(dataset, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+def test_a_full_disk_ends_the_run_with_one_message_and_nothing_half_written(dataset, small_disk):
+    with pytest.raises(SentiscaleError, match="No space left on device"):
+        train(dataset, small_disk / "run", quick(wide__bits=16))
+    assert not list(small_disk.rglob("*.tmp"))
+    assert not list(small_disk.rglob("step-*"))
+
+
+def test_real_reviews_are_learnt(real_data, tmp_path):
+    """2,000 real reviews: far from enough for a good model, enough to be clearly better than chance."""
+    data = sentiscale.prepare(real_data / "sample-2000.ft.txt", tmp_path / "data", workers=1)
+    run = sentiscale.train(data, tmp_path / "run", epochs=1, model__hidden_dim=16, model__embedding_dim=16)
+    assert run.record.valid["accuracy"] > 0.75
+
+
 def test_the_python_interface_mirrors_the_flags(dataset, tmp_path):
     settings = {"model": "gru", "epochs": 1, "wide": False, "model__hidden_dim": 8}
     run = sentiscale.train(dataset, tmp_path / "run", **settings, train__max_tokens=32)

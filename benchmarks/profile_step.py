@@ -1,0 +1,79 @@
+"""Where does a training step spend its time, and what share of the cores' peak does it reach?
+
+Run:      python benchmarks/profile_step.py DATA [--steps 60] [--set section.key=value ...]
+Fixed:    default settings unless --set; a fresh network; the first 10 steps are left out
+Timed:    each phase of a step by the loop's own clock; operators by torch.profiler in a second pass
+Expect:   about 30 s on 2 cores; most of the time in oneDNN's LSTM, forward and backward
+Not for:  absolute speed: the profiler slows the second pass down
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from sentiscale.config import resolve
+from sentiscale.data.batches import make_batch, token_lengths, training_rows
+from sentiscale.data.prepared import PreparedDataset
+from sentiscale.model import SentimentNet, step_flops
+from sentiscale.parallel.peak import gemm_peak_gflops
+from sentiscale.parallel.whole import WholeRunner
+from sentiscale.training.clock import PhaseClock
+from sentiscale.training.optimizer import RowSparseAdam
+from sentiscale.training.setup import Hardware, prepare_process
+
+WARM_UP = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--set", action="append", default=[])
+    arguments = parser.parse_args()
+    settings = resolve(overrides=arguments.set)
+    hardware = Hardware.choose(settings)
+    prepare_process(hardware.threads, 0)
+    dataset = PreparedDataset.open(arguments.data)
+    split = dataset.split("train")
+    net = SentimentNet(settings.model, dataset.manifest.vocab_size)
+    runner = WholeRunner(net, hardware.precision, hardware.device)
+    optimizer = RowSparseAdam(runner.parameters(), settings.train.lr)
+    lengths = token_lengths(split, settings.train.max_tokens)
+    rows = training_rows(lengths, settings.train.batch_size_for(len(split)), 0)
+
+    def steps(number: int) -> tuple[PhaseClock, int]:
+        clock, padded = PhaseClock(), 0
+        for _ in range(number):
+            with clock.phase("data"):
+                batch = make_batch(split, next(rows)[1], settings.train.max_tokens)
+            with clock.phase("compute"):
+                runner.forward_backward(batch)
+            with clock.phase("update"):
+                optimizer.clip(settings.train.max_norm)
+                optimizer.step(1e-3)
+            padded += batch.ids_BT.size
+        return clock, padded
+
+    steps(WARM_UP)
+    clock, padded = steps(arguments.steps)
+    times = clock.times()
+    total = times.data + times.compute + times.update
+    dtype = torch.bfloat16 if hardware.precision.name == "bf16" else torch.float32
+    peak = gemm_peak_gflops(hardware.threads, dtype) * 1e9
+    operations = step_flops(settings.model, 1, padded)
+    print(f"{hardware.precision.name}, {hardware.threads} threads, peak {peak / 1e9:.0f} GFLOP/s")
+    print(f"{1000 * total / arguments.steps:.1f} ms a step, {padded / total:,.0f} padded tokens/s")
+    for name in ("data", "compute", "update"):
+        print(f"  {name:8} {100 * getattr(times, name) / total:5.1f} %")
+    whole, compute = operations / total / peak, operations / times.compute / peak
+    print(f"share of peak: {whole:.3f} whole step, {compute:.3f} compute")
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        steps(20)
+    print(
+        profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=14, max_name_column_width=44)
+    )
+
+
+if __name__ == "__main__":
+    main()
