@@ -213,3 +213,10 @@ def test_another_collection_under_the_same_name_is_refused(hub, sentiscale):
     done = sentiscale("fetch", "amazon-polarity", "--out", "data", "--quiet")
     assert done.returncode == 1
     assert "does not have 3,600,000 (train) and 400,000 (test) reviews" in done.stderr
+
+
+def test_a_disk_that_is_too_small_is_noticed_before_the_download(hub, small_disk, sentiscale):
+    done = sentiscale("fetch", "amazon-polarity", "--out", small_disk / "data", "--quiet")
+    assert done.returncode == 1
+    assert "MB more, but 0 MB are free" in done.stderr
+    assert hub.sent_from == []
