@@ -248,6 +248,8 @@ def test_folders_globs_and_lists_in_a_stable_order(write, tmp_path):
         "b/.hidden.txt",
         "b/_part/x.txt",
         "b/readme.md",
+        "b/data/manifest.json",
+        "b/data/vocab.txt",
         "a.txt",
     ):
         write(name, b"")

@@ -12,13 +12,13 @@ def refuse(task):
 
 
 def test_every_task_gives_one_result_under_its_key():
-    with open_engine(2, None, processes=False) as engine:
+    with open_engine(2) as engine:
         found = dict(engine.map(len, ((number, "x" * number) for number in range(50))))
     assert found == {number: number for number in range(50)}
 
 
 def test_no_tasks_give_no_results():
-    with open_engine(1, None, processes=False) as engine:
+    with open_engine(1) as engine:
         assert list(engine.map(len, [])) == []
 
 
@@ -31,19 +31,19 @@ def test_tasks_are_taken_only_as_workers_become_free():
             taken.append(number)
             yield number, number
 
-    with open_engine(2, None, processes=False) as engine:
+    with open_engine(2) as engine:
         for done, _ in enumerate(engine.map(str, tasks())):
             assert len(taken) <= done + 2 * IN_FLIGHT_PER_WORKER
     assert len(taken) == 40
 
 
 def test_what_a_task_raises_arrives():
-    with open_engine(1, None, processes=False) as engine, pytest.raises(DataError, match="task 7 is bad"):
+    with open_engine(1) as engine, pytest.raises(DataError, match="task 7 is bad"):
         list(engine.map(refuse, [(0, 7)]))
 
 
 def test_nothing_listens_beyond_this_machine():
-    with open_engine(1, None, processes=False) as engine:
+    with open_engine(1) as engine:
         list(engine.map(len, [(0, "a")]))
         own = psutil.Process().net_connections("inet")
         listening = {connection.laddr.ip for connection in own if connection.status == psutil.CONN_LISTEN}
@@ -51,6 +51,6 @@ def test_nothing_listens_beyond_this_machine():
 
 
 def test_processes_work_as_threads_do():
-    with open_engine(2, None, processes=True) as engine:
+    with open_engine(2, processes=True) as engine:
         assert dict(engine.map(len, [(0, "a"), (1, "bb")])) == {0: 1, 1: 2}
         assert engine.workers == 2

@@ -58,7 +58,12 @@ class Engine:
 
 @contextmanager
 def open_engine(
-    workers: int, scheduler: str | None, *, processes: bool, report: Path | None = None
+    workers: int,
+    scheduler: str | None = None,
+    *,
+    processes: bool = False,
+    folder: Path | None = None,
+    report: Path | None = None,
 ) -> Iterator[Engine]:
     """Start workers on this machine or connect to a running scheduler.
 
@@ -66,6 +71,7 @@ def open_engine(
         workers: how many blocks are worked on at once (on a cluster: what it has).
         scheduler: address of a running Dask scheduler, or None.
         processes: whether local workers are processes of their own.
+        folder: where local workers may leave files of their own.
         report: where Dask's own performance report goes.
 
     Raises: UsageError when the scheduler cannot be reached.
@@ -74,26 +80,13 @@ def open_engine(
     import distributed
 
     dd = _untyped(distributed)
-    quiet = {
+    settings = {
         "distributed.admin.large-graph-warning-threshold": "1GB",
         "distributed.comm.timeouts.connect": CONNECT_SECONDS,
     }
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with dask.config.set(quiet), ExitStack() as stack:
+    with dask.config.set(settings), _silent("distributed"), ExitStack() as stack:
         if scheduler is None:
-            cluster = stack.enter_context(
-                dd.LocalCluster(
-                    n_workers=workers if processes else 1,
-                    threads_per_worker=1 if processes else workers,
-                    processes=processes,
-                    host="127.0.0.1" if processes else None,
-                    dashboard_address="127.0.0.1:0",  # None would mean port 8787
-                    worker_dashboard_address="127.0.0.1:0",
-                    scheduler_kwargs={"dashboard": False},
-                    memory_limit=0,
-                    silence_logs=logging.CRITICAL,
-                )
-            )
+            cluster = stack.enter_context(_local_cluster(dd.LocalCluster, workers, processes, folder))
             client = stack.enter_context(dd.Client(cluster))
         else:
             client = stack.enter_context(_connect(dd.Client, scheduler))
@@ -105,6 +98,34 @@ def open_engine(
         if report is not None:
             stack.enter_context(dd.performance_report(filename=str(report)))
         yield Engine(client, workers)
+
+
+def _local_cluster(cluster: Callable[..., Any], workers: int, processes: bool, folder: Path | None) -> Any:
+    options = {"local_directory": str(folder)} if folder else {}
+    return cluster(
+        n_workers=workers if processes else 1,
+        threads_per_worker=1 if processes else workers,
+        processes=processes,
+        host="127.0.0.1" if processes else None,
+        dashboard_address="127.0.0.1:0",  # None would mean port 8787
+        worker_dashboard_address="127.0.0.1:0",
+        scheduler_kwargs={"dashboard": False},
+        memory_limit=0,
+        silence_logs=logging.CRITICAL,
+        **options,
+    )
+
+
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Keep a logger quiet: what matters reaches the user as an exception."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _untyped(module: Any) -> Any:

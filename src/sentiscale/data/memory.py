@@ -5,7 +5,7 @@ from types import TracebackType
 
 import psutil
 
-INTERVAL_SECONDS = 0.05
+INTERVAL_SECONDS = 0.1
 MIB = 2**20
 
 

@@ -73,7 +73,8 @@ def prepare(
         out: directory to make; whole or not at all.
         test: a test set of its own; without one the inputs are split in three.
         settings: how to read and clean; None is the defaults.
-        workers: blocks worked on at once; None is one a core.
+        workers: blocks worked on at once; None is one a core. From 9 on they are processes, and a script
+            must call this under `if __name__ == "__main__":`.
         scheduler: address of a running Dask scheduler that shares this file system; None is this machine.
         resume: go on with an interrupted preparation of the same inputs and settings.
         force: replace `out` if it exists.
@@ -95,10 +96,9 @@ def prepare(
     with PeakMemory() as memory, workspace(out, job.plan(), resume=resume) as work:
         started_at = time.monotonic()
         count = workers or available_cores()
+        processes = count >= PROCESSES_FROM_WORKERS
         report = work.result / "reports" / "dask.html"
-        with open_engine(
-            count, scheduler, processes=count >= PROCESSES_FROM_WORKERS, report=report
-        ) as engine:
+        with open_engine(count, scheduler, processes=processes, folder=work.scratch, report=report) as engine:
             outcome = _run(_Steps(job, work, engine, progress or Progress()))
         effort = Effort(time.monotonic() - started_at, memory.mb, engine.workers)
         write_manifest(work.result, make_manifest(work.result, job, outcome, effort))
@@ -247,8 +247,9 @@ def _allocate(result: Path, totals: NDArray[np.int64], dtype: type[np.generic]) 
         sizes = {"tokens": tokens * np.dtype(dtype).itemsize, "offsets": 8 * (rows + 1), "labels": rows}
         for part, size in sizes.items():
             with open(result / split_file(split, part), "wb") as file:
-                if size:
+                if size and hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(file.fileno(), 0, size)
+                file.truncate(size)
                 if part == "offsets":
                     file.seek(8 * rows)
                     file.write(np.int64(tokens).tobytes())

@@ -36,7 +36,7 @@ def _resolve(item: str) -> list[str]:
         if filesystem.isfile(root):
             return [item]
         if filesystem.isdir(root):
-            found = [path for path in sorted(filesystem.find(root)) if _is_review_file(path[len(root) :])]
+            found = _review_files(sorted(filesystem.find(root)), root)
             if not found:
                 raise DataError(
                     f"folder {item} holds no review files. Looked for {', '.join(DATA_SUFFIXES)}, "
@@ -55,6 +55,12 @@ def _resolve(item: str) -> list[str]:
     except Exception as error:  # each file system of fsspec has errors of its own
         raise DataError(f"{item} cannot be reached: {error}.") from error
     raise DataError(f"{item} does not exist.{_neighbours(item)} Check the path.")
+
+
+def _review_files(paths: list[str], root: str) -> list[str]:
+    """The files of a folder that can be reviews; prepared datasets in it are none."""
+    datasets = tuple(path.removesuffix("manifest.json") for path in paths if path.endswith("/manifest.json"))
+    return [path for path in paths if _is_review_file(path[len(root) :]) and not path.startswith(datasets)]
 
 
 def _is_review_file(relative: str) -> bool:

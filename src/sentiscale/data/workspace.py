@@ -21,12 +21,13 @@ class Workspace:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.result = root / "result"
+        self.scratch = root / "dask"
         self._shards = root / "shards"
         self._spool = root / "spool"
 
     def prepare_folders(self) -> None:
         """Make the folders; what an earlier run wrote after its shards is made anew."""
-        for folder in (self.result, self._spool):
+        for folder in (self.result, self._spool, self.scratch):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
         (self.result / "reports").mkdir()
