@@ -21,6 +21,14 @@ REAL_DATA = REPOSITORY.parent / "shared" / "data"
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(autouse=True)
+def _arithmetic_as_found() -> Iterator[None]:
+    """Training flushes denormal numbers, a flag of the whole thread: no later test shall depend on it."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with real reviews; the test is skipped where it is absent."""
