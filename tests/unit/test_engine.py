@@ -1,5 +1,8 @@
 """Tasks on Dask: bounded, local, and with errors that arrive."""
 
+import functools
+import signal
+
 import psutil
 import pytest
 
@@ -54,3 +57,6 @@ def test_processes_work_as_threads_do():
     with open_engine(2, processes=True) as engine:
         assert dict(engine.map(len, [(0, "a"), (1, "bb")])) == {0: 1, 1: 2}
         assert engine.workers == 2
+        mask = functools.partial(signal.pthread_sigmask, signal.SIG_BLOCK)
+        assert dict(engine.map(mask, [(0, [])]))[0] == {signal.SIGINT}, "Ctrl-C would reach the workers, too"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -1,8 +1,10 @@
 """Run one function over many tasks on Dask: threads of this process, local processes, or a cluster."""
 
 import logging
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,7 +88,9 @@ def open_engine(
     }
     with dask.config.set(settings), _silent("distributed"), ExitStack() as stack:
         if scheduler is None:
-            cluster = stack.enter_context(_local_cluster(dd.LocalCluster, workers, processes, folder))
+            with _ctrl_c_held():
+                cluster = _local_cluster(dd.LocalCluster, workers, processes, folder)
+            stack.enter_context(cluster)
             client = stack.enter_context(dd.Client(cluster))
         else:
             client = stack.enter_context(_connect(dd.Client, scheduler))
@@ -114,6 +118,17 @@ def _local_cluster(cluster: Callable[..., Any], workers: int, processes: bool, f
         silence_logs=logging.CRITICAL,
         **options,
     )
+
+
+@contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """Hold SIGINT back while processes start: they inherit that, so Ctrl-C reaches only this process."""
+    resource_tracker.ensure_running()  # started later, it would let SIGINT through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
