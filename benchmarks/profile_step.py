@@ -20,7 +20,7 @@ from sentiscale.parallel.peak import gemm_peak_gflops
 from sentiscale.parallel.whole import WholeRunner
 from sentiscale.training.clock import PhaseClock
 from sentiscale.training.optimizer import RowSparseAdam
-from sentiscale.training.setup import Hardware, prepare_process
+from sentiscale.training.setup import Hardware
 
 WARM_UP = 10
 
@@ -33,7 +33,8 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = resolve(overrides=arguments.set)
     hardware = Hardware.choose(settings)
-    prepare_process(hardware.threads, 0)
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(hardware.threads)
     dataset = PreparedDataset.open(arguments.data)
     split = dataset.split("train")
     net = SentimentNet(settings.model, dataset.manifest.vocab_size)

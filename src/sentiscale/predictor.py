@@ -14,6 +14,7 @@ from sentiscale.data.batches import padded_ids, sorted_order
 from sentiscale.errors import UsageError
 from sentiscale.metrics import probabilities
 from sentiscale.modeldir import SavedModel, load_model
+from sentiscale.parallel.process import flushed_denormals
 from sentiscale.text.encode import Encoder, TokenRows
 
 FloatArray = npt.NDArray[np.float32]
@@ -52,7 +53,6 @@ class Predictor:
     def __init__(self, model: SavedModel) -> None:
         self.model = model
         self.encoder = Encoder(model.vocab, model.config.cleaning, model.config.stored_tokens)
-        torch.set_flush_denormal(True)
 
     @classmethod
     def load(cls, path: str | Path) -> "Predictor":
@@ -94,9 +94,10 @@ class Predictor:
     def _network_logits(self, tokens: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> FloatArray:
         longest = self.model.config.max_tokens
         logits = np.zeros(len(offsets) - 1, np.float32)
-        for rows in sorted_order(np.clip(np.diff(offsets), 1, longest), BATCH_ROWS):
-            ids_BT, lengths_B = padded_ids(tokens, offsets, rows, longest)
-            logits[rows] = self.model.net(torch.from_numpy(ids_BT), torch.from_numpy(lengths_B)).numpy()
+        with flushed_denormals():
+            for rows in sorted_order(np.clip(np.diff(offsets), 1, longest), BATCH_ROWS):
+                ids_BT, lengths_B = padded_ids(tokens, offsets, rows, longest)
+                logits[rows] = self.model.net(torch.from_numpy(ids_BT), torch.from_numpy(lengths_B)).numpy()
         return logits
 
     def _predict_chunk(self, texts: Sequence[str]) -> list[Prediction]:

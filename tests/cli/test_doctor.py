@@ -12,7 +12,8 @@ from sentiscale.doctor import build, kernels, machine, probe, ranks
 from sentiscale.doctor.checks import Report, examine, ok, problem, warning
 from sentiscale.doctor.diagnosis import choose_layout, doctor
 from sentiscale.parallel.onednn import ran_on_onednn
-from sentiscale.parallel.peak import gemm_peak_gflops, torch_threads
+from sentiscale.parallel.peak import gemm_peak_gflops
+from sentiscale.parallel.process import torch_threads
 from sentiscale.records import available_cores
 
 

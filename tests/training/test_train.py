@@ -49,6 +49,15 @@ def test_the_recurrent_network_learns_what_the_wide_part_cannot(more_reviews, tm
     assert record.valid["accuracy"] > record.metrics[0].valid_accuracy + 0.1
 
 
+def test_training_leaves_the_caller_s_arithmetic_and_threads_as_they_were(dataset, tmp_path):
+    import torch
+
+    threads = torch.get_num_threads()
+    train(dataset, tmp_path / "run", quick(train__threads_per_rank=threads + 1))
+    assert torch.get_num_threads() == threads
+    assert torch.tensor(1e-310, dtype=torch.float64).mul(0.5).item() > 0, "denormals are still flushed"
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(dataset, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train(dataset, tmp_path / name, quick(train__seed=seed))

@@ -10,7 +10,8 @@ from sentiscale.doctor.checks import Check, ok, problem, thread_count, warning
 from sentiscale.doctor.machine import cpu_flags
 from sentiscale.doctor.probe import run_probe
 from sentiscale.parallel.onednn import ran_on_onednn
-from sentiscale.parallel.peak import gemm_peak_gflops, torch_threads
+from sentiscale.parallel.peak import gemm_peak_gflops
+from sentiscale.parallel.process import torch_threads
 from sentiscale.records import available_cores
 
 ROWS, TOKENS, VOCABULARY, EMBEDDING, HIDDEN = 64, 96, 5000, 64, 64

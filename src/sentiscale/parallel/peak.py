@@ -3,10 +3,10 @@
 import math
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
+
+from sentiscale.parallel.process import torch_threads
 
 MEASURE_SECONDS = 0.2
 MOST_REPEATS = 9
@@ -30,14 +30,3 @@ def gemm_peak_gflops(threads: int, dtype: torch.dtype = torch.float32) -> float:
             torch.mm(left, right, out=product)
             seconds.append(time.perf_counter() - started_at)
     return 2 * side**3 / statistics.median(seconds) / 1e9
-
-
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Let torch use `threads` threads inside the block, then as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

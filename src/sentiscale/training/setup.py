@@ -113,7 +113,7 @@ def set_up(
         DataError: a split is missing.
     """
     clock = PhaseClock()
-    prepare_process(hardware.threads, settings.train.seed)
+    torch.manual_seed(settings.train.seed)
     train_split, valid_split = dataset.split("train"), dataset.split("valid")
 
     net = SentimentNet(settings.model, dataset.manifest.vocab_size)
@@ -136,17 +136,6 @@ def set_up(
         state, best, clock, time.monotonic(),
         new_record(settings, hardware, dataset.manifest.digest),
     )  # fmt: skip
-
-
-def prepare_process(threads: int, seed: int) -> None:
-    """Set what holds for the whole process, before any thread pool starts.
-
-    Gradients that vanish over hundreds of tokens become denormal numbers, which CPUs multiply up to a
-    hundred times slower; flushed to zero they cost nothing.
-    """
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
 
 
 def fingerprint(settings: Settings, precision: Precision, data_digest: str) -> str:
