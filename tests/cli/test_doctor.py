@@ -173,6 +173,7 @@ def test_layout_uses_the_fastest_number_of_threads_measured():
     assert choose_layout(measured({"1": 900, "4": 2500})).value == {"layout": "1x1", "threads": 4}
     assert choose_layout(measured({"1": 900, "4": 200})).value == {"layout": "1x1", "threads": 1}
     assert choose_layout([]).value == {"layout": "1x1", "threads": available_cores()}
+    assert "(--threads-per-rank 9999)" in choose_layout(measured({"1": 900, "9999": 1000})).detail
 
 
 def test_function_and_command_find_the_same(tmp_path):

@@ -71,5 +71,6 @@ def choose_layout(found: list[Check]) -> Check:
     rates = next((check.value for check in found if check.name == "lstm_step" and check.value), None)
     threads = int(max(rates, key=rates.get)) if rates else available_cores()
     why = "the fastest of the thread counts measured" if rates else "one for each core"
-    detail = f"1x1 with {thread_count(threads)}, {why}; training runs in one process, so far the only layout"
+    flag = f" (--threads-per-rank {threads})" if threads != available_cores() else ""
+    detail = f"1x1 with {thread_count(threads)}{flag}, {why}; training runs in one process so far"
     return ok("layout", {"layout": "1x1", "threads": threads}, detail)
