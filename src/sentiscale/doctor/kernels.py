@@ -69,7 +69,7 @@ def check_lstm_step() -> Check:
     detail += f" ({EMBEDDING} → {HIDDEN} units, {TOKENS} tokens)"
     if rates[str(cores)] < rates["1"]:
         return warning(
-            "lstm_step", rates, f"{detail}: threads wait for each other while other programs hold their cores",
+            "lstm_step", rates, f"{detail}: threads wait while other programs hold their cores",
             "Measure again when the machine is idle; if it never is, train with --threads-per-rank 1.",
         )  # fmt: skip
     return ok("lstm_step", rates, detail)
