@@ -78,6 +78,19 @@ def test_every_row_is_accounted_for(write, tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("block_mb", [8, 0.001])
+def test_rejected_rows_are_found_by_file_and_line(write, tmp_path, block_mb):
+    rows = [f"{1 + i % 2},text number {i}" for i in range(100)]
+    one = write("one.csv", ["label,text", *rows, "7,odd"])
+    two = write("two.csv", ["label,text", '2,"two', 'lines"', *rows[:50], "1"])
+    dataset = prepare([one, two], tmp_path / "data", block_mb=block_mb)
+    table = pq.read_table(dataset.path / "rejects.parquet").to_pylist()
+    assert [(row["file"], row["line"], row["reason"], row["text"]) for row in table] == [
+        (str(one), 102, "unknown_label", "odd"),
+        (str(two), 54, "malformed", "1\n"),
+    ]
+
+
 def test_stored_rows_equal_what_the_encoder_makes(write, tmp_path):
     """Training and prediction must see the same ids, in input order."""
     train = [

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiscale.text.clean import clean
-from sentiscale.text.wordtable import number_tokens
+from sentiscale.text.wordtable import Token, build_table, find_slot, number_tokens, read_token
 
 # Lengths around 8 and 16 bytes are where a word stops being its own key.
 TOKENS = st.sampled_from(["a", "b", "aa", "abcdefgh", "abcdefghi", "abcdefghj", "x" * 16, "x" * 17, "x" * 64])
@@ -31,6 +31,17 @@ def test_equals_a_dictionary(texts, max_tokens):
     assert vocabulary == list(expected)
     assert result.lengths.tolist() == [len(text.split()) for text in texts]
     assert np.diff(result.offsets).tolist() == [min(len(text.split()), max_tokens) for text in texts]
+
+
+def test_words_with_the_same_hash_stay_apart():
+    """Such a pair cannot be had, so one word is looked up with the other one's hash."""
+    words = np.frombuffer(b"first-long-word other-long-word", np.uint8)
+    table = build_table(words[:15], np.array([0, 15]))
+    known = read_token(words, 0, len(words))
+    place = find_slot(table.slots, table.starts, table.data, words, known)
+    assert table.slots[place, 1] != 0
+    impostor = Token(16, 31, known.key, known.hash)
+    assert table.slots[find_slot(table.slots, table.starts, table.data, words, impostor), 1] == 0
 
 
 def test_the_table_grows_past_its_first_size():
