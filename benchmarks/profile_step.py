@@ -8,21 +8,25 @@ Not for:  absolute speed: the profiler slows the second pass down
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from sentiscale.config import resolve
+from sentiscale.config import Settings, resolve
 from sentiscale.data.batches import make_batch, token_lengths, training_rows
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.model import SentimentNet, step_flops
 from sentiscale.parallel.peak import gemm_peak_gflops
+from sentiscale.parallel.process import flushed_denormals, reused_memory, torch_threads
 from sentiscale.parallel.whole import WholeRunner
 from sentiscale.training.clock import PhaseClock
 from sentiscale.training.optimizer import RowSparseAdam
 from sentiscale.training.setup import Hardware
 
 WARM_UP = 10
+
+Steps = Callable[[int], tuple[PhaseClock, int]]
 
 
 def main() -> None:
@@ -33,8 +37,6 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = resolve(overrides=arguments.set)
     hardware = Hardware.choose(settings)
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(hardware.threads)
     dataset = PreparedDataset.open(arguments.data)
     split = dataset.split("train")
     net = SentimentNet(settings.model, dataset.manifest.vocab_size)
@@ -56,15 +58,20 @@ def main() -> None:
             padded += batch.ids_BT.size
         return clock, padded
 
+    with flushed_denormals(), reused_memory(), torch_threads(hardware.threads):
+        report(settings, hardware, steps, arguments.steps)
+
+
+def report(settings: Settings, hardware: Hardware, steps: Steps, number: int) -> None:
     steps(WARM_UP)
-    clock, padded = steps(arguments.steps)
+    clock, padded = steps(number)
     times = clock.times()
     total = times.data + times.compute + times.update
     dtype = torch.bfloat16 if hardware.precision.name == "bf16" else torch.float32
     peak = gemm_peak_gflops(hardware.threads, dtype) * 1e9
     operations = step_flops(settings.model, 1, padded)
     print(f"{hardware.precision.name}, {hardware.threads} threads, peak {peak / 1e9:.0f} GFLOP/s")
-    print(f"{1000 * total / arguments.steps:.1f} ms a step, {padded / total:,.0f} padded tokens/s")
+    print(f"{1000 * total / number:.1f} ms a step, {padded / total:,.0f} padded tokens/s")
     for name in ("data", "compute", "update"):
         print(f"  {name:8} {100 * getattr(times, name) / total:5.1f} %")
     whole, compute = operations / total / peak, operations / times.compute / peak

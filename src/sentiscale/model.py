@@ -109,9 +109,9 @@ def max_pool(out_BTH: Tensor, lengths_B: Tensor) -> Tensor:
 
 def mean_pool(out_BTH: Tensor, lengths_B: Tensor) -> Tensor:
     """Mean of each unit over the real tokens: (B, T, H) to (B, H)."""
-    mask_BT1 = real_tokens(lengths_B, out_BTH.shape[1]).to(out_BTH.dtype)
-    mean_BH: Tensor = torch.bmm(out_BTH.transpose(1, 2), mask_BT1).squeeze(2) / lengths_B[:, None]
-    return mean_BH
+    mask_B1T = real_tokens(lengths_B, out_BTH.shape[1]).to(out_BTH.dtype).transpose(1, 2)
+    sum_BH: Tensor = torch.bmm(mask_B1T, out_BTH).squeeze(1)  # a product needs no masked copy of (B, T, H)
+    return sum_BH / lengths_B[:, None]
 
 
 def last_pool(out_BTH: Tensor, lengths_B: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from sentiscale.config import Settings, TrainSettings
 from sentiscale.data.batches import Batch, drop_words, make_batch, token_lengths, training_rows
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import Interrupted, SentiscaleError
-from sentiscale.parallel.process import flushed_denormals, torch_threads
+from sentiscale.parallel.process import flushed_denormals, reused_memory, torch_threads
 from sentiscale.parallel.whole import Runner
 from sentiscale.progress import Progress
 from sentiscale.records import EpochMetrics, RunRecord
@@ -75,7 +75,8 @@ def train(
     settings = settings.model_copy(update={"train": train_settings})
     run_dir = RunDir.create(Path(out), resume=resume, force=force)
     with (
-        flushed_denormals(), torch_threads(hardware.threads), run_dir.logging(), stop_on_signals() as wish,
+        flushed_denormals(), reused_memory(), torch_threads(hardware.threads),
+        run_dir.logging(), stop_on_signals() as wish,
     ):  # fmt: skip
         training = set_up(dataset, run_dir, settings, hardware, resume=resume, progress=progress)
         write_record(training, "running")
