@@ -2,6 +2,7 @@
 
 Run:      python benchmarks/bench_main_job.py TRAIN TEST --out records.jsonl [--seeds 0,1,2] [--peers]
 Fixed:    default settings of `prepare` and `train`, all cores      Varies: seed, --wide/--no-wide, cell
+          time budget at which a run of the same schedule is stopped
 Timed:    `prepare` as a whole process; training as `train_seconds`: everything after `prepare` (wide part,
           validations and checkpoints included; start-up of the process and the scoring of the test set not)
 Expect:   about 12 min on 2 cores for 213,000 training reviews and three seeds; test accuracy 0.931-0.934
@@ -23,6 +24,10 @@ from pathlib import Path
 import fsspec
 
 THRESHOLDS = (0.90, 0.92, 0.925, 0.93)
+"""Validation accuracies whose first time is noted."""
+
+BUDGETS = (5, 15, 30, 45, 60, 90)
+"""Seconds after which runs of the same schedule are stopped and scored on the test file."""
 
 
 def main() -> None:
@@ -55,6 +60,11 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Iterator[dict]:
             run = folder / f"run-{name.replace(' ', '-')}-{seed}"
             result = verb("train", data, "--out", run, "--seed", seed, "--json", "--quiet", *flags)
             yield {"what": "train", "variant": name, "seed": seed, "reached": reached(run), **result}
+    for seconds in BUDGETS:
+        run = folder / f"run-{seconds}"
+        limit = ("--time-limit", seconds, "--seed", 0)
+        result = verb("train", data, "--out", run, "--json", "--quiet", *limit)
+        yield {"what": "budget", "budget": seconds, **result}
     if arguments.peers:
         train, test = (plain(path, folder) for path in (arguments.train, arguments.test))
         yield {"what": "peer", "variant": "fastText bigram", **fasttext_bigram(train, test)}
