@@ -112,9 +112,9 @@ def test_several_inputs_globs_and_a_test_set(sentiscale, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_cleanly_and_resume_goes_on(sentiscale, tmp_path, number):
     with open(tmp_path / "big.txt", "w") as file:
-        for block in range(400):
+        for block in range(250):
             file.write(LINES.replace("number", f"part {block} number"))
-    arguments = ["prepare", "big.txt", "--out", "data", "--set", "prepare.block_mb=0.01", "--quiet"]
+    arguments = ["prepare", "big.txt", "--out", "data", "--set", "prepare.block_mb=0.02", "--quiet"]
     with subprocess.Popen(
         [sys.executable, "-m", "sentiscale", *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     ) as process:
