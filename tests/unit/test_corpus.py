@@ -118,6 +118,12 @@ def test_parquet_with_dictionaries_and_nulls(tmp_path):
     assert read(tmp_path / "a.parquet") == ([(0, "broke"), (1, "works")], [(3, "no_label")])
 
 
+def test_nested_parquet_columns_are_refused(tmp_path):
+    pq.write_table(pa.table({"label": [[0], [1]], "text": ["a", "b"]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"column 'label' of .* is of type list"):
+        Corpus.find(tmp_path / "a.parquet")
+
+
 def test_format_by_hand_wins(write):
     assert read(write("odd.csv", FASTTEXT), format="fasttext")[0] == EXPECTED
 

@@ -197,6 +197,20 @@ def test_a_bad_line_costs_only_itself():
     assert [texts(columns)[i] for i in (0, 4)] == ["a", "b"]
 
 
+def test_blank_lines_between_objects_are_no_records():
+    columns = parse(b' {"text":"a","label":"1"} \r\n \t\r\n\r\n{"text":"b","label":"2"}\r\n\r\n', JSON)
+    assert texts(columns) == ["a", "b"]
+    assert columns.lines.tolist() == [0, 3]
+    assert not columns.faults.any()
+
+
+def test_an_object_is_no_text():
+    assert reasons(b'{"text":{"a":1},"label":"1"}\n{"text":["a"],"label":"1"}\n', JSON) == [
+        "no_text",
+        "no_text",
+    ]
+
+
 def test_bad_bytes_in_json_are_found():
     data = b'{"text":"a\\u0000b","label":"1"}\n{"text":"\xff","label":"1"}\n{"text":"ok","label":"1"}\n'
     assert reasons(data, JSON) == ["nul_byte", "invalid_utf8", "none"]

@@ -112,10 +112,16 @@ def _parquet(path: str, compression: str | None, settings: PrepareSettings, mode
         )
     try:
         with fsspec.open(path, "rb") as file:
-            columns = pq.ParquetFile(file).schema_arrow.names
+            schema = pq.ParquetFile(file).schema_arrow
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path} is no readable Parquet file: {error}. Get it again.") from error
-    chosen = choose_columns(path, columns, settings, mode)
+    chosen = choose_columns(path, schema.names, settings, mode)
+    for name in (chosen.text, chosen.title, chosen.label):
+        if name is not None and pa.types.is_nested(schema.field(name).type):
+            raise DataError(
+                f"column '{name}' of {path} is of type {schema.field(name).type}; text, numbers or truth "
+                f"values are needed. Name another column, or write the file with a flat one."
+            )
     return Layout("parquet", chosen.text, chosen.title, chosen.label, chosen.stars)
 
 

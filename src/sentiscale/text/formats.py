@@ -18,6 +18,7 @@ from sentiscale.text.records import (
     CR,
     LF,
     Fields,
+    after_blanks,
     csv_column,
     gather,
     line_spans,
@@ -239,7 +240,7 @@ def _breaks(data: Bytes) -> int:
 def parse_jsonl(data: Bytes, layout: Layout) -> Columns:
     """One JSON object a line; a block with a line that Arrow cannot read is read line by line."""
     starts, ends = line_spans(data)
-    filled = np.flatnonzero(ends > starts)
+    filled = np.flatnonzero(ends > after_blanks(data, starts, ends))
     names = [name for name in (layout.text, layout.title, layout.label) if name is not None]
     types = {layout.label: pa.type_for_alias(layout.label_type)}
     schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
@@ -289,7 +290,7 @@ def _read_json_lines(
 def _as_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    return json.dumps(value)
+    return None if isinstance(value, dict | list) else json.dumps(value)
 
 
 def parse_arrow(data: Bytes, layout: Layout) -> Columns:

@@ -74,6 +74,15 @@ def skip_blanks(data: Bytes, i: int, end: int) -> int:
 
 
 @kernel
+def after_blanks(data: Bytes, starts: Offsets, ends: Offsets) -> Offsets:
+    """Where each line's text begins after blanks; its end for a blank line."""
+    found = np.empty(len(starts), np.int64)
+    for row in range(len(starts)):
+        found[row] = skip_blanks(data, starts[row], ends[row])
+    return found
+
+
+@kernel
 def split_labels(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, Offsets, Offsets, Offsets]:
     """Tell labels from text in fastText lines.
 
