@@ -7,7 +7,7 @@ import typer
 
 from sentiscale.cli.options import ConfigOption, JsonOption, QuietOption, SetOption, print_json
 
-PER_RANK = typer.Option(help="Threads of each rank [default: cores / ranks].")
+PER_RANK = typer.Option(help="Threads of each rank; default: cores / ranks.")
 
 
 def train(
@@ -15,7 +15,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Run directory to write.")],
     model: Annotated[str | None, typer.Option(help="lstm (default) or gru.")] = None,
     wide: Annotated[
-        bool | None, typer.Option("--wide/--no-wide", help="A linear n-gram part beside the network [on].")
+        bool | None, typer.Option("--wide/--no-wide", help="A linear n-gram part beside the network (default).")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="fast, balanced (default) or accurate.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the training rows.")] = None,
@@ -24,7 +24,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Fixes everything drawn at random.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
-    layout: Annotated[str | None, typer.Option(help="Replicas x stages, DATAxMODEL [1x1].")] = None,
+    layout: Annotated[str | None, typer.Option(help="Replicas x stages, DATAxMODEL; default: 1x1.")] = None,
     threads_per_rank: Annotated[int | None, PER_RANK] = None,
     target_accuracy: Annotated[float | None, typer.Option(help="Stop when validation reaches it.")] = None,
     time_limit: Annotated[float | None, typer.Option(help="Stop after this many seconds.")] = None,
