@@ -118,6 +118,20 @@ def test_parquet_with_dictionaries_and_nulls(tmp_path):
     assert read(tmp_path / "a.parquet") == ([(0, "broke"), (1, "works")], [(3, "no_label")])
 
 
+def test_a_damaged_parquet_file_never_ends_in_a_traceback(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"label": [0, 1], "text": ["broke", "works"]}), path, compression="none")
+    content = path.read_bytes()
+    told = []
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            read(path)
+        except DataError as error:
+            told.append(str(error))
+    assert told
+
+
 def test_nested_parquet_columns_are_refused(tmp_path):
     pq.write_table(pa.table({"label": [[0], [1]], "text": ["a", "b"]}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"column 'label' of .* is of type list"):

@@ -153,5 +153,5 @@ def _parquet_blocks(path: str, layout: Layout, block_bytes: int) -> Iterator[Raw
                 with pa.ipc.new_stream(sink, batch.schema) as writer:
                     writer.write_batch(batch)
                 yield RawBlock(sink.getvalue().to_pybytes(), 0, size * batch.num_rows // rows)
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} is damaged: {error}. Get it again.") from error

@@ -113,7 +113,7 @@ def _parquet(path: str, compression: str | None, settings: PrepareSettings, mode
     try:
         with fsspec.open(path, "rb") as file:
             schema = pq.ParquetFile(file).schema_arrow
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} is no readable Parquet file: {error}. Get it again.") from error
     chosen = choose_columns(path, schema.names, settings, mode)
     for name in (chosen.text, chosen.title, chosen.label):
