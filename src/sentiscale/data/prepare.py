@@ -21,6 +21,7 @@ from sentiscale.data.job import Block, Job, Rows, rejected
 from sentiscale.data.manifest import Effort, Outcome, labels_in, make_manifest
 from sentiscale.data.memory import PeakMemory
 from sentiscale.data.prepared import (
+    MANIFEST,
     REJECTS,
     SPLITS,
     VOCABULARY,
@@ -90,7 +91,7 @@ def prepare(
     out = Path(out).absolute()
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}; it must be at least 1.")
-    check_output(out, replace=force)
+    check_output(out, replace=force, marker=MANIFEST)
     job = Job(Corpus.find(inputs, settings), Corpus.find(test, settings) if test else None, settings)
     job.check()
     with PeakMemory() as memory, workspace(out, job.plan(), resume=resume) as work:
