@@ -1,23 +1,21 @@
 """Label whole files: reviews from lines or tables in, predictions out, in the same order and number."""
 
 import json
-import os
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import fsspec
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from sentiscale.atomic import disk_error
+from sentiscale.atomic import check_output, whole_file
 from sentiscale.config import PrepareSettings
 from sentiscale.data.corpus import Corpus
 from sentiscale.errors import DataError, UsageError
@@ -61,6 +59,8 @@ class LabelSummary(Record):
     rows: int
     positive: int
     negative: int
+    rejected: int
+    """Rows of a table that could not be read and have no prediction."""
     accuracy: float | None
     """Share of right labels where the input has labels, else None."""
     seconds: float
@@ -90,7 +90,7 @@ def label_file(
     with opened_reviews(source, settings, labelled) as reviews:
         chunk_rows = 1 if source == "-" and sys.stdin.isatty() else CHUNK_ROWS
         with progress.task("predict", None, "rows") as advance:
-            while chunk := list(islice(reviews, chunk_rows)):
+            for chunk in reviews.chunks(chunk_rows):
                 predictions = predictor.predict([review.text for review in chunk])
                 for review, prediction in zip(chunk, predictions, strict=True):
                     sink(review, prediction)
@@ -103,21 +103,37 @@ def label_file(
         rows=rows,
         positive=positive,
         negative=rows - positive,
+        rejected=reviews.rejected,
         accuracy=right / rows if labelled and rows else None,
         seconds=round(seconds, 3),
         rows_per_s=rows / max(seconds, 1e-9),
     )
 
 
+class Reviews:
+    """Reviews to label, in input order; `rejected` counts the rows met that could not be read."""
+
+    def __init__(self, items: Iterator[InputReview]) -> None:
+        self.items = items
+        self.rejected = 0
+
+    def chunks(self, rows: int) -> Iterator[list[InputReview]]:
+        """Lists of at most `rows` reviews."""
+        while chunk := list(islice(self.items, rows)):
+            yield chunk
+
+
 @contextmanager
-def opened_reviews(source: str, settings: PrepareSettings, labelled: bool) -> Iterator[Iterator[InputReview]]:
+def opened_reviews(source: str, settings: PrepareSettings, labelled: bool) -> Iterator[Reviews]:
     """The reviews of a table, by its ending or the format setting, or else of lines."""
     stem = source.removesuffix(Path(source).suffix) if Path(source).suffix in COMPRESSED else source
     if source != "-" and (Path(stem).suffix in TABLES or settings.format not in ("auto", "fasttext")):
-        yield read_table(source, settings, labelled=labelled)
+        reviews = Reviews(iter(()))
+        reviews.items = read_table(source, settings, reviews, labelled=labelled)
+        yield reviews
         return
     with opened_input(source) as file:
-        yield read_lines(file, "standard input" if source == "-" else source, labelled=labelled)
+        yield Reviews(read_lines(file, "standard input" if source == "-" else source, labelled=labelled))
 
 
 def read_lines(file: TextIO, name: str, *, labelled: bool) -> Iterator[InputReview]:
@@ -136,10 +152,13 @@ def read_lines(file: TextIO, name: str, *, labelled: bool) -> Iterator[InputRevi
         yield InputReview(text, number, LABELS[word])
 
 
-def read_table(path: str, settings: PrepareSettings, *, labelled: bool) -> Iterator[InputReview]:
-    """Every row of a CSV, JSONL, Parquet or fastText file, labelled or not."""
+def read_table(
+    path: str, settings: PrepareSettings, reviews: Reviews, *, labelled: bool
+) -> Iterator[InputReview]:
+    """Every readable row of a CSV, JSONL, Parquet or fastText file; the others are counted in `reviews`."""
     corpus = Corpus.find([path], settings, labels="required" if labelled else "none")
     for block in corpus.blocks():
+        reviews.rejected += len(block.rejects.lines)
         texts = block.text.cast(pa.large_string()).to_pylist()
         for text, line, label in zip(texts, block.line.tolist(), block.labels.tolist(), strict=True):
             yield InputReview(text, line, None if label == NO_LABEL else label)
@@ -163,50 +182,41 @@ def opened_input(source: str) -> Iterator[TextIO]:
 
 
 class PredictionWriter:
-    """Writes predictions to a .parquet, .csv or .jsonl file that appears when it is complete."""
+    """Writes predictions to an open .parquet, .csv or .jsonl file."""
 
-    def __init__(self, path: Path) -> None:
-        if path.suffix not in OUTPUT_SUFFIXES:
-            raise UsageError(f"--out is {path}; it must end in {', '.join(OUTPUT_SUFFIXES)}.")
-        self.path = path
-        self.temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        try:
-            self.sink = open(self.temporary, "wb")  # noqa: SIM115 - closed by __exit__
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}. Choose another --out.") from error
+    def __init__(self, file: BinaryIO, suffix: str) -> None:
+        self.file = file
         self.rows: list[dict[str, Any]] = []
-        self.table: Any = None
-
-    def __enter__(self) -> "PredictionWriter":
-        return self
+        kinds = {".csv": pyarrow.csv.CSVWriter, ".parquet": pyarrow.parquet.ParquetWriter}
+        self.table = kinds[suffix](file, OUTPUT_SCHEMA) if suffix in kinds else None
 
     def add(self, review: InputReview, prediction: Prediction) -> None:
         """Take one row."""
         self.rows.append({"line": review.line, **prediction.as_dict()})
         if len(self.rows) >= CHUNK_ROWS:
-            self._flush()
+            self.flush()
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        try:
-            if kind is None:
-                self._flush()
-                if self.table is not None:
-                    self.table.close()
-                self.sink.flush()
-                os.fsync(self.sink.fileno())
-                os.replace(self.temporary, self.path)
-        except OSError as problem:
-            raise disk_error(self.path, problem) from problem
-        finally:
-            self.sink.close()
-            self.temporary.unlink(missing_ok=True)
-
-    def _flush(self) -> None:
-        if self.path.suffix == ".jsonl":
-            self.sink.write("".join(json.dumps(row) + "\n" for row in self.rows).encode())
+    def flush(self) -> None:
+        """Hand on what is held."""
+        if self.table is None:
+            self.file.write("".join(json.dumps(row) + "\n" for row in self.rows).encode())
         else:
-            if self.table is None:
-                kind = pa.csv.CSVWriter if self.path.suffix == ".csv" else pa.parquet.ParquetWriter
-                self.table = kind(self.sink, OUTPUT_SCHEMA)
             self.table.write_table(pa.Table.from_pylist(self.rows, OUTPUT_SCHEMA))
         self.rows = []
+
+
+@contextmanager
+def opened_output(path: Path) -> Iterator[Sink]:
+    """A sink that writes predictions to a file; it appears when it is complete.
+
+    Raises: UsageError for another ending than .parquet, .csv or .jsonl, or a place that cannot be written.
+    """
+    if path.suffix not in OUTPUT_SUFFIXES:
+        raise UsageError(f"--out is {path}; it must end in {', '.join(OUTPUT_SUFFIXES)}.")
+    check_output(path, replace=True)
+    with whole_file(path) as file:
+        writer = PredictionWriter(file, path.suffix)
+        yield writer.add
+        writer.flush()
+        if writer.table is not None:
+            writer.table.close()

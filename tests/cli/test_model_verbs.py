@@ -130,6 +130,15 @@ def test_a_table_is_read_by_its_column(cli, model, tmp_path):
     assert [row["line"] for row in document["predictions"]] == [2, 4]
 
 
+def test_rows_that_cannot_be_read_are_counted_not_guessed(cli, model, tmp_path):
+    (tmp_path / "in.csv").write_text("id,comment\n1,good\n2,too,many,fields\n3,bad\n")
+    done = cli("predict", model, "in.csv", "--text-column", "comment", "--json")
+    document = json.loads(done.stdout)
+    assert (document["rows"], document["rejected"]) == (2, 1)
+    assert [row["line"] for row in document["predictions"]] == [2, 4]
+    assert "1 rows could not be read" in done.stderr
+
+
 def test_predict_says_what_is_wrong(cli, model, tmp_path):
     for arguments, code, message in (
         ((model, "missing.txt"), 3, "missing.txt"),

@@ -37,7 +37,7 @@ def predict(
     """Label reviews: `label<TAB>probability` for each line of the input, in the same order."""
     from sentiscale.cli.progress import make_progress
     from sentiscale.config import resolve
-    from sentiscale.labelling import InputReview, PredictionWriter, label_file
+    from sentiscale.labelling import InputReview, Sink, label_file, opened_output
     from sentiscale.predictor import Prediction, Predictor
 
     given = {"format": format, "text_column": text_column, "stars_column": stars_column}
@@ -53,12 +53,14 @@ def predict(
         sys.stdout.write(f"{prediction.label}\t{prediction.probability:.4f}\n")
 
     with ExitStack() as stack:
-        sink = keep if as_json else show
+        sink: Sink = keep if as_json else show
         if out is not None:
-            sink = stack.enter_context(PredictionWriter(out)).add
+            sink = stack.enter_context(opened_output(out))
         summary = label_file(
             predictor, file, sink, settings=settings, labelled=labelled, progress=make_progress(quiet)
         )
+    if summary.rejected:
+        sys.stderr.write(f"{summary.rejected:,} rows could not be read and have no prediction\n")
     if as_json:
         print_json({**summary.model_dump(), "out": out, "predictions": None if out else listed})
     elif labelled and summary.accuracy is not None:

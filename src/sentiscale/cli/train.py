@@ -15,7 +15,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Run directory to write.")],
     model: Annotated[str | None, typer.Option(help="lstm (default) or gru.")] = None,
     wide: Annotated[
-        bool | None, typer.Option("--wide/--no-wide", help="A linear n-gram part beside the network (default).")
+        bool | None, typer.Option("--wide/--no-wide", help="A linear n-gram part beside it (default).")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="fast, balanced (default) or accurate.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the training rows.")] = None,
