@@ -81,6 +81,20 @@ def test_the_model_directory_needs_nothing_else(dataset, tmp_path):
     assert Predictor.load(moved).predict("What a joke this is.").label in {"positive", "negative"}
 
 
+def test_the_model_is_that_of_the_best_validation_not_of_the_last(more_reviews, tmp_path):
+    """Far too large steps, so that the network falls back after it had been good."""
+    settings = quick(
+        train__lr=0.05, train__epochs=3.0, train__schedule="constant", train__validate_every=0.2,
+        train__precision="fp32", wide__enabled=False,
+    )  # fmt: skip
+    record = train(more_reviews, tmp_path / "run", settings)
+    best = max(record.metrics, key=lambda line: line.valid_accuracy)
+    assert best.valid_accuracy > record.metrics[-1].valid_accuracy, "the settings no longer make it fall back"
+    assert record.best_step == best.step
+    scores = sentiscale.evaluate(tmp_path / "run" / "model", more_reviews.path, split="valid")
+    assert scores.accuracy == record.valid["accuracy"] == best.valid_accuracy
+
+
 def test_without_the_wide_part_only_the_network_is_saved(dataset, tmp_path):
     record = train(dataset, tmp_path / "run", quick(wide__enabled=False))
     assert all(name.startswith("net.") for name in weights(tmp_path / "run"))
