@@ -1,6 +1,7 @@
 """Interrupted runs: killed, stopped by a signal, with damaged checkpoints."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -85,6 +86,8 @@ def test_a_signal_saves_and_exits_130_and_resuming_equals_never_stopped(
     assert f"{number.name} received" in message
     assert "--resume" in message
     assert "Traceback" not in message
+    step = int(re.search(r"saved at step ([\d,]+)", message)[1].replace(",", ""))
+    assert (run / "checkpoints" / f"step-{step:08d}").is_dir()
     assert json.loads((run / "record.json").read_text())["status"] == "interrupted"
     train(dataset, run, resume=True)
     assert_same_weights(run, undisturbed)
