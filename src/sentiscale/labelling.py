@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
-import fsspec
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
@@ -18,6 +17,7 @@ import pyarrow.parquet
 from sentiscale.atomic import check_output, whole_file
 from sentiscale.config import PrepareSettings
 from sentiscale.data.corpus import Corpus
+from sentiscale.data.sources import Stream, compression_of
 from sentiscale.errors import DataError, UsageError
 from sentiscale.predictor import CHUNK_ROWS, Prediction, Predictor
 from sentiscale.progress import Progress
@@ -28,6 +28,8 @@ NO_LABEL = 255
 
 TABLES = {".csv", ".tsv", ".jsonl", ".parquet"}
 COMPRESSED = {".gz", ".bz2", ".xz", ".zst"}
+
+READ_BYTES = 2**20
 
 OUTPUT_SUFFIXES = (".parquet", ".csv", ".jsonl")
 OUTPUT_SCHEMA = pa.schema(
@@ -132,17 +134,17 @@ def opened_reviews(source: str, settings: PrepareSettings, labelled: bool) -> It
         reviews.items = read_table(source, settings, reviews, labelled=labelled)
         yield reviews
         return
-    with opened_input(source) as file:
-        yield Reviews(read_lines(file, "standard input" if source == "-" else source, labelled=labelled))
+    with opened_input(source) as lines:
+        yield Reviews(read_lines(lines, "standard input" if source == "-" else source, labelled=labelled))
 
 
-def read_lines(file: TextIO, name: str, *, labelled: bool) -> Iterator[InputReview]:
+def read_lines(lines: Iterator[str], name: str, *, labelled: bool) -> Iterator[InputReview]:
     """One review a line; with `labelled`, each begins with a fastText label.
 
     Raises: DataError naming file and line where a label is missing or unknown.
     """
-    for number, raw in enumerate(file, 1):
-        line = raw.rstrip("\r\n")
+    for number, raw in enumerate(lines, 1):
+        line = raw.removesuffix("\r")
         if not labelled:
             yield InputReview(line, number)
             continue
@@ -165,20 +167,27 @@ def read_table(
 
 
 @contextmanager
-def opened_input(source: str) -> Iterator[TextIO]:
-    """Standard input for `-`, else a file or URL, decompressed by its name; bad bytes become U+FFFD."""
+def opened_input(source: str) -> Iterator[Iterator[str]]:
+    """Lines of standard input for `-`, else of a file or URL, decompressed; bad bytes become U+FFFD.
+
+    Raises: DataError when the file is missing, cut short or damaged.
+    """
     if source == "-":
-        sys.stdin.reconfigure(encoding="utf-8", errors="replace", newline="\n")  # type: ignore[union-attr]
-        yield sys.stdin
+        yield lines_of(sys.stdin.buffer.read1)  # type: ignore[union-attr]
         return
-    options: dict[str, Any] = {"encoding": "utf-8", "errors": "replace", "newline": "\n"}
-    try:
-        with fsspec.open(source, "rt", compression="infer", **options) as file:
-            yield file
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise DataError(
-            f"cannot read {source}: {error.strerror}. Give a file, or - for standard input."
-        ) from error
+    compression = compression_of(source) if Path(source).suffix in COMPRESSED else None
+    with Stream(source, compression) as stream:
+        yield lines_of(stream.read)
+
+
+def lines_of(read: Callable[[int], bytes]) -> Iterator[str]:
+    """Cut what `read` gives into lines at LF."""
+    rest = b""
+    while chunk := read(READ_BYTES):
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode("utf-8", "replace") for line in lines)
+    if rest:
+        yield rest.decode("utf-8", "replace")
 
 
 class PredictionWriter:

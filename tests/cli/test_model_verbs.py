@@ -130,6 +130,30 @@ def test_a_table_is_read_by_its_column(cli, model, tmp_path):
     assert [row["line"] for row in document["predictions"]] == [2, 4]
 
 
+@pytest.mark.parametrize("suffix", ["gz", "zst", "xz"])
+def test_compressed_lines_are_read_and_cut_ones_named(cli, model, tmp_path, suffix):
+    import lzma
+
+    import pyarrow as pa
+
+    plain = "".join(f"review number {number}, a good one\r\n" for number in range(3000)).encode()
+    kinds = {"gz": "gzip", "zst": "zstd"}
+    packed = lzma.compress(plain) if suffix == "xz" else _packed(pa, plain, kinds[suffix])
+    (tmp_path / f"in.txt.{suffix}").write_bytes(packed)
+    assert len(cli("predict", model, f"in.txt.{suffix}").stdout.splitlines()) == 3000
+    (tmp_path / f"cut.txt.{suffix}").write_bytes(packed[: len(packed) // 2])
+    done = cli("predict", model, f"cut.txt.{suffix}")
+    assert done.returncode == 3
+    assert f"cut.txt.{suffix} is cut short or damaged" in done.stderr
+
+
+def _packed(pa, plain: bytes, kind: str) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, kind) as stream:
+        stream.write(plain)
+    return sink.getvalue().to_pybytes()
+
+
 def test_rows_that_cannot_be_read_are_counted_not_guessed(cli, model, tmp_path):
     (tmp_path / "in.csv").write_text("id,comment\n1,good\n2,too,many,fields\n3,bad\n")
     done = cli("predict", model, "in.csv", "--text-column", "comment", "--json")
