@@ -139,6 +139,7 @@ class _Steps:
             done = 0
             for number, summary in self.engine.map(encode_block, self._block_tasks(blocks)):
                 blocks[number].summary = summary
+                self.work.unspool(number)  # only now: a worker that dies has its block done again
                 done += len(summary.codes)
                 advance(blocks[number].consumed / MB, f"{done:,} reviews")
         return blocks
@@ -162,7 +163,6 @@ class _Steps:
             path=str(path),
             offset=raw.offset if readable else 0,
             size=len(raw.data),
-            temporary=not readable,
             too_long=raw.too_long,
             layout=source.layout,
             cleaning=self.settings.clean,

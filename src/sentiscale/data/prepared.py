@@ -38,14 +38,26 @@ class Manifest(Record):
     """{"total": rows, "by_reason": {reason: rows}}; each is a row of rejects.parquet."""
     duplicates: int
     """Rows dropped because an equal cleaned text was kept."""
+    leaks: int = 0
+    """Those of the dropped duplicates whose text is also in the named test set."""
     conflicts: int
-    """Those of the dropped duplicates whose label differs from the kept row's."""
+    """Rows whose cleaned text occurs with both labels; each is a row of conflicts.parquet."""
+    conflicting_texts: int = 0
+    """Different texts among them."""
+    oddities: dict[str, int] = Field(default_factory=dict)
+    """Kept rows that look unusual, by kind; each is a row of oddities.parquet."""
+    warnings: list[str] = Field(default_factory=list)
+    """What a person should know about the data, one sentence each."""
     tokens: int
     """Tokens stored over all splits."""
     unknown: dict[str, int]
     """Stored tokens of each split that are not in the vocabulary."""
     cut: int
     """Kept rows that had more than max_tokens tokens."""
+    tokens_cut: int = 0
+    """Tokens of kept rows beyond max_tokens, which were dropped."""
+    distinct_words: int = 0
+    """Different words of the training split, whether in the vocabulary or not."""
     vocab_size: int
     """Words of the vocabulary, padding and unknown included."""
     cleaning: Cleaning
@@ -65,6 +77,10 @@ class Manifest(Record):
     peak_memory_mb: float
     """Largest memory of all processes together, in MB of 2^20 bytes."""
     workers: int
+    partitions: dict[str, float] = Field(default_factory=dict)
+    """How evenly the input was divided: count, rows_max_over_mean, bytes_max_over_mean."""
+    phases: dict[str, float] = Field(default_factory=dict)
+    """Seconds of each phase."""
     files: dict[str, str]
     """SHA-256 of every file that the content depends on."""
     digest: str

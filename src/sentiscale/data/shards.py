@@ -40,8 +40,6 @@ class BlockTask:
     """File that holds the block's bytes."""
     offset: int
     size: int
-    temporary: bool
-    """Whether the file holds nothing else and can go once the shard is written."""
     too_long: bool
     layout: Layout
     cleaning: Cleaning
@@ -89,8 +87,6 @@ def encode_block(task: BlockTask) -> BlockSummary:
     if task.keep_text:
         arrays |= _rows("text", text.filter(pa.array(~empty)))
     _write_shard(Path(task.shard), arrays)
-    if task.temporary:
-        os.unlink(task.path)
     return summary_of(arrays)
 
 

@@ -43,6 +43,10 @@ class Workspace:
         path.write_bytes(data)
         return path
 
+    def unspool(self, number: int) -> None:
+        """Drop the raw bytes of a block that is done, if there are any."""
+        (self._spool / f"{number:08d}.raw").unlink(missing_ok=True)
+
 
 @contextmanager
 def workspace(out: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Workspace]:
