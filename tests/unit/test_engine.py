@@ -40,6 +40,19 @@ def test_tasks_are_taken_only_as_workers_become_free():
     assert len(taken) == 40
 
 
+def test_a_smaller_bound_on_tasks_under_way_is_kept():
+    taken = []
+
+    def tasks():
+        for number in range(10):
+            taken.append(number)
+            yield number, number
+
+    with open_engine(2) as engine:
+        for done, _ in enumerate(engine.map(str, tasks(), in_flight=1)):
+            assert len(taken) == done + 1
+
+
 def test_what_a_task_raises_arrives():
     with open_engine(1) as engine, pytest.raises(DataError, match="task 7 is bad"):
         list(engine.map(refuse, [(0, 7)]))

@@ -26,9 +26,18 @@ class Engine:
         self.workers = workers
 
     def map(
-        self, function: Callable[[TaskT], ResultT], tasks: Iterable[tuple[int, TaskT]]
+        self,
+        function: Callable[[TaskT], ResultT],
+        tasks: Iterable[tuple[int, TaskT]],
+        *,
+        in_flight: int | None = None,
     ) -> Iterator[tuple[int, ResultT]]:
         """Yield (key, function(task)) as they finish; tasks are taken only as workers become free.
+
+        Args:
+            function: what a worker calls; it must be importable there.
+            tasks: (key, task) pairs; keys are unique.
+            in_flight: how many tasks may be under way at most; None is two a worker.
 
         Raises: whatever a task raised; SentiscaleError when workers keep dying.
         """
@@ -45,7 +54,7 @@ class Engine:
                 running.add(future)
                 return
 
-        for _ in range(IN_FLIGHT_PER_WORKER * self.workers):
+        for _ in range(in_flight or IN_FLIGHT_PER_WORKER * self.workers):
             start_next()
         try:
             for future in running:
