@@ -15,7 +15,8 @@ from sentiscale.errors import UsageError
 from sentiscale.metrics import probabilities
 from sentiscale.modeldir import SavedModel, load_model
 from sentiscale.parallel.process import flushed_denormals
-from sentiscale.text.encode import Encoder, TokenRows
+from sentiscale.text.encode import Encoder
+from sentiscale.text.tokens import NumberedRows
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -80,9 +81,9 @@ class Predictor:
         while chunk := list(islice(waiting, chunk_rows)):
             yield from self._predict_chunk(chunk)
 
-    def logits(self, rows: TokenRows) -> FloatArray:
+    def logits(self, rows: NumberedRows) -> FloatArray:
         """Combined logits (rows,) of encoded reviews; their sigmoid is the probability of "positive"."""
-        return self.token_logits(rows.tokens, rows.offsets)
+        return self.token_logits(rows.ids, rows.offsets)
 
     def token_logits(self, tokens: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> FloatArray:
         """The same for token ids back to back, row i being tokens[offsets[i]:offsets[i + 1]]."""

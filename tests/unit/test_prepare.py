@@ -110,7 +110,7 @@ def test_stored_rows_equal_what_the_encoder_makes(write, tmp_path):
     encoder = Encoder(dataset.vocab, "words", 30)
     for name, lines in (("train", train[:3]), ("test", test)):
         encoded = encoder.encode([line.partition(" ")[2] for line in lines])
-        assert np.array_equal(dataset.split(name).tokens, encoded.tokens)
+        assert np.array_equal(dataset.split(name).tokens, encoded.ids)
         assert np.array_equal(dataset.split(name).offsets, encoded.offsets)
         assert dataset.split(name).labels.tolist() == [int(line[9]) - 1 for line in lines]
     assert dataset.manifest.cut == 1

@@ -57,33 +57,33 @@ def test_encoding_gives_ids_lengths_and_unknown_tokens(vocab):
     rows = Encoder(vocab, "words", max_tokens=4).encode(
         ["Don't! The GREAT électrique 😀 thing", "", "thing thing"]
     )
-    assert rows.tokens.tolist() == [3, 4, 6, 2, UNK, UNK]  # do n't ! the | | unknown unknown
+    assert rows.ids.tolist() == [3, 4, 6, 2, UNK, UNK]  # do n't ! the | | unknown unknown
     assert rows.offsets.tolist() == [0, 4, 4, 6]
     assert rows.lengths.tolist() == [8, 0, 2]
     assert rows.unknown.tolist() == [0, 0, 2]
 
 
 def test_without_a_limit_texts_stay_whole(vocab):
-    assert len(Encoder(vocab, "words", None).encode(["the " * 1000]).tokens) == 1000
+    assert len(Encoder(vocab, "words", None).encode(["the " * 1000]).ids) == 1000
 
 
 def test_every_kind_of_input_gives_the_same(vocab):
     texts = ["Great!", "averylongwordindeed averylongwordindeee", "😀"]
     encoder = Encoder(vocab, "words", 10)
-    expected = encoder.encode(texts).tokens.tolist()
+    expected = encoder.encode(texts).ids.tolist()
     assert expected == [5, 6, 8, UNK, 9]
     for array in (
         pa.array(texts),
         pa.array(texts).cast(pa.binary()),
         pa.chunked_array([texts[:1], texts[1:]]),
     ):
-        assert encoder.encode(array).tokens.tolist() == expected
-    assert encoder.encode([]).tokens.tolist() == []
-    assert encoder.encode(pa.chunked_array([], pa.string())).tokens.tolist() == []
+        assert encoder.encode(array).ids.tolist() == expected
+    assert encoder.encode([]).ids.tolist() == []
+    assert encoder.encode(pa.chunked_array([], pa.string())).ids.tolist() == []
 
 
 def test_a_lone_surrogate_is_no_error(vocab):
-    assert Encoder(vocab, "words", 10).encode(["great \ud83d the"]).tokens[0] == 5
+    assert Encoder(vocab, "words", 10).encode(["great \ud83d the"]).ids[0] == 5
 
 
 @pytest.mark.parametrize("cleaning", ["words", "alpha"])

@@ -21,12 +21,13 @@ from sentiscale.config import Cleaning
 from sentiscale.data.corpus import read_reviews
 from sentiscale.data.prepared import SPLITS, split_file, token_dtype
 from sentiscale.data.sources import Stream
-from sentiscale.text.clean import clean, raw_rows
+from sentiscale.text.clean import raw_rows
 from sentiscale.text.formats import Layout, Reviews
 from sentiscale.text.labels import Reason
-from sentiscale.text.records import binary_array, gather
+from sentiscale.text.records import binary_array
+from sentiscale.text.tokens import number_new, rule_for
 from sentiscale.text.vocab import UNK, Vocab
-from sentiscale.text.wordtable import look_up, number_tokens
+from sentiscale.text.wordtable import look_up
 
 DROPPED = 255
 """Split code of a row that is kept in no split; others are places in SPLITS."""
@@ -71,18 +72,17 @@ def encode_block(task: BlockTask) -> BlockSummary:
     reviews = read_reviews(data, task.layout, "required", too_long_record=task.too_long)
     good = np.flatnonzero(reviews.reasons == Reason.NONE)
     text = reviews.text if len(good) == len(reviews.text) else reviews.text.take(pa.array(good))
-    cleaned = clean(text, task.cleaning)
-    numbered = number_tokens(cleaned.data, cleaned.offsets, task.max_tokens)
+    numbered, words = number_new(*raw_rows(text), rule_for(task.cleaning, task.max_tokens))
     empty = numbered.lengths == 0
     reviews.reasons[good[empty]] = Reason.EMPTY_AFTER_CLEANING
     arrays: dict[str, NDArray[Any]] = {
         "hashes": numbered.hashes[~empty],
         "codes": reviews.codes[good][~empty],
         "lengths": numbered.lengths[~empty].astype(np.uint32),
-        "ids": _narrow(numbered.ids, len(numbered.word_starts)),
+        "ids": _narrow(numbered.ids, len(words.offsets) - 1),
         "counts": np.array([reviews.line_count, len(data)]),
     }
-    arrays |= _rows("words", gather(cleaned.data, numbered.word_starts, numbered.word_ends))
+    arrays |= {"words": words.data, "words_offsets": words.offsets}
     arrays |= _reject_arrays(reviews)
     if task.keep_text:
         arrays |= _rows("text", text.filter(pa.array(~empty)))
@@ -153,8 +153,7 @@ def write_rows(task: WriteTask) -> list[int]:
     with np.load(task.shard, allow_pickle=False) as arrays:
         lengths = np.minimum(arrays["lengths"], task.max_tokens)
         words, word_offsets = raw_rows(_array(arrays, "words"))
-        one_each = np.arange(len(word_offsets))
-        numbers, _ = look_up(words, word_offsets, one_each, table.table, UNK)
+        numbers = look_up(words, word_offsets, table.table, UNK)
         tokens = numbers.astype(token_dtype(len(table)))[arrays["ids"]]
         text = _array(arrays, "text") if task.text_part is not None else None
     for code, split in enumerate(SPLITS):

@@ -255,41 +255,45 @@ def lone_clitic(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[in
 
 
 @kernel
+def next_words(data: Bytes, i: int, end: int, out: Bytes, pos: int, marks: int) -> tuple[int, int, int]:
+    """Copy what the character at `i` begins: tokens joined by one space, or nothing.
+
+    Args:
+        marks: `!` and `?` since the last other token.
+
+    Returns the place after it in `data` and in `out`, and the new number of marks.
+    """
+    kind, length = character(data, i, end)
+    if kind == WORD:
+        after, stop, quoted = copy_word(data, i, end, out, pos)
+        return after, split_clitics(out, pos, stop) if quoted else stop, 0
+    if kind == APOSTROPHE:
+        after, stop = lone_clitic(data, i, end, out, pos)
+        return after, stop, 0 if stop > pos else marks
+    if kind == MARK:
+        if marks < MARKS_KEPT:
+            out[pos] = data[i]
+            pos += 1
+        return i + 1, pos, marks + 1
+    if kind == SYMBOL:
+        out[pos : pos + 4] = data[i : i + 4]
+        return i + 4, pos + 4, 0
+    return i + length, pos, marks
+
+
+@kernel
 def clean_words(data: Bytes, offsets: Offsets, out: Bytes, ends: Offsets) -> None:
     """Clean every row by the `words` rule into `out`; row r ends at `ends[r + 1]`."""
     pos = 0
     for row in range(len(offsets) - 1):
         i = offsets[row]
-        end = offsets[row + 1]
         begin = pos
         marks = 0
-        while i < end:
-            token = pos
-            kind, length = character(data, i, end)
-            if kind == WORD:
-                i, pos, quoted = copy_word(data, i, end, out, pos)
-                if quoted:
-                    pos = split_clitics(out, token, pos)
-                marks = 0
-            elif kind == APOSTROPHE:
-                i, pos = lone_clitic(data, i, end, out, pos)
-                marks = 0 if pos > token else marks
-            elif kind == MARK:
-                marks += 1
-                if marks <= MARKS_KEPT:
-                    out[pos] = data[i]
-                    pos += 1
-                i += 1
-            elif kind == SYMBOL:
-                out[pos : pos + 4] = data[i : i + 4]
-                pos += 4
-                i += 4
-                marks = 0
-            else:
-                i += length
-            if pos > token:
-                out[pos] = SPACE
-                pos += 1
+        while i < offsets[row + 1]:
+            i, stop, marks = next_words(data, i, offsets[row + 1], out, pos, marks)
+            if stop > pos:
+                out[stop] = SPACE
+                pos = stop + 1
         ends[row + 1] = pos = max(begin, pos - 1)
 
 
@@ -315,27 +319,35 @@ def white_space(data: Bytes, i: int, end: int) -> int:
 
 
 @kernel
+def next_alpha(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[int, int]:
+    """Copy the letters from `i` to the next white space; returns the places after it in `data` and `out`."""
+    limit = pos + MAX_TOKEN_BYTES
+    while i < end:
+        low = LETTER_BYTES[data[i]]
+        if low == SPACE:
+            return i + 1, pos
+        if low != 0:
+            if pos < limit:
+                out[pos] = low
+                pos += 1
+        elif data[i] >= 0x80:
+            wide = white_space(data, i, end)
+            if wide:
+                return i + wide, pos
+        i += 1
+    return i, pos
+
+
+@kernel
 def clean_alpha(data: Bytes, offsets: Offsets, out: Bytes, ends: Offsets) -> None:
     """Clean every row by the `alpha` rule into `out`; row r ends at `ends[r + 1]`."""
     pos = 0
     for row in range(len(offsets) - 1):
         i = offsets[row]
-        end = offsets[row + 1]
-        begin = token = pos
-        while i < end:
-            low = LETTER_BYTES[data[i]]
-            wide = 0
-            if low == 0 and data[i] >= 0x80:
-                wide = white_space(data, i, end)
-            if low == SPACE or wide:
-                if pos > token:
-                    out[pos] = SPACE
-                    pos += 1
-                    token = pos
-            elif low != 0 and pos - token < MAX_TOKEN_BYTES:
-                out[pos] = low
-                pos += 1
-            i += max(wide, 1)
-        if pos == token and pos > begin:
-            pos -= 1
-        ends[row + 1] = pos
+        begin = pos
+        while i < offsets[row + 1]:
+            i, stop = next_alpha(data, i, offsets[row + 1], out, pos)
+            if stop > pos:
+                out[stop] = SPACE
+                pos = stop + 1
+        ends[row + 1] = pos = max(begin, pos - 1)

@@ -1,34 +1,15 @@
 """Texts to token ids by a fixed vocabulary, with the very rule that preparation uses."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from sentiscale.text.clean import MAX_TOKEN_BYTES, Cleaning, clean
+from sentiscale.text.clean import MAX_TOKEN_BYTES, Cleaning, clean, raw_rows
+from sentiscale.text.tokens import NumberedRows, number_known, rule_for
 from sentiscale.text.vocab import UNK, Vocab
-from sentiscale.text.wordtable import count_tokens, cut_offsets, look_up
 
 NO_LIMIT = np.iinfo(np.int64).max
-
-
-@dataclass(frozen=True)
-class TokenRows:
-    """Token ids of several texts back to back."""
-
-    tokens: NDArray[np.int32]
-    """Ids of all rows, one after the other."""
-    offsets: NDArray[np.int64]
-    """Row i is tokens[offsets[i]:offsets[i + 1]] (rows + 1)."""
-    lengths: NDArray[np.int64]
-    """Tokens of each row before cutting to max_tokens."""
-    unknown: NDArray[np.int64]
-    """How many of a row's kept tokens are not in the vocabulary."""
-
-    def __len__(self) -> int:
-        return len(self.lengths)
 
 
 class Encoder:
@@ -40,17 +21,15 @@ class Encoder:
         self.cleaning = cleaning
         self.max_tokens = max_tokens
 
-    def encode(self, texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> TokenRows:
+    def encode(self, texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> NumberedRows:
         """Clean, tokenise and number texts; an empty text gives an empty row.
 
         Args:
             texts: strings (lone surrogates are replaced), or an Arrow array of strings or binaries.
         """
-        rows = clean(as_array(texts), self.cleaning)
-        lengths = count_tokens(rows.data, rows.offsets)
-        kept = cut_offsets(lengths, NO_LIMIT if self.max_tokens is None else self.max_tokens)
-        tokens, unknown = look_up(rows.data, rows.offsets, kept, self.vocab.table, UNK)
-        return TokenRows(tokens, kept, lengths, unknown)
+        limit = NO_LIMIT if self.max_tokens is None else self.max_tokens
+        data, offsets = raw_rows(as_array(texts))
+        return number_known(data, offsets, rule_for(self.cleaning, limit, UNK), self.vocab.table)
 
     def words_of(self, text: str) -> list[tuple[str, int, int]]:
         """The tokens of one text and where they stand: (token, first character, one past the last)."""

@@ -4,13 +4,11 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from sentiscale.atomic import write_file
 from sentiscale.errors import DataError
 from sentiscale.text.clean import raw_rows
-from sentiscale.text.compiled import frozen
 from sentiscale.text.wordtable import WordTable, build_table
 
 PAD, UNK = 0, 1
@@ -52,7 +50,7 @@ class Vocab:
     def table(self) -> WordTable:
         """The same as a compiled look-up."""
         data, offsets = raw_rows(pa.array(self.words, pa.large_string()))
-        return build_table(frozen(data), frozen(np.ascontiguousarray(offsets), np.int64))
+        return build_table(data, offsets)
 
     @classmethod
     def read(cls, path: Path) -> "Vocab":

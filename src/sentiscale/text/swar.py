@@ -1,0 +1,79 @@
+"""Look at eight bytes of text at once (SIMD within a register), compiled.
+
+The three intrinsics are what numba has no word for; each is one machine instruction.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from sentiscale.text.compiled import Bytes, inlined
+
+WIDTH = 8
+
+
+def _each(byte: int) -> np.uint64:
+    """The same byte eight times."""
+    return np.uint64(byte * 0x0101010101010101)
+
+
+HIGH_BITS, LOW_BITS, CASE_BITS = _each(0x80), _each(0x7F), _each(0x20)
+# Added to a byte below 0x80, these carry into its high bit from "a", beyond "z", from "0", beyond "9" on.
+FROM_A, PAST_Z = _each(0x80 - ord("a")), _each(0x80 - ord("z") - 1)
+FROM_0, PAST_9 = _each(0x80 - ord("0")), _each(0x80 - ord("9") - 1)
+TO_CASE_BIT = np.uint64(2)
+TO_BYTES = np.uint64(3)
+
+
+def _load(typing: Any, data: Any, i: Any) -> Any:
+    """data[i:i + 8] as one little-endian number; all eight bytes must be there."""
+    del typing
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.gep(array.data, [arguments[1]])
+        return builder.load(builder.bitcast(place, ir.IntType(64).as_pointer()), align=1)
+
+    return types.uint64(data, i), generate
+
+
+def _reverse(typing: Any, value: Any) -> Any:
+    """The same eight bytes, first to last."""
+    del typing
+    return types.uint64(value), lambda _context, builder, _signature, arguments: builder.bswap(arguments[0])
+
+
+def _zeros(typing: Any, value: Any) -> Any:
+    """Zero bits below the lowest one that is set; the value must not be 0."""
+    del typing
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(value), generate
+
+
+load_eight = cast("Callable[[Bytes, int], np.uint64]", intrinsic(_load))
+reversed_bytes = cast("Callable[[np.uint64], np.uint64]", intrinsic(_reverse))
+zeros_below = cast("Callable[[np.uint64], np.uint64]", intrinsic(_zeros))
+
+
+@inlined
+def fold_eight(eight: np.uint64, letters_only: bool) -> tuple[np.uint64, int]:
+    """Lower-case the ASCII letters among eight bytes, and count the word characters before the first other.
+
+    Word characters are the ASCII letters and, unless `letters_only`, digits.
+    """
+    low = eight & LOW_BITS
+    folded = low | CASE_BITS
+    letters = (folded + FROM_A) & ~(folded + PAST_Z) & ~eight & HIGH_BITS
+    good = letters
+    if not letters_only:
+        good |= (low + FROM_0) & ~(low + PAST_9) & ~eight & HIGH_BITS
+    others = good ^ HIGH_BITS
+    count = int(np.int64(zeros_below(others) >> TO_BYTES)) if others else WIDTH
+    return eight | (letters >> TO_CASE_BIT), count

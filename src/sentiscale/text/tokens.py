@@ -1,0 +1,241 @@
+"""One compiled pass over raw text: clean it, hash every row, and number its words.
+
+What the pass writes is what `clean` followed by a split at spaces would give. It gets by without that text:
+a plain token (ASCII letters and digits, clearly ended) is read in place, eight bytes at a time; all
+others go through the cleaning kernels, token by token.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiscale.text.clean import (
+    ASCII_KINDS,
+    LETTER_BYTES,
+    MAX_TOKEN_BYTES,
+    QUOTE,
+    SEPARATOR,
+    SPACE,
+    Cleaning,
+    next_alpha,
+    next_words,
+)
+from sentiscale.text.compiled import Bytes, Offsets, inlined, kernel
+from sentiscale.text.swar import WIDTH, fold_eight, load_eight, reversed_bytes
+from sentiscale.text.wordtable import (
+    HASH_START,
+    KEY_BYTES,
+    NOTHING,
+    Slots,
+    Token,
+    WordTable,
+    absorb,
+    enter_word,
+    find_word,
+    finish_hash,
+    read_token,
+    slots_for,
+)
+
+LOOK_AHEAD = MAX_TOKEN_BYTES + WIDTH
+BITS = np.uint64(8)
+SCRATCH_BYTES = 4 * MAX_TOKEN_BYTES
+FIRST_WORDS = 2**15
+FIRST_WORD_BYTES = 2**18
+ADD = -1
+"""In place of an id for unknown words: they are added to the table."""
+NEVER = -1
+"""In place of the next word's number: none is added."""
+
+
+class Rule(NamedTuple):
+    """How rows become numbers."""
+
+    max_tokens: int
+    letters_only: bool
+    """The `alpha` profile; otherwise `words`."""
+    unknown: int
+    """Number of words that the table does not have, or ADD."""
+
+
+class NumberedRows(NamedTuple):
+    """Numbers of the words of each row."""
+
+    ids: NDArray[np.int32]
+    """Word numbers back to back, at most max_tokens a row."""
+    offsets: Offsets
+    """Where each row's ids begin (rows + 1)."""
+    lengths: Offsets
+    """Tokens of each row before cutting."""
+    hashes: NDArray[np.uint64]
+    """Hash of each whole cleaned text; splits depend on it, so the function must never change."""
+    unknown: Offsets
+    """How many of a row's kept tokens the table does not have."""
+
+
+def rule_for(cleaning: Cleaning, max_tokens: int, unknown: int = ADD) -> Rule:
+    """The rule of a cleaning profile."""
+    return Rule(max_tokens, cleaning == "alpha", unknown)
+
+
+def number_new(data: Bytes, offsets: Offsets, rule: Rule) -> tuple[NumberedRows, WordTable]:
+    """Number the words of raw rows by first appearance; the table holds exactly those words."""
+    table = WordTable(
+        np.empty(FIRST_WORD_BYTES, np.uint8),
+        np.zeros(FIRST_WORDS + 1, np.int64),
+        np.zeros((2 * FIRST_WORDS, 2), np.uint64),
+    )
+    rows = _empty_rows(data, offsets)
+    scratch = np.empty(SCRATCH_BYTES, np.uint8)
+    row, count = 0, 0
+    while True:
+        row, count = number_rows(data, offsets, rule, rows, table, (row, count), scratch)
+        if row == len(offsets) - 1:
+            break
+        # Growing inside the kernel would make it count references for every token: 4 times slower.
+        table = _grown(table, count, int(offsets[row + 1] - offsets[row]))
+    size = table.offsets[count]
+    return _filled(rows), WordTable(table.data[:size], table.offsets[: count + 1], table.slots)
+
+
+def number_known(data: Bytes, offsets: Offsets, rule: Rule, table: WordTable) -> NumberedRows:
+    """Number the words of raw rows by a fixed table; `rule.unknown` stands for all others."""
+    rows = _empty_rows(data, offsets)
+    number_rows(
+        data, offsets, rule, rows, table, (0, len(table.offsets) - 1), np.empty(SCRATCH_BYTES, np.uint8)
+    )
+    return _filled(rows)
+
+
+def _empty_rows(data: Bytes, offsets: Offsets) -> NumberedRows:
+    count = len(offsets) - 1
+    return NumberedRows(
+        ids=np.empty(len(data), np.int32),  # a token has a byte at least; what is not written costs nothing
+        offsets=np.zeros(count + 1, np.int64),
+        lengths=np.empty(count, np.int64),
+        hashes=np.empty(count, np.uint64),
+        unknown=np.zeros(count, np.int64),
+    )
+
+
+def _filled(rows: NumberedRows) -> NumberedRows:
+    return rows._replace(ids=rows.ids[: rows.offsets[-1]])
+
+
+def _grown(table: WordTable, count: int, needed: int) -> WordTable:
+    """The same words with room for twice as many, and for a row of `needed` bytes."""
+    data, offsets, slots = table
+    more_data = np.empty(2 * len(data) + needed, np.uint8)
+    more_data[: offsets[count]] = data[: offsets[count]]
+    size = len(slots)
+    while size < 2 * (count + needed) or size == len(slots):
+        size *= 2
+    more_offsets = np.zeros(size // 2 + 1, np.int64)
+    more_offsets[: count + 1] = offsets[: count + 1]
+    return WordTable(more_data, more_offsets, slots_for(more_data, more_offsets, count, size))
+
+
+@inlined
+def plain_token(data: Bytes, i: int, end: int, letters_only: bool) -> tuple[Token, int]:
+    """The token at or after `i`, behind ASCII separators, if it can be read in place; and where to go on.
+
+    An empty token, at the place to go on, when it needs the cleaning kernels or the row ends.
+    """
+    while i < end and data[i] < 0x80 and ASCII_KINDS[data[i]] == SEPARATOR:
+        i += 1
+    nothing = Token(i, i, NOTHING, NOTHING)
+    if i + LOOK_AHEAD > len(data):
+        return nothing, i
+    state = HASH_START
+    at = i
+    while True:
+        folded, count = fold_eight(load_eight(data, at), letters_only)
+        if count == 0:
+            return nothing, i
+        packed = reversed_bytes(folded) >> (BITS * np.uint64(KEY_BYTES - count))
+        at += count
+        if count < WIDTH or fold_eight(load_eight(data, at), letters_only)[1] == 0:
+            break
+        if at - i >= MAX_TOKEN_BYTES - WIDTH:
+            return nothing, i
+        state = absorb(state, packed)
+    after = at
+    if letters_only:  # other signs do not end a word, they are left out
+        while after < end and data[after] < 0x80 and LETTER_BYTES[data[after]] == 0:
+            after += 1
+        ended = after == end or LETTER_BYTES[data[after]] == SPACE
+    else:
+        ended = after == end or (data[after] < 0x80 and data[after] != QUOTE)
+    if at > end or not ended:
+        return nothing, i
+    value = finish_hash(state ^ packed)
+    return Token(i, at, packed if at - i <= KEY_BYTES else value, value), after
+
+
+@inlined
+def number_token(words: Bytes, starts: Offsets, slots: Slots, data: Bytes, token: Token, count: int) -> int:
+    """Number of a token's word; a new one becomes number `count`, or is -1 where `count` is NEVER."""
+    if count == NEVER:
+        return find_word(words, starts, slots, data, token)
+    return enter_word(words, starts, slots, data, token, count)
+
+
+@kernel
+def number_rows(
+    data: Bytes,
+    offsets: Offsets,
+    rule: Rule,
+    rows: NumberedRows,
+    table: WordTable,
+    begin: tuple[int, int],
+    scratch: Bytes,
+) -> tuple[int, int]:
+    """Number rows from `begin` (row, words known) on, until the room for words may not do.
+
+    Returns the row to go on with and how many words there are now.
+    """
+    ids, kept, lengths, hashes, unknown = rows
+    words, starts, slots = table
+    adding = rule.unknown == ADD
+    row, count = begin
+    while row < len(kept) - 1:
+        i, end = offsets[row], offsets[row + 1]
+        if adding and (count + end - i >= len(starts) or starts[count] + end - i > len(words)):
+            break
+        state, n, length, marks = HASH_START, kept[row], 0, 0
+        last = n + min(rule.max_tokens, end - i)
+        while i < end:
+            token, i = plain_token(data, i, end, rule.letters_only)
+            if token.end > token.start:
+                state = absorb(state, token.hash)
+                length += 1
+                marks = 0
+                if n < last:
+                    number = number_token(words, starts, slots, data, token, count if adding else NEVER)
+                    count += number == count
+                    unknown[row] += number < 0
+                    ids[n] = number if number >= 0 else rule.unknown
+                    n += 1
+                continue
+            if i >= end:
+                break
+            if rule.letters_only:
+                i, stop = next_alpha(data, i, end, scratch, 0)
+            else:
+                i, stop, marks = next_words(data, i, end, scratch, 0, marks)
+            at = 0
+            while at < stop:
+                token = read_token(scratch, at, stop)
+                state = absorb(state, token.hash)
+                length += 1
+                if n < last:
+                    number = number_token(words, starts, slots, scratch, token, count if adding else NEVER)
+                    count += number == count
+                    unknown[row] += number < 0
+                    ids[n] = number if number >= 0 else rule.unknown
+                    n += 1
+                at = token.end + 1
+        kept[row + 1], lengths[row], hashes[row] = n, length, finish_hash(state)
+        row += 1
+    return row, count
