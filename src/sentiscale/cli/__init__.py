@@ -23,7 +23,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-VERBS: tuple[str, ...] = ("prepare", "train", "evaluate", "predict", "synth", "fetch", "doctor", "demo")
+VERBS: tuple[str, ...] = (
+    "prepare", "eda", "train", "evaluate", "predict", "synth", "fetch", "doctor", "demo",
+)  # fmt: skip
 """Verbs in the order of the menu; each is a module here with a function of the same name."""
 
 
