@@ -6,6 +6,7 @@
     ├── UsageError             2   a flag, a setting or a combination of them
     │   └── OutputExistsError  2   the output is already there
     ├── DataError              3   input that cannot be used: reviews, prepared data, model directories
+    ├── ClusterError           1   the Dask cluster failed; what was done is kept
     └── Interrupted          130   stopped by SIGINT or SIGTERM, after saving
 
 A message says what was got, what is allowed and what to do.
@@ -35,6 +36,10 @@ class DataError(SentiscaleError):
     """Input that is missing, damaged or of another kind than expected."""
 
     exit_code = 3
+
+
+class ClusterError(SentiscaleError):
+    """The Dask cluster failed for good; what was done is kept, so that the job can be resumed."""
 
 
 class Interrupted(SentiscaleError):  # noqa: N818 - not a fault of anybody

@@ -14,6 +14,7 @@ from sentiscale import errors
         (errors.UsageError, 2),
         (errors.OutputExistsError, 2),
         (errors.DataError, 3),
+        (errors.ClusterError, 1),
         (errors.Interrupted, 130),
     ],
 )

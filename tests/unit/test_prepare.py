@@ -382,7 +382,7 @@ def test_a_running_cluster_gives_the_same_result(write, tmp_path):
 
 
 def test_no_scheduler_at_that_address(write, tmp_path, monkeypatch):
-    monkeypatch.setattr("sentiscale.data.engine.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("sentiscale.data.cluster.CONNECT_SECONDS", 1)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,29 +1,47 @@
-"""Run one function over many tasks on Dask: threads of this process, local processes, or a cluster."""
+"""Run one function over many tasks on Dask, whatever happens to workers, connection and scheduler."""
 
 import logging
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from sentiscale.errors import SentiscaleError, UsageError
+from sentiscale.data.cluster import Cluster, LocalCluster, RemoteCluster, Say
+from sentiscale.data.daskreport import DaskReport
+from sentiscale.data.worker import explained
+from sentiscale.errors import ClusterError, SentiscaleError
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
+Describe = Callable[[int], str]
 
 IN_FLIGHT_PER_WORKER = 2
-CONNECT_SECONDS = 10
+"""One that is worked on and one that is there when it is done."""
+MOST_RECONNECTIONS = 10
+"""Connections lost one after the other without a single result between them."""
+WAIT_SECONDS = 0.5
+
+QUIET_LOGGERS = ("distributed", "tornado", "asyncio", "bokeh")
 
 
 class Engine:
-    """A Dask client that keeps a bounded number of tasks under way."""
+    """Workers that are given a bounded number of tasks at a time."""
 
-    def __init__(self, client: Any, workers: int) -> None:
+    def __init__(self, cluster: Cluster, report: DaskReport | None) -> None:
         """Use `open_engine`."""
-        self.client = client
-        self.workers = workers
+        self._cluster = cluster
+        self._report = report
+
+    @property
+    def client(self) -> Any:
+        """The Dask client; another one after the connection was lost."""
+        return self._cluster.client
+
+    @property
+    def workers(self) -> int:
+        """How many tasks can run at once; changes when workers of a cluster come and go."""
+        return max(1, self._cluster.workers)
 
     def map(
         self,
@@ -31,40 +49,49 @@ class Engine:
         tasks: Iterable[tuple[int, TaskT]],
         *,
         in_flight: int | None = None,
+        describe: Describe = "task {}".format,
     ) -> Iterator[tuple[int, ResultT]]:
         """Yield (key, function(task)) as they finish; tasks are taken only as workers become free.
+
+        A task may be done more than once, even at the same time on two hosts, when a worker or the
+        connection is lost: it must be harmless to repeat. Its result is yielded once.
 
         Args:
             function: what a worker calls; it must be importable there.
             tasks: (key, task) pairs; keys are unique.
             in_flight: how many tasks may be under way at most; None is two a worker.
+            describe: names the task of a key to a person: "block 7 (reviews.csv, from byte 7340032 on)".
 
-        Raises: whatever a task raised; SentiscaleError when workers keep dying.
+        Raises:
+            ClusterError: workers keep dying over one task, or the scheduler stays away.
+            Exception: whatever a task raised.
         """
-        import distributed
-
         numbered = iter(tasks)
-        keys: dict[Any, int] = {}
-        running: Any = _untyped(distributed).as_completed()
+        flight: _Flight[TaskT, ResultT] = _Flight(self._cluster, function, describe)
 
-        def start_next() -> None:
-            for key, task in numbered:
-                future = self.client.submit(function, task, pure=False)
-                keys[future.key] = key
-                running.add(future)
-                return
+        def send_more() -> None:
+            most = in_flight or IN_FLIGHT_PER_WORKER * self.workers
+            while flight.takes_more(most):
+                item = next(numbered, None)
+                if item is None:
+                    return
+                flight.send(*item)
 
-        for _ in range(in_flight or IN_FLIGHT_PER_WORKER * self.workers):
-            start_next()
-        try:
-            for future in running:
-                yield keys.pop(future.key), future.result()
-                start_next()
-        except distributed.KilledWorker as error:
-            raise SentiscaleError(
-                "workers died again and again, most likely for lack of memory. "
-                "Use fewer --workers or smaller blocks (--set prepare.block_mb=2)."
-            ) from error
+        send_more()
+        while flight.items:
+            found = flight.receive()
+            send_more()  # before the result is looked at: no worker shall wait for that
+            if found is not None:
+                yield found
+
+    def all_see(self, path: str, size: int) -> bool:
+        """Whether every worker reads a file of `size` bytes under this path; true on this machine."""
+        return self._cluster.all_see(path, size)
+
+    def finish_report(self) -> None:
+        """Begin to draw Dask's report beside whatever comes next; later tasks are not in it."""
+        if self._report is not None:
+            self._report.finish_soon(self.client)
 
 
 @contextmanager
@@ -75,93 +102,189 @@ def open_engine(
     processes: bool = False,
     folder: Path | None = None,
     report: Path | None = None,
+    say: Say | None = None,
 ) -> Iterator[Engine]:
     """Start workers on this machine or connect to a running scheduler.
 
     Args:
-        workers: how many blocks are worked on at once (on a cluster: what it has).
+        workers: how many tasks are worked on at once (on a cluster: what it has).
         scheduler: address of a running Dask scheduler, or None.
         processes: whether local workers are processes of their own.
-        folder: where local workers may leave files of their own.
+        folder: where local workers may leave files of their own; workers elsewhere must see it.
         report: where Dask's own performance report goes.
+        say: told in one line when a cluster gives trouble.
 
-    Raises: UsageError when the scheduler cannot be reached.
+    Raises: UsageError when the scheduler cannot be reached, or its workers cannot do our tasks.
     """
     import dask
-    import distributed
+    import distributed  # noqa: F401 - brings its default settings, which must outlast the `with`
 
-    dd = _untyped(distributed)
-    settings = {
-        "distributed.admin.large-graph-warning-threshold": "1GB",
-        "distributed.comm.timeouts.connect": CONNECT_SECONDS,
-    }
-    with dask.config.set(settings), _silent("distributed"), ExitStack() as stack:
+    say = say or (lambda line: None)
+    with dask.config.set(_settings()), _quiet(), ExitStack() as stack:
+        cluster: Cluster
         if scheduler is None:
-            with _ctrl_c_held():
-                cluster = _local_cluster(dd.LocalCluster, workers, processes, folder)
-            stack.enter_context(cluster)
-            client = stack.enter_context(dd.Client(cluster))
+            cluster = LocalCluster(stack, workers, processes=processes, folder=folder)
         else:
-            client = stack.enter_context(_connect(dd.Client, scheduler))
-            workers = sum(client.nthreads().values())
-            if not workers:
-                raise UsageError(
-                    f"the scheduler at {scheduler} has no workers. Start some: dask worker {scheduler}"
-                )
-        if report is not None:
-            stack.enter_context(dd.performance_report(filename=str(report)))
-        yield Engine(client, workers)
+            cluster = RemoteCluster(stack, scheduler, folder=folder, say=say)
+        drawn = None if report is None else DaskReport(report, say)
+        if drawn is not None:
+            drawn.begin(cluster.client, load=scheduler is None)
+        yield Engine(cluster, drawn)
+        if drawn is not None:
+            drawn.finish(cluster.client)
 
 
-def _local_cluster(cluster: Callable[..., Any], workers: int, processes: bool, folder: Path | None) -> Any:
-    options = {"local_directory": str(folder)} if folder else {}
-    return cluster(
-        n_workers=workers if processes else 1,
-        threads_per_worker=1 if processes else workers,
-        processes=processes,
-        host="127.0.0.1" if processes else None,
-        dashboard_address="127.0.0.1:0",  # None would mean port 8787
-        worker_dashboard_address="127.0.0.1:0",
-        scheduler_kwargs={"dashboard": False},
-        memory_limit=0,
-        silence_logs=logging.CRITICAL,
-        **options,
-    )
+class _Item(NamedTuple, Generic[TaskT]):
+    """A task under way."""
+
+    key: int
+    task: TaskT
+
+
+class _Outcome(NamedTuple):
+    """How one attempt at a task ended."""
+
+    attempt: int
+    value: Any
+    error: BaseException | None
+    by_task: bool
+    """Whether Dask reports the error as the task's own, and not as trouble on the way."""
+
+
+class _Flight(Generic[TaskT, ResultT]):
+    """Tasks under way: sent, received, and sent again when they were lost."""
+
+    def __init__(self, cluster: Cluster, function: Callable[[TaskT], ResultT], describe: Describe) -> None:
+        self.cluster = cluster
+        self.function = function
+        self.describe = describe
+        self.items: dict[int, _Item[TaskT]] = {}
+        """By attempt; an attempt's number is never used again, so late results are recognised."""
+        self.suspects: list[_Item[TaskT]] = []
+        """Tasks whose workers died again and again, perhaps only beside the guilty one."""
+        self.alone: int | None = None
+        """Attempt at a suspect with no other task under way."""
+        self.attempts = 0
+        self.reconnections = 0
+        self._arrived: SimpleQueue[_Outcome] = SimpleQueue()
+
+    def takes_more(self, most: int) -> bool:
+        """Whether one more task may be sent; not while it is found out who kills the workers."""
+        return len(self.items) < most and not self.suspects and self.alone is None
+
+    def send(self, key: int, task: TaskT) -> None:
+        """Send a task to the cluster."""
+        self.attempts += 1
+        attempt = self.attempts
+        self.items[attempt] = _Item(key, task)
+        client = self.cluster.client
+        try:
+            future = self.cluster.submit(self.function, task)
+        except Exception as error:
+            if client.status in ("running", "connecting"):
+                raise
+            self._arrived.put(_Outcome(attempt, None, error, by_task=False))
+            return
+        client.loop.add_callback(self._follow, attempt, future)
+
+    async def _follow(self, attempt: int, future: Any) -> None:
+        """Wait on Dask's own thread for a task; the future, and with it the result there, go at the end."""
+        value, error = None, None
+        try:
+            value = await future.result()
+        except BaseException as caught:
+            error = caught
+        self._arrived.put(_Outcome(attempt, value, error, future.status == "error"))
+
+    def receive(self) -> tuple[int, ResultT] | None:
+        """Wait for something to happen; a key and its result if that is what happened.
+
+        Raises: whatever a task raised; ClusterError.
+        """
+        try:
+            self.cluster.look()
+            outcome = self._arrived.get(timeout=WAIT_SECONDS)
+        except Empty:
+            return None
+        except ConnectionError:
+            self._send_all_again()
+            return None
+        if outcome.attempt not in self.items:  # of an attempt that was given up
+            return None
+        if outcome.error is None:
+            self.reconnections = 0
+            item = self._landed(outcome.attempt)
+            return item.key, outcome.value
+        self._handle(outcome, outcome.error)
+        return None
+
+    def _landed(self, attempt: int) -> _Item[TaskT]:
+        """Take an attempt off the list; when it was the last one, the next suspect has its turn."""
+        item = self.items.pop(attempt)
+        self.alone = None
+        self._try_next_suspect()
+        return item
+
+    def _try_next_suspect(self) -> None:
+        if self.suspects and not self.items:
+            self.send(*self.suspects.pop())
+            self.alone = self.attempts
+
+    def _handle(self, outcome: _Outcome, error: BaseException) -> None:
+        """Send a task again that was lost or is under suspicion; raise what it raised otherwise."""
+        kind = type(error).__name__
+        if not outcome.by_task:
+            self._send_all_again()
+        elif kind == "NoValidWorkerError":  # the cluster is set up to give up on tasks without workers
+            self.send(*self.items.pop(outcome.attempt))
+        elif kind != "KilledWorker":
+            told = None if isinstance(error, SentiscaleError) else explained(error, "a worker")
+            if told:
+                raise ClusterError(told) from error
+            raise error
+        elif outcome.attempt == self.alone:
+            raise ClusterError(
+                f"{self.describe(self.items[outcome.attempt].key)} kills every worker that takes it, most "
+                f"likely for lack of memory. Use smaller blocks (--set prepare.block_mb=1), or workers with "
+                f"more memory."
+            ) from error
+        else:
+            self.suspects.append(self.items.pop(outcome.attempt))
+            self._try_next_suspect()
+
+    def _send_all_again(self) -> None:
+        """Connect anew and send whatever had not come back.
+
+        Raises: ClusterError when the scheduler stays away, or is lost again and again.
+        """
+        self.reconnections += 1
+        if self.reconnections > MOST_RECONNECTIONS:
+            raise ClusterError(f"the scheduler was lost {MOST_RECONNECTIONS} times without a result between.")
+        self.cluster.reconnect()
+        lost = list(self.items.values())
+        self.items.clear()
+        was_alone = self.alone is not None
+        for item in lost:
+            self.send(*item)
+        self.alone = self.attempts if was_alone else None
+
+
+def _settings() -> dict[str, Any]:
+    return {
+        "distributed.admin.large-graph-warning-threshold": "1GB",
+        "distributed.comm.timeouts.connect": "10s",
+        "distributed.admin.tick.interval": "500ms",  # 50 times a second costs 2 % of a core
+    }
 
 
 @contextmanager
-def _ctrl_c_held() -> Iterator[None]:
-    """Hold SIGINT back while processes start: they inherit that, so Ctrl-C reaches only this process."""
-    resource_tracker.ensure_running()  # started later, it would let SIGINT through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+def _quiet() -> Iterator[None]:
+    """Keep some loggers quiet: what matters reaches the user as an exception or through `say`."""
+    before = {name: logging.getLogger(name).level for name in QUIET_LOGGERS}
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _silent(name: str) -> Iterator[None]:
-    """Keep a logger quiet: what matters reaches the user as an exception."""
-    logger = logging.getLogger(name)
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-def _untyped(module: Any) -> Any:
-    """The module as mypy should see it: half of Dask's functions carry no types."""
-    return module
-
-
-def _connect(client: Callable[..., Any], scheduler: str) -> Any:
-    try:
-        return client(scheduler, timeout=CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"no Dask scheduler answers at {scheduler} ({error}). Give the address `dask scheduler` prints, "
-            f"such as tcp://10.0.0.1:8786, or leave --scheduler out."
-        ) from error
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
