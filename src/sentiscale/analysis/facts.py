@@ -7,7 +7,7 @@ from typing import Any
 from sentiscale.analysis.counting import count_lengths, count_words, filled_splits
 from sentiscale.analysis.findings import Findings, read_findings
 from sentiscale.analysis.lengths import Lengths
-from sentiscale.analysis.samples import Samples, draw_samples, leaning_of
+from sentiscale.analysis.samples import Samples, draw_samples, lean
 from sentiscale.analysis.vocabulary import Vocabulary, describe_vocabulary
 from sentiscale.analysis.words import Telling, WordScores, score_words, telling_pairs, telling_words
 from sentiscale.data.prepared import Manifest, PreparedDataset
@@ -90,5 +90,5 @@ def gather(dataset: PreparedDataset, progress: Progress | None = None) -> Facts:
         pairs=telling_pairs(use, words, MOST_TERMS),
         every=use.every,
         findings=read_findings(dataset),
-        samples=draw_samples(dataset, leaning_of(scores)),
+        samples=draw_samples(dataset, lean(scores)),
     )

@@ -1,7 +1,7 @@
 """Examples of the rows that preparation found fault with, out of the dataset's Parquet files."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from sentiscale.errors import DataError
 
 CONFLICTS, ODDITIES = "conflicts.parquet", "oddities.parquet"
 EXAMPLES, CONFLICTS_SHOWN = 3, 5
-MOST_ROWS_READ = 200_000
+MOST_ROWS_READ = 100_000
 """Rows of one file that are looked through for examples."""
 LONGEST_TEXT = 300
 
@@ -25,6 +25,10 @@ MEANINGS = {
     "nul_byte": "NUL bytes",
     "neutral": "three stars, neither class",
     "empty_after_cleaning": "no word left after cleaning",
+    "bad_encoding": "badly encoded characters",
+    "other_script": "not in Latin letters",
+    "markup": "HTML tags or entities",
+    "unusual_words": "hardly any usual words",
 }
 """Kinds whose names do not say it all."""
 
@@ -79,26 +83,25 @@ def read_findings(dataset: PreparedDataset) -> Findings:
 
 
 def _kinds(path: Path, column: str, counts: dict[str, int]) -> list[Kind]:
-    """The kinds by falling count, each with the first examples in the file."""
-    examples: dict[str, list[Example]] = defaultdict(list)
-    wanted = {name for name, count in counts.items() if count}
+    """The kinds by falling count, each with the first examples in the file whose texts differ."""
+    examples: dict[str, dict[str, Example]] = {name: {} for name, count in counts.items() if count}
     for row in _rows(path, ("file", "line", "text", column)):
-        found = examples[str(row[column])]
+        found = examples.setdefault(str(row[column]), {})
         if len(found) < EXAMPLES:
-            found.append(_example(row))
-        if all(len(examples[name]) >= min(EXAMPLES, counts[name]) for name in wanted):
-            break
-    ordered = sorted(wanted, key=lambda name: (-counts[name], name))
-    return [Kind(name, counts[name], examples[name]) for name in ordered]
+            example = _example(row)
+            found.setdefault(example.text, example)
+            if all(len(texts) == EXAMPLES for texts in examples.values()):
+                break
+    ordered = sorted((name for name in examples if counts.get(name)), key=lambda name: (-counts[name], name))
+    return [Kind(name, counts[name], list(examples[name].values())) for name in ordered]
 
 
 def _conflicts(path: Path) -> list[list[Example]]:
     """The first texts that occur with both labels: for each label the first row and how many more."""
-    same: dict[str, dict[str, list[Example]]] = defaultdict(lambda: defaultdict(list))
-    for row in _rows(path, ("file", "line", "text", "label")):
+    same: dict[Any, dict[str, list[Example]]] = defaultdict(lambda: defaultdict(list))
+    for row in _rows(path, ("file", "line", "text", "label"), optional=("text_id",)):
         example = _example(row)
-        key = "".join(filter(str.isalnum, example.text.lower()))  # cleaned texts are equal, raw ones differ
-        same[key][example.label].append(example)
+        same[row.get("text_id", row["text"])][example.label].append(example)
     both = [by_label for by_label in same.values() if len(by_label) > 1]
     return [
         [replace(rows[0], more=len(rows) - 1) for _, rows in sorted(by_label.items())]
@@ -106,22 +109,24 @@ def _conflicts(path: Path) -> list[list[Example]]:
     ]
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """Rows of a Parquet file, none when it is not there."""
     if not path.is_file():
         return
     try:
         with pq.ParquetFile(path) as file:
+            missing = set(columns) - set(file.schema_arrow.names)
+            if missing:
+                raise pa.ArrowInvalid(f"it has no column {', '.join(sorted(missing))}")
             read = 0
-            for batch in file.iter_batches(batch_size=4096, columns=list(columns)):
+            for batch in file.iter_batches(batch_size=4096, columns=[*columns, *optional]):
                 yield from batch.to_pylist()
                 read += len(batch)
                 if read >= MOST_ROWS_READ:
                     return
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise DataError(
-            f"{path} is damaged: {str(error).splitlines()[0]}. Prepare {path.parent} again with --force."
-        ) from error
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"{path} is damaged: {reason}. Prepare {path.parent} again with --force.") from error
 
 
 def _example(row: dict[str, Any]) -> Example:

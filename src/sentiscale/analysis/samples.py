@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from sentiscale.analysis.counting import CLASSES
 from sentiscale.analysis.words import WordScores
@@ -15,11 +16,16 @@ from sentiscale.data.prepared import PreparedDataset, Split
 from sentiscale.errors import DataError
 from sentiscale.text.vocab import PAD, UNK
 
+Leaning = NDArray[np.int64]
+"""Grade of each word by id, as `lean` gives it."""
+
 SEED = 0
 SHARES = {"short": (0.05, 0.15, 2), "typical": (0.45, 0.55, 2), "long": (0.88, 0.94, 1)}
 """Which part of a class, ordered by length, samples are drawn from, and how many."""
 TIMES_AS_OFTEN, FAINT_Z = 1.5, 5.0
 """A word is marked when one class uses it this much more often, beyond doubt."""
+STRONGER = (0.7, 0.95)
+"""Of the marked words these shares are marked faintly, and faintly or clearly."""
 UNKNOWN_SIGN = "▢"
 WORD = re.compile(r"\w+|\W", re.UNICODE)
 CLINGING = re.compile(r"n't|'\w+|[!?]")
@@ -57,21 +63,14 @@ class Samples:
     """Whether their text is the raw one; otherwise it is the cleaned one, put together from the tokens."""
 
 
-@dataclass(frozen=True)
-class Leaning:
-    """Which class each word of the vocabulary speaks for."""
-
-    side: Sequence[str]
-    strength: Sequence[int]
-
-
-def leaning_of(scores: WordScores) -> Leaning:
-    """Grade every word: 0 where the classes use it about alike, up to 3 for the most telling ones."""
+def lean(scores: WordScores) -> Leaning:
+    """Grade every word by id: -3 to -1 it speaks for negative, 1 to 3 for positive, 0 for neither."""
     z, ratio = np.abs(scores.z), scores.ratio
     clear = (np.abs(np.log(ratio)) >= np.log(TIMES_AS_OFTEN)) & (z >= FAINT_Z)
-    graded = 1 + np.digitize(z, np.quantile(z[clear], [0.7, 0.95])) if clear.any() else np.ones(len(z), int)
-    sides = np.where(clear, np.where(ratio > 1, CLASSES[1], CLASSES[0]), "")
-    return Leaning(sides.tolist(), np.where(clear, graded, 0).tolist())
+    grades = np.zeros(len(z), np.int64)
+    if clear.any():
+        grades[clear] = 1 + np.digitize(z[clear], np.quantile(z[clear], STRONGER))
+    return np.where(ratio > 1, grades, -grades)
 
 
 def draw_samples(dataset: PreparedDataset, leaning: Leaning) -> Samples:
@@ -115,7 +114,7 @@ def _decoded(ids: list[int], words: Sequence[str], leaning: Leaning, *, joined: 
         if word in (PAD, UNK):
             yield Piece(UNKNOWN_SIGN, "unknown")
         else:
-            yield Piece(text, leaning.side[word], leaning.strength[word])
+            yield _graded(text, int(leaning[word]))
 
 
 def _marked(text: str, known: Mapping[str, int], leaning: Leaning) -> list[Piece]:
@@ -123,9 +122,12 @@ def _marked(text: str, known: Mapping[str, int], leaning: Leaning) -> list[Piece
     pieces = []
     for part in WORD.findall(text):
         word = known.get(part.lower())
-        graded = ("", 0) if word is None else (leaning.side[word], leaning.strength[word])
-        pieces.append(Piece(part, *graded))
+        pieces.append(_graded(part, 0 if word is None else int(leaning[word])))
     return pieces
+
+
+def _graded(text: str, grade: int) -> Piece:
+    return Piece(text, CLASSES[grade > 0], abs(grade)) if grade else Piece(text)
 
 
 def _raw_texts(folder: Path, rows: int) -> Callable[[int], str] | None:
