@@ -1,0 +1,195 @@
+"""Run a command in a fresh process, and say what it took: seconds, CPU, peak memory of its process tree.
+
+Memory is resident memory (RSS) summed over the process and all its descendants, looked at SAMPLES_PER_SECOND
+times a second from outside. What that says and what it does not:
+
+- a page that two processes share counts once in each; a page of a mapped file counts while it is mapped in,
+  though the system could drop it at once (`anonymous_mib` is the sum without such pages);
+- the page cache of files that are read and written, and memory in kernel buffers, do not count;
+- a peak between two looks is missed, as is a child process that lives shorter than REFRESH_SECONDS. For the
+  largest single process the kernel's own high-water mark is exact and is taken where it is the larger number,
+  so for a command that is one process the peak is exact. (That mark starts from the size of this process,
+  about 30 MiB.)
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from math import comb
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import NamedTuple
+
+import psutil
+
+from sentiscale.records import Record
+
+SAMPLES_PER_SECOND = 40
+REFRESH_SECONDS = 0.2
+"""How often new child processes are looked for; that costs more than a look at known ones."""
+
+MIB = 2**20
+
+
+class Taken(Record):
+    """What one process took, with all its descendants."""
+
+    seconds: float
+    """From the start of the process to its end, by the wall clock."""
+    cpu_seconds: float
+    """User and system time, descendants included."""
+    peak_mib: float
+    """Largest resident memory of the tree in MiB (2^20 bytes); see above for what counts."""
+    anonymous_mib: float
+    """The same without pages of mapped files and shared memory, by sampling alone."""
+    processes: int
+    """Most processes seen at once."""
+    samples: int
+    longest_gap: float
+    """Seconds between two looks at the memory, at worst."""
+
+
+class Interval(NamedTuple):
+    """A median and the order statistics that enclose it."""
+
+    median: float
+    low: float
+    high: float
+    coverage: float
+    """Chance that the interval holds the true median, whatever the distribution."""
+
+
+def interval(values: Sequence[float], wanted: float = 0.95) -> Interval:
+    """The median and the narrowest symmetric pair of order statistics that holds it with chance `wanted`.
+
+    Five values cannot give 0.95: their whole range holds the true median with chance 0.9375. Then, as with
+    any smaller number, the range and its chance are returned. Six values are enough.
+    """
+    ordered = sorted(values)
+    n = len(ordered)
+    best = Interval(median(ordered), ordered[0], ordered[-1], 1 - 2 * 0.5**n)
+    for drop in range(1, (n + 1) // 2):
+        coverage = 1 - 2 * sum(comb(n, k) for k in range(drop + 1)) * 0.5**n
+        if coverage < wanted:
+            break
+        best = Interval(best.median, ordered[drop], ordered[-1 - drop], coverage)
+    return best
+
+
+def run(command: Sequence[str], *, realtime: bool = False) -> tuple[Taken, str]:
+    """Run a command to its end; returns what it took and its standard output.
+
+    Raises: SystemExit with the end of its messages when it fails.
+    """
+    command = at_priority(command, realtime=realtime)
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as messages:
+        started_at = time.perf_counter()
+        process = subprocess.Popen(command, stdout=out, stderr=messages, stdin=subprocess.DEVNULL)
+        with _Watch(process.pid) as watch:
+            _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started_at
+        process.returncode = os.waitstatus_to_exitcode(status)  # Popen must not wait for it again
+        out.seek(0)
+        messages.seek(0)
+        if process.returncode != 0:
+            sys.exit(f"{' '.join(command)} ended with {process.returncode}:\n{messages.read()[-4000:]}")
+        own_peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        taken = Taken(
+            seconds=round(seconds, 4),
+            cpu_seconds=round(usage.ru_utime + usage.ru_stime, 3),
+            peak_mib=round(max(watch.peak, own_peak) / MIB, 1),
+            anonymous_mib=round(watch.anonymous / MIB, 1),
+            processes=watch.processes,
+            samples=watch.samples,
+            longest_gap=round(watch.longest_gap, 4),
+        )
+        return taken, out.read()
+
+
+def at_priority(command: Sequence[str], *, realtime: bool) -> list[str]:
+    """The command, with the priority of what is measured: below this process, above all others."""
+    return ["chrt", "--rr", "1", *command] if realtime else list(command)
+
+
+def settle(scratch: Path) -> None:
+    """Remove what a run left and have the disk finish, so that the next run does not pay for it."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    os.sync()
+
+
+def use_cores(cores: int, *, realtime: bool = False) -> None:
+    """Keep this process and all it starts to `cores` cores; with realtime, watch with precedence.
+
+    Raises: SystemExit when the machine has fewer cores or does not allow real-time priority.
+    """
+    allowed = sorted(os.sched_getaffinity(0))
+    if cores > len(allowed):
+        sys.exit(f"--cores is {cores}, but {len(allowed)} are visible; give at most {len(allowed)}")
+    os.sched_setaffinity(0, allowed[:cores])
+    if realtime:  # above the processes that are measured, or a look would have to wait for their turn to end
+        try:
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(2))
+        except PermissionError:
+            sys.exit("--realtime needs the right to set real-time priority (root); leave it out")
+
+
+class _Watch:
+    """Looks at the memory of a process tree from a thread while the process runs."""
+
+    def __init__(self, pid: int) -> None:
+        self.peak = self.anonymous = self.processes = self.samples = 0
+        self.longest_gap = 0.0
+        self._root = psutil.Process(pid)
+        self._known = [self._root]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "_Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        looked_at = refreshed_at = time.perf_counter()
+        while not self._stop.wait(1 / SAMPLES_PER_SECOND):
+            now = time.perf_counter()
+            self.longest_gap = max(self.longest_gap, now - looked_at)
+            looked_at = now
+            if now - refreshed_at > REFRESH_SECONDS:
+                refreshed_at = now
+                self._known = [self._root, *_descendants(self._root)]
+            self._look()
+
+    def _look(self) -> None:
+        resident = anonymous = alive = 0
+        for process in self._known:
+            try:
+                memory = process.memory_info()
+            except psutil.Error:
+                continue
+            resident += memory.rss
+            anonymous += memory.rss - getattr(memory, "shared", 0)
+            alive += 1
+        self.peak = max(self.peak, resident)
+        self.anonymous = max(self.anonymous, anonymous)
+        self.processes = max(self.processes, alive)
+        self.samples += 1
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
