@@ -4,11 +4,13 @@
 #   PIP_ARGS="--no-index …"  more options for pip
 #   DEMO_ARGS="--rows 5000"  more options for `sentiscale demo`
 #   PYTEST_ARGS="-k layout"  more options for pytest
+#   BENCH_FILES="a.ft.txt …" fastText files for bench-prepare (default: 240,000 generated reviews)
+#   BENCH_ARGS="--rounds 6"  more options for bench-prepare
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow readme lint ruff types layers clean distclean
+.PHONY: help setup demo test test-slow readme lint ruff types layers bench-prepare clean distclean
 
 BIN := .venv/bin
 CODE := src tests $(wildcard benchmarks examples)
@@ -16,9 +18,11 @@ PYTHON ?=
 PIP_ARGS ?=
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+BENCH_FILES ?= build/reviews.ft.txt
+BENCH_ARGS ?=
 
 help:  ## list these words
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: .venv/.installed  ## create .venv with everything in it, versions pinned by constraints.txt
 
@@ -45,6 +49,15 @@ types: setup
 
 layers: setup
 	@$(BIN)/lint-imports
+
+bench-prepare: setup $(BENCH_FILES)  ## `prepare` beside pandas, Dask and Polars, which this installs into .venv
+	@mkdir -p build
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[bench]'
+	@$(BIN)/python benchmarks/bench_prepare.py $(BENCH_FILES) --out build/prepare.jsonl $(BENCH_ARGS)
+
+build/reviews.ft.txt: | setup
+	@mkdir -p build
+	@$(BIN)/sentiscale synth --rows 240000 --out $@ --quiet
 
 clean:  ## remove caches, builds and the demo's output
 	rm -rf build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
