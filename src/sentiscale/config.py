@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, model_validator
 
 from sentiscale.errors import UsageError, did_you_mean
 
@@ -59,6 +59,8 @@ class PrepareSettings(Section):
     """Also store the raw text of every kept row under text/ (Parquet)."""
     block_mb: Annotated[float, Field(gt=0, le=1024)] = 8.0
     """Megabytes of raw input one task works on; does not change the result."""
+    memory: ByteSize | None = None
+    """Memory of all processes to stay within, as in 2GB; None is 1.4 GB on two cores. Result stays."""
 
     @model_validator(mode="after")
     def _check(self) -> "PrepareSettings":
@@ -174,7 +176,7 @@ PREPARE_FLAGS = {
     name: f"prepare.{name}"
     for name in (
         "format", "text_column", "title_column", "label_column", "stars_column", "split", "clean",
-        "vocab_size", "min_count", "max_tokens", "dedupe",
+        "vocab_size", "min_count", "max_tokens", "dedupe", "memory",
     )
 }  # fmt: skip
 """Flags of `prepare` and the setting each one is shorthand for."""

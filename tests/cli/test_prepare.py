@@ -120,7 +120,7 @@ def test_a_signal_stops_cleanly_and_resume_goes_on(sentiscale, tmp_path, number)
     ) as process:
         shards = tmp_path / ".data.partial" / "shards"
         deadline = time.monotonic() + 60
-        while len(list(shards.glob("*.npz")) if shards.exists() else []) < 3:
+        while len(list(shards.glob("*.safetensors")) if shards.exists() else []) < 3:
             assert process.poll() is None, "it ended before it could be stopped"
             assert time.monotonic() < deadline
             time.sleep(0.01)

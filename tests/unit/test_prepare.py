@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import sentiscale.data.prepare as preparation
+import sentiscale.data.phases as phases
 from sentiscale.data.prepare import prepare
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import DataError, Interrupted, OutputExistsError, SentiscaleError, UsageError
@@ -61,11 +61,17 @@ def test_every_row_is_accounted_for(write, tmp_path):
     dataset = prepare(write("a.txt", lines), tmp_path / "data")
     manifest = dataset.manifest
     assert manifest.rejected == {
-        "total": 4,
-        "by_reason": {"no_label": 1, "unknown_label": 1, "no_text": 1, "empty_after_cleaning": 1},
+        "total": 5,
+        "by_reason": {
+            "no_label": 1,
+            "unknown_label": 1,
+            "no_text": 1,
+            "empty_after_cleaning": 1,
+            "blank_line": 1,
+        },
     }
     assert manifest.duplicates == 20
-    assert sum(manifest.rows.values()) + manifest.duplicates + 4 == len(lines) - 1
+    assert sum(manifest.rows.values()) + manifest.duplicates + 5 == len(lines)
     assert (
         sum(manifest.labels.values())
         == sum(manifest.rows.values())
@@ -74,7 +80,7 @@ def test_every_row_is_accounted_for(write, tmp_path):
     assert manifest.tokens == sum(len(dataset.split(name).tokens) for name in ("train", "valid", "test"))
     assert rejects_of(dataset) == [
         (401, "no_label", "no label"), (402, "empty_after_cleaning", "..."),
-        (403, "unknown_label", "what"), (404, "no_text", ""),
+        (403, "unknown_label", "what"), (404, "no_text", ""), (405, "blank_line", ""),
     ]  # fmt: skip
 
 
@@ -323,8 +329,8 @@ def test_an_interrupted_preparation_goes_on_to_the_same_result(write, tmp_path, 
         encoded.append(job)
         return encode(job)
 
-    encode = preparation.encode_block
-    monkeypatch.setattr(preparation, "encode_block", counted)
+    encode = phases.encode_partition
+    monkeypatch.setattr(phases, "encode_partition", counted)
     resumed = prepare(path, tmp_path / "data", block_mb=0.002, resume=True)
     assert resumed.manifest.digest == expected
     blocks = len((tmp_path / "a.txt").read_bytes()) // 2000
@@ -348,6 +354,8 @@ def test_a_damaged_shard_is_made_again(write, tmp_path):
     shards = sorted((tmp_path / ".data.partial" / "shards").iterdir())
     shards[0].write_bytes(shards[0].read_bytes()[:-40])
     shards[1].write_bytes(b"")
+    zeroed = shards[2].read_bytes()  # as after a power cut
+    shards[2].write_bytes(zeroed[:-400] + bytes(400))
     expected = prepare(path, tmp_path / "whole").manifest.digest
     assert prepare(path, tmp_path / "data", block_mb=0.002, resume=True).manifest.digest == expected
 

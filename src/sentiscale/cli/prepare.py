@@ -47,6 +47,13 @@ def prepare(
         bool | None, typer.Option("--dedupe/--no-dedupe", help="Keep the first of equal reviews (default).")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Blocks worked on at once; default: cores.")] = None,
+    processes: Annotated[
+        bool | None,
+        typer.Option("--processes/--threads", help="What workers are; default: threads up to 8 workers."),
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="To stay within, as in 2GB; default: about 1.4GB.")
+    ] = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="tcp://HOST:PORT", help="A running Dask scheduler to use.")
     ] = None,
@@ -66,8 +73,8 @@ def prepare(
     flags = {setting: given[flag] for flag, setting in PREPARE_FLAGS.items()}
     settings = resolve(config=config, overrides=overrides or (), flags=flags).prepare
     dataset = run_preparation(
-        inputs, out, test=test or (), settings=settings, workers=workers, scheduler=scheduler,
-        resume=resume, force=force, progress=make_progress(quiet),
+        inputs, out, test=test or (), settings=settings, workers=workers, processes=processes,
+        scheduler=scheduler, resume=resume, force=force, progress=make_progress(quiet),
     )  # fmt: skip
     print_json(summary(dataset.manifest, out)) if as_json else print_summary(dataset.manifest, out)
 
@@ -75,8 +82,9 @@ def prepare(
 def summary(manifest: "Manifest", out: Path) -> dict[str, Any]:
     """The part of a manifest that `--json` promises."""
     keys = (
-        "rows", "labels", "rejected", "duplicates", "conflicts", "tokens", "vocab_size", "bytes_in",
-        "seconds", "mb_per_s", "peak_memory_mb", "workers", "digest",
+        "rows", "labels", "rejected", "duplicates", "leaks", "conflicts", "oddities", "warnings", "tokens",
+        "vocab_size", "bytes_in", "seconds", "mb_per_s", "peak_memory_mb", "workers", "partitions", "phases",
+        "digest",
     )  # fmt: skip
     return {"out": str(out), **{key: getattr(manifest, key) for key in keys}}
 
@@ -95,6 +103,15 @@ def print_summary(manifest: "Manifest", out: Path) -> None:
         f"{manifest.seconds:.1f} s, {manifest.mb_per_s:.1f} MB/s, "
         f"peak memory {manifest.peak_memory_mb:,.0f} MB"
     )
+    parts = manifest.partitions
+    print(
+        f"{parts['count']:,.0f} partitions of {parts['rows_mean']:,.0f} rows, "
+        f"{parts['bytes_mean'] / 1e6:.1f} MB; largest over mean: rows {parts['rows_max_over_mean']:.2f}, "
+        f"bytes {parts['bytes_max_over_mean']:.2f}"
+    )
+    for warning in manifest.warnings:
+        print(f"note:  {warning}")
+    print(f"look:  sentiscale eda {out} --out {out}.html")
     print(f"next:  sentiscale train {out} --out run")
 
 

@@ -1,7 +1,7 @@
 """Cut a file into raw blocks of whole records, reading it once and keeping little of it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import fsspec
 import numpy as np
@@ -15,12 +15,18 @@ from sentiscale.text.compiled import frozen
 from sentiscale.text.formats import MAX_RECORD_BYTES, SNIPPET_BYTES, Layout
 from sentiscale.text.records import CR, LF, last_csv_end
 
+LOOK_BACK_BYTES = 2**17
+"""Where a block ends the end of a line is looked for so far back; longer lines are found by reading on."""
+
 
 @dataclass(frozen=True)
 class RawBlock:
     """Consecutive records of one file as bytes."""
 
     data: bytes
+    """Left empty where the reader takes it from the file."""
+    size: int
+    """Bytes of the block."""
     offset: int
     """Place of `data` in the decompressed file."""
     consumed: int
@@ -29,18 +35,54 @@ class RawBlock:
     """Whether `data` is only the beginning of one record beyond the size limit."""
     lines_before: int = 0
     """Lines to count before the block that belong to no block: the header's."""
+    first: bool = False
+    """Whether it is the first block of its file."""
 
 
-def cut_blocks(path: str, compression: str | None, layout: Layout, block_bytes: int) -> Iterator[RawBlock]:
+def cut_blocks(
+    path: str, compression: str | None, layout: Layout, block_bytes: int, *, in_place: bool = False
+) -> Iterator[RawBlock]:
     """Yield a file's records in blocks of about `block_bytes`.
+
+    Args:
+        in_place: the reader takes plain data from the file by itself; where they need not be read to find
+            the ends of records, they are not.
 
     Raises: DataError when the file is cut short or damaged.
     """
+    for place, block in enumerate(_blocks(path, compression, layout, block_bytes, in_place)):
+        yield block if place else replace(block, first=True)
+
+
+def _blocks(
+    path: str, compression: str | None, layout: Layout, block_bytes: int, in_place: bool
+) -> Iterator[RawBlock]:
     if layout.format == "parquet":
         yield from _parquet_blocks(path, layout, block_bytes)
-    else:
-        with Stream(path, compression) as stream:
-            yield from _TextCutter(stream, layout, block_bytes).blocks()
+        return
+    with Stream(path, compression) as stream:
+        cutter = _TextCutter(stream, layout, block_bytes)
+        if in_place and layout.format != "csv":
+            yield from _line_blocks(stream, cutter, block_bytes)
+        yield from cutter.blocks()
+
+
+def _line_blocks(stream: Stream, cutter: "_TextCutter", block_bytes: int) -> Iterator[RawBlock]:
+    """Blocks of lines, looking only at the end of each; leaves the last and long lines to the cutter."""
+    offset = len(BOM) if stream.read_at(0, len(BOM)) == BOM else 0
+    terminator = bytes([cutter.layout.terminator])
+    while True:
+        end = offset + block_bytes
+        begin = max(offset, end - LOOK_BACK_BYTES)
+        window = stream.read_at(begin, end - begin)
+        found = window.rfind(terminator) + 1
+        if len(window) < end - begin or not found:
+            break
+        size = begin + found - offset
+        yield RawBlock(b"", size, offset, size)
+        offset += size
+    stream.seek(offset)
+    cutter.offset = cutter.consumed = offset
 
 
 class _TextCutter:
@@ -93,7 +135,7 @@ class _TextCutter:
     def _take(self, size: int, lines: int, *, too_long: bool = False, total: int | None = None) -> RawBlock:
         consumed = self.stream.consumed()
         data = self.rest[:size]
-        block = RawBlock(data, self.offset, consumed - self.consumed, too_long, lines)
+        block = RawBlock(data, len(data), self.offset, consumed - self.consumed, too_long, lines)
         self.consumed = consumed
         self._drop(total if total is not None else size)
         return block
@@ -152,6 +194,7 @@ def _parquet_blocks(path: str, layout: Layout, block_bytes: int) -> Iterator[Raw
                 sink = pa.BufferOutputStream()
                 with pa.ipc.new_stream(sink, batch.schema) as writer:
                     writer.write_batch(batch)
-                yield RawBlock(sink.getvalue().to_pybytes(), 0, size * batch.num_rows // rows)
+                data = sink.getvalue().to_pybytes()
+                yield RawBlock(data, len(data), 0, size * batch.num_rows // rows)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} is damaged: {error}. Get it again.") from error

@@ -29,9 +29,16 @@ class Source:
     size: int
     """Bytes as stored."""
 
-    def blocks(self, block_bytes: int) -> Iterator[RawBlock]:
-        """Cut the file into raw blocks."""
-        return cut_blocks(self.path, self.compression, self.layout, block_bytes)
+    @property
+    def plain(self) -> bool:
+        """Whether the records lie in the file as they are, neither compressed nor in columns."""
+        return self.compression is None and self.layout.format != "parquet"
+
+    def blocks(self, block_bytes: int, *, in_place: bool = False) -> Iterator[RawBlock]:
+        """Cut the file into raw blocks; `in_place`: their bytes are not wanted where the file is plain."""
+        return cut_blocks(
+            self.path, self.compression, self.layout, block_bytes, in_place=in_place and self.plain
+        )
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,15 @@
-"""What one preparation is to do: files in order, settings, shares; and the rows it found."""
+"""What one preparation is to do: files in order, settings, shares."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import fsspec
-import numpy as np
-from numpy.typing import NDArray
 
 from sentiscale.config import PrepareSettings
-from sentiscale.data.corpus import Corpus, Source, label_kinds
+from sentiscale.data.corpus import Corpus, Source
 from sentiscale.data.prepared import SPLITS
-from sentiscale.data.shards import BlockSummary
 from sentiscale.errors import UsageError
-from sentiscale.text.labels import Reason, settle
 
 DEFAULT_SHARES = (0.8, 0.1, 0.1)
 DEFAULT_SHARES_WITH_TEST = (0.95, 0.05)
@@ -57,79 +52,11 @@ class Job:
                 f"{', '.join(SPLITS[:wanted])}."
             )
 
-    def plan(self) -> dict[str, Any]:
-        """What makes finished shards reusable: the same files and settings."""
+    def plan(self, block_bytes: int) -> dict[str, Any]:
+        """What makes finished shards reusable: the same files, settings and size of partitions."""
         files = [[source.path, source.size, _modified(source.path), test] for source, test in self.sources]
-        return {"files": files, "settings": self.settings.model_dump(mode="json")}
-
-
-@dataclass
-class Block:
-    """One block of the input; its summary comes when a worker has encoded it."""
-
-    path: str
-    is_test: bool
-    lines_before: int | None
-    """Header lines before the first block of a file; None for its other blocks."""
-    consumed: int
-    """Stored bytes read for it."""
-    summary: BlockSummary | None = None
-
-    @property
-    def done(self) -> BlockSummary:
-        """The summary, once the block was encoded."""
-        assert self.summary is not None, "the block has not been encoded"
-        return self.summary
-
-
-@dataclass(frozen=True)
-class Rows:
-    """All usable rows in input order."""
-
-    hashes: NDArray[np.uint64]
-    labels: NDArray[np.uint8]
-    """0 or 1."""
-    lengths: NDArray[np.uint32]
-    """Tokens before cutting."""
-    is_test: NDArray[np.bool_]
-    bounds: NDArray[np.int64]
-    """Rows before each block but the first, for np.split."""
-
-    def __len__(self) -> int:
-        return len(self.hashes)
-
-    @classmethod
-    def of(cls, blocks: Sequence[Block]) -> "Rows":
-        """Join the blocks' summaries; settles what the label 1 means.
-
-        Raises: DataError when 1/2 labels are mixed with 0/1 labels.
-        """
-        codes = np.concatenate([np.empty(0, np.uint8), *[block.done.codes for block in blocks]])
-        sizes = [len(block.done.codes) for block in blocks]
-        return cls(
-            hashes=np.concatenate([np.empty(0, np.uint64), *[block.done.hashes for block in blocks]]),
-            labels=settle(codes, label_kinds(codes)),
-            lengths=np.concatenate([np.empty(0, np.uint32), *[block.done.lengths for block in blocks]]),
-            is_test=np.repeat(np.array([block.is_test for block in blocks], np.bool_), sizes),
-            bounds=np.cumsum(sizes, dtype=np.int64)[:-1],
-        )
-
-
-def first_lines(blocks: Sequence[Block]) -> list[int]:
-    """Number of the first line of each block in its file, from 1."""
-    lines, line = [], 1
-    for block in blocks:
-        if block.lines_before is not None:
-            line = 1 + block.lines_before
-        lines.append(line)
-        line += block.done.line_count
-    return lines
-
-
-def rejected(blocks: Sequence[Block]) -> dict[str, int]:
-    """Rejected rows by reason; reasons that did not occur are left out."""
-    counts = sum((block.done.rejects for block in blocks), np.zeros(len(Reason), np.int64))
-    return {reason.name.lower(): int(counts[reason]) for reason in Reason if counts[reason]}
+        settings = self.settings.model_dump(mode="json", exclude={"memory", "block_mb"})
+        return {"files": files, "settings": settings, "block_bytes": block_bytes}
 
 
 def _modified(path: str) -> str:

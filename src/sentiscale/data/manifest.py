@@ -1,26 +1,23 @@
 """Sum up a finished preparation as the manifest of its dataset."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiscale.data.job import Block, Job, Rows, rejected
-from sentiscale.data.prepared import (
-    REJECTS,
-    SPLITS,
-    VOCABULARY,
-    Manifest,
-    content_digest,
-    digests,
-    split_file,
-)
-from sentiscale.data.selection import Selection
+from sentiscale.data.job import Job
+from sentiscale.data.partitions import Partition, balance, rejected
+from sentiscale.data.placement import PlacementCounts
+from sentiscale.data.prepared import SPLITS, Manifest, content_digest
+from sentiscale.data.repeats import Repeats
 from sentiscale.records import package_versions
 
 MB = 10**6
+FEW, MANY = 0.01, 0.05
+"""Shares of the rows from which on trouble is worth a sentence."""
+LOPSIDED = 0.2
+"""A smaller class below this share of the training rows is worth a sentence."""
 
 
 @dataclass(frozen=True)
@@ -30,44 +27,73 @@ class Effort:
     seconds: float
     peak_memory_mb: float
     workers: int
+    phases: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The counts of all partitions, added up."""
+
+    tokens: NDArray[np.int64]
+    """By split."""
+    labels: NDArray[np.int64]
+    """By split and class (3, 2)."""
+    lengths: NDArray[np.int64]
+    cut: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, counts: Sequence[PlacementCounts]) -> "Totals":
+        """Add up."""
+        return cls(*(sum(getattr(part, name) for part in counts) for name in cls.__dataclass_fields__))
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """By split."""
+        rows: NDArray[np.int64] = self.labels.sum(axis=1)
+        return rows
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What came of a preparation."""
 
-    blocks: Sequence[Block]
-    rows: Rows
-    selection: Selection
+    partitions: Sequence[Partition]
+    repeats: Repeats
+    totals: Totals
     vocab_size: int
-    unknown: list[int]
+    distinct_words: int
+    unknown: NDArray[np.int64]
     """Unknown tokens of each split."""
+    conflicts: int
+    oddities: Mapping[str, int]
+    files: Mapping[str, str]
+    """Digest of every file."""
 
 
-def make_manifest(result: Path, job: Job, outcome: Outcome, effort: Effort) -> Manifest:
-    """Describe the dataset whose files lie in `result`."""
-    rows, selection = outcome.rows, outcome.selection
-    kept = selection.splits < len(SPLITS)
-    lengths = rows.lengths[kept]
-    per_split = [labels_in(rows.labels[selection.splits == code]) for code in range(len(SPLITS))]
-    names = [split_file(split, part) for split in SPLITS for part in ("tokens", "offsets", "labels")]
-    files = digests(result, [*names, VOCABULARY, REJECTS])
-    reasons = rejected(outcome.blocks)
-    bytes_in = sum(block.done.size for block in outcome.blocks)
-    return Manifest(
-        rows=dict(zip(SPLITS, map(int, np.bincount(selection.splits, minlength=256)), strict=False)),
-        labels=labels_in(rows.labels[kept]),
-        labels_per_split=dict(zip(SPLITS, per_split, strict=True)),
+def make_manifest(job: Job, outcome: Outcome, effort: Effort) -> Manifest:
+    """Describe a dataset."""
+    totals = outcome.totals
+    reasons = rejected(outcome.partitions)
+    bytes_in = sum(partition.done.size for partition in outcome.partitions)
+    manifest = Manifest(
+        rows=_by_split(totals.rows),
+        labels=_by_class(totals.labels.sum(axis=0)),
+        labels_per_split={split: _by_class(totals.labels[code]) for code, split in enumerate(SPLITS)},
         rejected={"total": sum(reasons.values()), "by_reason": reasons},
-        duplicates=selection.duplicates,
-        conflicts=selection.conflicts,
-        tokens=int(np.minimum(lengths, job.settings.max_tokens).sum(dtype=np.int64)),
-        unknown=dict(zip(SPLITS, outcome.unknown, strict=True)),
-        cut=int((lengths > job.settings.max_tokens).sum()),
+        duplicates=outcome.repeats.duplicates if job.settings.dedupe else 0,
+        leaks=outcome.repeats.leaks if job.settings.dedupe else 0,
+        conflicts=outcome.conflicts,
+        conflicting_texts=len(outcome.repeats.conflicting),
+        oddities={name: count for name, count in outcome.oddities.items() if count},
+        tokens=int(totals.tokens.sum()),
+        unknown=_by_split(outcome.unknown),
+        cut=int(totals.cut[0]),
+        tokens_cut=int(totals.cut[1]),
+        distinct_words=outcome.distinct_words,
         vocab_size=outcome.vocab_size,
         cleaning=job.settings.clean,
         max_tokens=job.settings.max_tokens,
-        length_histogram=histogram(lengths),
+        length_histogram={str(2**p): int(count) for p, count in enumerate(totals.lengths) if count},
         settings=job.settings.model_dump(mode="json"),
         inputs=job.corpus.paths,
         test_inputs=job.test.paths if job.test else [],
@@ -77,18 +103,50 @@ def make_manifest(result: Path, job: Job, outcome: Outcome, effort: Effort) -> M
         mb_per_s=round(bytes_in / MB / max(effort.seconds, 1e-9), 2),
         peak_memory_mb=effort.peak_memory_mb,
         workers=effort.workers,
-        files=files,
-        digest=content_digest(files, job.settings.clean),
+        partitions=balance(outcome.partitions),
+        phases={name: round(seconds, 3) for name, seconds in effort.phases.items()},
+        files=dict(outcome.files),
+        digest=content_digest(outcome.files, job.settings.clean),
     )
+    return manifest.model_copy(update={"warnings": warnings(manifest, outcome.repeats)})
 
 
-def labels_in(labels: NDArray[np.uint8]) -> dict[str, int]:
-    """Rows of each class."""
-    positive = int(labels.sum(dtype=np.int64))
-    return {"negative": len(labels) - positive, "positive": positive}
+def warnings(manifest: Manifest, repeats: Repeats) -> list[str]:
+    """What a person should know about the data, one sentence each."""
+    rows = sum(manifest.rows.values())
+    read = rows + manifest.rejected["total"] + manifest.duplicates
+    training = manifest.labels_per_split["train"]
+    smaller = min(training, key=lambda name: training[name])
+    share = training[smaller] / max(1, sum(training.values()))
+    told = []
+    if share < LOPSIDED:
+        told.append(
+            f"Only {100 * share:.1f} % of the training rows are {smaller}; accuracy alone will mislead."
+        )
+    if manifest.rejected["total"] > FEW * read:
+        told.append(
+            f"{manifest.rejected['total']:,} of {read:,} rows were rejected; rejects.parquet says why."
+        )
+    if repeats.duplicates > FEW * read:
+        done = "were dropped" if manifest.duplicates else "stay in, since --no-dedupe was given"
+        told.append(f"{repeats.duplicates:,} rows repeat the text of another one and {done}.")
+    if repeats.leaks:
+        done = "left training" if manifest.leaks else "are still in training"
+        told.append(f"{repeats.leaks:,} rows have the text of a test review and {done}.")
+    if manifest.conflicts > FEW * read:
+        told.append(
+            f"{manifest.conflicts:,} rows have a text that occurs with both labels; see conflicts.parquet."
+        )
+    for name, count in manifest.oddities.items():
+        if count > MANY * rows:
+            told.append(f"{count:,} rows are odd ({name.replace('_', ' ')}); see oddities.parquet.")
+    return told
 
 
-def histogram(lengths: NDArray[np.uint32]) -> dict[str, int]:
-    """Rows by length: key n (1, 2, 4, 8, …) counts lengths from n/2 + 1 to n."""
-    powers = np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64)
-    return {str(2**power): int(count) for power, count in enumerate(np.bincount(powers)) if count}
+def _by_split(values: NDArray[np.int64]) -> dict[str, int]:
+    return dict(zip(SPLITS, values.tolist(), strict=True))
+
+
+def _by_class(counts: NDArray[np.int64]) -> dict[str, int]:
+    negative, positive = counts.tolist()
+    return {"negative": negative, "positive": positive}

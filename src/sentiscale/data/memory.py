@@ -12,7 +12,9 @@ MIB = 2**20
 class PeakMemory:
     """A context manager that watches from a thread; short peaks between two looks can be missed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, children: bool) -> None:
+        """Watch this process; with `children` also its descendants, which means a look at all processes."""
+        self.children = children
         self._peak = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
@@ -20,7 +22,7 @@ class PeakMemory:
     @property
     def mb(self) -> float:
         """Peak so far: resident memory summed over the process tree, in MB of 2^20 bytes."""
-        self._peak = max(self._peak, tree_memory())
+        self._peak = max(self._peak, resident_memory(children=self.children))
         return round(self._peak / MIB, 1)
 
     def __enter__(self) -> "PeakMemory":
@@ -35,14 +37,14 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._stop.wait(INTERVAL_SECONDS):
-            self._peak = max(self._peak, tree_memory())
+            self._peak = max(self._peak, resident_memory(children=self.children))
 
 
-def tree_memory() -> int:
-    """Resident bytes of this process and all its descendants; shared pages count once a process."""
-    total = 0
+def resident_memory(*, children: bool) -> int:
+    """Resident bytes of this process and perhaps all its descendants; shared pages count once a process."""
     own = psutil.Process()
-    for process in [own, *own.children(recursive=True)]:
+    total = int(own.memory_info().rss)
+    for process in own.children(recursive=True) if children else ():
         try:
             total += process.memory_info().rss
         except psutil.NoSuchProcess:

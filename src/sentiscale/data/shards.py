@@ -1,48 +1,60 @@
-"""What a worker does with one block: encode it, count its words, write its rows; and the shard between.
+"""What a worker does with one partition: encode it, count its words, write its rows; and the shard between.
 
-A shard holds a block's usable reviews as ids into the block's own word list. It is written whole or not at
-all, so a finished shard need not be made again when an interrupted preparation goes on.
+A shard holds a partition's usable reviews as ids into the partition's own word list. It is written whole or
+not at all, so a finished shard need not be made again when an interrupted preparation goes on.
 """
 
 import os
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from sentiscale.config import Cleaning
 from sentiscale.data.corpus import read_reviews
-from sentiscale.data.prepared import SPLITS, split_file, token_dtype
+from sentiscale.data.oddities import raw_oddities
+from sentiscale.data.repeats import Records, first_of_each
 from sentiscale.data.sources import Stream
 from sentiscale.text.clean import raw_rows
+from sentiscale.text.compiled import Bytes, frozen, kernel
 from sentiscale.text.formats import Layout, Reviews
 from sentiscale.text.labels import Reason
 from sentiscale.text.records import binary_array
+from sentiscale.text.swar import WIDTH, load_eight
 from sentiscale.text.tokens import number_new, rule_for
-from sentiscale.text.vocab import UNK, Vocab
-from sentiscale.text.wordtable import look_up
-
-DROPPED = 255
-"""Split code of a row that is kept in no split; others are places in SPLITS."""
+from sentiscale.text.wordtable import HASH_START, absorb
 
 
 @dataclass(frozen=True)
-class BlockTask:
-    """A raw block and what to do with it; small, for it travels to the worker."""
+class Piece:
+    """Whole records of one file, and where their bytes lie."""
 
+    file: str
+    """Path or URL of the reviews, for messages."""
     path: str
-    """File that holds the block's bytes."""
+    """File to read the bytes from: the same, or a copy a worker can read."""
     offset: int
     size: int
-    too_long: bool
     layout: Layout
+    too_long: bool
+    """Whether the bytes are only the beginning of one record beyond the size limit."""
+    lines_before: int | None
+    """Header lines before the first piece of a file; None for its other pieces."""
+
+
+@dataclass(frozen=True)
+class EncodeTask:
+    """A partition and what to do with it; small, for it travels to the worker."""
+
+    pieces: tuple[Piece, ...]
+    is_test: bool
     cleaning: Cleaning
     max_tokens: int
     keep_text: bool
@@ -50,151 +62,195 @@ class BlockTask:
     """Where the shard goes."""
 
 
-class BlockSummary(NamedTuple):
-    """What the client needs to know of a block."""
+class PartitionSummary(NamedTuple):
+    """What the client needs to know of a partition."""
 
-    hashes: NDArray[np.uint64]
-    """Hash of each usable row's cleaned text."""
-    codes: NDArray[np.uint8]
-    """Label code of each usable row."""
-    lengths: NDArray[np.uint32]
-    """Tokens of each usable row before cutting."""
+    rows: int
+    """Usable rows, repeated ones included."""
+    codes: NDArray[np.int64]
+    """Usable rows by label code."""
+    records: Records
+    """Its different texts."""
     rejects: NDArray[np.int64]
     """Rejected rows by Reason."""
-    line_count: int
+    line_counts: NDArray[np.int64]
+    """Lines of each piece."""
     size: int
     """Bytes of raw input."""
 
 
-def encode_block(task: BlockTask) -> BlockSummary:
-    """Parse, clean and number one block; write its shard and tell the client what is in it."""
-    data = _read_bytes(task)
-    reviews = read_reviews(data, task.layout, "required", too_long_record=task.too_long)
-    good = np.flatnonzero(reviews.reasons == Reason.NONE)
-    text = reviews.text if len(good) == len(reviews.text) else reviews.text.take(pa.array(good))
-    numbered, words = number_new(*raw_rows(text), rule_for(task.cleaning, task.max_tokens))
-    empty = numbered.lengths == 0
-    reviews.reasons[good[empty]] = Reason.EMPTY_AFTER_CLEANING
-    arrays: dict[str, NDArray[Any]] = {
-        "hashes": numbered.hashes[~empty],
-        "codes": reviews.codes[good][~empty],
-        "lengths": numbered.lengths[~empty].astype(np.uint32),
-        "ids": _narrow(numbered.ids, len(words.offsets) - 1),
-        "counts": np.array([reviews.line_count, len(data)]),
+def encode_partition(task: EncodeTask) -> PartitionSummary:
+    """Parse, clean and number one partition; write its shard and tell the client what is in it."""
+    parts = [_read_piece(piece) for piece in task.pieces]
+    good = [np.flatnonzero(part.reasons == Reason.NONE) for part in parts]
+    chosen = [_taken(part.text, rows) for part, rows in zip(parts, good, strict=True)]
+    text = pa.concat_arrays(chosen) if len(chosen) > 1 else chosen[0]
+    data, offsets = raw_rows(text)
+    numbered, words = number_new(data, offsets, rule_for(task.cleaning, task.max_tokens))
+    filled = numbered.lengths > 0
+    _reject_empty(parts, good, filled)
+    columns = {
+        "hashes": numbered.hashes,
+        "codes": np.concatenate([part.codes[rows] for part, rows in zip(parts, good, strict=True)]),
+        "lengths": numbered.lengths.astype(np.uint32),
+        "lines": np.concatenate([part.lines[rows] for part, rows in zip(parts, good, strict=True)]),
+        "pieces": np.repeat(np.arange(len(parts), dtype=np.uint32), [len(rows) for rows in good]),
+        "oddities": raw_oddities(data, offsets),
     }
-    arrays |= {"words": words.data, "words_offsets": words.offsets}
-    arrays |= _reject_arrays(reviews)
+    if not filled.all():
+        columns = {name: column[filled] for name, column in columns.items()}
+    sizes = [piece.size for piece in task.pieces]
+    arrays: dict[str, NDArray[Any]] = {
+        **columns,
+        "ids": numbered.ids.astype(np.uint16) if len(words.offsets) <= 2**16 else numbered.ids,
+        "words": words.data,
+        "words_offsets": words.offsets,
+        "line_counts": np.array([part.line_count for part in parts]),
+        "meta": np.array([sum(sizes), task.is_test]),
+    }
+    arrays |= _reject_arrays(parts)
     if task.keep_text:
-        arrays |= _rows("text", text.filter(pa.array(~empty)))
+        arrays |= _rows("text", text.filter(pa.array(filled)))
     _write_shard(Path(task.shard), arrays)
     return summary_of(arrays)
 
 
-def summary_of(arrays: Mapping[str, NDArray[Any]]) -> BlockSummary:
+def summary_of(arrays: Mapping[str, NDArray[Any]]) -> PartitionSummary:
     """The summary of a shard's arrays."""
-    line_count, size = arrays["counts"].tolist()
-    rejects = np.bincount(arrays["reject_reasons"], minlength=len(Reason))
-    return BlockSummary(arrays["hashes"], arrays["codes"], arrays["lengths"], rejects, line_count, size)
+    size, is_test = arrays["meta"].tolist()
+    codes = arrays["codes"]
+    return PartitionSummary(
+        rows=len(codes),
+        codes=np.bincount(codes, minlength=256),
+        records=first_of_each(arrays["hashes"], codes, bool(is_test)),
+        rejects=np.bincount(arrays["reject_reasons"], minlength=len(Reason)),
+        line_counts=arrays["line_counts"],
+        size=size,
+    )
 
 
-def finished_summary(shard: Path) -> BlockSummary | None:
+def finished_summary(path: Path) -> PartitionSummary | None:
     """The summary of a shard on disk; None when there is none or it is damaged."""
     try:
-        with open(shard, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return summary_of(arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
+        with Shard(path) as shard:
+            if shard.whole():
+                return summary_of(shard)
+    except (OSError, SafetensorError, KeyError, ValueError):
+        pass
+    return None
 
 
-class WordCounts(NamedTuple):
-    """Words of a block's training rows."""
+class Shard(Mapping[str, NDArray[Any]]):
+    """The arrays of a shard on disk, each read when it is asked for; a context manager."""
 
-    words: pa.Array
-    counts: NDArray[np.int64]
+    def __init__(self, path: str | Path) -> None:
+        opened: Any = safe_open(path, framework="numpy")
+        self._file = opened
+        self._names = list(opened.keys())
 
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        array: NDArray[Any] = self._file.get_tensor(name)
+        return array
 
-def count_words(task: tuple[str, NDArray[np.uint8], int]) -> WordCounts:
-    """Count the words of a shard's training rows; takes the shard, its rows' split codes and max_tokens."""
-    shard, chosen, max_tokens = task
-    with np.load(shard, allow_pickle=False) as arrays:
-        kept = np.minimum(arrays["lengths"], max_tokens)
-        words = _array(arrays, "words")
-        in_training = np.repeat(chosen == 0, kept)
-        counts = np.bincount(arrays["ids"][in_training], minlength=len(words))
-    seen = np.flatnonzero(counts)
-    return WordCounts(words.take(pa.array(seen)), counts[seen])
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
 
+    def __len__(self) -> int:
+        return len(self._names)
 
-@dataclass(frozen=True)
-class WriteTask:
-    """Where a block's rows go."""
+    def __enter__(self) -> "Shard":
+        self._file.__enter__()
+        return self
 
-    shard: str
-    result: str
-    """Directory with the preallocated split files and the vocabulary."""
-    vocab_digest: str
-    max_tokens: int
-    chosen: NDArray[np.uint8]
-    """Split code of each row."""
-    labels: NDArray[np.uint8]
-    """0 or 1 for each row."""
-    first_row: tuple[int, ...]
-    """For each split the rows before this block."""
-    first_token: tuple[int, ...]
-    """For each split the tokens before this block."""
-    text_part: int | None
-    """Number of the block's text files; None when text is not kept."""
+    def __exit__(self, *error: object) -> None:
+        self._file.__exit__(*error)
+
+    def whole(self) -> bool:
+        """Whether the contents are what was written; after a power cut a file may hold zeros."""
+        return bool(self._file.metadata()["checksum"] == checksum(self))
 
 
-def write_rows(task: WriteTask) -> list[int]:
-    """Write a block's rows to their places; returns the unknown tokens of each split."""
-    table = _vocab(f"{task.result}/vocab.txt", task.vocab_digest)
-    unknown = []
-    with np.load(task.shard, allow_pickle=False) as arrays:
-        lengths = np.minimum(arrays["lengths"], task.max_tokens)
-        words, word_offsets = raw_rows(_array(arrays, "words"))
-        numbers = look_up(words, word_offsets, table.table, UNK)
-        tokens = numbers.astype(token_dtype(len(table)))[arrays["ids"]]
-        text = _array(arrays, "text") if task.text_part is not None else None
-    for code, split in enumerate(SPLITS):
-        rows = task.chosen == code
-        ids = tokens[np.repeat(rows, lengths)]
-        starts = task.first_token[code] + np.cumsum(lengths[rows], dtype=np.int64) - lengths[rows]
-        first = task.first_row[code]
-        _write_at(task.result, split, "tokens", ids, task.first_token[code])
-        _write_at(task.result, split, "offsets", starts, first)
-        _write_at(task.result, split, "labels", task.labels[rows], first)
-        if text is not None and rows.any():
-            part = Path(task.result) / "text" / split / f"{task.text_part:06d}.parquet"
-            part.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(pa.table({"text": text.filter(pa.array(rows)).cast(pa.large_string())}), part)
-        unknown.append(int((ids == UNK).sum()))
-    return unknown
+def checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """A quick sum over all arrays, against accidents only."""
+    state = HASH_START
+    for name in sorted(arrays):
+        state = np.uint64(mix_bytes(frozen(arrays[name].data), state))
+    return f"{state:016x}"
+
+
+@kernel
+def mix_bytes(data: Bytes, state: np.uint64) -> np.uint64:
+    """The running hash after these bytes, eight at a time."""
+    whole = len(data) - len(data) % WIDTH
+    for i in range(0, whole, WIDTH):
+        state = absorb(state, load_eight(data, i))
+    for i in range(whole, len(data)):
+        state = absorb(state, np.uint64(data[i]))
+    return absorb(state, np.uint64(len(data)))
+
+
+def shard_rows(arrays: Mapping[str, NDArray[Any]], name: str) -> pa.Array:
+    """An array of binaries that a shard holds as two plain ones."""
+    return binary_array(arrays[name], arrays[f"{name}_offsets"])
 
 
 class RejectedRows(NamedTuple):
-    """Rejected rows of a block."""
+    """Rejected rows of a partition."""
 
+    pieces: NDArray[np.uint32]
     lines: NDArray[np.int64]
-    """Line of the block, from 0."""
+    """Line of the piece, from 0."""
     reasons: NDArray[np.uint8]
     snippets: pa.Array
 
 
 def rejected_rows(shard: Path) -> RejectedRows:
     """Read the rejected rows of a shard."""
-    with np.load(shard, allow_pickle=False) as arrays:
-        snippets = _array(arrays, "reject_text").cast(pa.large_string()).cast(pa.string())
-        return RejectedRows(arrays["reject_lines"], arrays["reject_reasons"], snippets)
+    with Shard(shard) as arrays:
+        snippets = shard_rows(arrays, "reject_text").cast(pa.large_string()).cast(pa.string())
+        pieces, lines, reasons = (arrays[f"reject_{name}"] for name in ("pieces", "lines", "reasons"))
+        return RejectedRows(pieces, lines, reasons, snippets)
 
 
-def _read_bytes(task: BlockTask) -> bytes:
-    with Stream(task.path, None) as stream:
-        return stream.read_at(task.offset, task.size)
+def _read_piece(piece: Piece) -> Reviews:
+    with Stream(piece.path, None) as stream:
+        data = stream.read_at(piece.offset, piece.size)
+    return read_reviews(data, piece.layout, "required", too_long_record=piece.too_long)
 
 
-def _narrow(ids: NDArray[np.int32], words: int) -> NDArray[Any]:
-    return ids.astype(np.uint16) if words <= 2**16 else ids
+def _taken(text: pa.Array, rows: NDArray[np.int64]) -> pa.Array:
+    return text if len(rows) == len(text) else text.take(pa.array(rows))
+
+
+def _reject_empty(parts: list[Reviews], good: list[NDArray[np.int64]], filled: NDArray[np.bool_]) -> None:
+    """Note the rows of which cleaning left nothing."""
+    first = 0
+    for part, rows in zip(parts, good, strict=True):
+        empty = ~filled[first : first + len(rows)]
+        part.reasons[rows[empty]] = Reason.EMPTY_AFTER_CLEANING
+        first += len(rows)
+
+
+def _reject_arrays(parts: list[Reviews]) -> dict[str, NDArray[Any]]:
+    """Rejected rows and blank lines of all pieces, by piece and line."""
+    pieces, lines, reasons, texts = [], [], [], []
+    for number, part in enumerate(parts):
+        bad = np.flatnonzero(part.reasons != Reason.NONE)
+        own = np.concatenate([part.lines[bad], part.blank])
+        order = np.argsort(own, kind="stable")
+        blanks = np.full(len(part.blank), Reason.BLANK_LINE, np.uint8)
+        pieces.append(np.full(len(own), number, np.uint32))
+        lines.append(own[order])
+        reasons.append(np.concatenate([part.reasons[bad], blanks])[order])
+        texts.append(
+            pa.concat_arrays([part.snippets(bad), pa.array([""] * len(blanks), pa.string())]).take(order)
+        )
+    return {
+        "reject_pieces": np.concatenate(pieces),
+        "reject_lines": np.concatenate(lines),
+        "reject_reasons": np.concatenate(reasons),
+        **_rows("reject_text", pa.concat_arrays(texts)),
+    }
 
 
 def _rows(name: str, values: pa.Array) -> dict[str, NDArray[Any]]:
@@ -203,36 +259,12 @@ def _rows(name: str, values: pa.Array) -> dict[str, NDArray[Any]]:
     return {name: data[offsets[0] : offsets[-1]], f"{name}_offsets": offsets - offsets[0]}
 
 
-def _array(arrays: Mapping[str, NDArray[Any]], name: str) -> pa.Array:
-    return binary_array(arrays[name], arrays[f"{name}_offsets"])
-
-
-def _reject_arrays(reviews: Reviews) -> dict[str, NDArray[Any]]:
-    bad = np.flatnonzero(reviews.reasons != Reason.NONE)
-    arrays: dict[str, NDArray[Any]] = {
-        "reject_lines": reviews.lines[bad],
-        "reject_reasons": reviews.reasons[bad],
-    }
-    return arrays | _rows("reject_text", reviews.snippets(bad))
-
-
 def _write_shard(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-    os.replace(temporary, path)
-
-
-def _write_at(directory: str, split: str, part: str, values: NDArray[Any], place: int) -> None:
-    """Write values to a preallocated file, from element `place` on."""
-    if len(values):
-        with open(Path(directory) / split_file(split, part), "r+b") as file:
-            file.seek(place * values.itemsize)
-            file.write(np.ascontiguousarray(values).data)
-
-
-@lru_cache(maxsize=1)
-def _vocab(path: str, digest: str) -> Vocab:
-    """The vocabulary, read once a process; the digest keeps the one of an earlier run apart."""
-    del digest
-    return Vocab.read(Path(path))
+    """Write under a name of its own, for another worker may be making the same shard, then rename."""
+    temporary = path.with_suffix(f".{uuid4().hex}.tmp")
+    try:
+        temporary.write_bytes(save(arrays, {"checksum": checksum(arrays)}))
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

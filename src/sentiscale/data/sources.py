@@ -138,8 +138,12 @@ class Stream:
 
     def read_at(self, offset: int, size: int) -> bytes:
         """`size` bytes of a plain file from `offset` on."""
-        self._bytes.seek(offset)
+        self.seek(offset)
         return self.read(size)
+
+    def seek(self, offset: int) -> None:
+        """Go on reading a plain file at `offset`."""
+        self._bytes.seek(offset)
 
     def consumed(self) -> int:
         """Bytes of the stored (compressed) file that were read so far."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiscale.atomic import disk_error, publish_directory, write_file
-from sentiscale.errors import Interrupted, UsageError
+from sentiscale.errors import ClusterError, Interrupted, UsageError
 
 PLAN = "plan.json"
 
@@ -22,41 +22,50 @@ class Workspace:
         self.root = root
         self.result = root / "result"
         self.scratch = root / "dask"
+        self.overflow = root / "overflow"
+        """For what does not fit into memory."""
         self._shards = root / "shards"
         self._spool = root / "spool"
+        self._notes = root / "notes"
 
     def prepare_folders(self) -> None:
         """Make the folders; what an earlier run wrote after its shards is made anew."""
-        for folder in (self.result, self._spool, self.scratch):
+        for folder in (self.result, self.scratch, self.overflow, self._spool, self._notes):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
         (self.result / "reports").mkdir()
         self._shards.mkdir(exist_ok=True)
 
     def shard(self, number: int) -> Path:
-        """Where the shard of a block lies."""
-        return self._shards / f"{number:08d}.npz"
+        """Where the shard of a partition lies."""
+        return self._shards / f"{number:08d}.safetensors"
 
-    def spool(self, number: int, data: bytes) -> Path:
-        """Write the raw bytes of a block for a worker to pick up."""
-        path = self._spool / f"{number:08d}.raw"
+    def notes(self, number: int) -> Path:
+        """Where a partition's noteworthy rows are put down."""
+        return self._notes / f"{number:08d}.arrow"
+
+    def spool(self, name: str, data: bytes) -> Path:
+        """Write raw bytes for a worker to pick up."""
+        path = self._spool / name
         path.write_bytes(data)
         return path
 
-    def unspool(self, number: int) -> None:
-        """Drop the raw bytes of a block that is done, if there are any."""
-        (self._spool / f"{number:08d}.raw").unlink(missing_ok=True)
+    def unspool(self, path: str) -> None:
+        """Drop raw bytes that are done with; a file that was not spooled stays."""
+        if Path(path).parent == self._spool:
+            Path(path).unlink(missing_ok=True)
 
 
 @contextmanager
 def workspace(out: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Workspace]:
     """Yield the working directory beside `out`; on success its result becomes `out`.
 
-    After an interruption it stays for `resume`, which takes it up if it was made by the same plan; after
-    any other failure it is removed.
+    After an interruption, or when the cluster fails, it stays for `resume`, which takes it up if it was made
+    by the same plan; after any other failure it is removed.
 
     Raises:
         Interrupted: stopped by the user or a signal.
+        ClusterError: the workers are gone; finished shards are kept.
         UsageError: another preparation of the same output is under way.
         SentiscaleError: writing failed, for instance because the disk is full.
     """
@@ -76,9 +85,9 @@ def workspace(out: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Work
             yield work
             publish_directory(work.result, out)
         except KeyboardInterrupt as error:
-            raise Interrupted(
-                f"interrupted; what was done is kept in {root}. Run the same command with --resume to go on."
-            ) from error
+            raise Interrupted(f"interrupted; what was done is {_kept(root)}") from error
+        except ClusterError as error:
+            raise ClusterError(f"{error} What was done is {_kept(root)}") from error
         except UsageError:
             if not resumed:  # a mistyped flag must not cost the work of an earlier run
                 shutil.rmtree(root, ignore_errors=True)
@@ -105,6 +114,10 @@ def _locked(root: Path, out: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _kept(root: Path) -> str:
+    return f"kept in {root}. Run the same command with --resume to go on."
 
 
 def _plan_of(root: Path) -> Any:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -58,6 +58,10 @@ class Layout:
     """Byte that ends a line."""
 
 
+def _no_lines() -> NDArray[np.int64]:
+    return np.empty(0, np.int64)
+
+
 @dataclass(frozen=True)
 class Columns:
     """Records of a block, before anybody judged them; all arrays have one entry a record."""
@@ -72,6 +76,8 @@ class Columns:
     """Lines (or rows) of the whole block."""
     faults: NDArray[np.uint8]
     """Reason.MALFORMED or TOO_LONG where a record cannot be used as it stands, else Reason.NONE."""
+    blank: NDArray[np.int64] = field(default_factory=_no_lines)
+    """Blank lines of the block, which are no records."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,8 @@ class Reviews:
     line_count: int
     reasons: NDArray[np.uint8]
     """Reason of each row, NONE where it is good so far."""
+    blank: NDArray[np.int64] = field(default_factory=_no_lines)
+    """Blank lines of the block, which are no rows."""
 
     def snippets(self, rows: NDArray[np.int64]) -> pa.Array:
         """The first bytes of some rows' texts as valid strings, for rejects.parquet."""
@@ -126,7 +134,7 @@ def judge(columns: Columns, layout: Layout, mode: LabelMode) -> Reviews:
         _note(reasons, codes == UNKNOWN, Reason.UNKNOWN_LABEL)
         _note(reasons, codes == MIDDLE, Reason.NEUTRAL)
         _note(reasons, np.diff(offsets) == 0, Reason.NO_TEXT)
-    return Reviews(text, codes, columns.lines, columns.line_count, reasons)
+    return Reviews(text, codes, columns.lines, columns.line_count, reasons, columns.blank)
 
 
 def _repaired(text: pa.Array, faulty: NDArray[np.bool_]) -> pa.Array:
@@ -154,14 +162,15 @@ def parse_fasttext(data: Bytes, layout: Layout) -> Columns:
     starts, ends = line_spans(data, layout.terminator)
     label_starts, label_ends, text_starts, text_ends = split_labels(data, starts, ends)
     lines = np.arange(len(starts))
-    if layout.label is not None:  # blank lines are no reviews, unless every line is one
-        filled = (text_ends > text_starts) | (label_starts > 0)
-        lines = lines[filled]
+    blank = _no_lines()
+    filled = (text_ends > text_starts) | (label_starts > 0)
+    if layout.label is not None and not filled.all():  # without labels every line is a review
+        lines, blank = lines[filled], lines[~filled]
         label_starts, label_ends = label_starts[filled], label_ends[filled]
         text_starts, text_ends = text_starts[filled], text_ends[filled]
     text = gather(data, text_starts, text_ends)
     label = gather(data, label_starts, label_ends) if layout.label is not None else None
-    return Columns(text, label, lines, len(starts), np.zeros(len(lines), np.uint8))
+    return Columns(text, label, lines, len(starts), np.zeros(len(lines), np.uint8), blank)
 
 
 def parse_csv(data: Bytes, layout: Layout) -> Columns:
@@ -202,7 +211,7 @@ def _csv_columns(data: Bytes, fields: Fields, layout: Layout) -> Columns:
         text = pc.if_else(pa.array(good), text.take(place), gather(data, fields.begins, ends))
         label = label.take(place) if label is not None else None
     faults = np.where(good, Reason.NONE, Reason.MALFORMED).astype(np.uint8)
-    return Columns(text, label, fields.lines, _breaks(data), faults)
+    return Columns(text, label, fields.lines, _breaks(data), faults, fields.blank)
 
 
 def _malformed_line(data: Bytes) -> Columns:
@@ -222,6 +231,7 @@ def _joined(parts: list[Columns]) -> Columns:
         lines=np.concatenate([part.lines + lines for part, lines in zip(parts, before, strict=False)]),
         line_count=int(before[-1]),
         faults=np.concatenate([part.faults for part in parts]),
+        blank=np.concatenate([part.blank + lines for part, lines in zip(parts, before, strict=False)]),
     )
 
 
@@ -240,7 +250,8 @@ def _breaks(data: Bytes) -> int:
 def parse_jsonl(data: Bytes, layout: Layout) -> Columns:
     """One JSON object a line; a block with a line that Arrow cannot read is read line by line."""
     starts, ends = line_spans(data)
-    filled = np.flatnonzero(ends > after_blanks(data, starts, ends))
+    has_text = ends > after_blanks(data, starts, ends)
+    filled, blank = np.flatnonzero(has_text), np.flatnonzero(~has_text)
     names = [name for name in (layout.text, layout.title, layout.label) if name is not None]
     types = {layout.label: pa.type_for_alias(layout.label_type)}
     schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
@@ -260,7 +271,7 @@ def parse_jsonl(data: Bytes, layout: Layout) -> Columns:
     raw = gather(data, starts[filled], np.minimum(ends[filled], starts[filled] + SNIPPET_BYTES))
     text = text if good.all() else pc.if_else(pa.array(good), text, raw)
     faults = np.where(good, Reason.NONE, Reason.MALFORMED).astype(np.uint8)
-    return Columns(text, parsed.get(layout.label or ""), filled, len(starts), faults)
+    return Columns(text, parsed.get(layout.label or ""), filled, len(starts), faults, blank)
 
 
 def _read_json_lines(

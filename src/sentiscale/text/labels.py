@@ -42,6 +42,7 @@ class Reason(IntEnum):
     NEUTRAL = 7
     NO_TEXT = 8
     EMPTY_AFTER_CLEANING = 9
+    BLANK_LINE = 10
 
 
 def label_codes(values: pa.Array) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sentiscale.text.compiled import Bytes, Offsets, frozen, kernel
+from sentiscale.text.swar import WIDTH, load_eight, plain_ascii
 
 LF, CR, TAB, SPACE = 10, 13, 9, 32
 DOUBLE_QUOTE = 34
@@ -30,6 +31,8 @@ class Fields(NamedTuple):
     """First byte of each record."""
     lines: Offsets
     """Line of the data on which each record begins, from 0."""
+    blank: Offsets
+    """Blank lines of the data, from 0; they are no records."""
     unclosed: bool
     """Whether the last record ends inside quotes."""
 
@@ -152,7 +155,8 @@ def split_csv(data: Bytes, delimiter: int) -> Fields:
         room += data[i] == delimiter or data[i] == LF or data[i] == CR
     starts, ends, escaped = np.empty(room, np.int64), np.empty(room, np.int64), np.zeros(room, np.bool_)
     first, begins, lines = np.zeros(room + 1, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
-    fields = records = line = i = 0
+    blank = np.empty(room, np.int64)
+    fields = records = blanks = line = i = 0
     size = len(data)
     unclosed = False
     while i < size:
@@ -186,16 +190,17 @@ def split_csv(data: Bytes, delimiter: int) -> Fields:
         if i < size:
             i += 2 if data[i] == CR and i + 1 < size and data[i + 1] == LF else 1
             line += 1
-        blank = fields == first[records] + 1 and ends[fields - 1] == begin
-        if blank:
+        if fields == first[records] + 1 and ends[fields - 1] == begin:
             fields -= 1
+            blank[blanks] = begin_line
+            blanks += 1
         else:
             begins[records], lines[records] = begin, begin_line
             records += 1
             first[records] = fields
     return Fields(
         starts[:fields], ends[:fields], escaped[:fields], first[: records + 1], begins[:records],
-        lines[:records], unclosed,
+        lines[:records], blank[:blanks], unclosed,
     )  # fmt: skip
 
 
@@ -232,6 +237,9 @@ def text_faults(data: Bytes, offsets: Offsets, nul: int, invalid: int, faults: N
     for row in range(len(offsets) - 1):
         i, end = offsets[row], offsets[row + 1]
         while i < end:
+            if i + WIDTH <= end and plain_ascii(load_eight(data, i)):
+                i += WIDTH
+                continue
             byte = data[i]
             if byte != 0 and byte < 0x80:
                 i += 1

@@ -25,6 +25,7 @@ HIGH_BITS, LOW_BITS, CASE_BITS = _each(0x80), _each(0x7F), _each(0x20)
 # Added to a byte below 0x80, these carry into its high bit from "a", beyond "z", from "0", beyond "9" on.
 FROM_A, PAST_Z = _each(0x80 - ord("a")), _each(0x80 - ord("z") - 1)
 FROM_0, PAST_9 = _each(0x80 - ord("0")), _each(0x80 - ord("9") - 1)
+ONES = _each(1)
 TO_CASE_BIT = np.uint64(2)
 TO_BYTES = np.uint64(3)
 
@@ -77,3 +78,20 @@ def fold_eight(eight: np.uint64, letters_only: bool) -> tuple[np.uint64, int]:
     others = good ^ HIGH_BITS
     count = int(np.int64(zeros_below(others) >> TO_BYTES)) if others else WIDTH
     return eight | (letters >> TO_CASE_BIT), count
+
+
+@inlined
+def plain_ascii(eight: np.uint64) -> bool:
+    """Whether all eight bytes are ASCII and none is NUL."""
+    return not (eight | (eight - ONES)) & HIGH_BITS
+
+
+@inlined
+def has_byte(eight: np.uint64, eightfold: np.uint64) -> bool:
+    """Whether one of eight ASCII bytes is that of `eightfold`, a byte eight times."""
+    return bool((((eight ^ eightfold) - ONES) & HIGH_BITS) != 0)
+
+
+def eight_times(character: str) -> np.uint64:
+    """An ASCII character in each of eight bytes."""
+    return _each(ord(character))

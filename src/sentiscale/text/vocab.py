@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from sentiscale.atomic import write_file
@@ -72,3 +73,17 @@ class Vocab:
     def write(self, path: Path) -> None:
         """Write one word a line in id order."""
         write_file(path, "\n".join(self.words) + "\n")
+
+
+def write_words(path: Path, words: pa.Array) -> None:
+    """Write a vocabulary of these words, given as binaries without the special ones in id order."""
+    lines = pa.concat_arrays([pa.array(SPECIAL, pa.large_string()).cast(pa.large_binary()), words])
+    write_file(path, b"\n".join(lines.to_pylist()) + b"\n")
+
+
+def read_table(path: Path) -> WordTable:
+    """Read the vocabulary as a compiled look-up only, without the words as strings."""
+    data = np.fromfile(path, np.uint8)
+    ends = np.flatnonzero(data == ord("\n"))
+    offsets = np.concatenate([[0], ends - np.arange(len(ends))])
+    return build_table(data[data != ord("\n")], offsets)

@@ -25,6 +25,8 @@ BYTE = np.uint64(8)
 WORD_BITS = np.uint64(32)
 WORD_MASK = np.uint64(2**32 - 1)
 KEY_BYTES = 8
+BATCH = 256
+"""Words looked up together."""
 SMALLEST = 16
 """Places of the smallest table."""
 
@@ -38,6 +40,10 @@ LOWER = _lower_bytes()
 
 Slots = NDArray[np.uint64]
 """Shape (size, 2), size a power of two: key; length << 32 | word number + 1, 0 where empty."""
+
+
+Tokens = NDArray[np.uint64]
+"""Shape (BATCH, 2): key and hash of some words."""
 
 
 class WordTable(NamedTuple):
@@ -166,13 +172,61 @@ def build_table(data: Bytes, offsets: Offsets) -> WordTable:
     return WordTable(data, offsets, slots_for(data, offsets, len(offsets) - 1, size))
 
 
+@inlined
+def read_ahead(slots: Slots, data: Bytes, offsets: Offsets, begin: int, end: int, tokens: Tokens) -> int:
+    """Read the words from `begin` to `end` and touch their places in the table.
+
+    In a large table every look-up waits for memory. Those of a batch wait together: they do not depend on
+    each other, so the processor fetches the next places while it waits for the first.
+    """
+    mask = np.uint64(len(slots) - 1)
+    touched = NOTHING
+    for word in range(begin, end):
+        token = read_token(data, offsets[word], offsets[word + 1])
+        tokens[word - begin, 0] = token.key
+        tokens[word - begin, 1] = token.hash
+        touched ^= slots[token.hash & mask, 1]
+    return int(np.int64(touched))
+
+
 @kernel
 def look_up(data: Bytes, offsets: Offsets, table: WordTable, unknown: int) -> NDArray[np.int32]:
     """Numbers of words that stand back to back; `unknown` for those the table does not have."""
     words, starts, slots = table
     numbers = np.empty(len(offsets) - 1, np.int32)
-    for word in range(len(numbers)):
-        token = read_token(data, offsets[word], offsets[word + 1])
-        number = find_word(words, starts, slots, data, token)
-        numbers[word] = number if number >= 0 else unknown
+    tokens = np.empty((BATCH, 2), np.uint64)
+    for begin in range(0, len(numbers), BATCH):
+        end = min(begin + BATCH, len(numbers))
+        read_ahead(slots, data, offsets, begin, end, tokens)
+        for word in range(begin, end):
+            k = word - begin
+            token = Token(offsets[word], offsets[word + 1], tokens[k, 0], tokens[k, 1])
+            number = find_word(words, starts, slots, data, token)
+            numbers[word] = number if number >= 0 else unknown
     return numbers
+
+
+@kernel
+def add_words(
+    data: Bytes,
+    bounds: Offsets,
+    numbers: NDArray[np.int64],
+    table: WordTable,
+    counts: NDArray[np.int64],
+    count: int,
+) -> int:
+    """Add distinct words with their numbers to a table of `count` words; returns its new size.
+
+    The table must have room for all of them.
+    """
+    words, offsets, slots = table
+    tokens = np.empty((BATCH, 2), np.uint64)
+    for begin in range(0, len(numbers), BATCH):
+        end = min(begin + BATCH, len(numbers))
+        read_ahead(slots, data, bounds, begin, end, tokens)
+        for i in range(begin, end):
+            token = Token(bounds[i], bounds[i + 1], tokens[i - begin, 0], tokens[i - begin, 1])
+            word = enter_word(words, offsets, slots, data, token, count)
+            counts[word] += numbers[i]
+            count += word == count
+    return count

@@ -1,0 +1,160 @@
+"""The tables beside a dataset: rejects.parquet, conflicts.parquet, oddities.parquet.
+
+Workers leave rejected rows in their shards and other rows worth a note in a file of their own; here they are
+put together in input order, with the file and line each came from.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from sentiscale.data.oddities import Oddity
+from sentiscale.data.partitions import Partition, first_lines
+from sentiscale.data.prepared import SPLITS
+from sentiscale.data.shards import rejected_rows
+from sentiscale.text.clean import SPACE
+from sentiscale.text.compiled import Bytes, Offsets, kernel
+from sentiscale.text.formats import SNIPPET_BYTES
+from sentiscale.text.labels import Reason
+from sentiscale.text.records import binary_array
+
+NAME = pa.dictionary(pa.int32(), pa.string())
+PLACE = [("file", NAME), ("line", pa.int64())]
+REJECTS = pa.schema([*PLACE, ("reason", NAME), ("text", pa.string())])
+CONFLICTS = pa.schema(
+    [*PLACE, ("label", NAME), ("split", NAME), ("text_id", pa.uint64()), ("text", pa.string())]
+)
+ODDITIES = pa.schema([*PLACE, ("oddity", NAME), ("text", pa.string())])
+REASON_NAMES = [reason.name.lower() for reason in Reason]
+ODDITY_NAMES = [str(oddity.name).lower() for oddity in Oddity]
+CLASS_NAMES = ["negative", "positive"]
+SPLIT_NAMES = [*SPLITS, "dropped"]
+
+
+def write_rejects(path: Path, partitions: Sequence[Partition], shards: Sequence[Path]) -> None:
+    """Collect the rejected rows of all shards."""
+    with pq.ParquetWriter(path, REJECTS) as writer:
+        for partition, shard, lines in zip(partitions, shards, first_lines(partitions), strict=True):
+            if partition.done.rejects.any():
+                rows = rejected_rows(shard)
+                place = _place(partition, lines, rows.pieces, rows.lines)
+                columns = [*place, _named(rows.reasons, REASON_NAMES), rows.snippets]
+                writer.write_table(pa.table(columns, schema=REJECTS))
+
+
+def collect_notes(
+    result: Path, partitions: Sequence[Partition], notes: Mapping[int, Path]
+) -> tuple[int, dict[str, int]]:
+    """Collect the notes of all partitions into conflicts.parquet and oddities.parquet.
+
+    Returns the rows with conflicting labels, and the rows of each oddity.
+    """
+    conflicts = 0
+    oddities = dict.fromkeys(ODDITY_NAMES, 0)
+    with (
+        pq.ParquetWriter(result / "conflicts.parquet", CONFLICTS) as conflict_writer,
+        pq.ParquetWriter(result / "oddities.parquet", ODDITIES) as oddity_writer,
+    ):
+        for partition, lines in zip(partitions, first_lines(partitions), strict=True):
+            if partition.number not in notes:
+                continue
+            with pa.OSFile(str(notes[partition.number])) as file, pa.ipc.open_file(file) as reader:
+                noted = reader.read_all()
+            conflicting = noted.filter(noted["conflict"])
+            if conflicting.num_rows:
+                conflicts += conflicting.num_rows
+                conflict_writer.write_table(_conflicts(partition, lines, conflicting))
+            odd = _oddities(partition, lines, noted)
+            for name, count in zip(*np.unique(odd["oddity"].to_numpy(), return_counts=True), strict=True):
+                oddities[name] += int(count)
+            if odd.num_rows:
+                oddity_writer.write_table(odd)
+    return conflicts, oddities
+
+
+def _conflicts(partition: Partition, lines: list[int], rows: pa.Table) -> pa.Table:
+    split = np.minimum(rows["split"].to_numpy(), len(SPLITS))
+    columns = [
+        *_place(partition, lines, rows["piece"].to_numpy(), rows["line"].to_numpy()),
+        _named(rows["label"].to_numpy(), CLASS_NAMES),
+        _named(split, SPLIT_NAMES),
+        rows["hash"],
+        rows["text"],
+    ]
+    return pa.table(columns, schema=CONFLICTS)
+
+
+def _oddities(partition: Partition, lines: list[int], rows: pa.Table) -> pa.Table:
+    """One row for each oddity of each row."""
+    flags = rows["oddities"].to_numpy()
+    has = np.stack([(flags & oddity) > 0 for oddity in Oddity], axis=1)
+    row, kind = np.nonzero(has)
+    chosen = rows.take(row)
+    place = _place(partition, lines, chosen["piece"].to_numpy(), chosen["line"].to_numpy())
+    return pa.table([*place, _named(kind, ODDITY_NAMES), chosen["text"]], schema=ODDITIES)
+
+
+def _place(
+    partition: Partition, lines: list[int], pieces: NDArray[np.uint32], within: NDArray[np.int64]
+) -> tuple[pa.Array, pa.Array]:
+    """File and line of rows that are given by piece and line of the piece."""
+    files = [piece.file for piece in partition.pieces]
+    return _named(pieces, files), pa.array(within + np.array(lines, np.int64)[pieces])
+
+
+def _named(numbers: NDArray[Any], names: Sequence[str]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(numbers, pa.int32()), pa.array(names, pa.string()))
+
+
+def write_notes(
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    max_tokens: int,
+    rows: NDArray[np.int64],
+    columns: Mapping[str, NDArray[Any]],
+) -> None:
+    """Write some rows of a shard: where they are, some columns, and the beginning of their cleaned texts."""
+    ends = np.cumsum(np.minimum(arrays["lengths"].astype(np.int64), max_tokens))
+    starts = np.append(0, ends[:-1])
+    data = np.empty(len(rows) * SNIPPET_BYTES, np.uint8)
+    bounds = np.zeros(len(rows) + 1, np.int64)
+    ids, words, offsets = arrays["ids"], arrays["words"], arrays["words_offsets"]
+    write_texts(ids, starts[rows], ends[rows], words, offsets, data, bounds)
+    text = binary_array(data[: bounds[-1]], bounds).cast(pa.large_string()).cast(pa.string())
+    own = {"piece": arrays["pieces"], "line": arrays["lines"], "hash": arrays["hashes"], **columns}
+    table = pa.table({name: column[rows] for name, column in own.items()} | {"text": text})
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+@kernel
+def write_texts(
+    ids: NDArray[Any],
+    starts: Offsets,
+    ends: Offsets,
+    words: Bytes,
+    offsets: Offsets,
+    out: Bytes,
+    bounds: Offsets,
+) -> None:
+    """Join the words of each row by spaces, as many whole words as fit into a snippet."""
+    pos = 0
+    for row in range(len(starts)):
+        begin = pos
+        for n in range(starts[row], ends[row]):
+            word = ids[n]
+            size = offsets[word + 1] - offsets[word]
+            if pos + 1 + size > begin + SNIPPET_BYTES:
+                break
+            if pos > begin:
+                out[pos] = SPACE
+                pos += 1
+            for k in range(offsets[word], offsets[word + 1]):
+                out[pos] = words[k]
+                pos += 1
+        bounds[row + 1] = pos

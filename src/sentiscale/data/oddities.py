@@ -1,0 +1,133 @@
+"""Notice reviews that are usable but unusual: nearly empty, badly encoded, marked up, in other words."""
+
+from enum import IntFlag
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiscale.text.compiled import Bytes, Offsets, kernel
+from sentiscale.text.swar import HIGH_BITS, WIDTH, eight_times, has_byte, load_eight
+
+SHORT_TOKENS = 3
+"""Fewer tokens than this are nearly nothing."""
+COMMON_WORDS = 200
+"""Of the most frequent words of the training rows, …"""
+COMMON_SHARE = 10
+"""… one in so many tokens is one at least, in a review that is in the language of the rest; English: six."""
+LONGEST_MARKUP = 64
+"""Bytes within which a tag or an entity must end."""
+TAG, ENTITY = ord("<"), ord("&")
+TAGS, ENTITIES = eight_times("<"), eight_times("&")
+ENOUGH_TOKENS = 10
+"""Shorter reviews say too little about their language."""
+
+
+class Oddity(IntFlag):
+    """What is unusual about a row; the names in lower case are those of oddities.parquet."""
+
+    NEARLY_EMPTY = 1
+    """Fewer than three tokens."""
+    BAD_ENCODING = 2
+    """Replacement characters, control characters, or UTF-8 that was encoded twice ("Ã©")."""
+    OTHER_SCRIPT = 4
+    """Most letters are not Latin."""
+    MARKUP = 8
+    """An HTML tag or entity."""
+    UNUSUAL_WORDS = 16
+    """Hardly any of the usual words: perhaps another language, a list, or noise."""
+
+
+BAD_ENCODING, OTHER_SCRIPT, MARKUP = (
+    np.uint8(oddity) for oddity in (Oddity.BAD_ENCODING, Oddity.OTHER_SCRIPT, Oddity.MARKUP)
+)  # numba knows no flags
+
+
+def raw_oddities(data: Bytes, offsets: Offsets) -> NDArray[np.uint8]:
+    """What the raw bytes of each row, which are valid UTF-8, show: BAD_ENCODING, OTHER_SCRIPT, MARKUP."""
+    flags = np.zeros(len(offsets) - 1, np.uint8)
+    mark_rows(data, offsets, flags)
+    return flags
+
+
+def odd_words(lengths: NDArray[np.int64], common: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """What the tokens of each row show, given how many there are and how many of them are common words."""
+    flags = np.zeros(len(lengths), np.uint8)
+    flags[lengths < SHORT_TOKENS] |= np.uint8(Oddity.NEARLY_EMPTY)
+    flags[(lengths >= ENOUGH_TOKENS) & (common * COMMON_SHARE < lengths)] |= np.uint8(Oddity.UNUSUAL_WORDS)
+    return flags
+
+
+@kernel
+def mark_rows(data: Bytes, offsets: Offsets, flags: NDArray[np.uint8]) -> None:
+    """Set the flags of `raw_oddities`."""
+    for row in range(len(flags)):
+        i, end = offsets[row], offsets[row + 1]
+        latin = other = 0
+        while i < end:
+            if i + WIDTH <= end:
+                eight = load_eight(data, i)
+                if not eight & HIGH_BITS and not has_byte(eight, TAGS) and not has_byte(eight, ENTITIES):
+                    latin += WIDTH  # near enough: who writes in another script does so nearly everywhere
+                    i += WIDTH
+                    continue
+            byte = data[i]
+            if (byte == TAG and is_tag(data, i, end)) or (byte == ENTITY and is_entity(data, i, end)):
+                flags[row] |= MARKUP
+            elif faulty(data, i, end):
+                flags[row] |= BAD_ENCODING
+            length = 1 if byte < 0x80 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            latin += length == 1
+            # From Greek on, without what begins with E2: signs and punctuation.
+            other += (length == 2 and byte >= 0xCD) or (length == 3 and byte != 0xE2)
+            i += length
+        if 2 * other > latin:
+            flags[row] |= OTHER_SCRIPT
+
+
+@kernel
+def faulty(data: Bytes, i: int, end: int) -> bool:
+    """Whether the character at `i` is a control or replacement character or begins twice-encoded UTF-8."""
+    byte = data[i]
+    if byte < 0x80:
+        return bool(byte < 0x20 and (byte < 0x09 or byte > 0x0D))
+    if byte == 0xC2 and data[i + 1] < 0xA0:
+        return True
+    if byte == 0xEF:
+        return bool(data[i + 1] == 0xBF and data[i + 2] == 0xBD)
+    return byte == 0xC3 and twice_encoded(data, i, end)
+
+
+@kernel
+def twice_encoded(data: Bytes, i: int, end: int) -> bool:
+    """Whether two characters from `i` on are the two bytes of one, each encoded again: "Ã" and a sign."""
+    lead = ((data[i] & 0x1F) << 6) | (data[i + 1] & 0x3F)
+    return 0xC2 <= lead <= 0xF4 and i + 3 < end and data[i + 2] == 0xC2
+
+
+@kernel
+def is_tag(data: Bytes, i: int, end: int) -> bool:
+    """Whether `<` at `i` begins an HTML tag, with or without attributes."""
+    end = min(end, i + LONGEST_MARKUP)
+    i += 2 if i + 1 < end and data[i + 1] == ord("/") else 1
+    if i >= end or not is_letter(data[i]):
+        return False
+    while i < end and data[i] != ord(">"):
+        i += 1
+    return i < end
+
+
+@kernel
+def is_entity(data: Bytes, i: int, end: int) -> bool:
+    """Whether `&` at `i` begins an HTML entity, such as `&amp;` or `&#34;`."""
+    end = min(end, i + LONGEST_MARKUP)
+    i += 1
+    first = i
+    while i < end and (is_letter(data[i]) or ord("0") <= data[i] <= ord("9") or data[i] == ord("#")):
+        i += 1
+    return first + 1 < i < end and data[i] == ord(";")
+
+
+@kernel
+def is_letter(byte: int) -> bool:
+    """Whether it is an ASCII letter."""
+    return ord("a") <= (byte | 0x20) <= ord("z")

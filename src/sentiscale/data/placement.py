@@ -1,0 +1,239 @@
+"""Put the rows of an encoded partition where they belong: count its training words, then write its rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from sentiscale.data.notes import write_notes
+from sentiscale.data.oddities import COMMON_WORDS, odd_words
+from sentiscale.data.prepared import SPLITS, split_file, token_dtype
+from sentiscale.data.repeats import group_equal
+from sentiscale.data.selection import DROPPED, TEST, TRAIN, split_of
+from sentiscale.data.shards import Shard, shard_rows
+from sentiscale.data.wordcount import WordCounts, WordTally
+from sentiscale.text.clean import raw_rows
+from sentiscale.text.compiled import Bytes, Offsets, kernel
+from sentiscale.text.records import gather
+from sentiscale.text.vocab import SPECIAL, UNK, read_table
+from sentiscale.text.wordtable import WordTable, look_up
+
+FIRST_COMMON = len(SPECIAL)
+END_COMMON = FIRST_COMMON + COMMON_WORDS
+LENGTH_POWERS = 33
+"""Lengths are counted by powers of two; no text has 2^32 tokens."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which rows of a shard belong to which split."""
+
+    shard: str
+    is_test: bool
+    shares: tuple[float, ...]
+    dedupe: bool
+    repeated: NDArray[np.uint32]
+    """Rows whose text another partition has before."""
+    labels: NDArray[np.uint8]
+    """Class of each label code."""
+    max_tokens: int
+
+
+class PlacementCounts(NamedTuple):
+    """What a partition brings to the dataset."""
+
+    tokens: NDArray[np.int64]
+    """Tokens for each split."""
+    labels: NDArray[np.int64]
+    """Rows by split and class (3, 2)."""
+    lengths: NDArray[np.int64]
+    """Kept rows by tokens before cutting: entry p counts those of 2^(p-1) + 1 to 2^p."""
+    cut: NDArray[np.int64]
+    """Kept rows longer than max_tokens, and their tokens beyond it."""
+
+
+@dataclass(frozen=True)
+class WriteTask:
+    """Where a partition's rows go."""
+
+    placement: Placement
+    result: str
+    """Directory with the preallocated split files and the vocabulary."""
+    vocab: str
+    vocab_digest: str
+    first_row: tuple[int, ...]
+    """For each split the rows before this partition."""
+    first_token: tuple[int, ...]
+    """For each split the tokens before this partition."""
+    conflicting: NDArray[np.uint64]
+    """Hashes of texts with both labels, ascending."""
+    notes: str
+    """File for the rows worth a note."""
+    text_part: int | None
+    """Number of the partition's text files; None when text is not kept."""
+
+
+class Written(NamedTuple):
+    """What came of writing a partition."""
+
+    unknown: NDArray[np.int64]
+    """Unknown tokens of each split."""
+    noted: bool
+    """Whether there are rows worth a note."""
+
+
+def count_partitions(tasks: Sequence[Placement]) -> tuple[list[PlacementCounts], WordCounts]:
+    """Count rows and tokens of each of some shards, and the training words of all of them."""
+    tally = WordTally()
+    return [_count(task, tally) for task in tasks], tally.counted()
+
+
+def _count(task: Placement, tally: WordTally) -> PlacementCounts:
+    with Shard(task.shard) as arrays:
+        splits = _splits(arrays, task)
+        lengths = arrays["lengths"].astype(np.int64)
+        kept = np.minimum(lengths, task.max_tokens)
+        words, offsets = arrays["words"], arrays["words_offsets"]
+        counts = count_ids(arrays["ids"], kept, splits == TRAIN, len(offsets) - 1)
+        labels = task.labels[arrays["codes"]]
+    tally.add(_occurring(words, offsets, counts))
+    stays = splits != DROPPED
+    over = np.maximum(lengths[stays] - task.max_tokens, 0)
+    by_label = np.bincount(splits[stays] * 2 + labels[stays], minlength=2 * len(SPLITS))
+    powers = np.ceil(np.log2(lengths[stays])).astype(np.int64)
+    return PlacementCounts(
+        tokens=np.array([kept[splits == code].sum() for code in range(len(SPLITS))]),
+        labels=by_label.reshape(len(SPLITS), 2),
+        lengths=np.bincount(powers, minlength=LENGTH_POWERS),
+        cut=np.array([(over > 0).sum(), over.sum()]),
+    )
+
+
+def write_partitions(tasks: Sequence[WriteTask]) -> list[Written]:
+    """Write the rows of some shards to their places, and a note of those that are unusual."""
+    return [_write(task) for task in tasks]
+
+
+def _write(task: WriteTask) -> Written:
+    table = _table(task.vocab, task.vocab_digest)
+    place = task.placement
+    with Shard(place.shard) as arrays:
+        splits = _splits(arrays, place)
+        lengths = arrays["lengths"].astype(np.int64)
+        kept = np.minimum(lengths, place.max_tokens)
+        labels = place.labels[arrays["codes"]]
+        ids, oddities = arrays["ids"], arrays["oddities"]
+        numbers = look_up(*raw_rows(shard_rows(arrays, "words")), table, UNK)
+        numbers = numbers.astype(token_dtype(len(table.offsets) - 1))
+        common = np.zeros(len(kept), np.int64)
+        unknown = np.zeros(len(SPLITS), np.int64)
+        for code, split in enumerate(SPLITS):
+            rows = splits == code
+            tokens = np.empty(kept[rows].sum(), numbers.dtype)
+            unknown[code] = gather_tokens(ids, kept, rows, numbers, tokens, common)
+            starts = task.first_token[code] + np.cumsum(kept[rows]) - kept[rows]
+            _write_at(task.result, split, "tokens", tokens, task.first_token[code])
+            _write_at(task.result, split, "offsets", starts, task.first_row[code])
+            _write_at(task.result, split, "labels", labels[rows], task.first_row[code])
+            if task.text_part is not None and rows.any():
+                _write_text(task, split, shard_rows(arrays, "text").filter(pa.array(rows)))
+        oddities = np.where(splits == DROPPED, 0, oddities | odd_words(lengths, common)).astype(np.uint8)
+        conflict = np.isin(arrays["hashes"], task.conflicting, kind="sort")
+        noted = np.flatnonzero((oddities > 0) | conflict)
+        if len(noted):
+            columns = {"label": labels, "split": splits, "oddities": oddities, "conflict": conflict}
+            write_notes(Path(task.notes), arrays, place.max_tokens, noted, columns)
+    return Written(unknown, bool(len(noted)))
+
+
+def _splits(arrays: Mapping[str, NDArray[Any]], task: Placement) -> NDArray[np.uint8]:
+    """The split of every row of a shard."""
+    hashes = arrays["hashes"]
+    if task.is_test:
+        return np.full(len(hashes), TEST, np.uint8)
+    splits = split_of(hashes, task.shares)
+    if task.dedupe:
+        groups, _ = group_equal(hashes)
+        again = groups[1:] <= np.maximum.accumulate(groups)[:-1]
+        splits[1:][again] = DROPPED
+        splits[task.repeated] = DROPPED
+    return splits
+
+
+def _occurring(words: Bytes, offsets: Offsets, counts: NDArray[np.int64]) -> WordCounts:
+    """The words that occur at all."""
+    seen = np.flatnonzero(counts)
+    if len(seen) == len(counts):
+        return WordCounts(words, offsets, counts)
+    data, bounds = raw_rows(gather(words, offsets[seen], offsets[seen + 1]))
+    return WordCounts(data, bounds, counts[seen])
+
+
+def _write_at(directory: str, split: str, part: str, values: NDArray[Any], place: int) -> None:
+    """Write values to a preallocated file, from element `place` on."""
+    if len(values):
+        with open(Path(directory) / split_file(split, part), "r+b") as file:
+            file.seek(place * values.itemsize)
+            file.write(np.ascontiguousarray(values).data)
+
+
+def _write_text(task: WriteTask, split: str, text: pa.Array) -> None:
+    part = Path(task.result) / "text" / split / f"{task.text_part:06d}.parquet"
+    part.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"text": text.cast(pa.large_string())}), part)
+
+
+@lru_cache(maxsize=1)
+def _table(path: str, digest: str) -> WordTable:
+    """The vocabulary, read once a process; the digest keeps the one of an earlier run apart."""
+    del digest
+    return read_table(Path(path))
+
+
+@kernel
+def count_ids(
+    ids: NDArray[Any], kept: NDArray[np.int64], chosen: NDArray[np.bool_], words: int
+) -> NDArray[np.int64]:
+    """How often each word occurs in the chosen rows; row r has kept[r] ids."""
+    counts = np.zeros(words, np.int64)
+    at = 0
+    for row in range(len(kept)):
+        if chosen[row]:
+            for n in range(at, at + kept[row]):
+                counts[ids[n]] += 1
+        at += kept[row]
+    return counts
+
+
+@kernel
+def gather_tokens(
+    ids: NDArray[Any],
+    kept: NDArray[np.int64],
+    chosen: NDArray[np.bool_],
+    numbers: NDArray[Any],
+    tokens: NDArray[Any],
+    common: NDArray[np.int64],
+) -> int:
+    """Write the chosen rows' tokens, which are numbers[id], back to back; notes each row's common words.
+
+    Returns how many of them are unknown.
+    """
+    unknown = at = place = 0
+    for row in range(len(kept)):
+        if chosen[row]:
+            usual = 0
+            for n in range(at, at + kept[row]):
+                token = numbers[ids[n]]
+                tokens[place] = token
+                place += 1
+                unknown += token == UNK
+                usual += FIRST_COMMON <= token < END_COMMON
+            common[row] = usual
+        at += kept[row]
+    return unknown

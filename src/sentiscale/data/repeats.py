@@ -1,0 +1,196 @@
+"""Find equal texts among all partitions, in bounded memory: which rows go, which texts carry both labels.
+
+A partition hands over one record for each of its different texts. Records wait in memory; beyond a limit
+they go to files by the top bits of their hash, so that each file holds all records of its texts.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiscale.text.compiled import kernel
+from sentiscale.text.labels import NEGATIVE, POSITIVE
+
+RECORD = np.dtype(
+    [
+        ("hash", np.uint64),
+        ("partition", np.uint32),
+        ("row", np.uint32),
+        ("copies", np.uint32),
+        ("codes", np.uint8),
+        ("is_test", np.bool_),
+    ]
+)
+"""The first row of a text in its partition, how many there have it, and their label codes as bits."""
+
+Records = NDArray[np.void]
+FILES = 256
+FILE_BITS = np.uint64(56)
+PARTITION_BITS = np.uint64(32)
+LAST, IN_TEST = np.uint64(2**64 - 1), np.uint64(2**64 - 2)
+"""Places that no row has."""
+CODE_BITS = np.zeros(256, np.uint8)
+CODES = (0, 1, 10, 11, 12, 13)
+CODE_BITS[list(CODES)] = 1 << np.arange(len(CODES))
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """What equal texts there are."""
+
+    partitions: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    """Partition of each row that repeats one of another partition."""
+    rows: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    """That row in its partition."""
+    duplicates: int = 0
+    """Rows that repeat another one, within a partition or across; rows of the named test set never do."""
+    leaks: int = 0
+    """Those of them that repeat a row of the named test set."""
+    conflicting: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    """Hashes of texts that occur with both labels, ascending."""
+
+
+class RepeatFinder:
+    """Collects records and finds the equal ones."""
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        """Keep up to `limit_bytes` of records in memory and the rest in files of `folder`."""
+        self.folder = folder
+        self.limit_bytes = limit_bytes
+        self.spilled_bytes = 0
+        self._waiting: list[Records] = []
+        self._waiting_bytes = 0
+
+    def add(self, partition: int, records: Records) -> None:
+        """Take the records of one partition."""
+        records["partition"] = partition
+        self._waiting.append(records)
+        self._waiting_bytes += records.nbytes
+        if self._waiting_bytes > self.limit_bytes:
+            self._spill()
+
+    def find(self, labels: NDArray[np.uint8]) -> Repeats:
+        """Compare all records; `labels` says for each label code which class it is."""
+        found = [_compare(group, labels) for group in self._groups()]
+        return Repeats(
+            partitions=np.concatenate([part.partitions for part in found]),
+            rows=np.concatenate([part.rows for part in found]),
+            duplicates=sum(part.duplicates for part in found),
+            leaks=sum(part.leaks for part in found),
+            conflicting=np.sort(np.concatenate([part.conflicting for part in found])),
+        )
+
+    def _groups(self) -> Iterator[Records]:
+        """All records, so that equal hashes come together."""
+        if not self.spilled_bytes:
+            yield np.concatenate([np.empty(0, RECORD), *self._waiting])
+            return
+        self._spill()
+        for number in range(FILES):
+            path = self._file(number)
+            if path.exists():
+                yield np.fromfile(path, RECORD)
+                path.unlink()
+
+    def _spill(self) -> None:
+        records = np.concatenate([np.empty(0, RECORD), *self._waiting])
+        self._waiting, self._waiting_bytes = [], 0
+        numbers = (records["hash"] >> FILE_BITS).astype(np.uint8)
+        records = records[np.argsort(numbers, kind="stable")]
+        ends = np.cumsum(np.bincount(numbers, minlength=FILES))
+        for number, part in enumerate(np.split(records, ends[:-1])):
+            with open(self._file(number), "ab") as file:
+                part.tofile(file)
+        self.spilled_bytes += records.nbytes
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"repeats-{number:03d}.bin"
+
+
+def first_of_each(hashes: NDArray[np.uint64], codes: NDArray[np.uint8], is_test: bool) -> Records:
+    """The records of a partition's rows, in the order of their first rows."""
+    groups, count = group_equal(hashes)
+    records = np.zeros(count, RECORD)
+    rows = np.arange(len(hashes), dtype=np.uint32)
+    records["row"][groups[::-1]] = rows[::-1]  # the first row of a group is entered last and stays
+    records["hash"] = hashes[records["row"]]
+    records["copies"] = np.bincount(groups, minlength=count)
+    bits = np.zeros(count, np.uint8)
+    np.bitwise_or.at(bits, groups, CODE_BITS[codes])
+    records["codes"] = bits
+    records["is_test"] = is_test
+    return records
+
+
+def _compare(records: Records, labels: NDArray[np.uint8]) -> Repeats:
+    hashes = np.ascontiguousarray(records["hash"])
+    groups, count = group_equal(hashes)
+    order = (records["partition"].astype(np.uint64) << PARTITION_BITS) | records["row"]
+    is_test = np.ascontiguousarray(records["is_test"])
+    first, bits = firsts_of_groups(groups, count, order, is_test, np.ascontiguousarray(records["codes"]))
+    leads = first[groups]
+    leaks = ~is_test & (leads == IN_TEST)
+    goes = leaks | (~is_test & (order != leads))
+    copies = records["copies"]
+    both = _has(bits, labels, NEGATIVE) & _has(bits, labels, POSITIVE)
+    return Repeats(
+        partitions=records["partition"][goes],
+        rows=records["row"][goes],
+        duplicates=int(copies[~is_test].sum(dtype=np.int64) - (~is_test & ~goes).sum()),
+        leaks=int(copies[leaks].sum(dtype=np.int64)),
+        conflicting=np.unique(hashes[both[groups]]) if both.any() else np.empty(0, np.uint64),
+    )
+
+
+@kernel
+def firsts_of_groups(
+    groups: NDArray[np.int64],
+    count: int,
+    order: NDArray[np.uint64],
+    is_test: NDArray[np.bool_],
+    codes: NDArray[np.uint8],
+) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """For each group the least place in input order, IN_TEST if one is of the test set; and all code bits."""
+    first = np.full(count, LAST, np.uint64)
+    bits = np.zeros(count, np.uint8)
+    for i in range(len(groups)):
+        group = groups[i]
+        bits[group] |= codes[i]
+        if is_test[i]:
+            first[group] = IN_TEST
+        elif first[group] != IN_TEST and order[i] < first[group]:
+            first[group] = order[i]
+    return first, bits
+
+
+def _has(bits: NDArray[np.uint8], labels: NDArray[np.uint8], label: int) -> NDArray[np.bool_]:
+    """Which bits hold a code that means the label."""
+    codes = [code for code in CODES if labels[code] == label]
+    found: NDArray[np.bool_] = (bits & CODE_BITS[codes].sum(dtype=np.uint8)) != 0
+    return found
+
+
+@kernel
+def group_equal(values: NDArray[np.uint64]) -> tuple[NDArray[np.int64], int]:
+    """Number the distinct values by first appearance; returns the number of each and how many there are."""
+    size = 16
+    while size < 2 * len(values):
+        size *= 2
+    mask = np.uint64(size - 1)
+    slots = np.full(size, -1, np.int64)
+    firsts = np.empty(len(values), np.int64)
+    groups = np.empty(len(values), np.int64)
+    count = 0
+    for i in range(len(values)):
+        place = (values[i] ^ (values[i] >> np.uint64(32))) & mask
+        while slots[place] >= 0 and values[firsts[slots[place]]] != values[i]:
+            place = (place + np.uint64(1)) & mask
+        if slots[place] < 0:
+            slots[place] = count
+            firsts[count] = i
+            count += 1
+        groups[i] = slots[place]
+    return groups, count

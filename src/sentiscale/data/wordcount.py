@@ -1,0 +1,165 @@
+"""Add up the words of all partitions in bounded memory and choose the vocabulary among them.
+
+Words are counted in one compiled table. When it outgrows its limit it goes to files by the words' hashes
+and starts anew; at the end each file's words are added up by themselves. The result is exact either way.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sentiscale.text.clean import raw_rows
+from sentiscale.text.compiled import Bytes, Offsets, frozen, kernel
+from sentiscale.text.records import binary_array
+from sentiscale.text.wordtable import WordTable, add_words, read_token, slots_for
+
+FILES = 64
+FILE_BITS = np.uint64(58)
+FIRST_WORDS = 2**17
+FIRST_BYTES = 2**20
+
+
+class WordCounts(NamedTuple):
+    """Distinct words, back to back, and how often each occurs."""
+
+    data: Bytes
+    offsets: Offsets
+    counts: NDArray[np.int64]
+
+
+class WordCounter:
+    """Adds up word counts."""
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        """Keep a table of up to `limit_bytes` in memory and the rest in files of `folder`."""
+        self.folder = folder
+        self.limit_bytes = limit_bytes
+        self.spilled_bytes = 0
+        self.distinct = 0
+        """Different words in all, once the vocabulary was chosen."""
+        self._table = WordTally()
+        self._writers: list[pa.ipc.RecordBatchStreamWriter] = []
+
+    def add(self, part: WordCounts) -> None:
+        """Take the counts of one partition."""
+        self._table.add(part)
+        if self._table.nbytes > self.limit_bytes:
+            self._spill()
+
+    def vocabulary(self, size: int, min_count: int) -> pa.Array:
+        """The most frequent words, at most `size`, those seen less than `min_count` times left out.
+
+        Returns binaries by falling count; equal counts by the words' bytes.
+        """
+        best = []
+        for table in self._tables():
+            self.distinct += table.count
+            best.append(_most_frequent(table.counted(), size, min_count))
+        words = pa.concat_tables(best).sort_by([("count", "descending"), ("word", "ascending")])
+        return words["word"].slice(0, size).combine_chunks()
+
+    def _tables(self) -> Iterator["WordTally"]:
+        if not self.spilled_bytes:
+            yield self._table
+            return
+        self._spill()
+        for writer in self._writers:
+            writer.close()
+        for number in range(FILES):
+            table = WordTally()
+            with pa.OSFile(str(self._file(number))) as file, pa.ipc.open_stream(file) as batches:
+                for batch in batches:
+                    table.add(_from_arrow(batch))
+            yield table
+
+    def _spill(self) -> None:
+        """Write the table to the files and begin a new one."""
+        part = self._table.counted()
+        files = (word_hashes(frozen(part.data), frozen(part.offsets, np.int64)) >> FILE_BITS).astype(np.uint8)
+        batch = pa.record_batch({"word": binary_array(part.data, part.offsets), "count": part.counts})
+        if not self._writers:
+            self._writers = [pa.ipc.new_stream(str(self._file(n)), batch.schema) for n in range(FILES)]
+        for number, writer in enumerate(self._writers):
+            writer.write_batch(batch.filter(pa.array(files == number)))
+        self.spilled_bytes += batch.nbytes
+        self._table = WordTally()
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"words-{number:02d}.arrow"
+
+
+class WordTally:
+    """Words with their counts, in one table that grows as needed."""
+
+    def __init__(self) -> None:
+        offsets = np.zeros(FIRST_WORDS + 1, np.int64)
+        slots = np.zeros((2 * FIRST_WORDS, 2), np.uint64)
+        self.words = WordTable(np.empty(FIRST_BYTES, np.uint8), offsets, slots)
+        self.counts = np.zeros(FIRST_WORDS, np.int64)
+        self.count = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes."""
+        return sum(part.nbytes for part in self.words) + self.counts.nbytes
+
+    def add(self, part: WordCounts) -> None:
+        """Take the counts of distinct words."""
+        self._make_room(len(part.counts), len(part.data))
+        numbers = frozen(part.counts, np.int64)
+        bounds, data = frozen(part.offsets, np.int64), frozen(part.data)
+        self.count = add_words(data, bounds, numbers, self.words, self.counts, self.count)
+
+    def counted(self) -> WordCounts:
+        """All words, in the order in which they came."""
+        offsets = self.words.offsets[: self.count + 1]
+        return WordCounts(self.words.data[: offsets[-1]], offsets, self.counts[: self.count])
+
+    def _make_room(self, words: int, size: int) -> None:
+        data, offsets, slots = self.words
+        used = int(offsets[self.count])
+        if used + size > len(data):
+            data = _longer(data, used, 2 * (used + size))
+        if self.count + words > len(self.counts):
+            room = len(slots)
+            while room < 2 * (self.count + words):
+                room *= 2
+            offsets = _longer(offsets, self.count + 1, room // 2 + 1)
+            self.counts = _longer(self.counts, self.count, room // 2)
+            slots = slots_for(data, offsets, self.count, room)
+        self.words = WordTable(data, offsets, slots)
+
+
+def _longer(array: NDArray[Any], used: int, size: int) -> NDArray[Any]:
+    longer = np.zeros(size, array.dtype)
+    longer[:used] = array[:used]
+    return longer
+
+
+def _most_frequent(part: WordCounts, size: int, min_count: int) -> pa.Table:
+    """The words that can be among the `size` most frequent of all."""
+    least = min_count
+    if len(part.counts) > size:
+        least = max(least, int(np.partition(part.counts, -size)[-size]))
+    chosen = np.flatnonzero(part.counts >= least)
+    words = pc.take(binary_array(part.data, part.offsets), pa.array(chosen))
+    return pa.table({"word": words, "count": part.counts[chosen]})
+
+
+def _from_arrow(batch: pa.RecordBatch) -> WordCounts:
+    data, offsets = raw_rows(batch["word"])
+    return WordCounts(data, offsets, batch["count"].to_numpy())
+
+
+@kernel
+def word_hashes(data: Bytes, offsets: Offsets) -> NDArray[np.uint64]:
+    """Hash of each word."""
+    hashes = np.empty(len(offsets) - 1, np.uint64)
+    for i in range(len(hashes)):
+        hashes[i] = read_token(data, offsets[i], offsets[i + 1]).hash
+    return hashes
