@@ -4,6 +4,8 @@ import bz2
 import gzip
 import json
 import lzma
+import os
+import threading
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +16,7 @@ from sentiscale.config import PrepareSettings
 from sentiscale.data.blocks import cut_blocks
 from sentiscale.data.corpus import Corpus
 from sentiscale.data.sniff import sniff
-from sentiscale.data.sources import find_files
+from sentiscale.data.sources import Stream, find_files
 from sentiscale.errors import DataError, UsageError
 from sentiscale.text.formats import MAX_RECORD_BYTES, Layout
 from sentiscale.text.labels import Reason
@@ -244,7 +246,7 @@ def test_block_size_changes_nothing(write, name, block_mb):
 
 def test_a_line_of_50_mb_is_rejected_and_the_rest_read(write):
     path = write("a.txt", FASTTEXT + b"__label__1 " + b"x" * 50_000_000 + b"\n" + FASTTEXT)
-    longest = max(len(block.data) for block in cut_blocks(str(path), None, Layout("fasttext"), 2**20))
+    longest = max(len(block.data) for block in cut_blocks(Stream(str(path), None), Layout("fasttext"), 2**20))
     assert longest <= 2 * MAX_RECORD_BYTES, "memory must not grow with the line"
     assert read(path) == (EXPECTED * 2, [(3, "too_long")])
     assert read(path, block_mb=100) == (EXPECTED * 2, [(3, "too_long")])
@@ -346,5 +348,44 @@ def test_a_wrong_column_name_gets_a_suggestion(write):
 
 def test_sniffing_needs_only_the_head(write):
     path = write("a.csv", b"label,text\n" + b'1,"a\nb"\n' * 400_000)
-    layout = sniff(str(path), None, PrepareSettings(), "required")
+    with Stream(str(path), None) as stream:
+        layout = sniff(stream, PrepareSettings(), "required")
     assert (layout.format, layout.columns, layout.header) == ("csv", ("label", "text"), True)
+
+
+def in_background(write, path, data):
+    thread = threading.Thread(target=lambda: write(path, data))
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("squeeze", [bytes, gzip.compress, lzma.compress])
+def test_a_named_pipe_is_read_once_and_whole(tmp_path, squeeze):
+    data = FASTTEXT * 20_000
+    pipe = tmp_path / "reviews"
+    os.mkfifo(pipe)
+    writer = in_background(lambda path, content: path.write_bytes(content), pipe, squeeze(data))
+    corpus = Corpus.find(pipe, PrepareSettings(block_mb=0.1), labels="none")
+    rows = sum(len(block) for block in corpus.blocks())
+    writer.join()
+    assert rows == data.count(b"\n")
+
+
+def test_a_pipe_cannot_be_read_twice(tmp_path):
+    pipe = tmp_path / "reviews"
+    os.mkfifo(pipe)
+    writer = in_background(lambda path, content: path.write_bytes(content), pipe, FASTTEXT)
+    corpus = Corpus.find(pipe, labels="none")
+    writer.join()
+    assert sum(len(block) for block in corpus.blocks()) > 0
+    with pytest.raises(DataError, match="pipe can be read once"):
+        list(corpus.blocks())
+
+
+def test_an_empty_pipe_is_refused(tmp_path):
+    pipe = tmp_path / "reviews"
+    os.mkfifo(pipe)
+    writer = in_background(lambda path, content: path.write_bytes(content), pipe, b"")
+    with pytest.raises(DataError, match="is empty"):
+        Corpus.find(pipe)
+    writer.join()

@@ -40,9 +40,9 @@ class RawBlock:
 
 
 def cut_blocks(
-    path: str, compression: str | None, layout: Layout, block_bytes: int, *, in_place: bool = False
+    stream: Stream, layout: Layout, block_bytes: int, *, in_place: bool = False
 ) -> Iterator[RawBlock]:
-    """Yield a file's records in blocks of about `block_bytes`.
+    """Yield a file's records in blocks of about `block_bytes`; closes the stream in the end.
 
     Args:
         in_place: the reader takes plain data from the file by itself; where they need not be read to find
@@ -50,21 +50,19 @@ def cut_blocks(
 
     Raises: DataError when the file is cut short or damaged.
     """
-    for place, block in enumerate(_blocks(path, compression, layout, block_bytes, in_place)):
-        yield block if place else replace(block, first=True)
+    with stream:
+        for place, block in enumerate(_blocks(stream, layout, block_bytes, in_place)):
+            yield block if place else replace(block, first=True)
 
 
-def _blocks(
-    path: str, compression: str | None, layout: Layout, block_bytes: int, in_place: bool
-) -> Iterator[RawBlock]:
+def _blocks(stream: Stream, layout: Layout, block_bytes: int, in_place: bool) -> Iterator[RawBlock]:
     if layout.format == "parquet":
-        yield from _parquet_blocks(path, layout, block_bytes)
+        yield from _parquet_blocks(stream.path, layout, block_bytes)
         return
-    with Stream(path, compression) as stream:
-        cutter = _TextCutter(stream, layout, block_bytes)
-        if in_place and layout.format != "csv":
-            yield from _line_blocks(stream, cutter, block_bytes)
-        yield from cutter.blocks()
+    cutter = _TextCutter(stream, layout, block_bytes)
+    if in_place and layout.format != "csv":
+        yield from _line_blocks(stream, cutter, block_bytes)
+    yield from cutter.blocks()
 
 
 def _line_blocks(stream: Stream, cutter: "_TextCutter", block_bytes: int) -> Iterator[RawBlock]:

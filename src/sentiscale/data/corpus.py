@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sentiscale.config import PrepareSettings
 from sentiscale.data.blocks import RawBlock, cut_blocks
 from sentiscale.data.sniff import sniff
-from sentiscale.data.sources import compression_of, find_files
+from sentiscale.data.sources import Stream, compression_of, find_files, is_pipe
+from sentiscale.errors import DataError
 from sentiscale.text.formats import LabelMode, Layout, Reviews, judge, parse, too_long
 from sentiscale.text.labels import MINUS_ONE, NEGATIVE, NONE, ONE, POSITIVE, TWO, ZERO, Reason, settle
 
@@ -27,18 +28,23 @@ class Source:
     compression: str | None
     layout: Layout
     size: int
-    """Bytes as stored."""
+    """Bytes as stored; 0 for a pipe."""
+    pipe: Stream | None = None
+    """The opened pipe, which can be read once."""
 
     @property
     def plain(self) -> bool:
         """Whether the records lie in the file as they are, neither compressed nor in columns."""
-        return self.compression is None and self.layout.format != "parquet"
+        return self.compression is None and self.layout.format != "parquet" and self.pipe is None
 
     def blocks(self, block_bytes: int, *, in_place: bool = False) -> Iterator[RawBlock]:
         """Cut the file into raw blocks; `in_place`: their bytes are not wanted where the file is plain."""
-        return cut_blocks(
-            self.path, self.compression, self.layout, block_bytes, in_place=in_place and self.plain
-        )
+        if self.pipe is not None and self.pipe.closed:
+            raise DataError(
+                f"{self.path} is a pipe and a pipe can be read once. Write its content to a file."
+            )
+        stream = self.pipe or Stream(self.path, self.compression)
+        return cut_blocks(stream, self.layout, block_bytes, in_place=in_place and self.plain)
 
 
 @dataclass(frozen=True)
@@ -156,8 +162,12 @@ def label_kinds(codes: NDArray[np.uint8]) -> set[int]:
 
 
 def _source(path: str, settings: PrepareSettings, mode: LabelMode) -> Source:
+    if is_pipe(path):
+        pipe = Stream.of_pipe(path)
+        return Source(path, pipe.compression, sniff(pipe, settings, mode), 0, pipe)
     compression = compression_of(path)
-    layout = sniff(path, compression, settings, mode)
+    with Stream(path, compression) as stream:
+        layout = sniff(stream, settings, mode)
     filesystem, root = fsspec.core.url_to_fs(path)
     return Source(path, compression, layout, int(filesystem.size(root) or 0))
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from uuid import uuid4
 
 import fsspec
 
@@ -31,8 +32,10 @@ class Job:
         return [(source, False) for source in self.corpus.sources] + tests
 
     @property
-    def size(self) -> int:
-        """Bytes of all files as stored."""
+    def size(self) -> int | None:
+        """Bytes of all files as stored; None when some come through a pipe."""
+        if any(source.pipe is not None for source, _ in self.sources):
+            return None
         return sum(source.size for source, _ in self.sources)
 
     @property
@@ -54,12 +57,15 @@ class Job:
 
     def plan(self, block_bytes: int) -> dict[str, Any]:
         """What makes finished shards reusable: the same files, settings and size of partitions."""
-        files = [[source.path, source.size, _modified(source.path), test] for source, test in self.sources]
+        files = [[source.path, source.size, _version(source), test] for source, test in self.sources]
         settings = self.settings.model_dump(mode="json", exclude={"memory", "block_mb"})
         return {"files": files, "settings": settings, "block_bytes": block_bytes}
 
 
-def _modified(path: str) -> str:
-    filesystem, root = fsspec.core.url_to_fs(path)
+def _version(source: Source) -> str:
+    """What changes with the file's content; what comes through a pipe is never the same."""
+    if source.pipe is not None:
+        return uuid4().hex
+    filesystem, root = fsspec.core.url_to_fs(source.path)
     info = filesystem.info(root)
     return str(info.get("mtime") or info.get("LastModified") or info.get("ETag") or "")

@@ -87,7 +87,8 @@ class Phases:
     def encode(self) -> RepeatFinder:
         """Cut the input into partitions and have each encoded into a shard."""
         finder = RepeatFinder(self.work.overflow, self.budget.repeats_bytes)
-        with self.progress.task("read and clean", self.job.size / MB or None, "MB") as advance:
+        total = self.job.size
+        with self.progress.task("read and clean", total and total / MB, "MB") as advance:
             rows = 0
             tasks = self._encode_tasks(finder)
             for number, summary in self.engine.map(encode_partition, tasks, describe=self._describe):

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from sentiscale.config import PrepareSettings
 from sentiscale.data.columns import choose_columns
-from sentiscale.data.sources import SUFFIXES, Stream
+from sentiscale.data.sources import SUFFIXES, Stream, is_pipe
 from sentiscale.errors import DataError, UsageError
 from sentiscale.text.compiled import Bytes, frozen
 from sentiscale.text.formats import LabelMode, Layout
@@ -27,21 +27,21 @@ DELIMITERS = ",\t;|"
 SAMPLE_RECORDS = 200
 
 
-def sniff(path: str, compression: str | None, settings: PrepareSettings, mode: LabelMode) -> Layout:
-    """Work out the layout of one file.
+def sniff(stream: Stream, settings: PrepareSettings, mode: LabelMode) -> Layout:
+    """Work out the layout of one file from its first bytes; the stream then stands where it stood.
 
     Raises:
         DataError: the file is empty, of no known format, or lacks the usual columns.
         UsageError: a column named in the settings is not there.
     """
-    with Stream(path, compression) as stream:
-        head = stream.read(HEAD_BYTES)
+    path = stream.path
+    head = stream.peek(HEAD_BYTES)
     whole = len(head) < HEAD_BYTES
     _check_encoding(path, head)
     head = head.removeprefix(BOM)
     kind = settings.format if settings.format != "auto" else _guess(path, head, settings, mode)
     if kind == "parquet":
-        return _parquet(path, compression, settings, mode)
+        return _parquet(stream, settings, mode)
     if not head.strip():
         raise DataError(f"{path} is empty: it holds no record. Get it again, or leave it out.")
     if kind == "jsonl":
@@ -105,8 +105,11 @@ def _bare_name(path: str) -> str:
     return name
 
 
-def _parquet(path: str, compression: str | None, settings: PrepareSettings, mode: LabelMode) -> Layout:
-    if compression:
+def _parquet(stream: Stream, settings: PrepareSettings, mode: LabelMode) -> Layout:
+    path = stream.path
+    if is_pipe(path):
+        raise DataError(f"{path} is a pipe, and Parquet is not read from its beginning. Give the file.")
+    if stream.compression:
         raise DataError(
             f"{path} is a compressed Parquet file; decompress it first (Parquet compresses inside)."
         )

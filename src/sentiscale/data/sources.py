@@ -1,7 +1,9 @@
 """Open review files wherever they lie (fsspec), decompressed; find them from paths, globs, folders, URLs."""
 
+import io
 import lzma
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,9 @@ import pyarrow as pa
 
 from sentiscale.errors import DataError, did_you_mean
 
+STDIN = "/dev/stdin"
+MB = 2**20
+MAGIC_BYTES = 8
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 TESTERS = {"gzip": "gzip -t", "bz2": "bzip2 -t", "xz": "xz -t", "zstd": "zstd -t"}
@@ -22,6 +27,8 @@ DATA_SUFFIXES = (".txt", ".ft", ".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".
 def find_files(inputs: str | Path | Sequence[str | Path]) -> list[str]:
     """Resolve files, globs, folders and URLs to files: in the order given, sorted within, each once.
 
+    A named pipe stands for itself, and `-` for standard input.
+
     Raises: DataError when one of them leads to no file.
     """
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
@@ -31,6 +38,10 @@ def find_files(inputs: str | Path | Sequence[str | Path]) -> list[str]:
 
 
 def _resolve(item: str) -> list[str]:
+    if item == "-":
+        item = STDIN
+    if is_pipe(item):
+        return [item]
     try:
         filesystem, root = fsspec.core.url_to_fs(item)
         if filesystem.isfile(root):
@@ -83,6 +94,14 @@ def _neighbours(item: str) -> str:
     return did_you_mean(Path(item).name, os.listdir(folder)) if folder.is_dir() else ""
 
 
+def is_pipe(path: str) -> bool:
+    """Whether the path is a named pipe, or standard input where that is a pipe."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
 def is_local(path: str) -> bool:
     """Whether workers on this machine can open the path by themselves."""
     return "://" not in path
@@ -95,11 +114,15 @@ def compression_of(path: str) -> str | None:
     """
     try:
         with fsspec.open(path, "rb") as file:
-            head = file.read(8)
+            head = file.read(MAGIC_BYTES)
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror or error}. Check its permissions."
         ) from error
+    return _compression(path, head)
+
+
+def _compression(path: str, head: bytes) -> str | None:
     if not head:
         raise DataError(f"{path} is empty (0 bytes). Download or write it again, or leave it out.")
     found = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
@@ -121,17 +144,38 @@ class Stream:
         """
         self.path = path
         self.compression = compression
+        self._kept = b""
         with self._explained():
-            self._file = fsspec.open(path, "rb").open()
+            self._file: Any = fsspec.open(path, "rb").open()
             self._bytes = _decompressed(self._file, compression)
+
+    @classmethod
+    def of_pipe(cls, path: str) -> "Stream":
+        """Open a named pipe, which can be done once only, and find out how it is compressed.
+
+        Raises: DataError when it is empty or cannot be opened.
+        """
+        stream = cls.__new__(cls)
+        stream.path, stream.compression, stream._kept = path, None, b""
+        with stream._explained():
+            stream._file = _Pipe(path)
+            stream.compression = _compression(path, stream._file.head)
+            stream._bytes = _decompressed(stream._file, stream.compression)
+        return stream
+
+    def peek(self, size: int) -> bytes:
+        """The next bytes, which will be read again."""
+        self._kept = self.read(size)
+        return self._kept
 
     def read(self, size: int) -> bytes:
         """The next bytes, fewer than `size` only at the end of the file.
 
         Raises: DataError when the file is cut short or damaged.
         """
+        kept, self._kept = self._kept[:size], self._kept[size:]
         with self._explained():
-            parts = [self._bytes.read(size)]
+            parts = [kept] if kept else [self._bytes.read(size)]
             while (missing := size - sum(map(len, parts))) and parts[-1]:
                 parts.append(self._bytes.read(missing))
             return b"".join(parts)
@@ -149,6 +193,11 @@ class Stream:
         """Bytes of the stored (compressed) file that were read so far."""
         return int(self._file.tell())
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be read any more."""
+        return bool(self._file.closed)
+
     def __enter__(self) -> "Stream":
         return self
 
@@ -162,6 +211,33 @@ class Stream:
             yield
         except (OSError, EOFError, lzma.LZMAError, pa.ArrowInvalid) as error:
             raise DataError(_damaged(self.path, self.compression, error)) from error
+
+
+class _Pipe(io.RawIOBase):
+    """A pipe whose first bytes were looked at; knows how much was read."""
+
+    def __init__(self, path: str) -> None:
+        self._file = open(path, "rb", buffering=MB)  # noqa: SIM115 - closed by `close`
+        self.head = self._file.read(MAGIC_BYTES)
+        self._unread = self.head
+        self._place = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data, self._unread = self._unread, b""
+        if size < 0 or len(data) < size:
+            data += self._file.read(size - len(data) if size >= 0 else -1)
+        self._place += len(data)
+        return data
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _decompressed(file: BinaryIO, compression: str | None) -> Any:
