@@ -10,6 +10,9 @@ Timed:    each contestant in a fresh process, all once a round, the order drawn 
           sentiscale it is the `seconds` of --json, everything but imports. Before the rounds everyone runs
           once on the first WARM_UP_MB, not recorded: compiled kernels, byte code and input are then in place
 MB/s:     bytes of the plain input / 10^6 / seconds
+Noise:    what other programs used of the cores is recorded with each run; beyond --others the run is done
+          again. With --realtime the contestants go before all normal processes, which then cannot disturb
+          them (but for caches); what the hypervisor takes is looked at all the same
 Interval: order statistics around the median. Five rounds give the whole range, which holds the true median
           with chance 0.94; six give 0.97. Ratios are taken within each round, then their median
 Memory:   resident memory of the whole process tree; measured.py says what that counts and what it misses
@@ -43,10 +46,12 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from statistics import median
+from typing import Any, Literal
 
-from measured import Interval, Taken, interval, run, settle, use_cores
+from measured import Interval, Taken, TakenT, add_options, interval, run, settle, undisturbed, use_cores
 from prepare_peers import RECIPES
 
 from sentiscale.data.sources import Stream, compression_of
@@ -55,8 +60,6 @@ from sentiscale.records import Host, Record, append_jsonl, git_commit, now, pack
 WARM_UP_MB = 2
 PACKAGES = ("sentiscale", "numpy", "numba", "pyarrow", "dask", "distributed", "pandas", "polars")
 CHUNK = 2**20
-
-TakenT = TypeVar("TakenT", bound=Taken)
 
 
 class Session(Record):
@@ -106,15 +109,9 @@ def main() -> None:
 def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", type=Path, nargs="*")
-    parser.add_argument("--out", type=Path, help="JSON lines; new ones are appended")
-    parser.add_argument("--table", type=Path, metavar="RECORDS", help="only print the tables of earlier runs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--contestants", help="comma-separated; default: all")
-    parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0, help="of the order")
-    parser.add_argument("--scratch", type=Path, help="folder for inputs and outputs; default: the system's")
-    parser.add_argument("--prepare-args", default="", help="more options for sentiscale prepare")
-    parser.add_argument("--realtime", action="store_true", help="with priority over others (needs root)")
+    add_options(parser)
     arguments = parser.parse_args(words)
     if not arguments.table and not (arguments.files and arguments.out):
         parser.error("give FILE... and --out RECORDS, or --table RECORDS")
@@ -153,10 +150,11 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
     for number in range(arguments.rounds):
         shuffled = order.sample(arguments.contestants, len(arguments.contestants))
         for place, contestant in enumerate(shuffled):
-            found = measure_one(contestant, files, folder / "scratch", arguments)
-            record = found.model_copy(update={"round": number, "place": place})
-            append_jsonl(arguments.out, record)
-            print(line(record), file=sys.stderr)
+            attempt = partial(measure_one, contestant, files, folder / "scratch", arguments)
+            for found in undisturbed(attempt, arguments):
+                record = found.model_copy(update={"round": number, "place": place})
+                append_jsonl(arguments.out, record)
+                print(line(record), file=sys.stderr)
 
 
 def measure_one(
@@ -221,7 +219,13 @@ def line(found: Measurement) -> str:
     return (
         f"{found.contestant:14} process {found.seconds:7.2f} s  work {found.work_seconds:7.2f} s "
         f"{found.bytes_in / 1e6 / found.work_seconds:6.1f} MB/s  {found.peak_mib:6.0f} MiB"
+        + disturbance(found)
     )
+
+
+def disturbance(found: Taken) -> str:
+    """What others did during a run, if it is repeated for that."""
+    return "" if found.kept else f"  others used {found.others:.2f} cores, {found.stolen:.2f} stolen: again"
 
 
 def read_records(path: Path, kind: type[TakenT]) -> tuple[Session, list[TakenT]]:
@@ -237,13 +241,24 @@ def read_records(path: Path, kind: type[TakenT]) -> tuple[Session, list[TakenT]]
     return session, found
 
 
+def disturbances(found: Sequence[Taken]) -> str:
+    """How quiet the machine was."""
+    kept = [m for m in found if m.kept]
+    return (
+        f"Cores that other programs used during a run: median {median(m.others for m in kept):.2f}, at most "
+        f"{max(m.others for m in kept):.2f}; that the hypervisor took: at most "
+        f"{max(m.stolen for m in kept):.2f}. {len(found) - len(kept)} runs were repeated for that."
+    )
+
+
 def tables(path: Path) -> str:
     """Markdown: what each contestant took, and how sentiscale compares with each peer."""
-    session, found = read_records(path, Measurement)
+    session, everything = read_records(path, Measurement)
+    found = [m for m in everything if m.kept]
     names = [name for name in contestants(session.cores) if any(m.contestant == name for m in found)]
     own = [name for name in names if name not in RECIPES]
     return "\n".join([
-        *summary(names, found), "",
+        *summary(names, found), "", disturbances(everything), "",
         *comparison("work", names, own, found), "",
         *comparison("process", names, own, found),
     ])  # fmt: skip

@@ -22,11 +22,12 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from bench_prepare import describe, head, plain, read_records, rows, show
-from measured import Taken, at_priority, interval, run, settle, use_cores
+from bench_prepare import describe, disturbance, disturbances, head, plain, read_records, rows, show
+from measured import Taken, add_options, at_priority, interval, run, settle, undisturbed, use_cores
 
 from sentiscale.records import append_jsonl
 
@@ -56,6 +57,17 @@ class SizeMeasurement(Taken):
         return self.bytes_in / 1e6 / self.work_seconds
 
 
+class Task(NamedTuple):
+    """What is prepared once."""
+
+    source: Path
+    large: Path
+    """The grown input or, with --pipe, the pipe through which it comes."""
+    gb: float
+    """0 for the source."""
+    workers: int
+
+
 def main() -> None:
     arguments = parse(sys.argv[1:])
     if not arguments.table:
@@ -63,25 +75,18 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
             measure(arguments, Path(folder))
     _, found = read_records(arguments.table or arguments.out, SizeMeasurement)
-    print("\n".join(table(found)))
+    print("\n".join(table([m for m in found if m.kept])))
+    print(f"\n{disturbances([m for m in found if not m.piped])}")
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, nargs="?")
-    parser.add_argument("--out", type=Path, help="JSON lines; new ones are appended")
-    parser.add_argument(
-        "--table", type=Path, metavar="RECORDS", help="only print the table of an earlier run"
-    )
     parser.add_argument("--gb", type=numbers(float), default=[0.2, 0.5, 1.0, 1.5], help="sizes, in GB")
     parser.add_argument("--workers", type=numbers(int), default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pipe", action="store_true", help="through a named pipe instead of a file")
-    parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0, help="of the order and of the input")
-    parser.add_argument("--scratch", type=Path, help="folder for inputs and outputs; default: the system's")
-    parser.add_argument("--prepare-args", default="", help="more options for sentiscale prepare")
-    parser.add_argument("--realtime", action="store_true", help="with priority over others (needs root)")
+    add_options(parser)
     arguments = parser.parse_args(words)
     if not arguments.table and not (arguments.source and arguments.out):
         parser.error("give SOURCE and --out RECORDS, or --table RECORDS")
@@ -104,33 +109,37 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
     append_jsonl(arguments.out, describe(arguments, [source]))
     few = head(source, folder / "head.txt")
     for workers in arguments.workers:
-        prepare(few, workers, folder / "scratch", arguments)
+        prepare(Task(few, few, 0.0, workers), folder / "scratch", arguments)
     order = random.Random(arguments.seed)
     for gb in arguments.gb:
         with large_input(source, gb, folder, arguments) as large:
             for number in range(arguments.rounds):
-                tasks = [(size, workers) for size in (0.0, gb) for workers in arguments.workers]
-                for place, (size, workers) in enumerate(order.sample(tasks, len(tasks))):
-                    with arriving(source, size, large, arguments) as path:
-                        found = prepare(path, workers, folder / "scratch", arguments)
-                    where = {"gb": size, "beside": gb, "round": number, "place": place}
-                    where["piped"] = arguments.pipe and size > 0
-                    record = SizeMeasurement(**found, **where, workers=workers)
-                    append_jsonl(arguments.out, record)
-                    print(line(record), file=sys.stderr)
+                tasks = [Task(source, large, size, n) for size in (0.0, gb) for n in arguments.workers]
+                for place, task in enumerate(order.sample(tasks, len(tasks))):
+                    where = {"beside": gb, "round": number, "place": place}
+                    attempt = partial(prepare, task, folder / "scratch", arguments)
+                    for found in undisturbed(attempt, arguments):
+                        record = found.model_copy(update=where)
+                        append_jsonl(arguments.out, record)
+                        print(line(record), file=sys.stderr)
 
 
-def prepare(path: Path, workers: int, scratch: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+def prepare(task: Task, scratch: Path, arguments: argparse.Namespace) -> SizeMeasurement:
     """Prepare one input in a fresh process, into an empty folder."""
     settle(scratch)
-    words = ["prepare", path, "--out", scratch / "out", "--workers", workers, "--json", "--quiet"]
-    command = [sys.executable, "-m", "sentiscale", *map(str, words), *arguments.prepare_args.split()]
-    taken, text = run(command, realtime=arguments.realtime)
+    with arriving(task, arguments) as path:
+        words = ["prepare", path, "--out", scratch / "out", "--workers", task.workers, "--json", "--quiet"]
+        command = [sys.executable, "-m", "sentiscale", *map(str, words), *arguments.prepare_args.split()]
+        taken, text = run(command, realtime=arguments.realtime)
+    settle(scratch)
     printed = json.loads(text)
     printed.pop("out")
-    settle(scratch)
-    own = {"bytes_in": printed["bytes_in"], "work_seconds": printed["seconds"], "printed": printed}
-    return {**taken.model_dump(), **own}
+    piped = task.large.is_fifo() and task.gb > 0
+    found = SizeMeasurement(
+        **taken.model_dump(), gb=task.gb, beside=task.gb, workers=task.workers, round=0, place=0, piped=piped,
+        bytes_in=printed["bytes_in"], work_seconds=printed["seconds"], printed=printed,
+    )  # fmt: skip
+    return found.model_copy(update={"others": 0.0}) if piped else found  # the pipe's writer does not disturb
 
 
 @contextmanager
@@ -149,23 +158,20 @@ def large_input(source: Path, gb: float, folder: Path, arguments: argparse.Names
 
 
 @contextmanager
-def arriving(source: Path, gb: float, large: Path, arguments: argparse.Namespace) -> Iterator[Path]:
+def arriving(task: Task, arguments: argparse.Namespace) -> Iterator[Path]:
     """What is to be read; a pipe is written to meanwhile."""
-    if gb == 0:
-        yield source
-    elif not arguments.pipe:
-        yield large
-    else:
-        writer = subprocess.Popen(
-            grow(source, gb, large, arguments), stderr=subprocess.PIPE, text=True
-        )  # fmt: skip
-        try:
-            if not writer.stderr.readline():  # it has read its source and waits for a reader
-                sys.exit(f"{GROW.name} ended with {writer.wait()} before it wrote anything")
-            yield large
-        finally:
-            writer.kill()
-            writer.communicate()
+    if task.gb == 0 or not arguments.pipe:
+        yield task.source if task.gb == 0 else task.large
+        return
+    command = grow(task.source, task.gb, task.large, arguments)
+    writer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        if not writer.stderr.readline():  # it says a line when it has read its source and waits for a reader
+            sys.exit(f"{GROW.name} ended with {writer.wait()} before it wrote anything")
+        yield task.large
+    finally:
+        writer.kill()
+        writer.communicate()
 
 
 def grow(source: Path, gb: float, out: Path, arguments: argparse.Namespace) -> list[str]:
@@ -179,7 +185,7 @@ def line(found: SizeMeasurement) -> str:
     size = f"{found.bytes_in / 1e9:.2f} GB, {found.workers} workers"
     return (
         f"{size:20} process {found.seconds:7.2f} s  work {found.work_seconds:7.2f} s "
-        f"{found.speed:6.1f} MB/s  {found.peak_mib:6.0f} MiB"
+        f"{found.speed:6.1f} MB/s  {found.peak_mib:6.0f} MiB" + disturbance(found)
     )
 
 

@@ -12,6 +12,7 @@ times a second from outside. What that says and what it does not:
   about 30 MiB.)
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -19,12 +20,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import comb
 from pathlib import Path
 from statistics import median
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import psutil
 
@@ -33,6 +34,12 @@ from sentiscale.records import Record
 SAMPLES_PER_SECOND = 40
 REFRESH_SECONDS = 0.2
 """How often new child processes are looked for; that costs more than a look at known ones."""
+
+PRIORITY = 10
+"""Real-time priority of what is measured, where it is asked for."""
+
+PAUSE_SECONDS = 2.0
+"""Before a disturbed run is repeated."""
 
 MIB = 2**20
 
@@ -53,6 +60,15 @@ class Taken(Record):
     samples: int
     longest_gap: float
     """Seconds between two looks at the memory, at worst."""
+    others: float
+    """Cores that all other programs used meanwhile, on average."""
+    stolen: float
+    """Cores that the hypervisor gave to others meanwhile, on average."""
+    kept: bool = True
+    """False where others were busy and another run took its place."""
+
+
+TakenT = TypeVar("TakenT", bound=Taken)
 
 
 class Interval(NamedTuple):
@@ -89,11 +105,13 @@ def run(command: Sequence[str], *, realtime: bool = False) -> tuple[Taken, str]:
     """
     command = at_priority(command, realtime=realtime)
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as messages:
-        started_at = time.perf_counter()
+        before, started_at = psutil.cpu_times(), time.perf_counter()
         process = subprocess.Popen(command, stdout=out, stderr=messages, stdin=subprocess.DEVNULL)
         with _Watch(process.pid) as watch:
             _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started_at
+        own = usage.ru_utime + usage.ru_stime
+        busy, stolen = _busy_since(before)
         process.returncode = os.waitstatus_to_exitcode(status)  # Popen must not wait for it again
         out.seek(0)
         messages.seek(0)
@@ -102,19 +120,56 @@ def run(command: Sequence[str], *, realtime: bool = False) -> tuple[Taken, str]:
         own_peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         taken = Taken(
             seconds=round(seconds, 4),
-            cpu_seconds=round(usage.ru_utime + usage.ru_stime, 3),
+            cpu_seconds=round(own, 3),
             peak_mib=round(max(watch.peak, own_peak) / MIB, 1),
             anonymous_mib=round(watch.anonymous / MIB, 1),
             processes=watch.processes,
             samples=watch.samples,
             longest_gap=round(watch.longest_gap, 4),
+            others=round(max(busy - own, 0.0) / seconds, 3),
+            stolen=round(stolen / seconds, 3),
         )
         return taken, out.read()
 
 
+def undisturbed(attempt: Callable[[], TakenT], limits: argparse.Namespace) -> Iterator[TakenT]:
+    """Yield runs until one was disturbed by at most `limits.others` cores, at most 1 + `limits.again` runs.
+
+    Only the last one is kept. What decides is what others did, never how long the run itself took. With
+    real-time priority other programs only get what a run leaves over, so then the hypervisor alone counts.
+    """
+    for left in reversed(range(1 + limits.again)):
+        found = attempt()
+        disturbance = found.stolen + (0.0 if limits.realtime else found.others)
+        if left == 0 or disturbance <= limits.others:
+            yield found
+            return
+        yield found.model_copy(update={"kept": False})
+        time.sleep(PAUSE_SECONDS)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options that every benchmark of preparation takes."""
+    add = parser.add_argument
+    add("--out", type=Path, help="JSON lines; new ones are appended")
+    add("--table", type=Path, metavar="RECORDS", help="only print the tables of an earlier run")
+    add("--cores", type=int, default=2)
+    add("--seed", type=int, default=0, help="of all that is random")
+    add("--scratch", type=Path, help="folder for inputs and outputs; default: the system's")
+    add("--prepare-args", default="", help="more options for sentiscale prepare")
+    add("--realtime", action="store_true", help="with priority over other programs (needs root)")
+    add(
+        "--others",
+        type=float,
+        default=0.2,
+        help="repeat a run that others disturbed by more cores (default 0.2)",
+    )
+    add("--again", type=int, default=2, help="but at most so many times (default 2)")
+
+
 def at_priority(command: Sequence[str], *, realtime: bool) -> list[str]:
     """The command, with the priority of what is measured: below this process, above all others."""
-    return ["chrt", "--rr", "1", *command] if realtime else list(command)
+    return ["chrt", "--rr", str(PRIORITY), *command] if realtime else list(command)
 
 
 def settle(scratch: Path) -> None:
@@ -135,7 +190,7 @@ def use_cores(cores: int, *, realtime: bool = False) -> None:
     os.sched_setaffinity(0, allowed[:cores])
     if realtime:  # above the processes that are measured, or a look would have to wait for their turn to end
         try:
-            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(2))
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY + 1))
         except PermissionError:
             sys.exit("--realtime needs the right to set real-time priority (root); leave it out")
 
@@ -186,6 +241,14 @@ class _Watch:
         self.anonymous = max(self.anonymous, anonymous)
         self.processes = max(self.processes, alive)
         self.samples += 1
+
+
+def _busy_since(before: Any) -> tuple[float, float]:
+    """Seconds for which the cores have worked, and those the hypervisor kept from them, since `before`."""
+    now = psutil.cpu_times()
+    spent = {name: getattr(now, name) - getattr(before, name) for name in now._fields}
+    working = ("user", "nice", "system", "irq", "softirq")  # user includes the time of guests
+    return sum(spent.get(name, 0.0) for name in working), spent.get("steal", 0.0)
 
 
 def _descendants(process: psutil.Process) -> list[psutil.Process]:

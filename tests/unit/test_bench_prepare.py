@@ -131,7 +131,7 @@ def test_ratios_are_taken_within_a_round(benchmark_module):
         bench.Measurement(
             contestant=name, round=number, place=0, bytes_in=10**8, bytes_out=10**6, seconds=seconds + 1,
             work_seconds=seconds, cpu_seconds=1, peak_mib=100, anonymous_mib=50, processes=1, samples=9,
-            longest_gap=0.1, printed={"rows": 5},
+            longest_gap=0.1, others=0, stolen=0, printed={"rows": 5},
         )
         for number, pair in enumerate([(20, 2), (30, 2), (40, 8)])
         for name, seconds in zip(("pandas", "words-2"), pair, strict=True)
@@ -139,6 +139,32 @@ def test_ratios_are_taken_within_a_round(benchmark_module):
     lines = list(bench.comparison("work", ["pandas", "words-2"], ["words-2"], found))
     assert lines[-2:] == ["| pandas | 10.00 (5.00-15.00) |", "| words-2 | 1.00 |"]
     assert "| 30.00 (20.00-40.00) | 3.3 (2.5-5.0) |" in list(bench.summary(["pandas"], found))[-1]
+
+
+def test_what_other_programs_use_is_noticed(measured):
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        disturbed, _ = measured.run([sys.executable, "-c", "import time; time.sleep(0.8)"])
+    finally:
+        busy.kill()
+        busy.wait()
+    assert disturbed.others > 0.6
+
+
+def test_a_disturbed_run_is_repeated_and_not_kept(measured, monkeypatch):
+    monkeypatch.setattr(measured, "PAUSE_SECONDS", 0)
+    limits = measured.argparse.Namespace(others=0.5, again=2, realtime=False)
+    quiet, _ = measured.run([sys.executable, "-c", "pass"])
+
+    def kept(*others: float) -> list[bool]:
+        runs = iter([quiet.model_copy(update={"others": used}) for used in others])
+        return [found.kept for found in measured.undisturbed(lambda: next(runs), limits)]
+
+    assert kept(0.1, 9) == [True]
+    assert kept(0.9, 0.4, 9) == [False, True]
+    assert kept(0.9, 0.9, 0.9, 9) == [False, False, True], "the last one stands, whatever it was"
+    limits.realtime = True
+    assert kept(0.9, 9) == [True], "other programs only had what the run left over"
 
 
 def test_warm_up_reads_whole_lines(benchmark_module, tmp_path):
