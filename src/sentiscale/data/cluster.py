@@ -1,5 +1,6 @@
 """Where tasks run: threads or processes of this machine, or a Dask scheduler that may go and return."""
 
+import asyncio
 import logging
 import signal
 import tempfile
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +24,10 @@ RECONNECT_SECONDS = 60.0
 """How long a lost scheduler is waited for."""
 LOOK_SECONDS = 2.0
 """How often the cluster is asked how many workers it has."""
+ANXIOUS_LOOK_SECONDS = 0.25
+"""The same while it has none."""
 ANSWER_SECONDS = 5.0
+"""How long an answer from the scheduler may take."""
 REMIND_SECONDS = 60.0
 """How often it is repeated that there are no workers."""
 
@@ -79,9 +85,13 @@ class LocalCluster(Cluster):
 
     def __init__(self, stack: ExitStack, workers: int, *, processes: bool, folder: Path | None) -> None:
         """Start the workers; they end with the stack."""
+        import dask
         import distributed
 
         place = str(folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="sentiscale-")))
+        stack.enter_context(
+            dask.config.set({"temporary-directory": place})
+        )  # the scheduler leaves files, too
         with _ctrl_c_held():
             cluster = stack.enter_context(_start_local(workers, processes, place))
         self.client = stack.enter_context(_untyped(distributed).Client(cluster))
@@ -133,6 +143,7 @@ class RemoteCluster(Cluster):
         self._looked_at = self._answered_at = time.monotonic()
         self._lonely_since: float | None = None
         self._silent = False
+        self._loop = stack.enter_context(_running_loop())
         stack.callback(self._drop_client)
         try:
             self.client = self._new_client(CONNECT_SECONDS)
@@ -158,7 +169,8 @@ class RemoteCluster(Cluster):
             ConnectionError: the scheduler has gone.
             ClusterError: it has not answered for RECONNECT_SECONDS.
         """
-        if time.monotonic() - self._looked_at < LOOK_SECONDS:
+        pause = LOOK_SECONDS if self.workers else ANXIOUS_LOOK_SECONDS
+        if time.monotonic() - self._looked_at < pause:
             return
         try:
             self._count()
@@ -179,16 +191,16 @@ class RemoteCluster(Cluster):
             try:
                 self.client = self._new_client(min(left, ANSWER_SECONDS))
                 problem = self._problem()
+                if problem:
+                    raise ClusterError(problem)
                 self._silent = False
+                self.say(f"connected again to {self.address} after {time.monotonic() - lost_at:.0f} s")
                 self._count()
+                self.client.get_task_stream(start=0, stop=0)  # a new scheduler notes tasks only once asked
+                return
             except (OSError, ValueError, ImportError):
                 self._drop_client()
                 time.sleep(min(1.0, max(left, 0)))
-                continue
-            if problem:
-                raise ClusterError(problem)
-            self.say(f"connected again to {self.address} after {time.monotonic() - lost_at:.0f} s")
-            return
         raise ClusterError(
             f"the Dask scheduler at {self.address} has been gone for {RECONNECT_SECONDS:.0f} s."
         )
@@ -202,7 +214,7 @@ class RemoteCluster(Cluster):
 
         with warnings.catch_warnings():  # versions are compared by us
             warnings.simplefilter("ignore", _untyped(distributed).versions.VersionMismatchWarning)
-            return _untyped(distributed).Client(self.address, timeout=seconds)
+            return _untyped(distributed).Client(self.address, timeout=seconds, loop=self._loop)
 
     def _drop_client(self) -> None:
         """Close the client; it may have no scheduler any more, so all it does is let go."""
@@ -256,6 +268,28 @@ class RemoteCluster(Cluster):
             else:
                 found.append(answer)
         return next((problem for problem in found if problem), None)
+
+
+@contextmanager
+def _running_loop() -> Iterator[Any]:
+    """An event loop on a thread: a Dask client that fails to connect would leave its own running."""
+    from tornado.ioloop import IOLoop
+
+    started: SimpleQueue[tuple[Any, asyncio.Event]] = SimpleQueue()
+
+    async def run() -> None:
+        stopped = asyncio.Event()
+        started.put((IOLoop.current(), stopped))
+        await stopped.wait()
+
+    thread = Thread(target=lambda: asyncio.run(run()), name="dask-clients", daemon=True)
+    thread.start()
+    loop, stopped = started.get()
+    try:
+        yield loop
+    finally:
+        loop.add_callback(stopped.set)
+        thread.join()
 
 
 def _start_local(workers: int, processes: bool, folder: str) -> Any:

@@ -280,8 +280,10 @@ def _settings() -> dict[str, Any]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep some loggers quiet: what matters reaches the user as an exception or through `say`."""
-    before = {name: logging.getLogger(name).level for name in QUIET_LOGGERS}
-    for name in QUIET_LOGGERS:
+    known = [*QUIET_LOGGERS, *logging.root.manager.loggerDict]
+    names = {name for name in known if name.split(".")[0] in QUIET_LOGGERS}
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:  # Dask gives some of its loggers levels of their own
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield
