@@ -48,6 +48,8 @@ class SizeMeasurement(Taken):
     piped: bool
     bytes_in: int
     work_seconds: float
+    distinct_words: int
+    """Different words of the training reviews, as the manifest counts them."""
     printed: dict[str, Any]
     """What --json printed."""
 
@@ -131,6 +133,7 @@ def prepare(task: Task, scratch: Path, arguments: argparse.Namespace) -> SizeMea
         words = ["prepare", path, "--out", scratch / "out", "--workers", task.workers, "--json", "--quiet"]
         command = [sys.executable, "-m", "sentiscale", *map(str, words), *arguments.prepare_args.split()]
         taken, text = run(command, realtime=arguments.realtime)
+    manifest = json.loads((scratch / "out" / "manifest.json").read_bytes())
     settle(scratch)
     printed = json.loads(text)
     printed.pop("out")
@@ -138,6 +141,7 @@ def prepare(task: Task, scratch: Path, arguments: argparse.Namespace) -> SizeMea
     found = SizeMeasurement(
         **taken.model_dump(), gb=task.gb, beside=task.gb, workers=task.workers, round=0, place=0, piped=piped,
         bytes_in=printed["bytes_in"], work_seconds=printed["seconds"], printed=printed,
+        distinct_words=manifest.get("distinct_words", 0),
     )  # fmt: skip
     return found.model_copy(update={"others": 0.0}) if piped else found  # the pipe's writer does not disturb
 
@@ -192,7 +196,7 @@ def line(found: SizeMeasurement) -> str:
 def table(found: Sequence[SizeMeasurement]) -> Iterator[str]:
     """Yield Markdown: a line for each size and number of workers, and how memory grows."""
     yield (
-        "| GB | reviews | words kept | workers | process s | work s | work MB/s | times the source's speed "
+        "| GB | reviews | different words | workers | process s | work s | work MB/s | times the source's speed "
         "| times one worker's | peak memory MiB (without mapped files) |"
     )
     yield "|---" * 10 + "|"
@@ -213,7 +217,7 @@ def size_line(runs: Sequence[SizeMeasurement], found: Sequence[SizeMeasurement])
     cells = [
         f"{first.bytes_in / 1e9:.2f}",
         f"{rows(first.printed):,}",
-        f"{first.printed['vocab_size']:,}",
+        f"{first.distinct_words:,}",
         str(first.workers),
         show(interval([m.seconds for m in runs])),
         show(interval([m.work_seconds for m in runs])),
