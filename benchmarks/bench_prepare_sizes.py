@@ -196,8 +196,8 @@ def line(found: SizeMeasurement) -> str:
 def table(found: Sequence[SizeMeasurement]) -> Iterator[str]:
     """Yield Markdown: a line for each size and number of workers, and how memory grows."""
     yield (
-        "| GB | reviews | different words | workers | process s | work s | work MB/s | times the source's speed "
-        "| times one worker's | peak memory MiB (without mapped files) |"
+        "| GB | reviews | different words | workers | process s | work s | work MB/s "
+        "| times the source's speed | times one worker's | peak memory MiB (without mapped files) |"
     )
     yield "|---" * 10 + "|"
     counts = sorted({m.workers for m in found})
