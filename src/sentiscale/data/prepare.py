@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sentiscale.allocator import reused_memory
 from sentiscale.atomic import check_output
 from sentiscale.config import PrepareSettings, resolve
 from sentiscale.data.budget import share_out
@@ -79,7 +80,11 @@ def prepare(
     job = Job(Corpus.find(inputs, settings), Corpus.find(test, settings) if test else None, settings)
     job.check()
     plan = job.plan(budget.block_bytes)
-    with PeakMemory(children=apart) as memory, workspace(out, plan, resume=resume) as work:
+    with (
+        reused_memory(),
+        PeakMemory(children=apart) as memory,
+        workspace(out, plan, resume=resume) as work,
+    ):
         with _engine(work, count, apart, scheduler, progress) as engine:
             phases = Phases(job, work, engine, budget, progress)
             outcome = phases.run()

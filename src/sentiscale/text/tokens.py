@@ -41,8 +41,11 @@ from sentiscale.text.wordtable import (
 LOOK_AHEAD = MAX_TOKEN_BYTES + WIDTH
 BITS = np.uint64(8)
 SCRATCH_BYTES = 4 * MAX_TOKEN_BYTES
-FIRST_WORDS = 2**15
-FIRST_WORD_BYTES = 2**18
+FIRST_PLACES = 2**16
+"""A megabyte, which stays in a core's own cache; the words of 8 MB of reviews fill two thirds of it."""
+FULL = 0.75
+"""A table is not filled beyond this."""
+FIRST_WORD_BYTES = 2**19
 ADD = -1
 """In place of an id for unknown words: they are added to the table."""
 NEVER = -1
@@ -83,8 +86,8 @@ def number_new(data: Bytes, offsets: Offsets, rule: Rule) -> tuple[NumberedRows,
     """Number the words of raw rows by first appearance; the table holds exactly those words."""
     table = WordTable(
         np.empty(FIRST_WORD_BYTES, np.uint8),
-        np.zeros(FIRST_WORDS + 1, np.int64),
-        np.zeros((2 * FIRST_WORDS, 2), np.uint64),
+        np.zeros(int(FULL * FIRST_PLACES) + 1, np.int64),
+        np.zeros((FIRST_PLACES, 2), np.uint64),
     )
     rows = _empty_rows(data, offsets)
     scratch = np.empty(SCRATCH_BYTES, np.uint8)
@@ -129,9 +132,9 @@ def _grown(table: WordTable, count: int, needed: int) -> WordTable:
     more_data = np.empty(2 * len(data) + needed, np.uint8)
     more_data[: offsets[count]] = data[: offsets[count]]
     size = len(slots)
-    while size < 2 * (count + needed) or size == len(slots):
+    while FULL * size < count + needed or size == len(slots):
         size *= 2
-    more_offsets = np.zeros(size // 2 + 1, np.int64)
+    more_offsets = np.zeros(int(FULL * size) + 1, np.int64)
     more_offsets[: count + 1] = offsets[: count + 1]
     return WordTable(more_data, more_offsets, slots_for(more_data, more_offsets, count, size))
 

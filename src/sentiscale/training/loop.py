@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sentiscale.allocator import reused_memory
 from sentiscale.config import Settings, TrainSettings
 from sentiscale.data.batches import Batch, drop_words, make_batch, token_lengths, training_rows
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import Interrupted, SentiscaleError
-from sentiscale.parallel.process import flushed_denormals, reused_memory, torch_threads
+from sentiscale.parallel.process import flushed_denormals, torch_threads
 from sentiscale.parallel.whole import Runner
 from sentiscale.progress import Progress
 from sentiscale.records import EpochMetrics, RunRecord
