@@ -6,6 +6,7 @@ The result depends on input and settings alone: not on workers, partitions or th
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,42 +68,57 @@ def prepare(
         Interrupted: stopped by a signal; resume=True goes on.
     """
     started_at = time.monotonic()
-    progress = progress or Progress()
     settings = _resolved(settings, overrides)
     out = Path(out).absolute()
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}; it must be at least 1.")
     check_output(out, replace=force, marker=MANIFEST)
-    count = workers or available_cores()
-    apart = count >= PROCESSES_FROM_WORKERS if processes is None else processes
-    apart = apart and scheduler is None
-    budget = share_out(settings.memory, count, settings.block_mb, processes=apart)
+    hands = _Hands.resolved(workers, processes, scheduler)
+    budget = share_out(settings.memory, hands.count, settings.block_mb, processes=hands.processes)
     job = Job(Corpus.find(inputs, settings), Corpus.find(test, settings) if test else None, settings)
     job.check()
-    plan = job.plan(budget.block_bytes)
     with (
         reused_memory(),
-        PeakMemory(children=apart) as memory,
-        workspace(out, plan, resume=resume) as work,
+        PeakMemory(children=hands.processes) as memory,
+        workspace(out, job.plan(budget.block_bytes), resume=resume) as work,
     ):
-        with _engine(work, count, apart, scheduler, progress) as engine:
+        progress = progress or Progress()
+        with hands.engine(work, progress) as engine:
             phases = Phases(job, work, engine, budget, progress)
             outcome = phases.run()
-            workers = engine.workers
-        effort = Effort(time.monotonic() - started_at, memory.mb, workers, phases.seconds)
+            count = engine.workers
+        effort = Effort(time.monotonic() - started_at, memory.mb, count, phases.seconds)
         write_manifest(work.result, make_manifest(job, outcome, effort))
     return PreparedDataset.open(out, verify=False)
 
 
-@contextmanager
-def _engine(
-    work: Workspace, workers: int, processes: bool, scheduler: str | None, progress: Progress
-) -> Iterator[Engine]:
-    report = work.result / "reports" / "dask.html"
-    with open_engine(
-        workers, scheduler, processes=processes, folder=work.scratch, report=report, say=progress.say
-    ) as engine:
-        yield engine
+@dataclass(frozen=True)
+class _Hands:
+    """Who works."""
+
+    count: int
+    processes: bool
+    """Whether local workers are processes."""
+    scheduler: str | None
+
+    @classmethod
+    def resolved(cls, workers: int | None, processes: bool | None, scheduler: str | None) -> "_Hands":
+        count = workers or available_cores()
+        apart = count >= PROCESSES_FROM_WORKERS if processes is None else processes
+        return cls(count, apart and scheduler is None, scheduler)
+
+    @contextmanager
+    def engine(self, work: Workspace, progress: Progress) -> Iterator[Engine]:
+        report = work.result / "reports" / "dask.html"
+        with open_engine(
+            self.count,
+            self.scheduler,
+            processes=self.processes,
+            folder=work.scratch,
+            report=report,
+            say=progress.say,
+        ) as engine:
+            yield engine
 
 
 def _resolved(settings: PrepareSettings | None, overrides: dict[str, Any]) -> PrepareSettings:
