@@ -60,7 +60,7 @@ class PrepareSettings(Section):
     block_mb: Annotated[float, Field(gt=0, le=1024)] = 8.0
     """Megabytes of raw input one task works on; does not change the result."""
     memory: ByteSize | None = None
-    """Memory of all processes to stay within, as in 2GB; None is 1.4 GB on two cores. Result stays."""
+    """Memory of all processes to stay within, as in 2GB; None is 0.9 GB on two cores. Result stays."""
 
     @model_validator(mode="after")
     def _check(self) -> "PrepareSettings":

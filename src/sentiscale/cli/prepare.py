@@ -52,7 +52,7 @@ def prepare(
         typer.Option("--processes/--threads", help="What workers are; default: threads up to 8 workers."),
     ] = None,
     memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="To stay within, as in 2GB; default: about 1.4GB.")
+        str | None, typer.Option(metavar="SIZE", help="To stay within, as in 2GB; default: 0.9GB on two cores.")
     ] = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="tcp://HOST:PORT", help="A running Dask scheduler to use.")

@@ -15,7 +15,7 @@ PER_BYTE = 12
 """Bytes in memory for each byte of a partition that is worked on."""
 LEAST_STATE_MB = 32
 LEAST_BLOCK_MB = 0.5
-DEFAULT_MB = 1200
+DEFAULT_MB = 700
 DEFAULT_PER_WORKER_MB = 100
 
 
@@ -32,7 +32,7 @@ class Budget:
 
 
 def share_out(memory: int | None, workers: int, block_mb: float, *, processes: bool) -> Budget:
-    """Divide `memory` bytes; None is a default of about 1.2 GB, at most half of the machine's.
+    """Divide `memory` bytes; None is 0.7 GB and 0.1 a worker, at most half of the machine's.
 
     Partitions become smaller where there is too little for the wanted size; that does not change the result.
 

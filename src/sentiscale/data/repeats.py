@@ -28,6 +28,10 @@ RECORD = np.dtype(
 
 Records = NDArray[np.void]
 FILES = 256
+COMPARING = 5
+"""Memory that comparing takes, in sizes of the records themselves."""
+SPILLED_TOGETHER = 64
+"""Partitions whose records are sorted and written at once."""
 FILE_BITS = np.uint64(56)
 PARTITION_BITS = np.uint64(32)
 LAST, IN_TEST = np.uint64(2**64 - 1), np.uint64(2**64 - 2)
@@ -57,9 +61,9 @@ class RepeatFinder:
     """Collects records and finds the equal ones."""
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
-        """Keep up to `limit_bytes` of records in memory and the rest in files of `folder`."""
+        """Use up to about `limit_bytes` of memory, comparing included, and files of `folder` for the rest."""
         self.folder = folder
-        self.limit_bytes = limit_bytes
+        self.most_waiting = limit_bytes // COMPARING
         self.spilled_bytes = 0
         self._waiting: list[Records] = []
         self._waiting_bytes = 0
@@ -69,7 +73,7 @@ class RepeatFinder:
         records["partition"] = partition
         self._waiting.append(records)
         self._waiting_bytes += records.nbytes
-        if self._waiting_bytes > self.limit_bytes:
+        if self._waiting_bytes > self.most_waiting:
             self._spill()
 
     def find(self, labels: NDArray[np.uint8]) -> Repeats:
@@ -96,15 +100,16 @@ class RepeatFinder:
                 path.unlink()
 
     def _spill(self) -> None:
-        records = np.concatenate([np.empty(0, RECORD), *self._waiting])
+        for first in range(0, len(self._waiting), SPILLED_TOGETHER):
+            records = np.concatenate(self._waiting[first : first + SPILLED_TOGETHER])
+            numbers = (records["hash"] >> FILE_BITS).astype(np.uint8)
+            records = records[np.argsort(numbers, kind="stable")]
+            ends = np.cumsum(np.bincount(numbers, minlength=FILES))
+            for number, part in enumerate(np.split(records, ends[:-1])):
+                with open(self._file(number), "ab") as file:
+                    part.tofile(file)
+        self.spilled_bytes += self._waiting_bytes
         self._waiting, self._waiting_bytes = [], 0
-        numbers = (records["hash"] >> FILE_BITS).astype(np.uint8)
-        records = records[np.argsort(numbers, kind="stable")]
-        ends = np.cumsum(np.bincount(numbers, minlength=FILES))
-        for number, part in enumerate(np.split(records, ends[:-1])):
-            with open(self._file(number), "ab") as file:
-                part.tofile(file)
-        self.spilled_bytes += records.nbytes
 
     def _file(self, number: int) -> Path:
         return self.folder / f"repeats-{number:03d}.bin"
