@@ -1,10 +1,10 @@
 """Cut a file into raw blocks of whole records, reading it once and keeping little of it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import fsspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -13,10 +13,11 @@ from sentiscale.data.sources import Stream
 from sentiscale.errors import DataError
 from sentiscale.text.compiled import frozen
 from sentiscale.text.formats import MAX_RECORD_BYTES, SNIPPET_BYTES, Layout
-from sentiscale.text.records import CR, LF, last_csv_end
+from sentiscale.text.records import last_csv_end
 
 LOOK_BACK_BYTES = 2**17
 """Where a block ends the end of a line is looked for so far back; longer lines are found by reading on."""
+LINE_ENDS = re.compile(rb"\r\n?|\n")
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class _TextCutter:
     def __init__(self, stream: Stream, layout: Layout, block_bytes: int) -> None:
         self.stream = stream
         self.layout = layout
-        self.block_bytes = block_bytes
+        self.block_bytes = max(block_bytes, len(BOM))
         self.rest = b""
         self.offset = 0
         self.consumed = 0
@@ -102,13 +103,14 @@ class _TextCutter:
             self._drop(len(BOM))
         lines = self._skip_header() if self.layout.header else 0
         while self.rest or not self.ended:
-            end = len(self.rest) if self.ended else self._last_end()
+            end = self._last_end()
             if end:
                 yield self._take(end, lines)
                 lines = 0
-                self._fill()
-            elif len(self.rest) > MAX_RECORD_BYTES:
-                yield from self._pass_over(lines)
+                if len(self.rest) < self.block_bytes:
+                    self._fill()
+            elif self._too_long(0):
+                yield self._pass_over(lines)
                 lines = 0
             else:
                 self._fill()
@@ -122,9 +124,14 @@ class _TextCutter:
 
     def _last_end(self) -> int:
         """One past the last record that is complete."""
-        if self.layout.format == "csv":
-            return int(last_csv_end(frozen(self.rest), ord(self.layout.delimiter)))
-        return self.rest.rfind(bytes([self.layout.terminator])) + 1
+        if self.layout.format != "csv":
+            return len(self.rest) if self.ended else self.rest.rfind(bytes([self.layout.terminator])) + 1
+        end = int(last_csv_end(frozen(self.rest), ord(self.layout.delimiter), MAX_RECORD_BYTES))
+        return len(self.rest) if self.ended and not self._too_long(end) else end
+
+    def _too_long(self, begin: int) -> bool:
+        """Whether what is held from `begin` on is more than a record may have; a CR may be its end."""
+        return len(self.rest) - begin - self.rest.endswith(b"\r") > MAX_RECORD_BYTES
 
     def _drop(self, size: int) -> None:
         self.rest = self.rest[size:]
@@ -139,41 +146,46 @@ class _TextCutter:
         return block
 
     def _skip_header(self) -> int:
-        """Drop the first CSV record; returns its lines."""
-        data = frozen(self.rest)
-        delimiter = ord(self.layout.delimiter)
-        breaks = np.flatnonzero((data == LF) | (data == CR))
-        for place in breaks:
-            stop = int(place) + 1
-            stop += data[place] == CR and stop < len(data) and data[stop] == LF
-            # One byte more than the record shows that a CR is not the first half of CR LF.
-            if last_csv_end(data[: stop + 1], delimiter) >= stop or stop == len(data):
-                lines = self.rest[:stop].count(b"\n") or 1
-                self._drop(stop)
-                return lines
-        self._drop(len(self.rest))
-        return 1
+        """Drop the first CSV record and blank lines before it; returns their lines."""
+        while not (end := self._header_end()) and not self.ended:
+            self._fill()
+        header = self.rest[: end or len(self.rest)]
+        self._drop(len(header))
+        return len(LINE_ENDS.findall(header)) or 1
 
-    def _pass_over(self, lines: int) -> Iterator[RawBlock]:
-        """Yield the beginning of a record that is too long and skip the rest of it.
+    def _header_end(self) -> int:
+        """One past the first record that is no blank line; 0 when it may go on."""
+        first = len(self.rest) - len(self.rest.lstrip(b"\r\n"))
+        for found in LINE_ENDS.finditer(self.rest, first):
+            # One byte more than the record shows that a CR is not the first half of CR LF.
+            held = frozen(self.rest[: found.end() + 1])
+            if last_csv_end(held, ord(self.layout.delimiter), MAX_RECORD_BYTES) >= found.end():
+                return found.end()
+        return 0
+
+    def _pass_over(self, lines: int) -> RawBlock:
+        """The beginning of a record that is too long; the rest of it is skipped.
 
         A CSV record may only seem long because a quote is never closed: then just its first line goes.
         """
-        is_csv = self.layout.format == "csv"
-        breaks = (b"\n", b"\r") if is_csv else (bytes([self.layout.terminator]),)
-        while True:
-            found = [place + 1 for mark in breaks if (place := self.rest.find(mark)) >= 0]
-            if found:
-                total = min(found)
-                yield self._take(min(SNIPPET_BYTES, total), lines, too_long=True, total=total)
-                return
-            if self.ended:
-                yield self._take(SNIPPET_BYTES, lines, too_long=True, total=len(self.rest))
-                return
-            kept = self.rest[:SNIPPET_BYTES]
-            self.offset += len(self.rest) - len(kept)
-            self.rest = kept
+        offset = self.offset
+        while not (end := self._line_end()) and not self.ended:
+            if not self.rest.endswith(b"\r"):
+                kept = self.rest[:SNIPPET_BYTES]
+                self.offset += len(self.rest) - len(kept)
+                self.rest = kept
             self._fill()
+        total = end or len(self.rest)
+        block = self._take(min(SNIPPET_BYTES, total), lines, too_long=True, total=total)
+        return replace(block, offset=offset)
+
+    def _line_end(self) -> int:
+        """One past the first line; 0 when it may go on."""
+        if self.layout.format != "csv":
+            return self.rest.find(bytes([self.layout.terminator])) + 1
+        found = LINE_ENDS.search(self.rest)
+        whole = found and (found.end() < len(self.rest) or found.group() != b"\r")
+        return found.end() if found and whole else 0
 
 
 def _parquet_blocks(path: str, layout: Layout, block_bytes: int) -> Iterator[RawBlock]:

@@ -187,7 +187,7 @@ def _delimiter(head: bytes, whole: bool) -> tuple[str, float]:
 
 def _sample(head: bytes, delimiter: str, whole: bool) -> tuple[Bytes, Fields]:
     data = frozen(head)
-    data = data if whole else data[: last_csv_end(data, ord(delimiter))]
+    data = data if whole else data[: last_csv_end(data, ord(delimiter), HEAD_BYTES)]
     return data, split_csv(data, ord(delimiter))
 
 

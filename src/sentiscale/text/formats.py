@@ -18,13 +18,13 @@ from sentiscale.text.records import (
     CR,
     LF,
     Fields,
-    after_blanks,
     csv_column,
     gather,
     line_spans,
     split_csv,
     split_labels,
     text_faults,
+    trimmed,
 )
 
 LabelMode = Literal["required", "optional", "none"]
@@ -161,16 +161,20 @@ def parse_fasttext(data: Bytes, layout: Layout) -> Columns:
     """Lines that begin with `__label__X`; a file without labels is one review a line."""
     starts, ends = line_spans(data, layout.terminator)
     label_starts, label_ends, text_starts, text_ends = split_labels(data, starts, ends)
+    long = ends - starts > MAX_RECORD_BYTES
+    text_starts = np.where(long, starts, text_starts)
+    text_ends = np.where(long, np.minimum(ends, starts + SNIPPET_BYTES), text_ends)
+    faults = np.where(long, Reason.TOO_LONG, Reason.NONE).astype(np.uint8)
     lines = np.arange(len(starts))
     blank = _no_lines()
     filled = (text_ends > text_starts) | (label_starts > 0)
     if layout.label is not None and not filled.all():  # without labels every line is a review
-        lines, blank = lines[filled], lines[~filled]
+        lines, blank, faults = lines[filled], lines[~filled], faults[filled]
         label_starts, label_ends = label_starts[filled], label_ends[filled]
         text_starts, text_ends = text_starts[filled], text_ends[filled]
     text = gather(data, text_starts, text_ends)
     label = gather(data, label_starts, label_ends) if layout.label is not None else None
-    return Columns(text, label, lines, len(starts), np.zeros(len(lines), np.uint8), blank)
+    return Columns(text, label, lines, len(starts), faults, blank)
 
 
 def parse_csv(data: Bytes, layout: Layout) -> Columns:
@@ -250,9 +254,30 @@ def _breaks(data: Bytes) -> int:
 def parse_jsonl(data: Bytes, layout: Layout) -> Columns:
     """One JSON object a line; a block with a line that Arrow cannot read is read line by line."""
     starts, ends = line_spans(data)
-    has_text = ends > after_blanks(data, starts, ends)
+    inner, last = trimmed(data, starts, ends)
+    has_text = (last > inner) | (ends - starts > MAX_RECORD_BYTES)
     filled, blank = np.flatnonzero(has_text), np.flatnonzero(~has_text)
+    starts, ends, inner, last = (place[filled] for place in (starts, ends, inner, last))
+    lines = len(filled) + len(blank)
     names = [name for name in (layout.text, layout.title, layout.label) if name is not None]
+    parsed = None
+    # Arrow does not look at line ends: only between braces can they be trusted to part the objects.
+    if np.all(data[inner] == ord("{")) and np.all(data[last - 1] == ord("}")):
+        parsed = _read_json(data, names, layout)
+    if parsed is not None and len(parsed[names[0]]) == len(filled):
+        good = np.ones(len(filled), np.bool_)
+    else:
+        parsed, good = _read_json_lines(data, starts, ends, names, layout)
+    text = join_title(parsed[layout.text], parsed.get(layout.title or ""))
+    faults = np.where(good, Reason.NONE, Reason.MALFORMED).astype(np.uint8)
+    faults[ends - starts > MAX_RECORD_BYTES] = Reason.TOO_LONG
+    raw = gather(data, starts, np.minimum(ends, starts + SNIPPET_BYTES))
+    text = pc.if_else(pa.array(faults == Reason.NONE), text, raw) if faults.any() else text
+    return Columns(text, parsed.get(layout.label or ""), filled, lines, faults, blank)
+
+
+def _read_json(data: Bytes, names: list[str], layout: Layout) -> dict[str, pa.Array] | None:
+    """Some keys of all objects in the data; None when Arrow does not take one of them."""
     types = {layout.label: pa.type_for_alias(layout.label_type)}
     schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
     try:
@@ -261,47 +286,47 @@ def parse_jsonl(data: Bytes, layout: Layout) -> Columns:
             read_options=pj.ReadOptions(use_threads=False, block_size=max(len(data) + 1, 64)),
             parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
         )
-        parsed = {name: table[name].combine_chunks() for name in names}
-        good = np.ones(table.num_rows, np.bool_)
     except pa.ArrowInvalid:
-        parsed, good = _read_json_lines(data, starts[filled], ends[filled], names)
-    if len(good) != len(filled):  # an object over several lines, or blanks where we saw none
-        parsed, good = _read_json_lines(data, starts[filled], ends[filled], names)
-    text = join_title(parsed[layout.text], parsed.get(layout.title or ""))
-    raw = gather(data, starts[filled], np.minimum(ends[filled], starts[filled] + SNIPPET_BYTES))
-    text = text if good.all() else pc.if_else(pa.array(good), text, raw)
-    faults = np.where(good, Reason.NONE, Reason.MALFORMED).astype(np.uint8)
-    return Columns(text, parsed.get(layout.label or ""), filled, len(starts), faults, blank)
+        return None
+    return {name: table[name].combine_chunks() for name in names}
 
 
 def _read_json_lines(
-    data: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], names: list[str]
+    data: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], names: list[str], layout: Layout
 ) -> tuple[dict[str, pa.Array], NDArray[np.bool_]]:
     """The slow way, for blocks with faulty lines or mixed types: values, and which lines are good."""
-    values: dict[str, list[str | None]] = {name: [] for name in names}
+    values: dict[str, list[bytes | None]] = {name: [] for name in names}
     good = np.ones(len(starts), np.bool_)
-    raw = data.tobytes()
     for row, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-        try:
-            document = json.loads(raw[start:end].decode("utf-8", "surrogateescape"))
-            good[row] = isinstance(document, dict)
-        except (ValueError, RecursionError):
-            good[row] = False
+        found = _read_json_line(data[start:end], names, layout)
+        good[row] = found is not None
         for name in names:
-            values[name].append(_as_text(document.get(name)) if good[row] else None)
-    encoded = {
-        name: pa.array(
-            [v if v is None else v.encode("utf-8", "surrogateescape") for v in column], pa.large_binary()
-        )
-        for name, column in values.items()
-    }
-    return encoded, good
+            values[name].append(found[name] if found is not None else None)
+    return {name: pa.array(column, pa.large_binary()) for name, column in values.items()}, good
 
 
-def _as_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return None if isinstance(value, dict | list) else json.dumps(value)
+def _read_json_line(line: Bytes, names: list[str], layout: Layout) -> dict[str, bytes | None] | None:
+    """Some keys of one object; None when the line is none. Takes all that Arrow takes."""
+    try:
+        document = json.loads(line.tobytes().decode("utf-8", "surrogateescape"))
+    except json.JSONDecodeError:
+        return None
+    except (ValueError, RecursionError):  # numbers and nesting beyond Python's limits, perhaps in other keys
+        found = _read_json(line, names, layout)
+        if found is None or len(found[names[0]]) != 1:
+            return None
+        return {name: _binary(column)[0].as_py() for name, column in found.items()}
+    return {name: _as_bytes(document.get(name)) for name in names} if isinstance(document, dict) else None
+
+
+def _as_bytes(value: Any) -> bytes | None:
+    if value is None or isinstance(value, dict | list):
+        return None
+    text = value if isinstance(value, str) else json.dumps(value)
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a surrogate pair: what it becomes is no UTF-8 and rejected as such
+        return text.encode("utf-8", "surrogatepass")
 
 
 def parse_arrow(data: Bytes, layout: Layout) -> Columns:

@@ -20,7 +20,7 @@ NONE, UNKNOWN, MIDDLE = 255, 254, 253
 
 NAMES = {
     "negative": NEGATIVE, "neg": NEGATIVE, "false": NEGATIVE, "positive": POSITIVE, "pos": POSITIVE,
-    "true": POSITIVE, "neutral": MIDDLE, "0": ZERO, "1": ONE, "2": TWO, "-1": MINUS_ONE,
+    "true": POSITIVE, "neutral": MIDDLE, "0": ZERO, "-0": ZERO, "1": ONE, "2": TWO, "-1": MINUS_ONE,
 }  # fmt: skip
 LABEL_PREFIX = "__label__"
 ALLOWED = "negative/positive, 0/1, 1/2 or -1/1"

@@ -13,7 +13,7 @@ LF, CR, TAB, SPACE = 10, 13, 9, 32
 DOUBLE_QUOTE = 34
 LABEL_MARK = frozen(b"__label__")
 
-FIELD_START, UNQUOTED, QUOTED, QUOTE_IN_QUOTED = range(4)
+FIELD_START, UNQUOTED, QUOTED, QUOTE_IN_QUOTED, LINE_END = range(5)
 
 
 class Fields(NamedTuple):
@@ -77,12 +77,15 @@ def skip_blanks(data: Bytes, i: int, end: int) -> int:
 
 
 @kernel
-def after_blanks(data: Bytes, starts: Offsets, ends: Offsets) -> Offsets:
-    """Where each line's text begins after blanks; its end for a blank line."""
-    found = np.empty(len(starts), np.int64)
+def trimmed(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, Offsets]:
+    """Start and end of each line without blanks at both ends; equal for a blank line."""
+    inner, last = np.empty(len(starts), np.int64), np.empty(len(starts), np.int64)
     for row in range(len(starts)):
-        found[row] = skip_blanks(data, starts[row], ends[row])
-    return found
+        i, end = skip_blanks(data, starts[row], ends[row]), ends[row]
+        while end > i and (data[end - 1] == SPACE or data[end - 1] == TAB or data[end - 1] == CR):
+            end -= 1
+        inner[row], last[row] = i, end
+    return inner, last
 
 
 @kernel
@@ -118,8 +121,11 @@ def split_labels(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, 
 
 
 @kernel
-def last_csv_end(data: Bytes, delimiter: int) -> int:
-    """One past the last record that ends within `data`, which begins with a record; 0 when none ends."""
+def last_csv_end(data: Bytes, delimiter: int, limit: int) -> int:
+    """One past the last record that ends within `data`, which begins with a record; 0 when none ends.
+
+    Looks no further than to a record of more than `limit` bytes: how to go on after it is not known.
+    """
     state = FIELD_START
     last = 0
     for i in range(len(data)):
@@ -131,12 +137,11 @@ def last_csv_end(data: Bytes, delimiter: int) -> int:
             state = QUOTED
         elif byte == delimiter:
             state = FIELD_START
-        elif byte == LF:
-            state = FIELD_START
-            last = i + 1
-        elif byte == CR:
-            state = FIELD_START
-            if i + 1 < len(data) and data[i + 1] != LF:  # a CR at the very end may be half of CR LF
+        elif byte in (LF, CR):
+            if state != LINE_END and i - last > limit:
+                break
+            state = LINE_END
+            if byte == LF or (i + 1 < len(data) and data[i + 1] != LF):  # the last CR may be half of CR LF
                 last = i + 1
         else:
             state = UNQUOTED
@@ -205,15 +210,17 @@ def split_csv(data: Bytes, delimiter: int) -> Fields:
 
 
 @kernel
-def unescape(data: Bytes, starts: Offsets, ends: Offsets, out: Bytes, offsets: Offsets) -> None:
-    """Copy the spans back to back, each "" as one quote; `out` must have room for all bytes."""
+def unescape(
+    data: Bytes, starts: Offsets, ends: Offsets, escaped: NDArray[np.bool_], out: Bytes, offsets: Offsets
+) -> None:
+    """Copy the spans back to back, in escaped ones each "" as one quote; `out` must have room for all."""
     pos = 0
     for row in range(len(starts)):
         i = starts[row]
         while i < ends[row]:
             out[pos] = data[i]
-            if data[i] == DOUBLE_QUOTE and i + 1 < ends[row] and data[i + 1] == DOUBLE_QUOTE:
-                i += 1
+            quotes = data[i] == DOUBLE_QUOTE and i + 1 < ends[row] and data[i + 1] == DOUBLE_QUOTE
+            i += escaped[row] and quotes
             pos += 1
             i += 1
         offsets[row + 1] = pos
@@ -223,11 +230,12 @@ def csv_column(data: Bytes, fields: Fields, column: int, records: NDArray[np.int
     """One column of the given records as binaries; each of them must have that many fields."""
     chosen = fields.first[records] + column
     starts, ends = fields.starts[chosen], fields.ends[chosen]
-    if not fields.escaped[chosen].any():
+    escaped = fields.escaped[chosen]
+    if not escaped.any():
         return gather(data, starts, ends)
     offsets = np.zeros(len(starts) + 1, np.int64)
     out = np.empty(int((ends - starts).sum()), np.uint8)
-    unescape(data, starts, ends, out, offsets)
+    unescape(data, starts, ends, escaped, out, offsets)
     return binary_array(out[: offsets[-1]], offsets)
 
 
