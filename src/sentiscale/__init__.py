@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sentiscale.analysis.eda import eda
     from sentiscale.api import Run, train
     from sentiscale.data.prepare import prepare
     from sentiscale.data.prepared import PreparedDataset
@@ -23,6 +24,7 @@ _HOME = {
     "Predictor": "sentiscale.predictor",
     "PreparedDataset": "sentiscale.data.prepared",
     "Run": "sentiscale.api",
+    "eda": "sentiscale.analysis.eda",
     "evaluate": "sentiscale.evaluation",
     "fetch": "sentiscale.fetching.fetch",
     "prepare": "sentiscale.data.prepare",
@@ -35,6 +37,7 @@ __all__ = [
     "Predictor",
     "PreparedDataset",
     "Run",
+    "eda",
     "evaluate",
     "fetch",
     "prepare",

@@ -1,10 +1,11 @@
-"""The whole way on generated reviews: write them, prepare, train, evaluate, predict."""
+"""The whole way on generated reviews: write them, prepare, look at them, train, evaluate, predict."""
 
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from sentiscale.analysis.eda import eda
 from sentiscale.api import train
 from sentiscale.data.prepare import prepare
 from sentiscale.errors import OutputExistsError
@@ -31,8 +32,10 @@ class DemoResult:
 
     out: Path
     seconds: dict[str, float]
-    """By step: synth, prepare, train, evaluate, predict."""
+    """By step: synth, prepare, eda, train, evaluate, predict."""
     rows: dict[str, int]
+    page: Path
+    """What there is to see in the reviews."""
     record: RunRecord
     test: Scores
     predictions: list[tuple[str, Prediction]]
@@ -66,6 +69,8 @@ def demo(
     at = timed("synth", at)
     dataset = prepare(out / REVIEWS, out / "data", progress=progress)
     at = timed("prepare", at)
+    page = eda(dataset, out / "reviews.html", progress=progress)
+    at = timed("eda", at)
     run = train(dataset, out / "run", seed=seed, progress=progress)
     at = timed("train", at)
     test = evaluate(run.path / "model", dataset.path, progress=progress)
@@ -73,5 +78,11 @@ def demo(
     answers = Predictor.load(run.path / "model").predict(EXAMPLES)
     timed("predict", at)
     return DemoResult(
-        out, seconds, dataset.manifest.rows, run.record, test, list(zip(EXAMPLES, answers, strict=True))
+        out,
+        seconds,
+        dataset.manifest.rows,
+        page.out,
+        run.record,
+        test,
+        list(zip(EXAMPLES, answers, strict=True)),
     )

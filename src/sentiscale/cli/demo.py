@@ -30,6 +30,7 @@ def demo(
                 "seconds": result.seconds,
                 "rows": result.rows,
                 "test": result.test.model_dump(),
+                "page": result.page,
                 "curves": curves,
                 "predictions": [{"text": text, **said.as_dict()} for text, said in result.predictions],
             }
@@ -48,6 +49,7 @@ def demo(
     for text, said in result.predictions:
         print(f"{said.label:8} {said.probability:.2f}  {text}")
     print()
+    print(f"reviews {result.page}    a page to open in a browser")
     print(f"curves  {curves}")
     print(f"next    sentiscale predict {result.out}/run/model FILE    or your own data:")
     print("        sentiscale prepare reviews.csv --out data && sentiscale train data --out run")

@@ -52,7 +52,7 @@ def prepare(
         typer.Option("--processes/--threads", help="What workers are; default: threads up to 8 workers."),
     ] = None,
     memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="To stay within, as in 2GB; default: 0.9GB on two cores.")
+        str | None, typer.Option(metavar="SIZE", help="To stay within, as in 2GB; default: about 0.9GB.")
     ] = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="tcp://HOST:PORT", help="A running Dask scheduler to use.")
@@ -84,7 +84,7 @@ def summary(manifest: "Manifest", out: Path) -> dict[str, Any]:
     keys = (
         "rows", "labels", "rejected", "duplicates", "leaks", "conflicts", "oddities", "warnings", "tokens",
         "vocab_size", "bytes_in", "seconds", "mb_per_s", "peak_memory_mb", "workers", "partitions", "phases",
-        "digest",
+        "spilled_mb", "digest",
     )  # fmt: skip
     return {"out": str(out), **{key: getattr(manifest, key) for key in keys}}
 

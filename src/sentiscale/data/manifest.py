@@ -68,6 +68,8 @@ class Outcome:
     oddities: Mapping[str, int]
     files: Mapping[str, str]
     """Digest of every file."""
+    spilled: Mapping[str, int]
+    """Bytes of texts and words that went by way of the disk."""
 
 
 def make_manifest(job: Job, outcome: Outcome, effort: Effort) -> Manifest:
@@ -104,6 +106,7 @@ def make_manifest(job: Job, outcome: Outcome, effort: Effort) -> Manifest:
         peak_memory_mb=effort.peak_memory_mb,
         workers=effort.workers,
         partitions=balance(outcome.partitions),
+        spilled_mb={name: round(size / MB, 1) for name, size in outcome.spilled.items()},
         phases={name: round(seconds, 3) for name, seconds in effort.phases.items()},
         files=dict(outcome.files),
         digest=content_digest(outcome.files, job.settings.clean),

@@ -82,7 +82,8 @@ class Phases:
             unknown, noted = self.write(placements, counts, size, repeats)
         self.engine.finish_report()
         with self._timed("finish"):
-            return self._outcome(repeats, totals, size, counter, unknown, noted)
+            spilled = {"texts": finder.spilled_bytes, "words": counter.spilled_bytes}
+            return self._outcome(repeats, totals, (size, counter.distinct), (unknown, noted), spilled)
 
     def encode(self) -> RepeatFinder:
         """Cut the input into partitions and have each encoded into a shard."""
@@ -226,11 +227,11 @@ class Phases:
         self,
         repeats: Repeats,
         totals: Totals,
-        size: int,
-        counter: WordCounter,
-        unknown: NDArray[np.int64],
-        noted: dict[int, Path],
+        words: tuple[int, int],
+        written: tuple[NDArray[np.int64], dict[int, Path]],
+        spilled: dict[str, int],
     ) -> Outcome:
+        unknown, noted = written
         shards = [self.work.shard(partition.number) for partition in self.partitions]
         write_rejects(self.work.result / REJECTS, self.partitions, shards)
         conflicts, oddities = collect_notes(self.work.result, self.partitions, noted)
@@ -238,12 +239,13 @@ class Phases:
             partitions=self.partitions,
             repeats=repeats,
             totals=totals,
-            vocab_size=size,
-            distinct_words=counter.distinct,
+            vocab_size=words[0],
+            distinct_words=words[1],
             unknown=unknown,
             conflicts=conflicts,
             oddities=oddities,
             files=self._digests(),
+            spilled=spilled,
         )
 
     def _digests(self) -> dict[str, str]:

@@ -79,6 +79,8 @@ class Manifest(Record):
     workers: int
     partitions: dict[str, float] = Field(default_factory=dict)
     """How the input was divided: count, rows_mean, bytes_mean, and for both the largest over the mean."""
+    spilled_mb: dict[str, float] = Field(default_factory=dict)
+    """What did not fit into memory and went by way of the disk, in MB: texts, words."""
     phases: dict[str, float] = Field(default_factory=dict)
     """Seconds of each phase."""
     files: dict[str, str]
