@@ -40,9 +40,9 @@ class DaskProcesses:
         self.scheduler: subprocess.Popen[bytes] | None = None
         self.all: list[subprocess.Popen[bytes]] = []
 
-    def start_scheduler(self) -> None:
+    def start_scheduler(self, *, python_path: Path | None = None) -> None:
         self.scheduler = self._start(
-            "scheduler", "--host", "127.0.0.1", "--port", self.port, "--no-dashboard"
+            "scheduler", "--host", "127.0.0.1", "--port", self.port, "--no-dashboard", python_path=python_path
         )
         wait_for(self.answers)
 

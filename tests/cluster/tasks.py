@@ -5,6 +5,8 @@ import signal
 import time
 from pathlib import Path
 
+from sentiscale.errors import DataError
+
 
 def square(number: int) -> int:
     return number * number
@@ -40,3 +42,11 @@ def die_once(mark: str) -> str:
 
 def blocked_signals(_: int) -> set[int]:
     return {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])}
+
+
+def refuse(message: str) -> None:
+    raise DataError(message)
+
+
+def divide_by(number: int) -> float:
+    return 1 / number

@@ -152,10 +152,10 @@ class RemoteCluster(Cluster):
                 f"no Dask scheduler answers at {address} ({error}). Give the address that `dask scheduler` "
                 f"prints, such as tcp://10.0.0.1:8786, or leave --scheduler out."
             ) from error
+        self._wait_for_workers()
         problem = self._problem()
         if problem:
             raise UsageError(problem)
-        self._count()
 
     def submit(self, function: Callable[..., Any], task: Any) -> Any:
         """Send one task, with what lets a worker see whether it can do it; returns its future."""
@@ -209,12 +209,25 @@ class RemoteCluster(Cluster):
         """Whether every worker reads a file of this size under this path."""
         return set(self._ask(lambda: self.client.run(file_size, path)).values()) <= {size}
 
+    def _wait_for_workers(self) -> None:
+        """Wait until there is one: without any it is not known what workers can do and see."""
+        self._looked_at = 0.0
+        while not self.workers:
+            try:
+                self.look()
+            except ConnectionError:
+                self.reconnect()
+            if not self.workers:
+                time.sleep(ANXIOUS_LOOK_SECONDS)
+
     def _new_client(self, seconds: float) -> Any:
         import distributed
 
         with warnings.catch_warnings():  # versions are compared by us
             warnings.simplefilter("ignore", _untyped(distributed).versions.VersionMismatchWarning)
-            return _untyped(distributed).Client(self.address, timeout=seconds, loop=self._loop)
+            client = _untyped(distributed).Client(self.address, timeout=seconds, loop=self._loop)
+        client._timeout = 0  # it shall not connect again by itself, beside ours
+        return client
 
     def _drop_client(self) -> None:
         """Close the client; it may have no scheduler any more, so all it does is let go."""
@@ -259,8 +272,10 @@ class RemoteCluster(Cluster):
         bare = Ticket(self.ticket.software, "")  # the scheduler itself opens no files
         try:
             found = [self._ask(lambda: self.client.run_on_scheduler(objection, bare))]
-        except (ImportError, AttributeError) as error:
-            found = [explained(error, f"the scheduler at {self.address}") or str(error)]
+        except OSError:
+            raise
+        except Exception as error:
+            found = [explained(error, f"the scheduler at {self.address}") or f"{self.address}: {error}"]
         answers = self._ask(lambda: self.client.run(objection, self.ticket, on_error="return"))
         for worker, answer in answers.items():
             if isinstance(answer, Exception):

@@ -4,6 +4,7 @@ import getpass
 import hashlib
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sentiscale.errors import ClusterError, DataError
 
@@ -115,12 +116,14 @@ def _code_digest() -> str:
     return digest.hexdigest()[:8]
 
 
-def explained(error: Any, where: str) -> str | None:
+def explained(error: BaseException, where: str) -> str | None:
     """A sentence on a task that could not even be loaded where it was to run; None for other errors."""
-    missing = isinstance(error, ModuleNotFoundError)
-    if missing or (isinstance(error, ImportError | AttributeError) and "sentiscale" in str(error)):
+    text = repr(error)  # Dask sends some errors as the text of another one
+    kinds = [kind for kind in ("ModuleNotFoundError", "ImportError", "AttributeError") if kind in text]
+    if "ModuleNotFoundError" in kinds or (kinds and "sentiscale" in text):
+        missing = re.search(r"No module named '[^']*'", text)
         return (
-            f"{where} cannot load sentiscale's code ({error}). "
+            f"{where} cannot load sentiscale's code ({missing[0] if missing else error}). "
             f"Install sentiscale {version('sentiscale')} there, in the environment Dask runs in."
         )
     return None
