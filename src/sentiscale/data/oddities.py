@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiscale.text.compiled import Bytes, Offsets, kernel
-from sentiscale.text.swar import HIGH_BITS, WIDTH, eight_times, has_byte, load_eight
+from sentiscale.text.swar import HIGH_BITS, WIDTH, eight_times, has_byte, has_control, load_eight
 
 SHORT_TOKENS = 3
 """Fewer tokens than this are nearly nothing."""
@@ -28,7 +28,7 @@ class Oddity(IntFlag):
     NEARLY_EMPTY = 1
     """Fewer than three tokens."""
     BAD_ENCODING = 2
-    """Replacement characters, control characters, or UTF-8 that was encoded twice ("Ã©")."""
+    """Replacement characters, control characters, or UTF-8 that was encoded twice ("Ã©", "â€™")."""
     OTHER_SCRIPT = 4
     """Most letters are not Latin."""
     MARKUP = 8
@@ -66,7 +66,8 @@ def mark_rows(data: Bytes, offsets: Offsets, flags: NDArray[np.uint8]) -> None:
         while i < end:
             if i + WIDTH <= end:
                 eight = load_eight(data, i)
-                if not eight & HIGH_BITS and not has_byte(eight, TAGS) and not has_byte(eight, ENTITIES):
+                odd = has_byte(eight, TAGS) or has_byte(eight, ENTITIES) or has_control(eight)
+                if not eight & HIGH_BITS and not odd:
                     latin += WIDTH  # near enough: who writes in another script does so nearly everywhere
                     i += WIDTH
                     continue
@@ -77,8 +78,8 @@ def mark_rows(data: Bytes, offsets: Offsets, flags: NDArray[np.uint8]) -> None:
                 flags[row] |= BAD_ENCODING
             length = 1 if byte < 0x80 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
             latin += length == 1
-            # From Greek on, without what begins with E2: signs and punctuation.
-            other += (length == 2 and byte >= 0xCD) or (length == 3 and byte != 0xE2)
+            # From Greek on, without what begins with E2 or EF: signs, punctuation, what varies an emoji.
+            other += (length == 2 and byte >= 0xCD) or (length == 3 and byte not in (0xE2, 0xEF))
             i += length
         if 2 * other > latin:
             flags[row] |= OTHER_SCRIPT
@@ -89,7 +90,7 @@ def faulty(data: Bytes, i: int, end: int) -> bool:
     """Whether the character at `i` is a control or replacement character or begins twice-encoded UTF-8."""
     byte = data[i]
     if byte < 0x80:
-        return bool(byte < 0x20 and (byte < 0x09 or byte > 0x0D))
+        return bool(byte < 0x09 or 0x0D < byte < 0x20 or byte == 0x7F)
     if byte == 0xC2 and data[i + 1] < 0xA0:
         return True
     if byte == 0xEF:
@@ -99,9 +100,18 @@ def faulty(data: Bytes, i: int, end: int) -> bool:
 
 @kernel
 def twice_encoded(data: Bytes, i: int, end: int) -> bool:
-    """Whether two characters from `i` on are the two bytes of one, each encoded again: "Ã" and a sign."""
+    """Whether the characters from `i` on are the bytes of one, each encoded again: "Ã©", "Â£", "â€™"."""
     lead = ((data[i] & 0x1F) << 6) | (data[i + 1] & 0x3F)
-    return 0xC2 <= lead <= 0xF4 and i + 3 < end and data[i + 2] == 0xC2
+    if lead == 0xE2 and i + 5 <= end and data[i + 2] == 0xE2 and data[i + 3] == 0x82 and data[i + 4] == 0xAC:
+        return True  # by way of Windows-1252, as most are that were a quotation mark or a dash
+    following = 1 if lead < 0xE0 else 2 if lead < 0xF0 else 3
+    if not 0xC2 <= lead <= 0xF4 or i + 2 + 2 * following > end:
+        return False
+    for k in range(following):
+        if data[i + 2 + 2 * k] != 0xC2:
+            return False
+    # "É" may stand rightly before a no-break space or a quotation mark, "Â" and "Ã" hardly ever do.
+    return following > 1 or lead <= 0xC3 or data[i + 3] not in (0xA0, 0xAB, 0xBB)
 
 
 @kernel

@@ -21,7 +21,7 @@ def _each(byte: int) -> np.uint64:
     return np.uint64(byte * 0x0101010101010101)
 
 
-HIGH_BITS, LOW_BITS, CASE_BITS = _each(0x80), _each(0x7F), _each(0x20)
+HIGH_BITS, LOW_BITS, CASE_BITS = _each(0x80), _each(0x7F), _each(0x20)  # 0x20 is also the first printable
 # Added to a byte below 0x80, these carry into its high bit from "a", beyond "z", from "0", beyond "9" on.
 FROM_A, PAST_Z = _each(0x80 - ord("a")), _each(0x80 - ord("z") - 1)
 FROM_0, PAST_9 = _each(0x80 - ord("0")), _each(0x80 - ord("9") - 1)
@@ -90,6 +90,12 @@ def plain_ascii(eight: np.uint64) -> bool:
 def has_byte(eight: np.uint64, eightfold: np.uint64) -> bool:
     """Whether one of eight ASCII bytes is that of `eightfold`, a byte eight times."""
     return bool((((eight ^ eightfold) - ONES) & HIGH_BITS) != 0)
+
+
+@inlined
+def has_control(eight: np.uint64) -> bool:
+    """Whether one of eight ASCII bytes is a control character, white space included."""
+    return bool((((eight - CASE_BITS) | (eight + ONES)) & HIGH_BITS) != 0)
 
 
 def eight_times(character: str) -> np.uint64:
