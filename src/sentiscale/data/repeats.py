@@ -106,8 +106,9 @@ class RepeatFinder:
             records = records[np.argsort(numbers, kind="stable")]
             ends = np.cumsum(np.bincount(numbers, minlength=FILES))
             for number, part in enumerate(np.split(records, ends[:-1])):
-                with open(self._file(number), "ab") as file:
-                    part.tofile(file)
+                if len(part):
+                    with open(self._file(number), "ab") as file:
+                        file.write(part.data)  # numpy's tofile is silent about a full disk
         self.spilled_bytes += self._waiting_bytes
         self._waiting, self._waiting_bytes = [], 0
 
