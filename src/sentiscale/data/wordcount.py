@@ -56,11 +56,12 @@ class WordCounter:
 
         Returns binaries by falling count; equal counts by the words' bytes.
         """
-        best = []
+        best = pa.table({"word": pa.array([], pa.large_binary()), "count": pa.array([], pa.int64())})
         for table in self._tables():
             self.distinct += table.count
-            best.append(_most_frequent(table.counted(), size, min_count))
-        words = pa.concat_tables(best).sort_by([("count", "descending"), ("word", "ascending")])
+            frequent = _at_least(table.counted(), min_count)
+            best = _most_frequent(pa.concat_tables([best, frequent]), size)  # at once: 64 files may hold much
+        words = best.sort_by([("count", "descending"), ("word", "ascending")])
         return words["word"].slice(0, size).combine_chunks()
 
     def _tables(self) -> Iterator["WordTally"]:
@@ -141,14 +142,19 @@ def _longer(array: NDArray[Any], used: int, size: int) -> NDArray[Any]:
     return longer
 
 
-def _most_frequent(part: WordCounts, size: int, min_count: int) -> pa.Table:
-    """The words that can be among the `size` most frequent of all."""
-    least = min_count
-    if len(part.counts) > size:
-        least = max(least, int(np.partition(part.counts, -size)[-size]))
-    chosen = np.flatnonzero(part.counts >= least)
+def _at_least(part: WordCounts, min_count: int) -> pa.Table:
+    """The words that occur so often."""
+    chosen = np.flatnonzero(part.counts >= min_count)
     words = pc.take(binary_array(part.data, part.offsets), pa.array(chosen))
     return pa.table({"word": words, "count": part.counts[chosen]})
+
+
+def _most_frequent(words: pa.Table, size: int) -> pa.Table:
+    """The words that can be among the `size` most frequent."""
+    if len(words) <= size:
+        return words
+    counts = words["count"].to_numpy()
+    return words.filter(pa.array(counts >= np.partition(counts, -size)[-size])).combine_chunks()
 
 
 def _from_arrow(batch: pa.RecordBatch) -> WordCounts:
