@@ -11,6 +11,7 @@ from sentiscale.config import PrepareSettings
 from sentiscale.data.corpus import Corpus, Source
 from sentiscale.data.prepared import SPLITS
 from sentiscale.errors import UsageError
+from sentiscale.records import package_versions
 
 DEFAULT_SHARES = (0.8, 0.1, 0.1)
 DEFAULT_SHARES_WITH_TEST = (0.95, 0.05)
@@ -56,10 +57,11 @@ class Job:
             )
 
     def plan(self, block_bytes: int) -> dict[str, Any]:
-        """What makes finished shards reusable: the same files, settings and size of partitions."""
+        """What makes finished shards reusable: the same files, settings, size of partitions and release."""
         files = [[source.path, source.size, _version(source), test] for source, test in self.sources]
         settings = self.settings.model_dump(mode="json", exclude={"memory", "block_mb"})
-        return {"files": files, "settings": settings, "block_bytes": block_bytes}
+        release = package_versions("sentiscale")
+        return {"files": files, "settings": settings, "block_bytes": block_bytes, "release": release}
 
 
 def _version(source: Source) -> str:

@@ -74,6 +74,7 @@ class Partitioner:
             file=source.path,
             path=str(path),
             offset=raw.offset if in_place else 0,
+            begin=raw.offset,
             size=raw.size,
             layout=source.layout,
             too_long=raw.too_long,

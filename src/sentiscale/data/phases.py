@@ -40,7 +40,7 @@ from sentiscale.data.sources import is_local
 from sentiscale.data.wordcount import WordCounter
 from sentiscale.data.workspace import Workspace
 from sentiscale.errors import DataError
-from sentiscale.progress import Progress
+from sentiscale.progress import Advance, Progress
 from sentiscale.text.labels import ALLOWED, settle
 from sentiscale.text.vocab import SPECIAL, write_words
 
@@ -91,12 +91,10 @@ class Phases:
         total = self.job.size
         with self.progress.task("read and clean", total and total / MB, "MB") as advance:
             rows = 0
-            tasks = self._encode_tasks(finder)
+            tasks = self._encode_tasks(finder, advance)
             for number, summary in self.engine.map(encode_partition, tasks, describe=self._describe):
                 partition = self.partitions[number]
                 self._take(partition, summary, finder)
-                for piece in partition.pieces:
-                    self.work.unspool(piece.path)  # only now: a worker that dies has its task done again
                 rows += summary.rows
                 advance(partition.consumed / MB, f"{rows:,} reviews")
         return finder
@@ -104,15 +102,18 @@ class Phases:
     def _take(self, partition: Partition, summary: PartitionSummary, finder: RepeatFinder) -> None:
         finder.add(partition.number, summary.records)
         partition.summary = summary._replace(records=NO_RECORDS)
+        for piece in partition.pieces:
+            self.work.unspool(piece.path)  # only now: a worker that dies has its task done again
 
-    def _encode_tasks(self, finder: RepeatFinder) -> Iterator[tuple[int, EncodeTask]]:
+    def _encode_tasks(self, finder: RepeatFinder, advance: Advance) -> Iterator[tuple[int, EncodeTask]]:
         """Yield a task for every partition without a finished shard; enters all partitions in the list."""
         partitioner = Partitioner(self.work, self.budget.block_bytes, self._in_place)
         for partition in partitioner.partitions(self.job.sources):
             self.partitions.append(partition)
             shard = self.work.shard(partition.number)
-            if (summary := finished_summary(shard)) is not None:
+            if (summary := finished_summary(shard, partition.pieces)) is not None:
                 self._take(partition, summary, finder)
+                advance(partition.consumed / MB, "done before")
                 continue
             yield (
                 partition.number,

@@ -4,6 +4,7 @@ A shard holds a partition's usable reviews as ids into the partition's own word 
 not at all, so a finished shard need not be made again when an interrupted preparation goes on.
 """
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ class Piece:
     path: str
     """File to read the bytes from: the same, or a copy a worker can read."""
     offset: int
+    """Where they begin there."""
+    begin: int
+    """Where they begin in the reviews' file, decompressed."""
     size: int
     layout: Layout
     too_long: bool
@@ -111,7 +115,7 @@ def encode_partition(task: EncodeTask) -> PartitionSummary:
     arrays |= _reject_arrays(parts)
     if task.keep_text:
         arrays |= _rows("text", text.filter(pa.array(filled)))
-    _write_shard(Path(task.shard), arrays)
+    _write_shard(Path(task.shard), arrays, task.pieces)
     return summary_of(arrays)
 
 
@@ -129,11 +133,11 @@ def summary_of(arrays: Mapping[str, NDArray[Any]]) -> PartitionSummary:
     )
 
 
-def finished_summary(path: Path) -> PartitionSummary | None:
-    """The summary of a shard on disk; None when there is none or it is damaged."""
+def finished_summary(path: Path, pieces: tuple[Piece, ...]) -> PartitionSummary | None:
+    """The summary of a shard on disk; None when there is none, it is damaged or was made of other pieces."""
     try:
         with Shard(path) as shard:
-            if shard.whole():
+            if shard.made_of(pieces) and shard.whole():
                 return summary_of(shard)
     except (OSError, SafetensorError, KeyError, ValueError):
         pass
@@ -147,6 +151,7 @@ class Shard(Mapping[str, NDArray[Any]]):
         opened: Any = safe_open(path, framework="numpy")
         self._file = opened
         self._names = list(opened.keys())
+        self._notes: dict[str, str] = opened.metadata() or {}
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         array: NDArray[Any] = self._file.get_tensor(name)
@@ -167,14 +172,24 @@ class Shard(Mapping[str, NDArray[Any]]):
 
     def whole(self) -> bool:
         """Whether the contents are what was written; after a power cut a file may hold zeros."""
-        return bool(self._file.metadata()["checksum"] == checksum(self))
+        return self._notes["checksum"] == checksum(self)
+
+    def made_of(self, pieces: tuple[Piece, ...]) -> bool:
+        """Whether it was made of these; files that workers read themselves are cut at other places."""
+        return self._notes["pieces"] == named(pieces)
+
+
+def named(pieces: tuple[Piece, ...]) -> str:
+    """What tells pieces from others of the same files."""
+    return json.dumps([[piece.file, piece.begin, piece.size] for piece in pieces])
 
 
 def checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
     """A quick sum over all arrays, against accidents only."""
     state = HASH_START
     for name in sorted(arrays):
-        state = np.uint64(mix_bytes(frozen(arrays[name].data), state))
+        for part in (name.encode(), arrays[name].data):
+            state = np.uint64(mix_bytes(frozen(part), state))
     return f"{state:016x}"
 
 
@@ -259,11 +274,11 @@ def _rows(name: str, values: pa.Array) -> dict[str, NDArray[Any]]:
     return {name: data[offsets[0] : offsets[-1]], f"{name}_offsets": offsets - offsets[0]}
 
 
-def _write_shard(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+def _write_shard(path: Path, arrays: dict[str, NDArray[Any]], pieces: tuple[Piece, ...]) -> None:
     """Write under a name of its own, for another worker may be making the same shard, then rename."""
     temporary = path.with_suffix(f".{uuid4().hex}.tmp")
     try:
-        temporary.write_bytes(save(arrays, {"checksum": checksum(arrays)}))
+        temporary.write_bytes(save(arrays, {"checksum": checksum(arrays), "pieces": named(pieces)}))
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
