@@ -53,4 +53,4 @@ def share_out(memory: int | None, workers: int, block_mb: float, *, processes: b
         )
     block = min(block_mb, max(left / 2, left - 4 * LEAST_STATE_MB) / workers / PER_BYTE)
     state = left - block * workers * PER_BYTE
-    return Budget(int(block * MB), int(state / 2 * MB), int(state / 2 * MB))
+    return Budget(max(1, int(block * MB)), int(state / 2 * MB), int(state / 2 * MB))

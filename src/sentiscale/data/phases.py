@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiscale.data.budget import MB, Budget
+from sentiscale.data.budget import MB, PER_BYTE, Budget
 from sentiscale.data.corpus import Source
 from sentiscale.data.digests import chunk_digests, combined, digest_tasks, file_digest
 from sentiscale.data.engine import Engine
@@ -47,6 +47,8 @@ from sentiscale.text.vocab import SPECIAL, write_words
 TaskT = TypeVar("TaskT")
 MOST_IN_GROUP, LEAST_GROUPS = 8, 4
 """At most so many partitions a task where a task takes milliseconds; at least so many tasks a worker."""
+BYTES_TO_COUNT = 150
+"""Memory that counting takes for each different word, on its way to the client included."""
 NO_RECORDS = np.empty(0, RECORD)
 """In place of what was handed on, so that it need not be kept for each partition."""
 
@@ -164,7 +166,8 @@ class Phases:
         """Count what each partition brings, and the words of the training rows of all."""
         counter = WordCounter(self.work.overflow, self.budget.words_bytes)
         counts: dict[int, list[PlacementCounts]] = {}
-        groups = self._grouped(placements)
+        room = int(self.budget.block_bytes * PER_BYTE / BYTES_TO_COUNT)
+        groups = self._grouped(placements, [partition.done.words / room for partition in self.partitions])
         with self.progress.task("count words", len(placements), "blocks") as advance:
             for number, (found, words) in self.engine.map(count_partitions, groups, describe=self._describe):
                 counter.add(words)
@@ -172,11 +175,21 @@ class Phases:
                 advance(len(found), "")
         return [part for number in sorted(counts) for part in counts[number]], counter
 
-    def _grouped(self, tasks: Sequence[TaskT]) -> Iterator[tuple[int, tuple[TaskT, ...]]]:
-        """Runs of tasks that are too small to travel alone, each with the number of its first."""
-        size = max(1, min(MOST_IN_GROUP, len(tasks) // (LEAST_GROUPS * self.engine.workers)))
-        for first in range(0, len(tasks), size):
-            yield first, tuple(tasks[first : first + size])
+    def _grouped(
+        self, tasks: Sequence[TaskT], shares: Sequence[float] = ()
+    ) -> Iterator[tuple[int, tuple[TaskT, ...]]]:
+        """Runs of tasks that are too small to travel alone, each with the number of its first.
+
+        `shares` says what share of a worker's memory each takes; a run takes no more than all of it.
+        """
+        most = max(1, min(MOST_IN_GROUP, len(tasks) // (LEAST_GROUPS * self.engine.workers)))
+        first, used = 0, 0.0
+        for number, share in enumerate(shares or [0.0] * len(tasks)):
+            if number > first and (number - first == most or used + share > 1):
+                yield first, tuple(tasks[first:number])
+                first, used = number, 0.0
+            used += share
+        yield first, tuple(tasks[first:])
 
     def _choose_vocabulary(self, counter: WordCounter) -> int:
         words = counter.vocabulary(self.settings.vocab_size - len(SPECIAL), self.settings.min_count)

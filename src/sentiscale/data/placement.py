@@ -91,7 +91,8 @@ class Written(NamedTuple):
 def count_partitions(tasks: Sequence[Placement]) -> tuple[list[PlacementCounts], WordCounts]:
     """Count rows and tokens of each of some shards, and the training words of all of them."""
     tally = WordTally()
-    return [_count(task, tally) for task in tasks], tally.counted()
+    counts = [_count(task, tally) for task in tasks]
+    return counts, WordCounts(*map(np.array, tally.counted()))  # copies: a table is half empty, and stays
 
 
 def _count(task: Placement, tally: WordTally) -> PlacementCounts:

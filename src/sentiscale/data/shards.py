@@ -71,6 +71,8 @@ class PartitionSummary(NamedTuple):
 
     rows: int
     """Usable rows, repeated ones included."""
+    words: int
+    """Different words in them."""
     codes: NDArray[np.int64]
     """Usable rows by label code."""
     records: Records
@@ -125,6 +127,7 @@ def summary_of(arrays: Mapping[str, NDArray[Any]]) -> PartitionSummary:
     codes = arrays["codes"]
     return PartitionSummary(
         rows=len(codes),
+        words=len(arrays["words_offsets"]) - 1,
         codes=np.bincount(codes, minlength=256),
         records=first_of_each(arrays["hashes"], codes, bool(is_test)),
         rejects=np.bincount(arrays["reject_reasons"], minlength=len(Reason)),

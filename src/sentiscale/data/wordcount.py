@@ -22,6 +22,8 @@ FILES = 64
 FILE_BITS = np.uint64(58)
 FIRST_WORDS = 2**17
 FIRST_BYTES = 2**20
+BYTES_PER_WORD = 48
+"""In a table, without the word itself: two slots of 16, an offset, a count."""
 
 
 class WordCounts(NamedTuple):
@@ -36,7 +38,7 @@ class WordCounter:
     """Adds up word counts."""
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
-        """Keep a table of up to `limit_bytes` in memory and the rest in files of `folder`."""
+        """Use up to `limit_bytes` of memory, growing included, and files of `folder` for the rest."""
         self.folder = folder
         self.limit_bytes = limit_bytes
         self.spilled_bytes = 0
@@ -47,9 +49,9 @@ class WordCounter:
 
     def add(self, part: WordCounts) -> None:
         """Take the counts of one partition."""
-        self._table.add(part)
-        if self._table.nbytes > self.limit_bytes:
+        if self._table.count and self._table.bytes_to_add(part) > self.limit_bytes:
             self._spill()
+        self._table.add(part)
 
     def vocabulary(self, size: int, min_count: int) -> pa.Array:
         """The most frequent words, at most `size`, those seen less than `min_count` times left out.
@@ -104,14 +106,16 @@ class WordTally:
         self.counts = np.zeros(FIRST_WORDS, np.int64)
         self.count = 0
 
-    @property
-    def nbytes(self) -> int:
-        """Memory it takes."""
-        return sum(part.nbytes for part in self.words) + self.counts.nbytes
+    def bytes_to_add(self, part: WordCounts) -> int:
+        """Memory it takes at most while it takes these counts: a table that grows is there twice."""
+        held = sum(array.nbytes for array in self.words) + self.counts.nbytes
+        size, words = self._room_for(part)
+        grows = (size, words) != (len(self.words.data), len(self.counts))
+        return held + (size + words * BYTES_PER_WORD if grows else 0)
 
     def add(self, part: WordCounts) -> None:
         """Take the counts of distinct words."""
-        self._make_room(len(part.counts), len(part.data))
+        self._make_room(*self._room_for(part))
         numbers = frozen(part.counts, np.int64)
         bounds, data = frozen(part.offsets, np.int64), frozen(part.data)
         self.count = add_words(data, bounds, numbers, self.words, self.counts, self.count)
@@ -121,18 +125,22 @@ class WordTally:
         offsets = self.words.offsets[: self.count + 1]
         return WordCounts(self.words.data[: offsets[-1]], offsets, self.counts[: self.count])
 
-    def _make_room(self, words: int, size: int) -> None:
+    def _room_for(self, part: WordCounts) -> tuple[int, int]:
+        """Bytes and words there must be room for: what there is, or at least twice as much."""
+        size, words = len(self.words.data), len(self.counts)
+        used = int(self.words.offsets[self.count]) + len(part.data)
+        while words < self.count + len(part.counts):
+            words *= 2
+        return size if used <= size else 2 * used, words
+
+    def _make_room(self, size: int, words: int) -> None:
         data, offsets, slots = self.words
-        used = int(offsets[self.count])
-        if used + size > len(data):
-            data = _longer(data, used, 2 * (used + size))
-        if self.count + words > len(self.counts):
-            room = len(slots)
-            while room < 2 * (self.count + words):
-                room *= 2
-            offsets = _longer(offsets, self.count + 1, room // 2 + 1)
-            self.counts = _longer(self.counts, self.count, room // 2)
-            slots = slots_for(data, offsets, self.count, room)
+        if size > len(data):
+            data = _longer(data, int(offsets[self.count]), size)
+        if words > len(self.counts):
+            offsets = _longer(offsets, self.count + 1, words + 1)
+            self.counts = _longer(self.counts, self.count, words)
+            slots = slots_for(data, offsets, self.count, 2 * words)
         self.words = WordTable(data, offsets, slots)
 
 
