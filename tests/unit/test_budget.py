@@ -5,6 +5,7 @@ import re
 from types import SimpleNamespace
 
 import psutil
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from sentiscale.data.budget import MB, PER_BYTE, share_out
 from sentiscale.data.phases import MOST_IN_GROUP, Phases
 from sentiscale.data.prepare import prepare
 from sentiscale.errors import UsageError
+from sentiscale.text.clean import raw_rows
+from sentiscale.text.tokens import number_new, rule_for
 
 SIZES = st.integers(1, 10_000)
 WORKERS = st.integers(1, 64)
@@ -98,6 +101,15 @@ def test_what_is_counted_together_fits_into_a_workers_memory(shares, workers):
         assert len(group) <= MOST_IN_GROUP
     free = [len(group) for _, group in Phases._grouped(phases, tasks)]
     assert len(set(free[:-1])) <= 1, "without shares they are equally many"
+
+
+def test_a_review_of_megabytes_makes_no_table_of_gigabytes():
+    """Only the tokens that are kept need room in the table of words."""
+    row = " ".join(f"w{number}" for number in range(400_000))
+    rows, table = number_new(*raw_rows(pa.array(["a few words", row, row])), rule_for("words", 512))
+    assert rows.lengths.tolist() == [3, 400_000, 400_000]
+    assert len(table.offsets) - 1 == 3 + 512
+    assert table.slots.nbytes < 2 * 2**20
 
 
 def test_little_memory_goes_by_way_of_the_disk_to_the_same_result(tmp_path):

@@ -97,7 +97,8 @@ def number_new(data: Bytes, offsets: Offsets, rule: Rule) -> tuple[NumberedRows,
         if row == len(offsets) - 1:
             break
         # Growing inside the kernel would make it count references for every token: 4 times slower.
-        table = _grown(table, count, int(offsets[row + 1] - offsets[row]))
+        size = int(offsets[row + 1] - offsets[row])
+        table = _grown(table, count, (min(rule.max_tokens, size), size))
     size = table.offsets[count]
     return _filled(rows), WordTable(table.data[:size], table.offsets[: count + 1], table.slots)
 
@@ -126,13 +127,13 @@ def _filled(rows: NumberedRows) -> NumberedRows:
     return rows._replace(ids=rows.ids[: rows.offsets[-1]])
 
 
-def _grown(table: WordTable, count: int, needed: int) -> WordTable:
-    """The same words with room for twice as many, and for a row of `needed` bytes."""
+def _grown(table: WordTable, count: int, needed: tuple[int, int]) -> WordTable:
+    """The same words with room for twice as many, and for a row of so many words and bytes."""
     data, offsets, slots = table
-    more_data = np.empty(2 * len(data) + needed, np.uint8)
+    more_data = np.empty(2 * len(data) + needed[1], np.uint8)
     more_data[: offsets[count]] = data[: offsets[count]]
     size = len(slots)
-    while FULL * size < count + needed or size == len(slots):
+    while FULL * size < count + needed[0] or size == len(slots):
         size *= 2
     more_offsets = np.zeros(int(FULL * size) + 1, np.int64)
     more_offsets[: count + 1] = offsets[: count + 1]
@@ -204,10 +205,11 @@ def number_rows(
     row, count = begin
     while row < len(kept) - 1:
         i, end = offsets[row], offsets[row + 1]
-        if adding and (count + end - i >= len(starts) or starts[count] + end - i > len(words)):
+        most = min(rule.max_tokens, end - i)
+        if adding and (count + most >= len(starts) or starts[count] + end - i > len(words)):
             break
         state, n, length, marks = HASH_START, kept[row], 0, 0
-        last = n + min(rule.max_tokens, end - i)
+        last = n + most
         while i < end:
             token, i = plain_token(data, i, end, rule.letters_only)
             if token.end > token.start:
