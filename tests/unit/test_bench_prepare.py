@@ -121,8 +121,8 @@ child.communicate(b"end\\n")
 """
     taken, _ = measured.run([sys.executable, "-c", parent])
     assert taken.processes == 2
-    assert 200e6 < taken.peak_mib * 2**20 < 300e6
-    assert 200e6 < taken.anonymous_mib * 2**20 < taken.peak_mib * 2**20
+    assert 200e6 < taken.anonymous_mib * 2**20 < 300e6
+    assert taken.peak_mib > taken.anonymous_mib  # at least this process's size, which a child begins with
     assert taken.seconds > 1
 
 

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sentiscale.errors import DataError
@@ -87,6 +87,7 @@ def test_a_lone_surrogate_is_no_error(vocab):
 
 
 @pytest.mark.parametrize("cleaning", ["words", "alpha"])
+@example(text="\u2019.\u2019D")
 @given(text=st.text(st.sampled_from("abDE'\u2019 !?.,é😀-0\n"), max_size=40))
 def test_each_token_stands_where_it_says(cleaning, text):
     encoder = Encoder(Vocab(WORDS), cleaning, None)

@@ -36,7 +36,8 @@ class Encoder:
         cleaned = clean(as_array([text]), self.cleaning).texts()[0]
         spans, i = [], 0
         for token in cleaned.split():
-            start, i = _locate(text, i, token)
+            find = _with_gaps if self.cleaning == "alpha" else _in_one_piece
+            start, i = find(text, i, token)
             spans.append((token, start, i))
             if len(token.encode()) > MAX_TOKEN_BYTES - 4:  # it may have been cut: skip what was dropped
                 while i < len(text) and text[i].isalnum():
@@ -56,8 +57,16 @@ def as_array(texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> pa.Array:
         return pa.array([text.encode("utf-8", "replace") for text in texts], pa.large_binary())
 
 
-def _locate(text: str, begin: int, token: str) -> tuple[int, int]:
-    """Span of the next characters of `text` that cleaning turns into `token`; dropped ones lie between."""
+def _in_one_piece(text: str, begin: int, token: str) -> tuple[int, int]:
+    """Span of the next characters of `text` that cleaning turns into `token`."""
+    for start in range(begin, len(text) - len(token) + 1):
+        if all(_becomes(text[start + k], wanted) for k, wanted in enumerate(token)):
+            return start, start + len(token)
+    return _with_gaps(text, begin, token)
+
+
+def _with_gaps(text: str, begin: int, token: str) -> tuple[int, int]:
+    """The same where cleaning drops characters inside words."""
     start, i = -1, begin
     for wanted in token:
         while i < len(text) and not _becomes(text[i], wanted):
