@@ -71,12 +71,19 @@ def damaged(draw, kind):
         if place < len(data):
             data[place] = byte
     body = bytes(data[: draw(st.integers(0, len(data)))] if draw(st.booleans()) else data)
-    return draw(st.sampled_from([b"", BOM])) + HEADS.get(kind, b"") + body
+    content = HEADS.get(kind, b"") + body
+    if kind != "jsonl" and draw(st.integers(0, 9)) == 0:  # as old Macs wrote
+        content = content.replace(b"\n", b"\r")
+    return draw(st.sampled_from([b"", BOM])) + content
 
 
 @contextmanager
 def short_limit():
-    with patch.object(blocks, "MAX_RECORD_BYTES", LIMIT), patch.object(formats, "MAX_RECORD_BYTES", LIMIT):
+    with (
+        patch.object(blocks, "MAX_RECORD_BYTES", LIMIT),
+        patch.object(formats, "MAX_RECORD_BYTES", LIMIT),
+        patch.object(blocks, "LOOK_BACK_BYTES", 20),
+    ):
         yield
 
 

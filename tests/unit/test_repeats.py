@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiscale.data.placement import Placement, _splits
+from sentiscale.data.prepare import prepare
 from sentiscale.data.repeats import CODE_BITS, CODES, RepeatFinder, first_of_each
 from sentiscale.data.selection import DROPPED, TEST
 from sentiscale.text.labels import MINUS_ONE, NEGATIVE, ONE, POSITIVE, TWO, ZERO, settle
@@ -136,6 +137,26 @@ def test_more_than_all_files_hold_together(root):
 def test_no_row_at_all(root):
     repeats = RepeatFinder(root, 0).find(np.zeros(256, np.uint8))
     assert (len(repeats.rows), repeats.duplicates, repeats.leaks, len(repeats.conflicting)) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("dedupe", [True, False])
+def test_a_manifest_accounts_for_all_rows(tmp_path, dedupe):
+    """Of 60 rows 20 repeat others, 5 of them the test set's; that has a repeated row of its own."""
+    texts = [f"text number {i} is here" for i in range(40)] + [f"Text number {i} is HERE!" for i in range(15)]
+    rows = [f"__label__{1 + i % 2} {text.rstrip('!')}" for i, text in enumerate(texts)]
+    tests = [f"__label__1 text test {i}" for i in range(5)]
+    (tmp_path / "a.txt").write_text("\n".join([*rows, *tests]))
+    (tmp_path / "b.txt").write_text("\n".join([*tests, tests[0]]))
+    made = prepare(
+        tmp_path / "a.txt", tmp_path / "data", test=tmp_path / "b.txt", dedupe=dedupe, block_mb=0.0003
+    )
+    manifest = made.manifest
+    assert manifest.rows["test"] == 6
+    assert (manifest.duplicates, manifest.leaks) == ((20, 5) if dedupe else (0, 0))
+    assert manifest.rows["train"] + manifest.rows["valid"] + manifest.duplicates == 60
+    told = " ".join(manifest.warnings)
+    assert "20 rows repeat the text of another one and " + ("were dropped" if dedupe else "stay in") in told
+    assert "5 rows have the text of a test review and " + ("left" if dedupe else "are still in") in told
 
 
 def test_a_full_disk_is_named_when_texts_go_to_it(small_disk):
