@@ -118,3 +118,12 @@ def test_quotes_are_undone_only_where_they_were_doubled_for_csv(write, tmp_path,
         for text in block.text.to_pylist()
     ]
     assert found == [b'an ""odd"" field', b'a "good" one']
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("block_bytes", [20, 10**6])
+def test_a_byte_order_mark_is_one_at_the_beginning_of_the_file_only(write, tmp_path, block_bytes, in_place):
+    mark = b"\xef\xbb\xbf"
+    path = write("a.txt", mark + b"__label__2 a good screen\n" + mark + b"__label__1 a bad screen\n")
+    done = encode(path, tmp_path / "work", block_bytes, in_place=in_place)
+    assert ([row.line for row in done.rows], [reject.line for reject in done.rejects]) == ([1], [2])

@@ -99,7 +99,7 @@ class _TextCutter:
     def blocks(self) -> Iterator[RawBlock]:
         """Yield all blocks in order."""
         self._fill()
-        if self.rest.startswith(BOM):
+        if self.offset == 0 and self.rest.startswith(BOM):
             self._drop(len(BOM))
         lines = self._skip_header() if self.layout.header else 0
         while self.rest or not self.ended:
