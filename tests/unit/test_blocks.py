@@ -121,7 +121,7 @@ def test_quotes_are_undone_only_where_they_were_doubled_for_csv(write, tmp_path,
 
 
 @pytest.mark.parametrize("in_place", [True, False])
-@pytest.mark.parametrize("block_bytes", [20, 10**6])
+@pytest.mark.parametrize("block_bytes", [40, 10**6])
 def test_a_byte_order_mark_is_one_at_the_beginning_of_the_file_only(write, tmp_path, block_bytes, in_place):
     mark = b"\xef\xbb\xbf"
     path = write("a.txt", mark + b"__label__2 a good screen\n" + mark + b"__label__1 a bad screen\n")
