@@ -7,6 +7,8 @@
     │   └── OutputExistsError  2   the output is already there
     ├── DataError              3   input that cannot be used: reviews, prepared data, model directories
     ├── ClusterError           1   the Dask cluster failed; what was done is kept
+    ├── RankFailed             1   a process of a parallel training died, hung or raised
+    ├── PeerFailed             1   the same, in a process that has nothing to add: another one tells
     └── Interrupted          130   stopped by SIGINT or SIGTERM, after saving
 
 A message says what was got, what is allowed and what to do.
@@ -40,6 +42,18 @@ class DataError(SentiscaleError):
 
 class ClusterError(SentiscaleError):
     """The Dask cluster failed for good; what was done is kept, so that the job can be resumed."""
+
+
+class RankFailed(SentiscaleError):  # noqa: N818 - it says what happened
+    """One process of a parallel training died, fell silent or raised; the message names it."""
+
+
+class PeerFailed(SentiscaleError):  # noqa: N818 - it says what happened
+    """This process ends quietly because another one, or the launcher, tells what went wrong."""
+
+    def __init__(self, exit_code: int = 1) -> None:
+        super().__init__("this rank ended because of a failure that is reported elsewhere.")
+        self.exit_code = exit_code
 
 
 class Interrupted(SentiscaleError):  # noqa: N818 - not a fault of anybody

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sentiscale.errors import Interrupted, SentiscaleError
+from sentiscale.errors import Interrupted, PeerFailed, SentiscaleError
 
 app = typer.Typer(
     name="sentiscale",
@@ -61,6 +61,8 @@ def _reporting_errors(verb: Callable[..., Any]) -> Callable[..., Any]:
         try:
             verb(*args, **kwargs)
             sys.stdout.flush()
+        except PeerFailed as error:  # told by the rank it happened to, or by the launcher
+            raise typer.Exit(error.exit_code) from None
         except SentiscaleError as error:
             _fail(str(error), error.exit_code)
         except KeyboardInterrupt:
