@@ -49,8 +49,9 @@ def rank(
         for step in range(steps):
             guard.note("data", step)
             if env.rank == at and step == FAULT_STEP and fault:
+                again = (folder / "fault").exists()
                 (folder / "fault").touch()
-                meet(fault, env.attempt)
+                meet("" if again and fault == "raise-once" else fault)
             guard.note("compute", step)
             wishes = torch.tensor(float(bool(wish)))
             dist.all_reduce(wishes)
@@ -66,13 +67,13 @@ def rank(
         dist.destroy_process_group()
 
 
-def meet(fault: str, attempt: int) -> None:
+def meet(fault: str) -> None:
     """Let the fault of this name happen to this process."""
     if fault == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif fault == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
-    elif fault == "raise" or (fault == "first-attempt" and attempt == 0):
+    elif fault in ("raise", "raise-once"):
         raise ValueError("this is the planted fault")
     elif fault == "data":
         raise DataError("reviews.txt:3 is not a review.")

@@ -3,7 +3,9 @@
 import os
 import signal
 import sys
+import time
 
+import psutil
 import pytest
 
 from sentiscale.errors import RankFailed
@@ -83,7 +85,7 @@ def test_error_that_all_ranks_raise_is_told_once(world):
     assert (ending.code, ending.stderr) == (2, "sentiscale: all ranks agree that this cannot work.\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_signal_lets_every_rank_save(world, number):
     by_launcher(world, 2).wait_until_running(2)
     world.processes[0].send_signal(number)
@@ -95,6 +97,7 @@ def test_signal_lets_every_rank_save(world, number):
     assert ending.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_second_signal_ends_at_once(world):
     by_launcher(world, 2).wait_until_running(2)
     os.kill(world.pid_of(1), signal.SIGSTOP)  # so that nobody can agree on stopping
@@ -118,6 +121,24 @@ def test_nobody_outlives_a_killed_launcher_not_even_a_stopped_rank(world):
     assert "the launcher of this training has gone" in ending.stderr
 
 
+@pytest.mark.slow
+def test_terminal_pause_stops_all_and_continues_all(world):
+    by_launcher(world, 2).wait_until_running(2)
+    launcher = psutil.Process(world.processes[0].pid)
+    launcher.send_signal(signal.SIGTSTP)
+    everybody = [launcher, *map(psutil.Process, world.pids())]
+    wait_for(lambda: all(process.status() == psutil.STATUS_STOPPED for process in everybody))
+    time.sleep(5)  # longer than any silence that is allowed
+    launcher.resume()
+    time.sleep(5)
+    assert len(world.living()) == 2
+    launcher.send_signal(signal.SIGTERM)
+    [ending] = world.ended()
+    assert ending.code == 130
+    assert len(list(world.folder.glob("saved-*"))) == 2
+
+
+@pytest.mark.slow
 def test_two_trainings_at_once_do_not_disturb_each_other(world, other_world):
     by_launcher(world, 2, "--fault", "kill")
     by_launcher(other_world, 2, "--steps", 60)
@@ -127,7 +148,7 @@ def test_two_trainings_at_once_do_not_disturb_each_other(world, other_world):
 
 
 def test_failed_training_is_started_again(world):
-    [ending] = by_launcher(world, 2, "--fault", "first-attempt", "--steps", 40, restarts=1).ended()
+    [ending] = by_launcher(world, 2, "--fault", "raise-once", "--steps", 40, restarts=1).ended()
     assert (ending.code, ending.stderr) == (0, "")
     assert ending.stdout.startswith("again, because rank 1 of 2")
     assert len(world.pids()) == 4

@@ -44,7 +44,8 @@ class World:
         self.processes: list[subprocess.Popen[str]] = []
 
     def start(self, command: list[str], environment: dict[str, str] | None = None) -> "World":
-        variables = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"} | (environment or {})
+        paths = os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY)])
+        variables = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | (environment or {})
         self.processes.append(
             subprocess.Popen(
                 command, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from torch.distributed import DistError, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from sentiscale.errors import Interrupted, PeerFailed, SentiscaleError
-from sentiscale.parallel.board import Board, connect, prefix_of
+from sentiscale.parallel.board import Board
+from sentiscale.parallel.meeting import agree_on_prefix, connect
 from sentiscale.parallel.pulse import Noted, Pulse
 from sentiscale.parallel.rankenv import RankEnv
 from sentiscale.parallel.report import FailureReport, report_of_error
@@ -32,10 +33,8 @@ BROKEN_CONNECTION = (
 class Guard:
     """One rank among others: where they meet, and what this one is doing."""
 
-    def __init__(self, env: RankEnv, tcp_store: TCPStore, run_id: str) -> None:
+    def __init__(self, env: RankEnv, tcp_store: TCPStore, prefix: str) -> None:
         self.env = env
-        self._tcp_store = tcp_store
-        prefix = prefix_of(run_id, env.attempt, env.world_size)
         self.store: Store = PrefixStore(f"{prefix}/group", tcp_store)
         """For `init_process_group(store=…)`; new for each attempt."""
         self._noted: Noted = ("start", 0, time.monotonic())
@@ -113,7 +112,7 @@ def guarded_rank(env: RankEnv, silence_limit: float) -> Iterator[Guard]:
     Raises: UsageError, DataError, Interrupted or RankFailed in the rank that tells; else PeerFailed.
     """
     tcp_store = connect(env, host_it=env.hosts_store)
-    guard = Guard(env, tcp_store, env.run_id)
+    guard = Guard(env, tcp_store, agree_on_prefix(env, tcp_store))
     guard._start(silence_limit)
     failed = True
     try:

@@ -108,24 +108,29 @@ def launch_with_restarts(
 
 
 class Signals:
-    """How many requests to stop have come."""
+    """What has been asked for from outside: stops, counted, and a pause (a terminal's Ctrl-Z)."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.stops = 0
+        self.pause = False
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """The signal handler."""
-        self.count += 1
+        if number == signal.SIGTSTP:
+            self.pause = True
+        else:
+            self.stops += 1
 
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Signals]:
-    """Count SIGINT and SIGTERM while the block runs; outside the main thread none can be seen."""
+    """Note SIGINT, SIGTERM and SIGTSTP while the block runs; outside the main thread none can be seen."""
     signals = Signals()
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
-    earlier = {number: signal.signal(number, signals.note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP)
+    earlier = {number: signal.signal(number, signals.note) for number in numbers}
     try:
         yield signals
     finally:
@@ -184,7 +189,8 @@ def hold_store(listener: socket.socket, env: RankEnv) -> "Board":
     import torch
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    from sentiscale.parallel.board import Board, prefix_of
+    from sentiscale.parallel.board import Board
+    from sentiscale.parallel.meeting import launchers_prefix
 
     # Before 2.8 the newer server took a listening socket but never answered there.
     release = tuple(int(part) for part in torch.__version__.split(".")[:2])
@@ -192,7 +198,7 @@ def hold_store(listener: socket.socket, env: RankEnv) -> "Board":
         HERE, env.master_port, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=30),
         master_listen_fd=listener.detach(), use_libuv=release >= (2, 8),
     )  # fmt: skip
-    return Board(store, prefix_of(env.run_id, env.attempt, env.world_size), env.world_size)
+    return Board(store, launchers_prefix(env.run_id), env.world_size)
 
 
 class Supervisor:
@@ -214,8 +220,10 @@ class Supervisor:
             failed = [(rank, code) for rank, code in self._ranks.ended() if code != 0]
             if failed:
                 break
-            if self._signals.count and not self._pass_on_stop():
+            if self._signals.stops and not self._pass_on_stop():
                 break
+            if self._signals.pause:
+                self._pause()
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + BEAT_SECONDS
                 self._listen()
@@ -229,13 +237,20 @@ class Supervisor:
     def _pass_on_stop(self) -> bool:
         """Ask all ranks to stop; False when they are to be killed instead."""
         if self._asked_to_stop:
-            return self._signals.count < 2
+            return self._signals.stops < 2
         self._asked_to_stop = True
         _, beats = self._board.read()
         if any(beat is None for beat in beats):
             return False  # training needs every rank, so nothing has been done yet that is worth saving
         self._ranks.signal(signal.SIGTERM)
         return True
+
+    def _pause(self) -> None:
+        """Stop all ranks, then this process; whoever continues it continues them."""
+        self._ranks.signal(signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._signals.pause = False
+        self._ranks.signal(signal.SIGCONT)
 
     def _listen(self) -> None:
         """Kill a hung rank that no other rank has found."""
@@ -261,7 +276,7 @@ class Supervisor:
 
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while self._ranks.running() and time.monotonic() < until and self._signals.count < 2:
+        while self._ranks.running() and time.monotonic() < until and self._signals.stops < 2:
             time.sleep(POLL_SECONDS)
 
     def _interrupted(self, report: FailureReport | None) -> SentiscaleError:
