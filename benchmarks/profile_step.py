@@ -13,16 +13,18 @@ from pathlib import Path
 
 import torch
 
+from sentiscale.allocator import reused_memory
 from sentiscale.config import Settings, resolve
-from sentiscale.data.batches import make_batch, token_lengths, training_rows
 from sentiscale.data.prepared import PreparedDataset
-from sentiscale.model import SentimentNet, step_flops
+from sentiscale.model import step_flops
 from sentiscale.parallel.peak import gemm_peak_gflops
-from sentiscale.parallel.process import flushed_denormals, reused_memory, torch_threads
-from sentiscale.parallel.whole import WholeRunner
+from sentiscale.parallel.process import flushed_denormals, torch_threads
+from sentiscale.parallel.world import alone
 from sentiscale.training.clock import PhaseClock
-from sentiscale.training.optimizer import RowSparseAdam
-from sentiscale.training.setup import Hardware
+from sentiscale.training.hardware import Hardware
+from sentiscale.training.learner import Learner, train_steps
+from sentiscale.training.measure import endless_batches, timed
+from sentiscale.training.setup import plan_of
 
 WARM_UP = 10
 
@@ -38,24 +40,17 @@ def main() -> None:
     settings = resolve(overrides=arguments.set)
     hardware = Hardware.choose(settings)
     dataset = PreparedDataset.open(arguments.data)
-    split = dataset.split("train")
-    net = SentimentNet(settings.model, dataset.manifest.vocab_size)
-    runner = WholeRunner(net, hardware.precision, hardware.device)
-    optimizer = RowSparseAdam(runner.parameters(), settings.train.lr)
-    lengths = token_lengths(split, settings.train.max_tokens)
-    rows = training_rows(lengths, settings.train.batch_size_for(len(split)), 0)
+    world = alone(hardware.device)
+    learner = Learner.build(plan_of(settings, hardware, dataset.manifest.vocab_size), world)
+    batches = endless_batches(dataset, settings, world)
 
     def steps(number: int) -> tuple[PhaseClock, int]:
         clock, padded = PhaseClock(), 0
+        results = train_steps(
+            learner, timed(batches, clock), lambda step: 1e-3, settings.train.max_norm, clock
+        )
         for _ in range(number):
-            with clock.phase("data"):
-                batch = make_batch(split, next(rows)[1], settings.train.max_tokens)
-            with clock.phase("compute"):
-                runner.forward_backward(batch)
-            with clock.phase("update"):
-                optimizer.clip(settings.train.max_norm)
-                optimizer.step(1e-3)
-            padded += batch.ids_BT.size
+            padded += next(results).batch.ids_BT.size
         return clock, padded
 
     with flushed_denormals(), reused_memory(), torch_threads(hardware.threads):
@@ -66,13 +61,13 @@ def report(settings: Settings, hardware: Hardware, steps: Steps, number: int) ->
     steps(WARM_UP)
     clock, padded = steps(number)
     times = clock.times()
-    total = times.data + times.compute + times.update
+    total = times.data + times.compute + times.reduce + times.update
     dtype = torch.bfloat16 if hardware.precision.name == "bf16" else torch.float32
     peak = gemm_peak_gflops(hardware.threads, dtype) * 1e9
     operations = step_flops(settings.model, 1, padded)
     print(f"{hardware.precision.name}, {hardware.threads} threads, peak {peak / 1e9:.0f} GFLOP/s")
     print(f"{1000 * total / number:.1f} ms a step, {padded / total:,.0f} padded tokens/s")
-    for name in ("data", "compute", "update"):
+    for name in ("data", "compute", "reduce", "update"):
         print(f"  {name:8} {100 * getattr(times, name) / total:5.1f} %")
     whole, compute = operations / total / peak, operations / times.compute / peak
     print(f"share of peak: {whole:.3f} whole step, {compute:.3f} compute")

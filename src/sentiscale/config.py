@@ -142,12 +142,24 @@ class TrainSettings(Section):
     """Newest checkpoints kept."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network is trained."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the recurrent layer; auto is bf16 where the hardware multiplies it faster, else fp32."""
-    layout: str = "1x1"
-    """DATAxMODEL: replicas times stages."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
+    """Arithmetic of the network; auto is bf16 where the hardware multiplies it faster, else fp32."""
+    layout: str | None = None
+    """DATAxMODEL, replicas times stages, or auto; None is 1x1, or under torchrun all ranks as replicas."""
     threads_per_rank: Positive | None = None
     """Threads of each rank; None is cores divided by ranks."""
+    oversubscribe: bool = False
+    """Allow more threads than cores: to measure overhead, never to be fast."""
+    micro_batches: Positive = 4
+    """Parts a batch is cut into on its way through two stages, so that both work at once."""
+    gradient_compression: Literal["none", "bf16", "fp16"] = "none"
+    """What gradients are rounded to while they travel between replicas: half the bytes, fewer digits."""
+    embedding_gradients: Literal["sparse", "dense"] = "sparse"
+    """dense sends and applies the whole table at every step, as the classic recipe does; to compare."""
+    max_restarts: Annotated[int, Field(ge=0)] = 0
+    """Times to go on from the last checkpoint by itself after ranks failed."""
+    silence_limit: Annotated[float, Field(gt=0)] = 6.0
+    """Seconds without a heartbeat after which a rank counts as hung and the run is ended."""
 
     def resolved(self, rows: int) -> "TrainSettings":
         """The same with numbers for what depends on the number of training rows."""
@@ -188,7 +200,8 @@ TRAIN_FLAGS = {
         name: f"train.{name}"
         for name in (
             "epochs", "batch_size", "lr", "seed", "device", "precision", "layout", "threads_per_rank",
-            "target_accuracy", "time_limit", "checkpoint_every",
+            "target_accuracy", "time_limit", "checkpoint_every", "oversubscribe", "micro_batches",
+            "max_restarts",
         )
     },
 }  # fmt: skip

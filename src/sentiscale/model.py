@@ -2,19 +2,25 @@
 
 What is unusual, and why:
 - Input is padded and masked, never packed: packed sequences leave oneDNN's fused LSTM kernel on the CPU.
-- The embedding's gradient is row-sparse: a step touches some thousand of its hundred thousand rows.
+- Each part draws its first weights from a generator of its own, so a rank that holds one part only starts
+  with the same numbers as a rank that holds all.
 - Pooling belongs to the recurrent stage, so that only (B, D) leaves it, not (B, T, D).
-- Dropout falls on the pooled vector only: on (B, T, E) its mask is drawn serially on the CPU.
+- Dropout falls on the pooled vector only: on (B, T, E) its mask is drawn serially on the CPU. The caller
+  draws the mask, for a whole global batch, so that every layout drops the same units.
 - `forward` returns logits, one a row; the probability of "positive" is their sigmoid.
 
 Shape suffixes: B rows, T tokens, E embedding width, H units of one direction, D pooled width.
 """
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 
 from sentiscale.config import ModelSettings
+
+PARTS = ("embedding", "recurrent", "head")
+"""The children of the network, in the order data flows."""
 
 
 class SentimentNet(nn.Module):
@@ -22,12 +28,25 @@ class SentimentNet(nn.Module):
 
     def __init__(self, settings: ModelSettings, vocab_size: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocab_size, settings.embedding_dim, padding_idx=0, sparse=True)
+        self.embedding = nn.Embedding(vocab_size, settings.embedding_dim, padding_idx=0)
         self.recurrent = Recurrent(settings)
-        self.head = Head(self.recurrent.pooled_dim, settings.dropout)
-        nn.init.normal_(self.embedding.weight, std=0.1)
-        with torch.no_grad():
-            self.embedding.weight[0].zero_()
+        self.head = Head(self.recurrent.pooled_dim)
+
+    @classmethod
+    def build(
+        cls, settings: ModelSettings, vocab_size: int, seed: int, parts: Collection[str] = PARTS
+    ) -> "SentimentNet":
+        """A network with the first weights that `seed` gives; parts not asked for take no memory.
+
+        Those stay on PyTorch's "meta" device: they have shapes, but no numbers.
+        """
+        with torch.device("meta"):
+            net = cls(settings, vocab_size)
+        for index, name in enumerate(PARTS):
+            if name in parts:
+                part = getattr(net, name).to_empty(device="cpu")
+                initialise(part, torch.Generator().manual_seed(seed * len(PARTS) + index))
+        return net
 
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         """Logits (B,) of token ids (B, T), padded at the end, with `lengths_B` (B,) real tokens a row."""
@@ -51,8 +70,6 @@ class Recurrent(nn.Module):
         self.pooling = settings.pooling
         directions = 2 if settings.bidirectional else 1
         self.pooled_dim = settings.hidden_dim * directions * (2 if settings.pooling == "max_mean" else 1)
-        for cell in filter(None, (self.cell, self.backward_cell)):
-            initialise_cell(cell)
 
     def forward(self, embedded_BTE: Tensor, lengths_B: Tensor) -> Tensor:
         """Pool the outputs of the cell: (B, T, E) and (B,) to (B, D)."""
@@ -63,7 +80,7 @@ class Recurrent(nn.Module):
         return torch.cat([pooled_BH, self._pool(self.backward_cell(reversed_BTE)[0], lengths_B)], dim=1)
 
     def _pool(self, out_BTH: Tensor, lengths_B: Tensor) -> Tensor:
-        if out_BTH.dtype == torch.bfloat16:  # under autocast; sums want more digits
+        if out_BTH.dtype in (torch.bfloat16, torch.float16):  # under autocast; sums want more digits
             out_BTH = out_BTH.float()
         if self.pooling == "last":
             return last_pool(out_BTH, lengths_B)
@@ -75,17 +92,23 @@ class Recurrent(nn.Module):
 class Head(nn.Module):
     """Pooled vector (B, D) to logit (B,)."""
 
-    def __init__(self, pooled_dim: int, dropout_share: float) -> None:
+    def __init__(self, pooled_dim: int) -> None:
         super().__init__()
-        self.dropout_share = dropout_share
         self.linear = nn.Linear(pooled_dim, 1)
-        nn.init.zeros_(self.linear.bias)
 
-    def forward(self, pooled_BD: Tensor) -> Tensor:
-        """Logits (B,) of pooled vectors (B, D)."""
-        dropped_BD = dropout(pooled_BD, self.dropout_share, self.training)
-        logits_B: Tensor = self.linear(dropped_BD).squeeze(1)
+    def forward(self, pooled_BD: Tensor, kept_BD: Tensor | None = None) -> Tensor:
+        """Logits (B,) of pooled vectors (B, D); in training, these are first multiplied by `kept_BD`."""
+        if kept_BD is not None:
+            pooled_BD = pooled_BD * kept_BD
+        logits_B: Tensor = self.linear(pooled_BD).squeeze(1)
         return logits_B
+
+
+def kept_units(rows: int, width: int, dropout: float, generator: torch.Generator) -> Tensor | None:
+    """Dropout as a factor for each unit, 0 or 1 / (1 - dropout): (rows, width); None without dropout."""
+    if dropout == 0:
+        return None
+    return (torch.rand(rows, width, generator=generator) >= dropout).float() / (1 - dropout)
 
 
 def reverse_rows(rows_BTE: Tensor, lengths_B: Tensor) -> Tensor:
@@ -119,20 +142,34 @@ def last_pool(out_BTH: Tensor, lengths_B: Tensor) -> Tensor:
     return out_BTH[torch.arange(len(lengths_B), device=out_BTH.device), lengths_B - 1]
 
 
-def initialise_cell(cell: nn.RNNBase) -> None:
+def initialise(part: nn.Module, generator: torch.Generator) -> None:
+    """Draw the first weights of a part of the network."""
+    with torch.no_grad():
+        for module in part.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.1, generator=generator)
+                module.weight[0].zero_()
+            elif isinstance(module, nn.Linear):
+                bound = module.in_features**-0.5
+                nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+                module.bias.zero_()
+            elif isinstance(module, nn.RNNBase):
+                initialise_cell(module, generator)
+
+
+def initialise_cell(cell: nn.RNNBase, generator: torch.Generator) -> None:
     """Orthogonal recurrent weights; a forget gate that starts open (Jozefowicz et al., 2015)."""
     hidden = cell.hidden_size
-    with torch.no_grad():
-        for name, parameter in cell.named_parameters():
-            if name.startswith("weight_hh"):
-                for gate in torch.split(parameter, hidden):
-                    nn.init.orthogonal_(gate)
-            elif name.startswith("weight_ih"):
-                nn.init.xavier_uniform_(parameter)
-            else:
-                parameter.zero_()
-                if isinstance(cell, nn.LSTM) and name.startswith("bias_ih"):
-                    parameter[hidden : 2 * hidden] = 1.0
+    for name, parameter in cell.named_parameters():
+        if name.startswith("weight_hh"):
+            for gate in torch.split(parameter, hidden):
+                nn.init.orthogonal_(gate, generator=generator)
+        elif name.startswith("weight_ih"):
+            nn.init.xavier_uniform_(parameter, generator=generator)
+        else:
+            parameter.zero_()
+            if isinstance(cell, nn.LSTM) and name.startswith("bias_ih"):
+                parameter[hidden : 2 * hidden] = 1.0
 
 
 def step_flops(settings: ModelSettings, rows: int, tokens: int) -> int:

@@ -128,12 +128,16 @@ class RunRecord(Record):
     threads_per_rank: int
     precision: str = "fp32"
     oversubscribed: bool = False
+    layout_choice: dict[str, Any] | None = None
+    """What was measured and why it was chosen, where the layout was `auto`."""
     seed: int
     data_digest: str
     host: Host
     versions: dict[str, str]
     git_commit: str | None = None
     phases: PhaseTimes = PhaseTimes()
+    """Of rank 0."""
+    phases_per_rank: list[PhaseTimes] = Field(default_factory=list)
     train_seconds: float = 0.0
     steps: int = 0
     epochs: float = 0.0

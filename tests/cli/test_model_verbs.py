@@ -54,7 +54,7 @@ def test_train_refuses_bad_flags_with_exit_2_and_the_remedy(cli, work, tmp_path)
         (("--model", "transformer"), "lstm"),
         (("--preset", "acurate"), "Did you mean 'accurate'"),
         (("--set", "train.epoch=3"), "Did you mean 'epochs'"),
-        (("--layout", "4x1"), "needs 4 ranks"),
+        (("--layout", "400x1"), "needs 400 ranks"),
         (("--epochs", "-1"), "train.epochs is -1"),
     ):
         done = cli("train", work / "data", "--out", tmp_path / "run", *arguments)

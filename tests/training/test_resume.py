@@ -21,7 +21,9 @@ SETTINGS = {**QUICK, "train.checkpoint_every": 10, "train.epochs": 3.0}
 
 def last_weights(run: Path):
     """The network after the last step: the model directory holds the best one, which may be an early one."""
-    return load_file(sorted((run / "checkpoints").glob("step-*"))[-1] / "weights.safetensors")
+    newest = sorted((run / "checkpoints").glob("step-*"))[-1]
+    parts = [load_file(newest / name) for name in ("stage-0.safetensors", "rows-0-of-1.safetensors")]
+    return {name: value for part in parts for name, value in part.items() if name.startswith("weights/")}
 
 
 def assert_same_weights(first: Path, second: Path) -> None:
@@ -99,7 +101,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(dataset, undistu
     wait_for_checkpoint(run, process, beyond=15)
     process.kill()
     process.communicate()
-    newest = sorted((run / "checkpoints").glob("step-*"))[-1] / "weights.safetensors"
+    newest = sorted((run / "checkpoints").glob("step-*"))[-1] / "rows-0-of-1.safetensors"
     content = bytearray(newest.read_bytes())
     content[-1] ^= 1
     newest.write_bytes(content)

@@ -53,7 +53,7 @@ def test_training_leaves_the_caller_s_arithmetic_and_threads_as_they_were(datase
     import torch
 
     threads = torch.get_num_threads()
-    train(dataset, tmp_path / "run", quick(train__threads_per_rank=threads + 1))
+    train(dataset, tmp_path / "run", quick(train__threads_per_rank=threads + 1, train__oversubscribe=True))
     assert torch.get_num_threads() == threads
     assert torch.tensor(1e-310, dtype=torch.float64).mul(0.5).item() > 0, "denormals are still flushed"
 
@@ -154,7 +154,8 @@ def test_force_does_not_delete_what_is_no_run(dataset, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"train__layout": "2x1"}, "needs 2 ranks"), ({"train__layout": "two"}, "DATAxMODEL"),
+    [({"train__layout": "99x1"}, "needs 99 ranks"), ({"train__layout": "1x3"}, "3 stages"),
+     ({"train__layout": "two"}, "DATAxMODEL"), ({"train__threads_per_rank": 99}, "--threads-per-rank"),
      ({"train__device": "cuda"}, "sees no GPU")],
 )  # fmt: skip
 def test_what_cannot_run_is_refused_before_anything_is_written(dataset, tmp_path, change, message):

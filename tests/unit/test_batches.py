@@ -11,6 +11,7 @@ from sentiscale.data.batches import (
     drop_words,
     epoch_order,
     make_batch,
+    micro_batches,
     padded_ids,
     sorted_order,
     token_lengths,
@@ -78,9 +79,36 @@ def test_ranks_share_a_global_batch_without_loss_or_repeat(rows_in_batch, data_s
     split = split_of([[index + 2] for index in range(12)])
     rows = np.arange(rows_in_batch)
     parts = [make_batch(split, rows, 4, data_rank=rank, data_size=data_size) for rank in range(data_size)]
-    real = np.concatenate([part.rows_B[part.weights_B == 1] for part in parts])
+    real = np.concatenate([part.places_B[part.weights_B == 1] for part in parts])
     assert sorted(real) == list(range(rows_in_batch))
-    assert all(part.rows_global == rows_in_batch and len(part.rows_B) >= 1 for part in parts)
+    assert all(part.rows_global == rows_in_batch and len(part.places_B) >= 1 for part in parts)
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=30), st.integers(1, 5), st.integers(4, 30))
+def test_every_rank_counts_the_tokens_of_all(lengths, data_size, max_tokens):
+    split = split_of([[2] * length for length in lengths])
+    rows = np.arange(len(lengths))
+    parts = [make_batch(split, rows, max_tokens, data_rank=r, data_size=data_size) for r in range(data_size)]
+    real = [part for part in parts if part.weights_B.any()]
+    assert {part.tokens_global for part in parts} == {sum(int(part.lengths_B.sum()) for part in real)}
+    assert {part.padded_global for part in parts} == {sum(part.ids_BT.size for part in real)}
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=30), st.integers(1, 6))
+def test_micro_batches_hold_every_row_once_without_needless_padding(lengths, most):
+    split = split_of([list(range(2, 2 + length)) for length in sorted(lengths)])
+    batch = make_batch(split, np.arange(len(lengths)), 30)
+    parts = micro_batches(batch, most)
+    assert len(parts) == min(most, len(lengths))
+    assert np.concatenate([part.places_B for part in parts]).tolist() == batch.places_B.tolist()
+    assert np.concatenate([part.labels_B for part in parts]).tolist() == batch.labels_B.tolist()
+    start = 0
+    for part in parts:
+        rows, width = part.ids_BT.shape
+        assert part.lengths_B.max() <= width < part.lengths_B.max() + PAD_MULTIPLE
+        assert np.array_equal(part.ids_BT, batch.ids_BT[start : start + rows, :width])
+        assert part.rows_global == len(lengths)
+        start += rows
 
 
 def test_padding_is_at_the_end_and_to_a_multiple():
@@ -113,8 +141,23 @@ def test_dropped_words_become_unknown_and_padding_stays(share):
     batch = Batch(
         ids_BT=np.tile([5, 6, PAD, PAD], (500, 1)),
         lengths_B=np.full(500, 2), labels_B=np.zeros(500, np.float32), weights_B=np.ones(500, np.float32),
-        rows_B=np.arange(500), rows_global=500,
+        places_B=np.arange(500), rows_global=500,
     )  # fmt: skip
-    ids_BT = drop_words(batch, share, np.random.default_rng(0)).ids_BT
+    ids_BT = drop_words(batch, share, 4, np.random.default_rng(0)).ids_BT
     assert np.all(ids_BT[:, 2:] == PAD)
     assert np.mean(ids_BT[:, :2] == UNK) == pytest.approx(share, abs=0.05)
+
+
+def test_every_layout_drops_the_same_words():
+    split = split_of([[5] * length for length in (2, 9, 12, 20, 3, 17)])
+    rows = np.arange(6)
+
+    def dropped(rank: int, size: int):
+        batch = make_batch(split, rows, 16, data_rank=rank, data_size=size)
+        return batch.places_B, drop_words(batch, 0.5, 16, np.random.default_rng(1)).ids_BT
+
+    places, whole = dropped(0, 1)
+    assert places.tolist() == list(range(6))
+    for rank in range(3):
+        places, part = dropped(rank, 3)
+        assert np.array_equal(part, whole[places, : part.shape[1]])

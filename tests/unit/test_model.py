@@ -6,7 +6,9 @@ from torch.testing import assert_close
 
 from sentiscale.config import ModelSettings
 from sentiscale.model import (
+    PARTS,
     SentimentNet,
+    kept_units,
     last_pool,
     max_pool,
     mean_pool,
@@ -54,12 +56,31 @@ def test_word_order_matters():
     assert first != second
 
 
-def test_embedding_gradient_holds_only_the_rows_of_the_batch():
-    net = SentimentNet(ModelSettings(embedding_dim=6, hidden_dim=5), 1000)
-    net(torch.tensor([[3, 4, 4, 0]]), torch.tensor([3])).sum().backward()
-    gradient = net.embedding.weight.grad.coalesce()
-    assert gradient.is_sparse
-    assert gradient.indices()[0].tolist() == [3, 4], "padding (row 0) must get no gradient"
+def test_a_part_built_alone_starts_with_the_numbers_it_has_in_the_whole():
+    settings = ModelSettings(embedding_dim=6, hidden_dim=5, bidirectional=True)
+    whole = SentimentNet.build(settings, 20, seed=4).state_dict()
+    for part in PARTS:
+        alone = SentimentNet.build(settings, 20, 4, [part]).state_dict()
+        assert {name.partition(".")[0] for name, value in alone.items() if not value.is_meta} == {part}
+        assert_close(
+            {n: v for n, v in alone.items() if not v.is_meta},
+            {n: whole[n] for n in whole if n.startswith(part)},
+        )
+
+
+def test_first_weights_depend_on_the_seed_and_padding_is_zero():
+    settings = ModelSettings(embedding_dim=6, hidden_dim=5)
+    first, second = (SentimentNet.build(settings, 20, seed) for seed in (1, 2))
+    assert not torch.equal(first.recurrent.cell.weight_hh_l0, second.recurrent.cell.weight_hh_l0)
+    assert not torch.equal(first.embedding.weight, second.embedding.weight)
+    assert not first.embedding.weight[0].any()
+
+
+def test_dropout_keeps_the_mean_and_is_absent_at_zero():
+    kept = kept_units(200, 300, 0.25, torch.Generator().manual_seed(0))
+    assert sorted(set(kept.flatten().tolist())) == [0.0, pytest.approx(1 / 0.75)]
+    assert kept.mean().item() == pytest.approx(1, abs=0.01)
+    assert kept_units(2, 3, 0.0, torch.Generator()) is None
 
 
 def test_stages_are_the_three_children():

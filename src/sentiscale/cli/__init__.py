@@ -95,13 +95,13 @@ while the libraries are loaded, and finds nothing."""
 
 def main() -> None:
     """Run the command line."""
-    _let_waiting_threads_sleep()
+    let_waiting_threads_sleep()
     gc.set_threshold(RARE_COLLECTIONS, 20, 20)
     signal.signal(signal.SIGTERM, _interrupt)
     app()
 
 
-def _let_waiting_threads_sleep() -> None:
+def let_waiting_threads_sleep() -> None:
     """Bound how long torch's threads spin before they sleep; to be set before torch is loaded.
 
     They meet hundreds of times in one LSTM step. When another program holds a core, spinning costs a time

@@ -8,6 +8,9 @@ import typer
 from sentiscale.cli.options import ConfigOption, JsonOption, QuietOption, SetOption, print_json
 
 PER_RANK = typer.Option(help="Threads of each rank; default: cores / ranks.")
+LAYOUT = typer.Option(help="Replicas x stages: 1x1 (default), 4x1, 1x2, 2x2, ..., or auto, which measures.")
+OVERSUBSCRIBE = typer.Option("--oversubscribe", help="Allow more threads than cores, to measure overhead.")
+RESTARTS = typer.Option(help="Times to go on by itself after ranks failed; default: 0.")
 
 
 def train(
@@ -23,9 +26,12 @@ def train(
     lr: Annotated[float | None, typer.Option(help="Adam's largest learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes everything drawn at random.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
-    layout: Annotated[str | None, typer.Option(help="Replicas x stages, DATAxMODEL; default: 1x1.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, fp16 or fp64.")] = None,
+    layout: Annotated[str | None, LAYOUT] = None,
     threads_per_rank: Annotated[int | None, PER_RANK] = None,
+    oversubscribe: Annotated[bool | None, OVERSUBSCRIBE] = None,
+    micro_batches: Annotated[int | None, typer.Option(help="Parts of a batch between two stages.")] = None,
+    max_restarts: Annotated[int | None, RESTARTS] = None,
     target_accuracy: Annotated[float | None, typer.Option(help="Stop when validation reaches it.")] = None,
     time_limit: Annotated[float | None, typer.Option(help="Stop after this many seconds.")] = None,
     checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
@@ -48,8 +54,18 @@ def train(
     from sentiscale.training.loop import train as run_training  # torch: after the settings are known good
 
     record = run_training(data, out, settings, resume=resume, force=force, progress=make_progress(quiet))
+    if not speaks():
+        return
     document = summary(record.model_dump(mode="json"), out)
     print_json(document) if as_json else print_summary(document)
+
+
+def speaks() -> bool:
+    """Whether this process prints the result: of several ranks that torchrun started, rank 0 does."""
+    from sentiscale.parallel.rankenv import RankEnv
+
+    env = RankEnv.current()
+    return env is None or env.rank == 0
 
 
 def summary(record: dict[str, Any], run: Path) -> dict[str, Any]:

@@ -24,16 +24,19 @@ class Batch:
     """Rows of one step on one rank.
 
     Shapes: ids_BT (B, T) int64, padded with 0 at the end; lengths_B (B,) int64 >= 1; labels_B (B,) float32,
-    0 or 1; weights_B (B,) float32, 0 for a filler row; rows_B (B,) int64, positions in the split;
-    `rows_global` counts the real rows of the whole step over all ranks.
+    0 or 1; weights_B (B,) float32, 0 for a filler row; places_B (B,) int64, positions in the global batch.
+    `rows_global` counts the real rows of the whole step over all ranks, `tokens_global` their real tokens,
+    `padded_global` the places of all ranks' ids.
     """
 
     ids_BT: IntArray
     lengths_B: IntArray
     labels_B: npt.NDArray[np.float32]
     weights_B: npt.NDArray[np.float32]
-    rows_B: IntArray
+    places_B: IntArray
     rows_global: int
+    tokens_global: int = 0
+    padded_global: int = 0
 
 
 def token_lengths(split: Split, max_tokens: int) -> IntArray:
@@ -80,19 +83,49 @@ def make_batch(
 
     A rank without a row gets one filler row of weight 0, so that all ranks take part in every step.
     """
-    mine = rows[data_rank::data_size]
+    lengths = np.clip(split.offsets[rows + 1] - split.offsets[rows], 1, max_tokens)
+    places = np.arange(data_rank, len(rows), data_size)
     weight = 1.0
-    if len(mine) == 0:
-        mine, weight = rows[:1], 0.0
+    if len(places) == 0:
+        places, weight = np.zeros(1, np.int64), 0.0
+    mine = rows[places]
     ids_BT, lengths_B = padded_ids(split.tokens, split.offsets, mine, max_tokens)
     return Batch(
         ids_BT=ids_BT,
         lengths_B=lengths_B,
         labels_B=split.labels[mine].astype(np.float32),
         weights_B=np.full(len(mine), weight, np.float32),
-        rows_B=mine,
+        places_B=places,
         rows_global=len(rows),
+        tokens_global=int(lengths.sum()),
+        padded_global=_padded_tokens(lengths, data_size),
     )
+
+
+def micro_batches(batch: Batch, most: int) -> list[Batch]:
+    """Cut a batch into at most `most` parts of neighbouring rows, each no wider than its longest row.
+
+    Rows of a batch are sorted by length, so the parts with short rows lose most of their padding.
+    """
+    parts = []
+    for part in np.array_split(np.arange(len(batch.lengths_B)), min(most, len(batch.lengths_B))):
+        width = padded_width(batch.lengths_B[part])
+        parts.append(
+            Batch(
+                ids_BT=batch.ids_BT[part, :width],
+                lengths_B=batch.lengths_B[part],
+                labels_B=batch.labels_B[part],
+                weights_B=batch.weights_B[part],
+                places_B=batch.places_B[part],
+                rows_global=batch.rows_global,
+            )
+        )
+    return parts
+
+
+def padded_width(lengths_B: IntArray) -> int:
+    """Columns of a batch: the longest row, rounded up to `PAD_MULTIPLE`."""
+    return -(-int(lengths_B.max()) // PAD_MULTIPLE) * PAD_MULTIPLE
 
 
 def padded_ids(
@@ -106,8 +139,7 @@ def padded_ids(
     starts = np.asarray(offsets[rows])
     full_B = np.asarray(offsets[rows + 1]) - starts
     lengths_B = np.clip(full_B, 1, max_tokens)
-    width = -(-int(lengths_B.max()) // PAD_MULTIPLE) * PAD_MULTIPLE
-    position_T = np.arange(width)
+    position_T = np.arange(padded_width(lengths_B))
     from_end_B1 = np.where(full_B > max_tokens, full_B - max_tokens, 0)[:, None]
     source_BT = starts[:, None] + position_T + np.where(position_T >= max_tokens // 2, from_end_B1, 0)
     real_BT = position_T < np.minimum(full_B, max_tokens)[:, None]
@@ -116,11 +148,20 @@ def padded_ids(
     return ids_BT, lengths_B
 
 
-def drop_words(batch: Batch, share: float, generator: np.random.Generator) -> Batch:
-    """Replace a share of the real tokens by the unknown word, so that no single word is relied upon."""
+def drop_words(batch: Batch, share: float, max_tokens: int, generator: np.random.Generator) -> Batch:
+    """Replace a share of the real tokens by the unknown word, so that no single word is relied upon.
+
+    Drawn for the whole global batch, so that every layout drops the same words.
+    """
+    drawn = generator.random((batch.rows_global, max_tokens + PAD_MULTIPLE), dtype=np.float32)
     ids_BT = batch.ids_BT
-    dropped_BT = (generator.random(ids_BT.shape, dtype=np.float32) < share) & (ids_BT != PAD)
+    dropped_BT = (drawn[batch.places_B, : ids_BT.shape[1]] < share) & (ids_BT != PAD)
     return replace(batch, ids_BT=np.where(dropped_BT, UNK, ids_BT))
+
+
+def _padded_tokens(lengths: IntArray, data_size: int) -> int:
+    shares = (lengths[rank::data_size] for rank in range(min(data_size, len(lengths))))
+    return sum(len(share) * padded_width(share) for share in shares)
 
 
 def _cut(rows: IntArray, batch_size: int) -> list[IntArray]:

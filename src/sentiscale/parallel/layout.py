@@ -1,9 +1,16 @@
-"""A layout is two integers, replicas times stages; knows nothing of torch."""
+"""A layout is two integers, replicas times stages: a point on a mesh. Knows nothing of torch.
+
+`1x1` is serial, `4x1` data-parallel, `1x2` model-parallel, `2x2` hybrid. Ranks are numbered replica by
+replica, so the stages of one replica are neighbours and end up on the same machine.
+"""
 
 import re
 from dataclasses import dataclass
 
 from sentiscale.errors import UsageError
+
+MOST_STAGES = 2
+"""The network is cut in two: embedding and head on one side, the recurrent layer on the other."""
 
 
 @dataclass(frozen=True)
@@ -15,18 +22,21 @@ class Layout:
 
     @classmethod
     def parse(cls, text: str) -> "Layout":
-        """Read `DATAxMODEL`, for example `1x1`.
+        """Read `DATAxMODEL`, for example `4x1`.
 
-        Raises: UsageError for anything else, and for layouts that cannot run.
+        Raises: UsageError for anything else.
         """
         match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
         if not match:
-            raise UsageError(f"layout is '{text}'; it takes DATAxMODEL, two whole numbers such as 1x1.")
-        layout = cls(int(match[1]), int(match[2]))
-        if layout.world_size != 1:
             raise UsageError(
-                f"layout {layout} needs {layout.world_size} ranks; this version trains on one. "
-                "Use --layout 1x1: it uses every core through threads."
+                f"layout is '{text}'; it takes DATAxMODEL, two whole numbers such as 2x1, or auto."
+            )
+        layout = cls(int(match[1]), int(match[2]))
+        if layout.model > MOST_STAGES:
+            raise UsageError(
+                f"layout {layout} cuts the network into {layout.model} stages; there are {MOST_STAGES}: "
+                f"embedding with head, and the recurrent layer. Use --layout {layout.data}x{MOST_STAGES}, "
+                f"or {layout.world_size}x1 for as many ranks."
             )
         return layout
 
@@ -34,6 +44,34 @@ class Layout:
     def world_size(self) -> int:
         """Ranks, that is processes, in all."""
         return self.data * self.model
+
+    def place(self, rank: int) -> tuple[int, int]:
+        """The replica and the stage of a rank."""
+        return divmod(rank, self.model)
+
+    def replicas_of(self, stage: int) -> list[int]:
+        """Ranks that hold the same stage: gradients are summed over them."""
+        return list(range(stage, self.world_size, self.model))
+
+    def stages_of(self, replica: int) -> list[int]:
+        """Ranks that make up one replica: activations travel among them."""
+        return list(range(replica * self.model, (replica + 1) * self.model))
+
+    def check_cores(self, ranks_here: int, threads: int, cores: int, *, oversubscribe: bool) -> None:
+        """Refuse to put more busy threads on this machine than it has cores.
+
+        Raises: UsageError unless `oversubscribe` says that this is meant.
+        """
+        if ranks_here * threads <= cores or oversubscribe:
+            return
+        if ranks_here <= cores:
+            remedy = f"--threads-per-rank {cores // ranks_here}"
+        else:
+            remedy = f"--layout {cores // self.model}x{self.model}" if cores >= self.model else "--layout 1x1"
+        raise UsageError(
+            f"layout {self} needs {ranks_here} ranks x {threads} threads, but {cores} cores are visible. "
+            f"Use {remedy}, or add --oversubscribe to measure overhead only."
+        )
 
     def __str__(self) -> str:
         return f"{self.data}x{self.model}"

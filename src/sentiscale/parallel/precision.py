@@ -7,49 +7,102 @@ import torch
 
 from sentiscale.errors import UsageError
 
+PrecisionName = Literal["fp32", "bf16", "fp16", "fp64"]
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Names that mean 32-bit weights and 16-bit matrix multiplications."""
+
 
 @dataclass(frozen=True)
 class Precision:
-    """`fp32`, or `bf16` for the matrix multiplications under autocast (weights stay fp32)."""
+    """`fp32` or `fp64` throughout, or `bf16` or `fp16` for the multiplications under autocast."""
 
-    name: Literal["fp32", "bf16"]
+    name: PrecisionName
 
     @classmethod
     def choose(cls, wanted: str, device: torch.device, cell: str) -> "Precision":
         """Resolve `auto` and refuse what the device would only emulate.
 
-        Raises: UsageError when bf16 is asked for on hardware without it.
+        Raises: UsageError for 16-bit arithmetic on hardware without it, naming what works there.
         """
+        native = natively(device)
         if wanted == "auto":
             # PyTorch's own GRU gains nothing from bf16 on a CPU; oneDNN's LSTM gains half its time.
-            useful = has_bf16(device) and (device.type == "cuda" or cell == "lstm")
+            useful = "bf16" in native and (device.type == "cuda" or cell == "lstm")
             return cls("bf16" if useful else "fp32")
-        if wanted == "bf16" and not has_bf16(device):
-            raise UsageError(
-                f"precision is bf16, which this {device.type} device only emulates. Use --precision fp32."
-            )
-        return cls("bf16" if wanted == "bf16" else "fp32")
+        for name in ("fp32", "fp64", "bf16", "fp16"):
+            if wanted == name and name in native:
+                return cls(name)
+        raise UsageError(
+            f"precision is {wanted}, which this {device.type} device only emulates. "
+            f"It runs {', '.join(native)}; --precision auto takes the fastest."
+        )
+
+    @property
+    def weights(self) -> torch.dtype:
+        """In what weights, gradients and the optimiser are kept."""
+        return torch.float64 if self.name == "fp64" else torch.float32
+
+    @property
+    def wire(self) -> torch.dtype:
+        """In what activations travel between stages: rounding them as autocast does anyway loses nothing."""
+        return AUTOCAST.get(self.name, self.weights)
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether small gradients need scaling up so that they do not vanish: fp16 has a narrow range."""
+        return self.name == "fp16"
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """The context to run forward passes in."""
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.name == "bf16")
+        return torch.autocast(device.type, AUTOCAST.get(self.name), enabled=self.name in AUTOCAST)
 
 
-def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 natively."""
+class LossScaler:
+    """Dynamic loss scaling for fp16 (Micikevicius et al., 2018, "Mixed precision training").
+
+    A step whose gradients overflow on any rank is skipped on all of them, and the scale is halved; after
+    `GROWTH_STEPS` good ones it is doubled. The same verdict everywhere gives the same scale everywhere.
+    """
+
+    GROWTH_STEPS = 2000
+    LARGEST = 2.0**24
+
+    def __init__(self, precision: Precision, scale: float | None = None, good_steps: int = 0) -> None:
+        """Without loss scaling the scale is 1 and stays so."""
+        self.enabled = precision.scales_loss
+        self.scale = (scale or 2.0**16) if self.enabled else 1.0
+        self.good_steps = good_steps
+
+    def update(self, finite: bool) -> None:
+        """Learn whether the gradients of the step were numbers, on all ranks."""
+        if not self.enabled:
+            return
+        self.good_steps = self.good_steps + 1 if finite else 0
+        if not finite:
+            self.scale = max(1.0, self.scale / 2)
+        elif self.good_steps == self.GROWTH_STEPS:
+            self.scale, self.good_steps = min(self.LARGEST, self.scale * 2), 0
+
+
+def natively(device: torch.device) -> list[str]:
+    """Names of the precisions that the device multiplies natively."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ["fp32", *(["bf16"] if bf16 else []), "fp16", "fp64"]
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    bf16 = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    fp16 = bool(capabilities.get("avx512_fp16") or capabilities.get("amx_fp16"))
+    return ["fp32", *(["bf16"] if bf16 else []), *(["fp16"] if fp16 else []), "fp64"]
 
 
-def choose_device(wanted: str) -> torch.device:
-    """Resolve `auto` to CUDA where there is a GPU.
+def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
+    """Resolve `auto` to CUDA where there is a GPU; ranks of one machine take its GPUs in turn.
 
     Raises: UsageError when CUDA is asked for and absent.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UsageError("device is cuda but PyTorch sees no GPU. Use --device cpu; `doctor` tells why.")
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wanted)
+    if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()):
+        return torch.device("cuda", local_rank % torch.cuda.device_count())
+    return torch.device("cpu")

@@ -1,71 +1,37 @@
-"""Run the whole network in one process: what the training loop sees of a layout."""
-
-from collections.abc import Mapping
-from typing import Protocol
+"""Run the whole network in one rank; with several replicas, each one computes its share of the rows."""
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sentiscale.data.batches import Batch
 from sentiscale.model import SentimentNet
-from sentiscale.parallel.precision import Precision
+from sentiscale.parallel.stage import FloatArray, Plan, Stage, word_vectors
+from sentiscale.parallel.world import World
 
 
-class Runner(Protocol):
-    """The network on a mesh. The loop never asks which layout it runs under."""
+class WholeRunner(Stage):
+    """Layouts `1x1` and `nx1`."""
 
-    def forward_backward(self, batch: Batch) -> float:
-        """Add the step's gradients; return this rank's loss *sum* over its real rows, in nats."""
+    def __init__(self, plan: Plan, world: World) -> None:
+        super().__init__(SentimentNet.build(plan.model, plan.vocab_size, plan.seed), plan, world)
 
-    def reduce_gradients(self) -> int:
-        """Sum gradients over replicas; return the bytes that were sent."""
-
-    def logits(self, batch: Batch) -> npt.NDArray[np.float32]:
-        """Logits of this rank's rows (B,), without gradients."""
-
-    def parameters(self) -> Mapping[str, nn.Parameter]:
-        """The parameters this rank owns, by their name in the whole network."""
-
-
-class WholeRunner:
-    """One process, the whole network."""
-
-    def __init__(self, net: SentimentNet, precision: Precision, device: torch.device) -> None:
-        self.net = net.to(device)
-        self.precision = precision
-        self.device = device
-
-    def forward_backward(self, batch: Batch) -> float:
-        """Local loss sum divided by the global number of rows, so that any layout gives the same step."""
+    def forward_backward(self, batch: Batch, step: int, loss_scale: float = 1.0) -> float:
+        """Local loss sum divided by the global number of rows: summed over ranks, that is the serial step."""
         self.net.train()
-        labels_B = torch.from_numpy(batch.labels_B).to(self.device)
-        weights_B = torch.from_numpy(batch.weights_B).to(self.device)
-        loss_sum = binary_cross_entropy_with_logits(
-            self._forward(batch), labels_B, weights_B, reduction="sum"
-        )
-        (loss_sum / batch.rows_global).backward()  # type: ignore[no-untyped-call]
+        self.expect(backward_passes=1)
+        weights_UE, places_BT = self.look_up(self.on_device(batch.ids_BT))
+        lengths_B = self.on_device(batch.lengths_B)
+        with self.plan.precision.autocast(self.device):
+            pooled_BD = self.net.recurrent(word_vectors(places_BT, weights_UE), lengths_B)
+            logits_B = self.net.head(pooled_BD, self.kept(batch, step))
+        loss_sum = self.loss_sum(logits_B, batch)
+        (loss_sum * (loss_scale / batch.rows_global)).backward()  # type: ignore[no-untyped-call]
         return loss_sum.item()
 
-    def reduce_gradients(self) -> int:
-        """Nothing to add up: there is one replica."""
-        return 0
-
     @torch.inference_mode()
-    def logits(self, batch: Batch) -> npt.NDArray[np.float32]:
+    def logits(self, batch: Batch) -> FloatArray:
         """Logits (B,) of the batch's rows."""
         self.net.eval()
-        return self._forward(batch).cpu().numpy()
-
-    def parameters(self) -> Mapping[str, nn.Parameter]:
-        """All parameters of the network."""
-        return dict(self.net.named_parameters())
-
-    def _forward(self, batch: Batch) -> Tensor:
-        ids_BT = torch.from_numpy(batch.ids_BT).to(self.device)
-        lengths_B = torch.from_numpy(batch.lengths_B).to(self.device)
-        with self.precision.autocast(self.device):
-            logits_B: Tensor = self.net(ids_BT, lengths_B)
-        return logits_B.float()
+        with self.plan.precision.autocast(self.device):
+            logits_B = self.net(self.on_device(batch.ids_BT), self.on_device(batch.lengths_B))
+        return np.asarray(logits_B.float().cpu())

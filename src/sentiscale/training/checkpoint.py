@@ -1,28 +1,52 @@
-"""Checkpoints: written whole, verified when read, the newest few kept, each with the best weights so far.
+"""Checkpoints: written by all ranks at once, whole or absent, verified when read, the newest few kept.
 
-Order on resuming: the newest checkpoint whose digests match; a damaged one is passed over for the one
-before; none left means the run starts at step 0.
+A checkpoint is a directory `step-N` with `state.json` and one file for every owner of a part:
+
+- `stage-S.safetensors`, by the first replica: what stage S changes as a whole;
+- `rows-R-of-D.safetensors`, by replica R of D: rows R, R + D, R + 2D, ... of the embedding.
+
+Each holds weights, both moving averages of Adam and the best weights so far, so any other layout can put
+its own parts together from them. Order on resuming: the newest checkpoint whose digests match; a damaged
+one is passed over for the one before; none left means the run starts at step 0.
 """
 
 import hashlib
+import json
+import re
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from pydantic import Field, ValidationError
-from safetensors.torch import load, save
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from sentiscale.atomic import whole_directory, write_file
 from sentiscale.errors import DataError
+from sentiscale.parallel.collectives import barrier, gather_texts, share_text
+from sentiscale.parallel.world import World
 from sentiscale.records import EpochMetrics, PhaseTimes, Record
+
+ROWS_FILE = re.compile(r"rows-(\d+)-of-(\d+)\.safetensors")
 
 
 class TrainState(Record):
-    """Where a run stands: all that is not a tensor. Random numbers are functions of seed and step."""
+    """Where a run stands: all that is not a tensor. Random numbers are functions of seed and step.
+
+    The same on every rank.
+    """
 
     step: int = 0
-    """Optimiser steps done; the next global batch has this number."""
+    """Global batches done; the next one has this number."""
+    optimizer_steps: int = 0
+    """The same without the steps that fp16 skipped."""
+    loss_scale: float | None = None
+    good_steps: int = 0
+    """Since the loss scale last changed."""
     seconds: float = 0.0
     rows: int = 0
     tokens: int = 0
@@ -44,6 +68,7 @@ class TrainState(Record):
     fingerprint: str = ""
     """Digest of what must not change between runs: data, network, order of rows."""
     digests: dict[str, str] = Field(default_factory=dict)
+    """Of every file of the checkpoint."""
 
     @property
     def mean_loss(self) -> float | None:
@@ -52,54 +77,124 @@ class TrainState(Record):
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """One saved step: its state, and tensors by file (`weights`, `optimizer`, `best`) and name."""
+class Holding:
+    """What one rank owns of one quantity or several: `weights`, `mean`, `square`, `best`, each by name.
 
-    state: TrainState
-    tensors: dict[str, dict[str, Tensor]]
+    `rows` are this replica's rows of the embedding, `whole` everything else; keys are `quantity/parameter`.
+    """
 
-
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
-    """Write `folder/step-N`, then delete older ones beyond the newest `keep`."""
-    contents = {f"{name}.safetensors": save(tensors) for name, tensors in checkpoint.tensors.items()}
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    state = checkpoint.state.model_copy(update={"digests": digests})
-    with whole_directory(folder / f"step-{state.step:08d}", replace=True) as working:
-        for name, content in contents.items():
-            write_file(working / name, content)
-        write_file(working / "state.json", state.model_dump_json(indent=2))
-    for old in _saved(folder)[:-keep]:
-        shutil.rmtree(old)
+    whole: Mapping[str, Tensor]
+    rows: Mapping[str, Tensor]
 
 
-def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest sound checkpoint, and a sentence about each damaged one that was passed over."""
+def save_checkpoint(folder: Path, state: TrainState, holding: Holding, world: World, keep: int) -> None:
+    """Write `folder/step-N` together, then delete older ones beyond the newest `keep`."""
+    path = folder / f"step-{state.step:08d}"
+    with whole_directory(path, replace=True) if world.is_main else nullcontext(path) as working:
+        shared = Path(share_text(str(working), world))
+        digests = _write_files(shared, holding, world)
+        if world.is_main:
+            complete = state.model_copy(update={"digests": digests})
+            write_file(working / "state.json", complete.model_dump_json(indent=2))
+    if world.is_main:
+        for old in saved_checkpoints(folder)[:-keep]:
+            shutil.rmtree(old)
+    barrier(world)
+
+
+def find_latest(folder: Path, world: World) -> tuple[Path | None, list[str]]:
+    """The newest sound checkpoint, and a sentence about each damaged one; rank 0 looks for all."""
+    found: Path | None = None
     complaints: list[str] = []
-    for path in reversed(_saved(folder)):
+    for path in reversed(saved_checkpoints(folder)) if world.is_main else []:
         try:
-            return load_checkpoint(path), complaints
+            verify(path)
         except DataError as error:
             complaints.append(str(error))
-    return None, complaints
+        else:
+            found = path
+            break
+    document = json.loads(share_text(json.dumps([str(found or ""), complaints]), world))
+    return Path(document[0]) if document[0] else None, document[1]
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read one checkpoint directory and compare its digests.
+def verify(path: Path) -> TrainState:
+    """Read a checkpoint's state and compare the digests of its files.
 
     Raises: DataError when a file is missing, cut or changed.
     """
-    tensors = {}
+    state = load_state(path)
+    for name, digest in state.digests.items():
+        try:
+            with open(path / name, "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(f"checkpoint {path} is incomplete: {error}.") from error
+        if found != digest:
+            raise DataError(f"checkpoint {path} is damaged: {name} does not match its digest.")
+    return state
+
+
+def load_state(path: Path) -> TrainState:
+    """Read `state.json` of a checkpoint.
+
+    Raises: DataError when it is missing or damaged.
+    """
     try:
-        state = TrainState.model_validate_json((path / "state.json").read_bytes())
-        for name, digest in state.digests.items():
-            content = (path / name).read_bytes()
-            if hashlib.sha256(content).hexdigest() != digest:
-                raise DataError(f"checkpoint {path} is damaged: {name} does not match its digest.")
-            tensors[name.removesuffix(".safetensors")] = load(content)
+        return TrainState.model_validate_json((path / "state.json").read_bytes())
     except (OSError, ValidationError) as error:
         raise DataError(f"checkpoint {path} is incomplete: {error}.") from error
-    return Checkpoint(state, tensors)
 
 
-def _saved(folder: Path) -> list[Path]:
+def load_tensors(path: Path, into: Holding, replica: int, replicas: int) -> None:
+    """Fill what a rank owns from a checkpoint of any layout.
+
+    `into.rows` are rows `replica`, `replica + replicas`, ... of the whole matrices.
+
+    Raises: DataError when the checkpoint lacks one of them.
+    """
+    missing = set(into.whole)
+    for file in sorted(path.glob("stage-*.safetensors")):
+        with safe_open(file, "pt") as opened:
+            for name in missing & set(opened.keys()):
+                into.whole[name].copy_(opened.get_tensor(name))
+                missing.discard(name)
+    if missing:
+        raise DataError(f"checkpoint {path} has no {', '.join(sorted(missing))}: it is of another network.")
+    for name, tensor in into.rows.items():
+        for first, step, part in _row_parts(path, name):
+            row = torch.arange(len(part)) * step + first
+            mine = row % replicas == replica
+            tensor[row[mine] // replicas] = part[mine].to(tensor)
+
+
+def _row_parts(path: Path, name: str) -> Iterator[tuple[int, int, Tensor]]:
+    """First row, distance of rows, and rows of every part of a matrix."""
+    for file in sorted(path.glob("rows-*.safetensors")):
+        match = ROWS_FILE.fullmatch(file.name)
+        if match is not None:
+            with safe_open(file, "pt") as opened:
+                yield int(match[1]), int(match[2]), opened.get_tensor(name)
+
+
+def _write_files(folder: Path, holding: Holding, world: World) -> dict[str, str]:
+    """Write this rank's files; return the digests of all ranks' files."""
+    files: dict[str, Mapping[str, Tensor]] = {}
+    if world.replica == 0:
+        files[f"stage-{world.stage}.safetensors"] = holding.whole
+    if holding.rows:
+        files[f"rows-{world.replica}-of-{world.layout.data}.safetensors"] = holding.rows
+    digests = {}
+    for name, tensors in files.items():
+        content = save({key: value.cpu().contiguous() for key, value in tensors.items()})
+        write_file(folder / name, content)
+        digests[name] = hashlib.sha256(content).hexdigest()
+    everyones: dict[str, str] = {}
+    for text in gather_texts(json.dumps(digests), world):
+        everyones |= json.loads(text)
+    return everyones
+
+
+def saved_checkpoints(folder: Path) -> list[Path]:
+    """All checkpoints in a folder, oldest first."""
     return sorted(folder.glob("step-*"))

@@ -2,28 +2,44 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sentiscale.records import PhaseTimes
+
+Note = Callable[[str, int], None]
+"""Is told the phase and the step that begin."""
+
+
+def no_note(phase: str, step: int) -> None:
+    """Tell nobody."""
 
 
 class PhaseClock:
     """Adds up seconds by phase; `earlier` are those of the runs this one resumes."""
 
-    def __init__(self, earlier: PhaseTimes | None = None, earlier_seconds: float = 0.0) -> None:
+    def __init__(
+        self, earlier: PhaseTimes | None = None, earlier_seconds: float = 0.0, note: Note = no_note
+    ) -> None:
         self.started_at = time.perf_counter()
         self.earlier_seconds = earlier_seconds
         self.spent: defaultdict[str, float] = defaultdict(float, (earlier or PhaseTimes()).model_dump())
+        self.note = note
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str, step: int = 0) -> Iterator[None]:
         """Count the block's seconds as `name`, a field of `PhaseTimes`."""
+        self.note(name, step)
         started_at = time.perf_counter()
         try:
             yield
         finally:
             self.spent[name] += time.perf_counter() - started_at
+
+    def move(self, seconds: float, source: str, target: str) -> None:
+        """Count seconds that were counted as `source` as `target` instead."""
+        self.spent[source] -= seconds
+        self.spent[target] += seconds
 
     def seconds(self) -> float:
         """Seconds of training so far, earlier runs included."""

@@ -5,14 +5,17 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from sentiscale.combine import Combination
 from sentiscale.errors import DataError
 from sentiscale.metrics import Scores
-from sentiscale.model import step_flops
+from sentiscale.model import SentimentNet, step_flops
 from sentiscale.modeldir import SavedModel, model_config, save_model
+from sentiscale.parallel.collectives import gather_numbers, gather_texts, share_text
 from sentiscale.parallel.peak import gemm_peak_gflops
-from sentiscale.records import RunRecord
+from sentiscale.parallel.precision import AUTOCAST
+from sentiscale.records import PhaseTimes, Record, RunRecord
 from sentiscale.training.evaluate import evaluate
 from sentiscale.training.plots import plot_curves
 from sentiscale.training.setup import Training
@@ -25,41 +28,76 @@ STEP_PHASES = ("data", "compute", "reduce", "update")
 
 def finish(training: Training) -> RunRecord:
     """Turn a stopped run into a model directory, a final record and pictures."""
-    state = training.state
+    learner, world = training.learner, training.world
     seconds = training.clock.seconds()  # what follows measures and files; it is not training
-    training.runner.net.load_state_dict(training.best_weights)
-    combination = Combination(**state.best_combination)
-    valid, _ = evaluate(
-        training.runner, training.valid_split, training.valid_wide,
-        training.settings.train.max_tokens, combination,
+    training.clock.note("finish", training.state.step)
+    learner.runner.restore(training.best)
+    combination = Combination(**training.state.best_combination)
+    valid = evaluate(
+        learner.runner, training.valid_split, training.valid_wide, training.settings.train.max_tokens,
+        combination,
     )  # fmt: skip
     test = score_test(training, combination)
-    record = current_record(training, "finished", seconds).model_copy(
-        update={
-            "flops_utilisation": flops_utilisation(training),
-            "valid": valid.model_dump(),
-            "test": test.model_dump() if test else None,
-            "peak_memory_mb_per_rank": [peak_memory_mb()],
-        }
-    )
-    save_model(training.run_dir.model, as_saved_model(training, combination), record)
+    ranks = gather_ranks(training)
+    utilisation = flops_utilisation(training)
+    weights = learner.runner.full_state()
+    if world.is_main:
+        record = current_record(training, "finished", seconds).model_copy(
+            update={
+                "flops_utilisation": utilisation,
+                "valid": valid[0].model_dump() if valid else {},
+                "test": test.model_dump() if test else None,
+                "phases_per_rank": [rank.phases for rank in ranks],
+                "peak_memory_mb_per_rank": [rank.peak_memory_mb for rank in ranks],
+                "bytes_reduced_per_step": max(rank.bytes_per_step for rank in ranks),
+            }
+        )
+        write_results(training, as_saved_model(training, weights, combination), record)
+        document = record.model_dump_json()
+    return RunRecord.model_validate_json(share_text(document if world.is_main else "", world))
+
+
+def write_results(training: Training, model: SavedModel, record: RunRecord) -> None:
+    """Write model directory, record and pictures."""
+    save_model(training.run_dir.model, model, record)
     training.run_dir.write_record(record)
     training.run_dir.plots.mkdir(exist_ok=True)
-    plot_curves(state.metrics, training.run_dir.plots)
-    return record
+    plot_curves(training.state.metrics, training.run_dir.plots)
+
+
+class RankSummary(Record):
+    """What one rank adds to the record."""
+
+    phases: PhaseTimes
+    peak_memory_mb: float
+    bytes_per_step: int
+    """That it sent, gradients, changed rows and activations."""
+
+
+def gather_ranks(training: Training) -> list[RankSummary]:
+    """The summary of every rank, by rank."""
+    summary = RankSummary(
+        phases=training.clock.times(),
+        peak_memory_mb=peak_memory_mb(training.learner.runner.device),
+        bytes_per_step=training.bytes_sent // max(1, training.steps_here),
+    )
+    texts = gather_texts(summary.model_dump_json(), training.world)
+    return [RankSummary.model_validate_json(text) for text in texts]
 
 
 def score_test(training: Training, combination: Combination) -> Scores | None:
-    """Score the test split once, with the chosen weights; None without one."""
+    """Score the test split once, with the chosen weights; None without one, and on ranks other than 0."""
     try:
         split = training.dataset.split("test")
     except DataError:
         return None
     wide_logits = training.wide.logits(split.tokens, split.offsets) if training.wide else None
-    return evaluate(training.runner, split, wide_logits, training.settings.train.max_tokens, combination)[0]
+    runner, max_tokens = training.learner.runner, training.settings.train.max_tokens
+    scored = evaluate(runner, split, wide_logits, max_tokens, combination)
+    return scored[0] if scored else None
 
 
-def as_saved_model(training: Training, combination: Combination) -> SavedModel:
+def as_saved_model(training: Training, weights: dict[str, Tensor], combination: Combination) -> SavedModel:
     """The model as its directory holds it."""
     manifest = training.dataset.manifest
     config = model_config(
@@ -70,12 +108,16 @@ def as_saved_model(training: Training, combination: Combination) -> SavedModel:
         wide=training.wide,
         combination=combination,
     )
-    net = training.runner.net.cpu()
+    with torch.device("meta"):
+        net = SentimentNet(training.settings.model, manifest.vocab_size)
+    net.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
     return SavedModel(config, training.dataset.vocab, net, training.wide, combination)
 
 
 def write_record(training: Training, status: Status, error: BaseException | None = None) -> None:
-    """Write record.json as things stand."""
+    """Write record.json as things stand; rank 0 does."""
+    if not training.world.is_main:
+        return
     record = current_record(training, status, training.clock.seconds())
     failure = f"{type(error).__name__}: {error}" if error else None
     training.run_dir.write_record(record.model_copy(update={"failure": failure}))
@@ -112,18 +154,21 @@ def flops_utilisation(training: Training) -> float | None:
     """Share of the cores' matrix-multiply peak that the steps reached; None off the CPU or without steps.
 
     The recurrent layer's operations over padded positions, divided by the time of all step phases and
-    by the peak at the same precision and threads, measured now.
+    by the peak at the same precision, measured now on all ranks at once.
     """
-    phases = training.clock.times()
+    runner, phases = training.learner.runner, training.clock.times()
     seconds = sum(getattr(phases, name) for name in STEP_PHASES)
-    if training.runner.device.type != "cpu" or seconds <= 0:
+    if runner.device.type != "cpu" or seconds <= 0:
         return None
-    dtype = torch.bfloat16 if training.runner.precision.name == "bf16" else torch.float32
-    peak = gemm_peak_gflops(torch.get_num_threads(), dtype) * 1e9
+    dtype = AUTOCAST.get(runner.plan.precision.name, torch.float32)
+    peaks = gather_numbers([gemm_peak_gflops(torch.get_num_threads(), dtype)], training.world)
+    peak = sum(peak for (peak,) in peaks) * 1e9
     operations = step_flops(training.settings.model, 1, training.state.padded_tokens)
     return float(operations / seconds / peak)
 
 
-def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MB of 2**20 bytes."""
+def peak_memory_mb(device: torch.device) -> float:
+    """Largest memory of this process so far, in MB of 2**20 bytes: resident, or on the graphics processor."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

@@ -1,42 +1,38 @@
 """Train on a prepared dataset: `train` is the whole of it, `train_steps` the loop itself."""
 
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from sentiscale.allocator import reused_memory
+from sentiscale.combine import Combination
 from sentiscale.config import Settings, TrainSettings
 from sentiscale.data.batches import Batch, drop_words, make_batch, token_lengths, training_rows
 from sentiscale.data.prepared import PreparedDataset
-from sentiscale.errors import Interrupted, SentiscaleError
+from sentiscale.errors import Interrupted
+from sentiscale.metrics import Scores
+from sentiscale.parallel.collectives import StepReport, StepVerdict, only_rank_0, share_text
 from sentiscale.parallel.process import flushed_denormals, torch_threads
-from sentiscale.parallel.whole import Runner
+from sentiscale.parallel.rankenv import RankEnv
+from sentiscale.parallel.world import alone
 from sentiscale.progress import Progress
-from sentiscale.records import EpochMetrics, RunRecord
-from sentiscale.training.checkpoint import Checkpoint, save_checkpoint
-from sentiscale.training.clock import PhaseClock
+from sentiscale.records import EpochMetrics, Record, RunRecord
+from sentiscale.training.auto import with_best_layout
+from sentiscale.training.checkpoint import TrainState, save_checkpoint
 from sentiscale.training.evaluate import evaluate
 from sentiscale.training.finish import finish, write_record
-from sentiscale.training.optimizer import RowSparseAdam, learning_rate
+from sentiscale.training.hardware import Hardware, Place, taken_place
+from sentiscale.training.job import Job
+from sentiscale.training.learner import StepResult, train_steps
+from sentiscale.training.optimizer import learning_rate
+from sentiscale.training.ranks import launch_ranks
 from sentiscale.training.rundir import RunDir, logger
-from sentiscale.training.setup import Hardware, Training, set_up
+from sentiscale.training.setup import Training, holding_of, set_up
 from sentiscale.training.signals import StopWish, stop_on_signals
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one optimiser step did."""
-
-    step: int
-    loss_sum: float
-    """Training loss summed over the step's rows, in nats."""
-    bytes_reduced: int
-    batch: Batch
 
 
 def train(
@@ -49,6 +45,9 @@ def train(
     progress: Progress | None = None,
 ) -> RunRecord:
     """Train a model and write the run directory `out`.
+
+    With a layout of several ranks this starts one process a rank, unless it is in one of them already
+    (torchrun, a batch system): then it takes its place among them, and every rank returns the same.
 
     Args:
         dataset: prepared data, opened or as a path.
@@ -64,22 +63,45 @@ def train(
         UsageError: settings that cannot work, or `out` exists.
         DataError: prepared data that is missing or damaged.
         Interrupted: SIGINT or SIGTERM; a checkpoint was saved.
-        SentiscaleError: the loss is no longer a number; the last checkpoint is sound.
+        SentiscaleError: the loss is no longer a number, or a rank failed; the last checkpoint is sound.
     """
     progress = progress or Progress()
     if not isinstance(dataset, PreparedDataset):
         dataset = PreparedDataset.open(dataset)
     if settings is None:
         settings = Settings.model_validate(RunDir(Path(out)).stored_settings()) if resume else Settings()
-    hardware = Hardware.choose(settings)
     train_settings = settings.train.resolved(dataset.manifest.rows.get("train", 0))
     settings = settings.model_copy(update={"train": train_settings})
-    run_dir = RunDir.create(Path(out), resume=resume, force=force)
+    job = Job(dataset, RunDir(Path(out)), settings, resume, force)
+    env = RankEnv.current()
+    if env is None:
+        return begin(job, progress)
+    with taken_place(Hardware.choose(settings, env), env, settings.train.silence_limit) as place:
+        if not env.own_launcher:  # which has done this before it started the ranks
+            job = replace(job, resume=resume or env.attempt > 0)
+            only_rank_0(place.world, lambda: job.run_dir.create(resume=job.resume, force=job.force))
+        return run_rank(job, place, progress if place.world.is_main else Progress())
+
+
+def begin(job: Job, progress: Progress) -> RunRecord:
+    """Train in this process, or in one process a rank."""
+    job.run_dir.check(resume=job.resume, force=job.force)
+    if job.settings.train.layout == "auto":
+        job = with_best_layout(job, progress)
+    hardware = Hardware.choose(job.settings)
+    job.run_dir.create(resume=job.resume, force=job.force)
+    if hardware.layout.world_size > 1:
+        return launch_ranks(job, hardware, progress)
+    return run_rank(job, Place(alone(hardware.device), hardware), progress)
+
+
+def run_rank(job: Job, place: Place, progress: Progress) -> RunRecord:
+    """Train as one rank: from the checks to the record."""
     with (
-        flushed_denormals(), reused_memory(), torch_threads(hardware.threads),
-        run_dir.logging(), stop_on_signals() as wish,
+        flushed_denormals(), reused_memory(), torch_threads(place.hardware.threads),
+        job.run_dir.logging() if place.world.is_main else nullcontext(), stop_on_signals() as wish,
     ):  # fmt: skip
-        training = set_up(dataset, run_dir, settings, hardware, resume=resume, progress=progress)
+        training = set_up(job, place, progress)
         write_record(training, "running")
         try:
             reason = fit(training, wish, progress)
@@ -99,64 +121,58 @@ def fit(training: Training, wish: StopWish, progress: Progress) -> str:
     settings, clock = training.settings.train, training.clock
     if validation_missing(training):
         validate(training, progress)
-    reason = stop_reason(training, wish)
+    reason = stop_reason(training)
     if reason:
         return reason
     with progress.task("train", training.total_steps * training.batch_size, "rows") as advance:
         advance(training.state.rows, "")
-        batches = batches_from(training, training.state.step)
         rate = rate_of(settings, training.total_steps)
-        for result in train_steps(training.runner, training.optimizer, batches, rate, settings, clock):
+        for result in train_steps(
+            training.learner, batches_from(training), rate, settings.max_norm, clock,
+            lambda: wishes(training, wish),
+        ):  # fmt: skip
             count_step(training, result)
             advance(result.batch.rows_global, f"loss {training.state.mean_loss or 0.0:.3f}")
-            reason = stop_reason(training, wish)
-            if wish:
+            reason = stop_reason(training, result.verdict)
+            if result.verdict.stop:
                 save(training)
                 raise interrupted(training, wish)
             if reason or validation_missing(training):
                 validate(training, progress)
-                reason = reason or stop_reason(training, wish)
-            if reason or checkpoint_due(training):
+                reason = reason or stop_reason(training)
+            if reason or result.verdict.save:
                 save(training)
             if reason:
                 return reason
     raise AssertionError("batches have no end")
 
 
-def train_steps(
-    runner: Runner,
-    optimizer: RowSparseAdam,
-    batches: Iterable[tuple[int, Batch]],
-    rate: Callable[[int], float],
-    settings: TrainSettings,
-    clock: PhaseClock,
-) -> Iterator[StepResult]:
-    """One optimiser step per global batch. Random numbers depend on (seed, step) alone."""
-    for step, batch in batches:
-        torch.manual_seed((settings.seed << 32) + step)
-        with clock.phase("compute"):
-            loss_sum = runner.forward_backward(batch)
-        check_loss(loss_sum, step)
-        with clock.phase("reduce"):
-            bytes_reduced = runner.reduce_gradients()
-        with clock.phase("update"):
-            optimizer.clip(settings.max_norm)
-            optimizer.step(rate(step))
-        yield StepResult(step, loss_sum, bytes_reduced, batch)
+def wishes(training: Training, wish: StopWish) -> StepReport:
+    """What this rank's signals and clock ask for, at the end of a step."""
+    settings = training.settings.train
+    by_steps = settings.checkpoint_every and (training.state.step + 1) % settings.checkpoint_every == 0
+    by_time = time.monotonic() - training.saved_at >= settings.checkpoint_seconds
+    return StepReport(
+        stop=bool(wish),
+        out_of_time=settings.time_limit is not None and training.clock.seconds() >= settings.time_limit,
+        save=bool(by_steps) or by_time,
+    )
 
 
-def batches_from(training: Training, first_step: int) -> Iterator[tuple[int, Batch]]:
-    """Batches of this rank from any step on; the time to make them counts as `data`."""
-    split, settings = training.train_split, training.settings.train
+def batches_from(training: Training) -> Iterator[tuple[int, Batch]]:
+    """This rank's batches from the current step on; the time to make them counts as `data`."""
+    split, settings, world = training.train_split, training.settings.train, training.world
     lengths = token_lengths(split, settings.max_tokens)
-    steps = training_rows(lengths, training.batch_size, settings.seed, first_step)
+    steps = training_rows(lengths, training.batch_size, settings.seed, training.state.step)
     while True:
-        with training.clock.phase("data"):
+        with training.clock.phase("data", training.state.step):
             step, rows = next(steps)
-            batch = make_batch(split, rows, settings.max_tokens)
+            batch = make_batch(
+                split, rows, settings.max_tokens, data_rank=world.replica, data_size=world.layout.data
+            )
             if settings.word_dropout:
                 generator = np.random.default_rng([settings.seed, step])
-                batch = drop_words(batch, settings.word_dropout, generator)
+                batch = drop_words(batch, settings.word_dropout, settings.max_tokens, generator)
         yield step, batch
 
 
@@ -168,27 +184,20 @@ def rate_of(settings: TrainSettings, total_steps: int) -> Callable[[int], float]
 
 
 def count_step(training: Training, result: StepResult) -> None:
-    """Add a step to the run's state."""
+    """Add a step to the run's state; the numbers are those of all ranks."""
     state, batch = training.state, result.batch
+    training.bytes_sent += result.bytes_sent
+    training.steps_here += 1
     training.state = state.model_copy(
         update={
             "step": result.step + 1,
             "rows": state.rows + batch.rows_global,
-            "tokens": state.tokens + int(batch.lengths_B.sum()),
-            "padded_tokens": state.padded_tokens + batch.ids_BT.size,
-            "loss_sum": state.loss_sum + result.loss_sum,
+            "tokens": state.tokens + batch.tokens_global,
+            "padded_tokens": state.padded_tokens + batch.padded_global,
+            "loss_sum": state.loss_sum + result.verdict.loss_sum,
             "loss_rows": state.loss_rows + batch.rows_global,
         }
     )
-
-
-def check_loss(loss_sum: float, step: int) -> None:
-    """Raise SentiscaleError when training has diverged; the parameters are still those before the step."""
-    if not math.isfinite(loss_sum):
-        raise SentiscaleError(
-            f"the loss became {loss_sum} at step {step:,}: training diverged. The last checkpoint is sound; "
-            "train again with a lower --lr (half of it is a good start)."
-        )
 
 
 def validation_missing(training: Training) -> bool:
@@ -199,25 +208,18 @@ def validation_missing(training: Training) -> bool:
     return due and not (state.metrics and state.metrics[-1].step == state.step)
 
 
-def checkpoint_due(training: Training) -> bool:
-    """Whether it is time to save, by steps or by seconds."""
-    settings = training.settings.train
-    by_steps = settings.checkpoint_every and training.state.step % settings.checkpoint_every == 0
-    return bool(by_steps) or time.monotonic() - training.saved_at >= settings.checkpoint_seconds
-
-
-def stop_reason(training: Training, wish: StopWish) -> str:
+def stop_reason(training: Training, verdict: StepVerdict | None = None) -> str:
     """Why to stop now, or an empty string."""
     settings, state = training.settings.train, training.state
-    if wish.signal is not None:
-        return f"{wish.signal.name} received"
+    if verdict is not None and verdict.stop:
+        return "a signal was received"
     if state.target_seconds is not None:
         return f"validation accuracy reached {settings.target_accuracy} after {state.target_seconds:.0f} s"
     if settings.patience is not None and state.stale >= settings.patience:
         return f"no better for {state.stale} validations"
     if state.step >= training.total_steps:
         return f"{settings.epochs:g} epochs done"
-    if settings.time_limit is not None and training.clock.seconds() >= settings.time_limit:
+    if verdict is not None and verdict.out_of_time:
         return f"time limit of {settings.time_limit:g} s reached"
     return ""
 
@@ -232,58 +234,85 @@ def interrupted(training: Training, wish: StopWish) -> Interrupted:
 
 def validate(training: Training, progress: Progress) -> None:
     """Score on the validation split, remember the best, write a line of metrics."""
-    settings, state = training.settings.train, training.state
-    with training.clock.phase("eval"):
-        scores, combination = evaluate(
-            training.runner, training.valid_split, training.valid_wide, settings.max_tokens
-        )
-    metrics = EpochMetrics(
-        epoch=round(state.step / training.steps_per_epoch, 4),
-        step=state.step,
-        seconds=round(training.clock.seconds(), 3),
-        train_loss=state.mean_loss,
-        valid_accuracy=scores.accuracy,
-        valid_loss=scores.loss,
-        learning_rate=rate_of(settings, training.total_steps)(state.step),
-    )
-    better = (scores.accuracy, -scores.loss) > (state.best_accuracy, -state.best_loss)
-    reached = settings.target_accuracy is not None and scores.accuracy >= settings.target_accuracy
+    settings, learner = training.settings.train, training.learner
+    with training.clock.phase("eval", training.state.step):
+        scored = evaluate(learner.runner, training.valid_split, training.valid_wide, settings.max_tokens)
+        outcome = agreed_outcome(training, scored)
+    metrics, better = outcome.metrics, outcome.better(training.state)
+    reached = settings.target_accuracy is not None and metrics.valid_accuracy >= settings.target_accuracy
+    state = training.state
     training.state = state.model_copy(
         update={
             "loss_sum": 0.0,
             "loss_rows": 0,
             "metrics": [*state.metrics, metrics],
             "best_step": state.step if better else state.best_step,
-            "best_accuracy": scores.accuracy if better else state.best_accuracy,
-            "best_loss": scores.loss if better else state.best_loss,
-            "best_combination": asdict(combination) if better else state.best_combination,
+            "best_accuracy": metrics.valid_accuracy if better else state.best_accuracy,
+            "best_loss": metrics.valid_loss if better else state.best_loss,
+            "best_combination": outcome.combination if better else state.best_combination,
             "stale": 0 if better else state.stale + 1,
             "target_seconds": state.target_seconds or (metrics.seconds if reached else None),
         }
     )
     if better:
-        weights = training.runner.net.state_dict()
-        training.best_weights = {name: tensor.clone() for name, tensor in weights.items()}
+        training.best = {name: tensor.clone() for name, tensor in learner.runner.owned().items()}
+    if not training.world.is_main:
+        return
     training.run_dir.append_metrics(metrics)
     line = (
         f"epoch {metrics.epoch:.2f}, {metrics.seconds:.0f} s: "
-        f"valid accuracy {scores.accuracy:.4f}, loss {scores.loss:.4f}"
+        f"valid accuracy {metrics.valid_accuracy:.4f}, loss {metrics.valid_loss:.4f}"
     )
     logger.info(line)
     progress.say(line)
 
 
-def save(training: Training) -> None:
-    """Write a checkpoint of the current step."""
-    with training.clock.phase("checkpoint"):
-        training.state = training.state.model_copy(
-            update={"seconds": training.clock.seconds(), "phases": training.clock.times()}
+class Outcome(Record):
+    """What rank 0 found when it scored the validation split."""
+
+    metrics: EpochMetrics
+    combination: dict[str, float]
+
+    def better(self, state: TrainState) -> bool:
+        """Whether this is the best validation so far."""
+        found = (self.metrics.valid_accuracy, -self.metrics.valid_loss)
+        return found > (state.best_accuracy, -state.best_loss)
+
+
+def agreed_outcome(training: Training, scored: tuple[Scores, Combination] | None) -> Outcome:
+    """Rank 0's scores, on every rank."""
+    state = training.state
+    text = ""
+    if scored is not None:
+        scores, combination = scored
+        metrics = EpochMetrics(
+            epoch=round(state.step / training.steps_per_epoch, 4),
+            step=state.step,
+            seconds=round(training.clock.seconds(), 3),
+            train_loss=state.mean_loss,
+            valid_accuracy=scores.accuracy,
+            valid_loss=scores.loss,
+            learning_rate=rate_of(training.settings.train, training.total_steps)(state.step),
         )
-        tensors = {
-            "weights": training.runner.net.state_dict(),
-            "optimizer": training.optimizer.state(),
-            "best": training.best_weights,
-        }
-        keep = training.settings.train.keep_checkpoints
-        save_checkpoint(training.run_dir.checkpoints, Checkpoint(training.state, tensors), keep)
+        text = Outcome(metrics=metrics, combination=asdict(combination)).model_dump_json()
+    return Outcome.model_validate_json(share_text(text, training.world))
+
+
+def save(training: Training) -> None:
+    """Write a checkpoint of the current step, all ranks together."""
+    learner = training.learner
+    with training.clock.phase("checkpoint", training.state.step):
+        training.state = training.state.model_copy(
+            update={
+                "seconds": training.clock.seconds(),
+                "phases": training.clock.times(),
+                "optimizer_steps": learner.optimizer.steps,
+                "loss_scale": learner.scaler.scale if learner.scaler.enabled else None,
+                "good_steps": learner.scaler.good_steps,
+            }
+        )
+        save_checkpoint(
+            training.run_dir.checkpoints, training.state, holding_of(learner, training.best),
+            training.world, training.settings.train.keep_checkpoints,
+        )  # fmt: skip
     training.saved_at = time.monotonic()

@@ -1,60 +1,69 @@
-"""Adam for dense gradients and lazy, row-sparse Adam for the embedding, behind one small object."""
+"""Adam, for whole parameters and for the rows of an embedding, and its learning rate.
 
+One formula serves both (Kingma & Ba, 2015). Rows are changed lazily: a row that no token of the step needs
+keeps its weight and its moments, as in `torch.optim.SparseAdam`; Adam would walk over the whole table.
+"""
+
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from sentiscale.parallel.table import EmbeddingTable
 
-class RowSparseAdam:
-    """Two optimisers with one learning rate; parameters with sparse gradients go to the second.
+DECAY = (0.9, 0.999)
+"""Of the moving averages of gradients and of their squares."""
 
-    Adam walks over every row of an embedding at every step; `SparseAdam` touches the rows of the batch.
+EPSILON = 1e-8
+
+
+class Adam:
+    """Changes what this rank owns: its stage's parameters, and its rows of the embedding.
+
+    `moments` holds the two moving averages of each, by parameter name; for an embedding table only those of
+    the owned rows.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], lr: float) -> None:
-        self.dense = {name: p for name, p in parameters.items() if not name.startswith("embedding.")}
-        self.sparse = {name: p for name, p in parameters.items() if name.startswith("embedding.")}
-        self.optimizers: list[tuple[dict[str, nn.Parameter], torch.optim.Optimizer]] = []
-        if self.dense:
-            self.optimizers.append((self.dense, torch.optim.Adam(self.dense.values(), lr=lr)))
-        if self.sparse:
-            self.optimizers.append((self.sparse, torch.optim.SparseAdam(list(self.sparse.values()), lr=lr)))
-
-    def step(self, lr: float) -> None:
-        """Change the parameters by their gradients, then forget the gradients."""
-        for _, optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-
-    def clip(self, max_norm: float | None) -> None:
-        """Scale the dense gradients down to a norm of at most `max_norm`."""
-        if max_norm is not None:
-            nn.utils.clip_grad_norm_(self.dense.values(), max_norm)
-
-    def state(self) -> dict[str, Tensor]:
-        """All state as tensors, named `<parameter>/<quantity>`."""
-        return {
-            f"{name}/{quantity}": torch.as_tensor(value)
-            for named, optimizer in self.optimizers
-            for name, parameter in named.items()
-            for quantity, value in optimizer.state[parameter].items()
+    def __init__(self, parameters: Mapping[str, nn.Parameter], tables: Mapping[str, EmbeddingTable]) -> None:
+        self.parameters = parameters
+        self.tables = tables
+        self.steps = 0
+        shapes = {**parameters, **{name: table.owned for name, table in tables.items()}}
+        self.moments = {
+            name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in shapes.items()
         }
 
-    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up the state that `state` gave."""
-        for named, optimizer in self.optimizers:
-            for name, parameter in named.items():
-                found = {
-                    key.rpartition("/")[2]: value
-                    for key, value in tensors.items()
-                    if key.rpartition("/")[0] == name
-                }
-                if isinstance(optimizer, torch.optim.SparseAdam) and "step" in found:
-                    found["step"] = int(found["step"])  # type: ignore[assignment]
-                optimizer.state[parameter] = found
+    @torch.no_grad()
+    def step(self, lr: float, *, clip: float = 1.0, unscale: float = 1.0) -> None:
+        """Change the weights by their gradients times `unscale`; those of parameters also times `clip`."""
+        self.steps += 1
+        for name, parameter in self.parameters.items():
+            assert parameter.grad is not None
+            mean, square = self.moments[name]
+            parameter.sub_(change(parameter.grad * (clip * unscale), mean, square, self.steps), alpha=lr)
+        for name, table in self.tables.items():
+            rows_R = table.places_owned
+            mean, square = (moment[rows_R] for moment in self.moments[name])
+            change_RE = change(table.gradient_RE * unscale, mean, square, self.steps)
+            for moment, rows in zip(self.moments[name], (mean, square), strict=True):
+                moment[rows_R] = rows
+            table.weight[table.rows_R] -= lr * change_RE
+
+
+def change(gradient: Tensor, mean: Tensor, square: Tensor, step: int) -> Tensor:
+    """Move both averages (in place) and return the change for a learning rate of 1, before its sign."""
+    mean.lerp_(gradient, 1 - DECAY[0])
+    square.mul_(DECAY[1]).addcmul_(gradient, gradient, value=1 - DECAY[1])
+    root = square.sqrt().div_(math.sqrt(1 - DECAY[1] ** step)).add_(EPSILON)
+    return mean.div(root).div_(1 - DECAY[0] ** step)
+
+
+def clip_factor(norm: float, max_norm: float | None) -> float:
+    """What to multiply gradients by so that their norm is at most `max_norm`; None means no limit."""
+    if max_norm is None or norm <= max_norm:
+        return 1.0
+    return max_norm / (norm + 1e-6)
 
 
 def learning_rate(step: int, total_steps: int, *, peak: float, warmup_steps: int, schedule: str) -> float:

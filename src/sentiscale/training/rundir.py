@@ -29,33 +29,44 @@ class RunDir:
         self.metrics = path / "metrics.jsonl"
         self.log = path / "train.log"
 
-    @classmethod
-    def create(cls, path: Path, *, resume: bool, force: bool) -> "RunDir":
-        """Make the directory, or open it to resume.
+    def check(self, *, resume: bool, force: bool) -> None:
+        """Fail before any work is done where `create` would.
 
         Raises: OutputExistsError when it exists and neither `resume` nor `force` says what to do.
         """
+        path = self.path
         if path.exists() and not (resume or force):
             raise OutputExistsError(
                 f"{path} exists already. Add --resume to go on with that run, --force to replace it, "
                 "or choose another --out."
             )
         check_output(path, replace=True)
-        run = cls(path)
-        if force and not resume and path.exists():
-            if not run.record.exists() and any(path.iterdir()):
-                raise OutputExistsError(f"{path} is no run directory; --force does not delete it.")
-            shutil.rmtree(path)
-        run.checkpoints.mkdir(parents=True, exist_ok=True)
-        return run
+        if force and not resume and path.exists() and not self.record.exists() and any(path.iterdir()):
+            raise OutputExistsError(f"{path} is no run directory; --force does not delete it.")
+
+    def create(self, *, resume: bool, force: bool) -> None:
+        """Make the directory, or open it to resume; raises what `check` raises."""
+        self.check(resume=resume, force=force)
+        if force and not resume and self.path.exists():
+            shutil.rmtree(self.path)
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        for unfinished in self.checkpoints.glob(".step-*.tmp"):  # of ranks that were killed while they saved
+            shutil.rmtree(unfinished, ignore_errors=True)
 
     def stored_settings(self) -> dict[str, Any]:
         """Settings of the run that lies here.
 
         Raises: DataError when there is no readable record.
         """
+        return self.read_record().settings
+
+    def read_record(self) -> RunRecord:
+        """The record that lies here.
+
+        Raises: DataError when there is no readable one.
+        """
         try:
-            return RunRecord.model_validate_json(self.record.read_bytes()).settings
+            return RunRecord.model_validate_json(self.record.read_bytes())
         except (OSError, ValidationError) as error:
             raise DataError(
                 f"{self.path} cannot be resumed: {self.record.name} is missing or damaged ({error})."

@@ -18,45 +18,61 @@ from sentiscale.atomic import write_file
 from sentiscale.config import Settings
 from sentiscale.data.prepared import PreparedDataset, Split
 from sentiscale.errors import UsageError
-from sentiscale.model import SentimentNet
-from sentiscale.parallel.layout import Layout
+from sentiscale.parallel.collectives import barrier
 from sentiscale.parallel.onednn import ran_on_onednn
-from sentiscale.parallel.precision import Precision, choose_device
-from sentiscale.parallel.whole import WholeRunner
+from sentiscale.parallel.precision import LossScaler, Precision
+from sentiscale.parallel.stage import FloatArray, Plan, Stage
+from sentiscale.parallel.world import World
 from sentiscale.progress import Progress
-from sentiscale.records import Host, RunRecord, available_cores, git_commit, now, package_versions
-from sentiscale.training.checkpoint import TrainState, load_latest
+from sentiscale.records import Host, RunRecord, git_commit, now, package_versions
+from sentiscale.training.checkpoint import Holding, TrainState, find_latest, load_state, load_tensors
 from sentiscale.training.clock import PhaseClock
-from sentiscale.training.evaluate import FloatArray
-from sentiscale.training.optimizer import RowSparseAdam
+from sentiscale.training.hardware import Hardware, Place
+from sentiscale.training.job import Job
+from sentiscale.training.learner import Learner
 from sentiscale.training.rundir import RunDir, logger
 from sentiscale.wide import WideModel, solve
 
-NOT_DECISIVE = {"time_limit", "target_accuracy", "checkpoint_every", "keep_checkpoints", "threads_per_rank"}
+WIRE_DTYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Gradient compression by name, as dtypes."""
+
+NOT_DECISIVE = {
+    "time_limit", "target_accuracy", "checkpoint_every", "checkpoint_seconds", "keep_checkpoints", "layout",
+    "threads_per_rank", "oversubscribe", "micro_batches", "device", "max_restarts", "silence_limit",
+}  # fmt: skip
 """Training settings that may differ when a run is resumed: they do not change what a step does."""
 
 
 @dataclass
 class Training:
-    """A run in progress."""
+    """A run in progress, as one rank sees it."""
 
     settings: Settings
     dataset: PreparedDataset
     train_split: Split
     valid_split: Split
     run_dir: RunDir
-    runner: WholeRunner
-    optimizer: RowSparseAdam
+    learner: Learner
     wide: WideModel | None
+    """Rank 0 only."""
     valid_wide: FloatArray | None
-    """The wide part's logits on the validation rows."""
+    """The wide part's logits on the validation rows; rank 0 only."""
     state: TrainState
-    best_weights: dict[str, Tensor]
-    """A copy of the network's weights at the best validation so far."""
+    best: dict[str, Tensor]
+    """What this rank owned of the network at the best validation so far."""
     clock: PhaseClock
     saved_at: float
     """time.monotonic() of the last checkpoint, or of the start."""
     record: RunRecord
+    bytes_sent: int = 0
+    """By this rank, in the steps of this process."""
+    steps_here: int = 0
+    """Steps of this process: without those that a resumed run did before."""
+
+    @property
+    def world(self) -> World:
+        """The ranks of this run."""
+        return self.learner.world
 
     @property
     def batch_size(self) -> int:
@@ -74,67 +90,48 @@ class Training:
         return max(1, math.ceil(self.settings.train.epochs_for(len(self.train_split)) * self.steps_per_epoch))
 
 
-@dataclass(frozen=True)
-class Hardware:
-    """What a run computes on."""
-
-    layout: Layout
-    device: torch.device
-    precision: Precision
-    threads: int
-    """Of each rank."""
-
-    @classmethod
-    def choose(cls, settings: Settings) -> "Hardware":
-        """Resolve the settings on this machine.
-
-        Raises: UsageError when they cannot run here.
-        """
-        layout = Layout.parse(settings.train.layout)
-        device = choose_device(settings.train.device)
-        precision = Precision.choose(settings.train.precision, device, settings.model.cell)
-        threads = settings.train.threads_per_rank or max(1, available_cores() // layout.world_size)
-        return cls(layout, device, precision, threads)
+def plan_of(settings: Settings, hardware: Hardware, vocab_size: int) -> Plan:
+    """What the settings mean for the network on a mesh."""
+    train = settings.train
+    return Plan(
+        model=settings.model,
+        vocab_size=vocab_size,
+        precision=hardware.precision,
+        seed=train.seed,
+        micro_batches=train.micro_batches,
+        wire_dtype=WIRE_DTYPES[train.gradient_compression],
+        sparse_embedding=train.embedding_gradients == "sparse",
+    )
 
 
-def set_up(
-    dataset: PreparedDataset,
-    run_dir: RunDir,
-    settings: Settings,
-    hardware: Hardware,
-    *,
-    resume: bool,
-    progress: Progress,
-) -> Training:
-    """Build everything; with `resume`, take up the newest sound checkpoint.
+def set_up(job: Job, place: Place, progress: Progress) -> Training:
+    """Build everything; to resume, take up the newest sound checkpoint.
 
     Raises:
         UsageError: settings that differ from those of the run to resume.
         DataError: a split is missing.
     """
-    clock = PhaseClock()
-    torch.manual_seed(settings.train.seed)
+    world, hardware, dataset, settings = place.world, place.hardware, job.dataset, job.settings
+    clock = PhaseClock(note=place.note)
     train_split, valid_split = dataset.split("train"), dataset.split("valid")
-
-    net = SentimentNet(settings.model, dataset.manifest.vocab_size)
-    runner = WholeRunner(net, hardware.precision, hardware.device)
-    optimizer = RowSparseAdam(runner.parameters(), settings.train.lr)
+    learner = Learner.build(plan_of(settings, hardware, dataset.manifest.vocab_size), world)
     state = TrainState(fingerprint=fingerprint(settings, hardware.precision, dataset.manifest.digest))
     best: dict[str, Tensor] = {}
-    if resume:
-        state, best = take_up(run_dir, state, runner, optimizer, progress)
-        clock = PhaseClock(state.phases, state.seconds)
-    warn_off_the_fast_path(runner, settings, progress)
+    if job.resume:
+        state, best = take_up(job.run_dir, state, learner, progress)
+        clock = PhaseClock(state.phases, state.seconds, place.note)
+    warn_off_the_fast_path(learner.runner, progress)
 
     wide = valid_wide = None
     if settings.wide.enabled:
         with clock.phase("wide"):
-            wide = wide_part(train_split, settings, run_dir, hardware.threads, progress)
-            valid_wide = wide.logits(valid_split.tokens, valid_split.offsets)
+            if world.is_main:
+                wide = wide_part(train_split, settings, job.run_dir, hardware.node_threads, progress)
+                valid_wide = wide.logits(valid_split.tokens, valid_split.offsets)
+            barrier(world)
     return Training(
-        settings, dataset, train_split, valid_split, run_dir, runner, optimizer, wide, valid_wide,
-        state, best, clock, time.monotonic(),
-        new_record(settings, hardware, dataset.manifest.digest),
+        settings, dataset, train_split, valid_split, job.run_dir, learner, wide, valid_wide, state, best,
+        clock, time.monotonic(), new_record(settings, hardware, dataset.manifest.digest),
     )  # fmt: skip
 
 
@@ -148,27 +145,48 @@ def fingerprint(settings: Settings, precision: Precision, data_digest: str) -> s
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+def holding_of(learner: Learner, best: dict[str, Tensor]) -> Holding:
+    """What this rank owns, by quantity and name, as a checkpoint stores it."""
+    found: dict[str, Tensor] = {f"weights/{name}": value for name, value in learner.runner.owned().items()}
+    for name, (mean, square) in learner.optimizer.moments.items():
+        found |= {f"mean/{name}": mean, f"square/{name}": square}
+    found |= {f"best/{name}": value for name, value in best.items()}
+    rows = {key for key in found if key.partition("/")[2] in learner.runner.tables}
+    return Holding(
+        whole={key: value for key, value in found.items() if key not in rows},
+        rows={key: found[key] for key in rows},
+    )
+
+
 def take_up(
-    run_dir: RunDir, fresh: TrainState, runner: WholeRunner, optimizer: RowSparseAdam, progress: Progress
+    run_dir: RunDir, fresh: TrainState, learner: Learner, progress: Progress
 ) -> tuple[TrainState, dict[str, Tensor]]:
     """Load the newest sound checkpoint into network and optimiser; the fresh state when there is none."""
-    checkpoint, complaints = load_latest(run_dir.checkpoints)
+    world, runner = learner.world, learner.runner
+    path, complaints = find_latest(run_dir.checkpoints, world)
     for complaint in complaints:
         progress.say(f"passed over: {complaint}")
-    if checkpoint is None:
+    if path is None:
         progress.say(f"no checkpoint in {run_dir.path}; starting at step 0")
-        run_dir.wide.unlink(missing_ok=True)  # it may have been solved with other settings
+        if world.is_main:
+            run_dir.wide.unlink(missing_ok=True)  # it may have been solved with other settings
         return fresh, {}
-    if checkpoint.state.fingerprint != fresh.fingerprint:
+    state = load_state(path)
+    if state.fingerprint != fresh.fingerprint:
         raise UsageError(
             f"{run_dir.path} was trained with other settings or other data. Resume it with the same ones "
-            "(only time limit, target, checkpoints and threads may differ), or choose another --out."
+            "(only layout, threads, device, time limit, target and checkpoints may differ), or choose "
+            "another --out."
         )
-    runner.net.load_state_dict(checkpoint.tensors["weights"])
-    optimizer.load_state(checkpoint.tensors["optimizer"])
-    run_dir.rewrite_metrics(checkpoint.state.metrics)
-    progress.say(f"resuming {run_dir.path} at step {checkpoint.state.step:,}")
-    return checkpoint.state, checkpoint.tensors["best"]
+    best = {name: torch.empty_like(value) for name, value in runner.owned().items()}
+    load_tensors(path, holding_of(learner, best), world.replica, world.layout.data)
+    runner.restore(runner.owned())
+    learner.optimizer.steps = state.optimizer_steps
+    learner.scaler = LossScaler(runner.plan.precision, state.loss_scale, state.good_steps)
+    if world.is_main:
+        run_dir.rewrite_metrics(state.metrics)
+    progress.say(f"resuming {run_dir.path} at step {state.step:,}")
+    return state, best
 
 
 def wide_part(
@@ -194,13 +212,15 @@ def wide_part(
     return wide
 
 
-def warn_off_the_fast_path(runner: WholeRunner, settings: Settings, progress: Progress) -> None:
+def warn_off_the_fast_path(runner: Stage, progress: Progress) -> None:
     """Say so when an LSTM on the CPU does not run on oneDNN's fused kernel."""
-    if runner.device.type != "cpu" or settings.model.cell != "lstm":
+    plan, cell = runner.plan, runner.net.recurrent.cell
+    if runner.device.type != "cpu" or plan.model.cell != "lstm" or cell.weight_ih_l0.is_meta:
         return
-    probe_BTE = torch.zeros(2, 8, settings.model.embedding_dim)
-    with runner.precision.autocast(runner.device):
-        out_BTH, _ = runner.net.recurrent.cell(probe_BTE)
+    if plan.precision.name == "fp64":  # exact on purpose
+        return
+    with plan.precision.autocast(runner.device):
+        out_BTH, _ = cell(torch.zeros(2, 8, plan.model.embedding_dim))
     if not ran_on_onednn(out_BTH):
         message = (
             "this LSTM does not run on oneDNN's fused kernel: expect several times the time; see `doctor`"
@@ -222,6 +242,7 @@ def new_record(settings: Settings, hardware: Hardware, data_digest: str) -> RunR
         layout=str(hardware.layout),
         world_size=hardware.layout.world_size,
         threads_per_rank=hardware.threads,
+        oversubscribed=hardware.oversubscribed,
         seed=settings.train.seed,
         data_digest=data_digest,
         host=Host.current(gpu),

@@ -1,0 +1,33 @@
+"""One rank of a training run: what the launcher starts, `python -m sentiscale.cli.rank JOB.json`. No verb."""
+
+import sys
+from pathlib import Path
+
+from sentiscale.cli import let_waiting_threads_sleep
+from sentiscale.cli.progress import make_progress
+from sentiscale.errors import SentiscaleError
+from sentiscale.parallel.rankenv import RankEnv
+
+
+def main(job_path: str) -> int:
+    """Do the job as the rank that the environment says; the launcher tells what goes wrong."""
+    let_waiting_threads_sleep()
+    from sentiscale.training.job import JobFile
+    from sentiscale.training.loop import train
+    from sentiscale.training.measure import measure_rank
+
+    job = JobFile.read(Path(job_path))
+    if job.steps is not None:
+        measure_rank(job)
+        return 0
+    env = RankEnv.current()
+    quiet = job.quiet or env is None or env.rank > 0
+    try:
+        train(job.dataset, job.out, job.settings, resume=job.resume, progress=make_progress(quiet))
+    except SentiscaleError as error:
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

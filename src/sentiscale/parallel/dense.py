@@ -1,0 +1,126 @@
+"""Gradients of everything but the embedding: flat buckets, summed over replicas while backward still runs.
+
+Each gradient is a view into its bucket (as in PyTorch DDP; Li et al., 2020, "PyTorch Distributed"), so
+nothing is copied. A bucket is sent as soon as its last gradient is there; buckets leave in the same order
+on every rank. Unlike DDP this sums instead of averaging, and waits where the clock can see it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from sentiscale.parallel.world import Group
+
+BUCKET_BYTES = 512 * 1024
+"""A bucket is closed when it has this many: large enough to be worth a message, small enough to overlap."""
+
+
+@dataclass
+class Bucket:
+    """Neighbouring parameters whose gradients travel together."""
+
+    parameters: list[nn.Parameter]
+    gradients: Tensor
+    """Flat; the parameters' gradients are views of it."""
+    missing: int = 0
+    """Gradients that the running backward pass still owes."""
+    on_wire: Tensor | None = None
+    """What was sent, where that is not `gradients` itself."""
+    work: dist.Work | None = field(default=None, repr=False)
+
+
+class DenseGradients:
+    """The gradients of some parameters, and how they are summed over the data axis."""
+
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        group: Group | None,
+        wire_dtype: torch.dtype | None = None,
+    ) -> None:
+        """`wire_dtype`, where given, is what gradients are rounded to while they travel."""
+        self.group = group
+        self.wire_dtype = wire_dtype
+        self.buckets = [_bucket(chosen) for chosen in _groups(list(parameters.values()))]
+        self.bytes_sent = 0
+        self._next = 0
+        for bucket in self.buckets:
+            for parameter in bucket.parameters:
+                # A hook sees its own bucket only, so it must be bound here.
+                parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                    lambda _, bucket=bucket: self._arrived(bucket)
+                )
+
+    def expect(self, backward_passes: int) -> None:
+        """Forget the gradients; the next ones are complete after this many backward passes."""
+        self.bytes_sent = self._next = 0
+        for bucket in self.buckets:
+            bucket.gradients.zero_()
+            bucket.missing = backward_passes * len(bucket.parameters)
+
+    def finish(self) -> int:
+        """Wait until all sums are there; return the bytes this rank has sent.
+
+        Raises: RuntimeError when a gradient never came.
+        """
+        missing = [bucket for bucket in self.buckets if bucket.missing]
+        if missing:
+            raise RuntimeError(f"{len(missing)} of {len(self.buckets)} gradient buckets are not complete")
+        for bucket in self.buckets:
+            if bucket.work is not None:
+                bucket.work.wait()
+                if bucket.on_wire is not None:
+                    bucket.gradients.copy_(bucket.on_wire)
+            bucket.work = bucket.on_wire = None
+        return self.bytes_sent
+
+    def norm_squared(self) -> Tensor:
+        """Sum of the squares of all gradients, a 0-d tensor."""
+        squares = [torch.dot(bucket.gradients, bucket.gradients) for bucket in self.buckets]
+        return torch.stack(squares).sum() if squares else torch.zeros(())
+
+    def scale(self, factor: float) -> None:
+        """Multiply all gradients by `factor`."""
+        for bucket in self.buckets:
+            bucket.gradients.mul_(factor)
+
+    def _arrived(self, bucket: Bucket) -> None:
+        bucket.missing -= 1
+        while self._next < len(self.buckets) and self.buckets[self._next].missing == 0:
+            self._send(self.buckets[self._next])
+            self._next += 1
+
+    def _send(self, bucket: Bucket) -> None:
+        if self.group is None:
+            return
+        travelling = bucket.gradients
+        if self.wire_dtype is not None:
+            travelling = bucket.on_wire = travelling.to(self.wire_dtype)
+        bucket.work = dist.all_reduce(travelling, group=self.group, async_op=True)
+        self.bytes_sent += travelling.numel() * travelling.element_size()
+
+
+def _groups(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """Cut the parameters into buckets, last ones first: that is about the order their gradients come in."""
+    groups: list[list[nn.Parameter]] = []
+    size = BUCKET_BYTES
+    for parameter in reversed(parameters):
+        if size >= BUCKET_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(parameter)
+        size += parameter.numel() * parameter.element_size()
+    return groups
+
+
+def _bucket(parameters: list[nn.Parameter]) -> Bucket:
+    first = parameters[0]
+    flat = torch.zeros(sum(p.numel() for p in parameters), dtype=first.dtype, device=first.device)
+    start = 0
+    for parameter in parameters:
+        parameter.grad = flat[start : start + parameter.numel()].view_as(parameter)
+        start += parameter.numel()
+    return Bucket(parameters, flat)

@@ -1,0 +1,170 @@
+"""What every rank has, whatever the layout: parts of the network, their gradients, how these are summed."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, embedding
+
+from sentiscale.config import ModelSettings
+from sentiscale.data.batches import Batch
+from sentiscale.model import SentimentNet, kept_units
+from sentiscale.parallel.dense import DenseGradients
+from sentiscale.parallel.precision import Precision
+from sentiscale.parallel.table import EmbeddingTable
+from sentiscale.parallel.world import World
+from sentiscale.text.vocab import PAD
+
+EMBEDDING = "embedding.weight"
+"""The parameter that is looked up by row."""
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a network is trained on a mesh; the same on every rank."""
+
+    model: ModelSettings
+    vocab_size: int
+    precision: Precision
+    seed: int = 0
+    micro_batches: int = 1
+    """Parts that a batch is cut into on its way through two stages."""
+    wire_dtype: torch.dtype | None = None
+    """What gradients are rounded to while they travel between replicas; None leaves them as they are."""
+    sparse_embedding: bool = True
+    """False sends and applies the embedding's gradient as one dense matrix."""
+
+
+class Stage(ABC):
+    """One rank's parts of the network. The parts of other stages are on PyTorch's "meta" device.
+
+    The training loop sees this class only; it never asks which layout it runs under.
+    """
+
+    def __init__(self, net: SentimentNet, plan: Plan, world: World) -> None:
+        self.plan = plan
+        self.world = world
+        self.device = world.device
+        self.net = net.to(plan.precision.weights)
+        for child in net.children():
+            if not any(parameter.is_meta for parameter in child.parameters()):
+                child.to(self.device)
+        mine = {name: p for name, p in net.named_parameters() if not p.is_meta}
+        weight = mine.pop(EMBEDDING, None)
+        self.clipped = DenseGradients(mine, world.replicas, plan.wire_dtype)
+        self.parameters: dict[str, nn.Parameter] = mine
+        """What is summed and changed as a whole."""
+        self.tables: dict[str, EmbeddingTable] = {}
+        """What is summed and changed by row."""
+        self.embedding_gradient: DenseGradients | None = None
+        if weight is not None and plan.sparse_embedding:
+            weight.requires_grad_(False)
+            self.tables[EMBEDDING] = EmbeddingTable(weight, world.replicas, world.replica, plan.wire_dtype)
+        elif weight is not None:
+            self.embedding_gradient = DenseGradients({EMBEDDING: weight}, world.replicas, plan.wire_dtype)
+            self.parameters = {EMBEDDING: weight, **mine}
+        self.waited = 0.0
+
+    @abstractmethod
+    def forward_backward(self, batch: Batch, step: int, loss_scale: float = 1.0) -> float:
+        """Compute the step's gradients; return this rank's loss *sum* over its real rows, in nats."""
+
+    @abstractmethod
+    def logits(self, batch: Batch) -> FloatArray:
+        """Logits (B,) of this rank's rows, without gradients; zeros where another stage computes them."""
+
+    def take_waited(self) -> float:
+        """Seconds spent waiting for the other stage since the last call."""
+        waited, self.waited = self.waited, 0.0
+        return waited
+
+    def expect(self, backward_passes: int) -> None:
+        """Forget old gradients; the new ones come in this many backward passes."""
+        self.clipped.expect(backward_passes)
+        if self.embedding_gradient:
+            self.embedding_gradient.expect(backward_passes)
+
+    def reduce_gradients(self) -> int:
+        """Sum gradients over replicas; return the bytes this rank has sent."""
+        sent = sum(table.reduce() for table in self.tables.values()) + self.clipped.finish()
+        if self.embedding_gradient:
+            sent += self.embedding_gradient.finish()
+            self.embedding_gradient.buckets[0].gradients.view_as(self.net.embedding.weight)[PAD] = 0
+        return sent
+
+    def share_updates(self) -> int:
+        """Bring the rows that their owners have changed to all replicas; return the bytes sent."""
+        return sum(table.share() for table in self.tables.values())
+
+    def gradients_finite(self, norm_squared: float) -> bool:
+        """Whether all gradients of this rank are numbers, given the squared norm of the clipped ones."""
+        sums = [table.gradient_RE.sum() for table in self.tables.values()]
+        if self.embedding_gradient:
+            sums.append(self.embedding_gradient.norm_squared())
+        return bool(np.isfinite(norm_squared)) and all(bool(torch.isfinite(total)) for total in sums)
+
+    def owned(self) -> dict[str, Tensor]:
+        """What this rank is responsible for, to read and to write: parameters, and its rows of the table."""
+        whole = {name: parameter.detach() for name, parameter in self.parameters.items()}
+        return whole | {name: table.owned for name, table in self.tables.items()}
+
+    def restore(self, owned: Mapping[str, Tensor]) -> None:
+        """Take up weights that `owned` gave, here or in an earlier run."""
+        for name, tensor in self.owned().items():
+            tensor.copy_(owned[name])
+        for table in self.tables.values():
+            table.share_all()
+
+    def full_state(self) -> dict[str, Tensor]:
+        """The weights of the whole network in this rank's memory: the other stage's are sent over."""
+        state = {}
+        for name, value in self.net.state_dict().items():
+            tensor = (
+                torch.empty(value.shape, dtype=value.dtype, device=self.device) if value.is_meta else value
+            )
+            if self.world.inward is not None:
+                first, second = self.world.layout.stages_of(self.world.replica)
+                dist.broadcast(tensor, second if name.startswith("recurrent.") else first, self.world.inward)
+            state[name] = tensor.cpu()
+        return state
+
+    def on_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        """Copy an array of the batch to this rank's device; a GPU does not wait for pinned memory."""
+        tensor = torch.from_numpy(array)
+        if tensor.is_floating_point():
+            tensor = tensor.to(self.plan.precision.weights)
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor
+
+    def look_up(self, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights to take word vectors from, and the places of the tokens' rows in them (B, T)."""
+        if self.tables:
+            return self.tables[EMBEDDING].look_up(ids_BT)
+        return self.net.embedding.weight, ids_BT
+
+    def kept(self, batch: Batch, step: int) -> Tensor | None:
+        """The dropout factors of this rank's rows (B, D), cut from those of the whole global batch."""
+        generator = torch.Generator().manual_seed((self.plan.seed << 32) + step)
+        width = self.net.recurrent.pooled_dim
+        kept = kept_units(batch.rows_global, width, self.plan.model.dropout, generator)
+        return None if kept is None else self.on_device(kept[torch.from_numpy(batch.places_B)].numpy())
+
+    def loss_sum(self, logits_B: Tensor, batch: Batch) -> Tensor:
+        """Loss of a batch's real rows, summed, in nats."""
+        labels_B, weights_B = self.on_device(batch.labels_B), self.on_device(batch.weights_B)
+        return binary_cross_entropy_with_logits(
+            logits_B.to(labels_B.dtype), labels_B, weights_B, reduction="sum"
+        )
+
+
+def word_vectors(places_BT: Tensor, weights_UE: Tensor) -> Tensor:
+    """Rows of `weights_UE` for each token: (B, T, E). Reducing drops what padding's row receives."""
+    return embedding(places_BT, weights_UE)

@@ -1,0 +1,89 @@
+"""`--layout auto`: run a few steps of each sensible layout on this machine's real data, take the fastest."""
+
+from dataclasses import replace
+
+import torch
+
+from sentiscale.config import Settings
+from sentiscale.parallel.layout import Layout
+from sentiscale.parallel.precision import choose_device
+from sentiscale.progress import Progress
+from sentiscale.records import available_cores
+from sentiscale.training.job import Job
+from sentiscale.training.measure import StepTimes, measure_steps
+
+STEPS = 24
+"""Steps that are timed for each candidate, after the warm-up: about a second each at the default size."""
+
+WORTH_IT = 1.03
+"""How much faster more ranks must be than fewer: below that, simpler is better."""
+
+
+def with_best_layout(job: Job, progress: Progress) -> Job:
+    """The job with a layout instead of `auto`; tells what was measured and why it was taken."""
+    measured = []
+    with progress.task("layouts", None, "layouts") as advance:
+        for layout, threads in candidates(job.settings):
+            times = measure_steps(
+                job.dataset.path.absolute(), with_layout(job.settings, layout, threads), STEPS
+            )
+            measured.append(times)
+            advance(
+                1, f"{times.layout} x {times.threads_per_rank} threads: {times.rows_per_s:,.0f} reviews/s"
+            )
+    best = choose(measured)
+    for times in measured:
+        progress.say(
+            f"layout {times.layout} with {times.threads_per_rank} threads a rank: "
+            f"{times.rows_per_s:,.0f} reviews/s"
+        )
+    progress.say(reason(best, measured))
+    settings = with_layout(job.settings, Layout.parse(best.layout), best.threads_per_rank)
+    return replace(job, settings=settings)
+
+
+def candidates(settings: Settings) -> list[tuple[Layout, int]]:
+    """Layouts and threads a rank that use this machine fully, fewest ranks first.
+
+    On a CPU every power of two of replicas up to the cores, and two stages once; on graphics processors
+    one replica each.
+    """
+    if choose_device(settings.train.device).type == "cuda":
+        return [(Layout(count, 1), 1) for count in powers_of_two(torch.cuda.device_count())]
+    cores = available_cores()
+    fixed = settings.train.threads_per_rank
+    found = [(Layout(ranks, 1), fixed or cores // ranks) for ranks in powers_of_two(cores)]
+    if cores >= 2:
+        found.append((Layout(1, 2), fixed or cores // 2))
+    return [(layout, threads) for layout, threads in found if layout.world_size * threads <= cores]
+
+
+def powers_of_two(most: int) -> list[int]:
+    """1, 2, 4, ... up to `most`, and `most` itself."""
+    return sorted({2**power for power in range(most.bit_length()) if 2**power <= most} | {most})
+
+
+def choose(measured: list[StepTimes]) -> StepTimes:
+    """The fastest, or one with fewer ranks that is nearly as fast."""
+    fastest = max(times.rows_per_s for times in measured)
+    good = [times for times in measured if times.rows_per_s * WORTH_IT >= fastest]
+    return min(good, key=lambda times: (Layout.parse(times.layout).world_size, -times.rows_per_s))
+
+
+def reason(best: StepTimes, measured: list[StepTimes]) -> str:
+    """Why `best` was taken, in a sentence."""
+    others = [times for times in measured if times is not best]
+    chosen = f"taking layout {best.layout} with {best.threads_per_rank} threads a rank"
+    if not others:
+        return f"{chosen}: the only one that fits this machine"
+    next_best = max(others, key=lambda times: times.rows_per_s)
+    ratio = best.rows_per_s / next_best.rows_per_s
+    if ratio >= 1:
+        return f"{chosen}: {ratio:.2f} times as fast as {next_best.layout}"
+    return f"{chosen}: {next_best.layout} is only {1 / ratio:.2f} times as fast and needs more ranks"
+
+
+def with_layout(settings: Settings, layout: Layout, threads: int) -> Settings:
+    """The settings with this layout."""
+    train = settings.train.model_copy(update={"layout": str(layout), "threads_per_rank": threads})
+    return settings.model_copy(update={"train": train})

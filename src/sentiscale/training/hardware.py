@@ -1,0 +1,101 @@
+"""What a run computes on: layout, device, precision and threads, resolved and checked on this machine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from sentiscale.config import Settings
+from sentiscale.errors import UsageError
+from sentiscale.parallel.guard import guarded_rank
+from sentiscale.parallel.layout import Layout
+from sentiscale.parallel.precision import Precision, choose_device
+from sentiscale.parallel.rankenv import RankEnv
+from sentiscale.parallel.world import World, alone, join
+from sentiscale.records import available_cores
+from sentiscale.training.clock import Note, no_note
+
+COLLECTIVE_SECONDS = 3600.0
+"""The longest one rank waits for another that is alive: the wide part of very large data takes minutes."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a run computes on, the same in every rank but for the device's number."""
+
+    layout: Layout
+    device: torch.device
+    precision: Precision
+    threads: int
+    """Of each rank."""
+    ranks_here: int
+    """Ranks on this machine."""
+    oversubscribed: bool
+    """More threads than cores, or more ranks than graphics processors."""
+
+    @classmethod
+    def choose(cls, settings: Settings, env: RankEnv | None = None) -> "Hardware":
+        """Resolve the settings on this machine; `env` is this rank's, where ranks exist already.
+
+        Raises: UsageError when they cannot run here.
+        """
+        train = settings.train
+        layout = layout_for(train.layout, env)
+        device = choose_device(train.device, env.local_rank if env else 0)
+        precision = Precision.choose(train.precision, device, settings.model.cell)
+        ranks_here = env.local_world_size if env else layout.world_size
+        cores = available_cores()
+        threads = train.threads_per_rank or max(1, cores // ranks_here)
+        layout.check_cores(ranks_here, threads, cores, oversubscribe=train.oversubscribe)
+        gpus = torch.cuda.device_count() if device.type == "cuda" else ranks_here
+        if ranks_here > gpus:
+            raise UsageError(
+                f"layout {layout} puts {ranks_here} ranks on {gpus} graphics processors, and NCCL serves one "
+                f"rank each. Use --layout {gpus}x1, or --device cpu."
+            )
+        return cls(layout, device, precision, threads, ranks_here, ranks_here * threads > cores)
+
+    @property
+    def node_threads(self) -> int:
+        """Threads of all ranks on this machine: for what one rank does while the others wait."""
+        return self.threads * self.ranks_here
+
+
+def layout_for(wanted: str | None, env: RankEnv | None) -> Layout:
+    """The layout that was asked for; by default serial, or all ranks that torchrun started as replicas.
+
+    Raises: UsageError when it does not fit the ranks there are.
+    """
+    if env is None:
+        return Layout.parse(wanted or "1x1")
+    layout = Layout.parse(wanted) if wanted not in (None, "auto") else Layout(env.world_size, 1)
+    if layout.world_size != env.world_size:
+        raise UsageError(
+            f"layout {layout} needs {layout.world_size} ranks, but {env.world_size} were started. "
+            f"Start {layout.world_size}, or use --layout {env.world_size}x1."
+        )
+    return layout
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process stands in a run."""
+
+    world: World
+    hardware: Hardware
+    note: Note = no_note
+    """Tells the watchers of this rank what it is doing."""
+
+
+@contextmanager
+def taken_place(hardware: Hardware, env: RankEnv | None, silence_limit: float) -> Iterator[Place]:
+    """Join the other ranks, watched by a heartbeat; alone, there is nobody to join."""
+    if env is None or env.world_size == 1:
+        yield Place(alone(hardware.device), hardware)
+        return
+    with (
+        guarded_rank(env, silence_limit) as guard,
+        join(hardware.layout, env.rank, hardware.device, guard.store, COLLECTIVE_SECONDS) as world,
+    ):
+        yield Place(world, hardware, guard.note)

@@ -1,0 +1,94 @@
+"""Run a function on every rank of a mesh, in real processes that meet over gloo.
+
+Processes are forked from a server that has loaded torch already: half a second a world instead of several.
+The function must be importable (a top-level function of a test module), and so must what it returns.
+"""
+
+import multiprocessing
+import tempfile
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+SECONDS = 60
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["torch", "sentiscale.training.learner"])
+
+
+def run_world(function: Callable[..., Any], layout: str, *arguments: Any) -> list[Any]:
+    """Call `function(world, *arguments)` on each rank of `layout`; return what the ranks returned, by rank.
+
+    Raises: AssertionError with a rank's traceback when one fails, ends or is not done in time.
+    """
+    from sentiscale.parallel.layout import Layout
+
+    size = Layout.parse(layout).world_size
+    with tempfile.TemporaryDirectory() as folder:
+        pipes, processes = [], []
+        for rank in range(size):
+            ours, theirs = _context.Pipe(duplex=False)
+            process = _context.Process(
+                target=_rank,
+                args=(theirs, function, layout, rank, Path(folder, "meeting"), arguments),
+                daemon=True,
+            )
+            process.start()
+            theirs.close()
+            pipes.append(ours)
+            processes.append(process)
+        try:
+            return _results(pipes)
+        finally:
+            for process in processes:
+                process.kill()
+                process.join()
+
+
+def _results(pipes: list[Connection]) -> list[Any]:
+    results: dict[int, Any] = {}
+    while len(results) < len(pipes):
+        ready = wait([pipe for rank, pipe in enumerate(pipes) if rank not in results], SECONDS)
+        missing = [rank for rank in range(len(pipes)) if rank not in results]
+        assert ready, f"ranks {missing} did not answer within {SECONDS} s"
+        for pipe in ready:
+            rank = pipes.index(pipe)
+            try:
+                failure, results[rank] = pipe.recv()
+            except EOFError:
+                raise AssertionError(f"rank {rank} ended without an answer") from None
+            assert not failure, f"rank {rank} failed:\n{failure}"
+    return [results[rank] for rank in range(len(pipes))]
+
+
+def _rank(
+    pipe: Connection,
+    function: Callable[..., Any],
+    layout: str,
+    rank: int,
+    meeting: Path,
+    arguments: tuple[Any, ...],
+) -> None:
+    import os
+
+    import torch
+    import torch.distributed as dist
+
+    from sentiscale.parallel.layout import Layout
+    from sentiscale.parallel.world import alone, join
+
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    torch.set_num_threads(1)
+    mesh = Layout.parse(layout)
+    try:
+        if mesh.world_size == 1:
+            result = function(alone(torch.device("cpu")), *arguments)
+        else:
+            store = dist.FileStore(str(meeting), mesh.world_size)
+            with join(mesh, rank, torch.device("cpu"), store, SECONDS) as world:
+                result = function(world, *arguments)
+        pipe.send((None, result))
+    except BaseException:
+        pipe.send((traceback.format_exc(), None))
