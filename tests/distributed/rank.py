@@ -5,6 +5,7 @@ import resource
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -14,14 +15,15 @@ import typer
 from sentiscale.cli import _interrupt, _reporting_errors
 from sentiscale.errors import DataError, Interrupted, UsageError
 
-FAULT_STEP = 20
-
 
 def rank(
     folder: Annotated[Path, typer.Argument(help="Where process ids and saved steps are written.")],
     fault: Annotated[str, typer.Option(help="kill, stop, raise, …; empty for none.")] = "",
-    at: Annotated[int, typer.Option(help="The rank that meets it.")] = 1,
+    at: Annotated[int, typer.Option(help="The rank that meets it, or is late.")] = 1,
     steps: int = 100_000,
+    fault_step: int = 20,
+    late: Annotated[float, typer.Option(help="Seconds that this rank needs in the end.")] = 0.0,
+    plain_signals: Annotated[bool, typer.Option(help="Signals raise KeyboardInterrupt.")] = False,
     silence_limit: float = 3.0,
     pause: Annotated[float, typer.Option(help="Seconds between two steps.")] = 0.03,
 ) -> None:
@@ -42,29 +44,31 @@ def rank(
     from sentiscale.training.signals import stop_on_signals
 
     choose_gloo_interface(env.master_address)
-    with guarded_rank(env, silence_limit) as guard, stop_on_signals() as wish:
+    signals = nullcontext() if plain_signals else stop_on_signals()
+    with guarded_rank(env, silence_limit) as guard, signals as wish:
         dist.init_process_group(
             "gloo", store=guard.store, rank=env.rank, world_size=env.world_size, timeout=timedelta(minutes=5)
         )
         for step in range(steps):
             guard.note("data", step)
-            if env.rank == at and step == FAULT_STEP and fault:
+            if env.rank == at and step == fault_step and fault:
                 again = (folder / "fault").exists()
                 (folder / "fault").touch()
                 meet("" if again and fault == "raise-once" else fault)
             guard.note("compute", step)
             wishes = torch.tensor(float(bool(wish)))
             dist.all_reduce(wishes)
-            if step == FAULT_STEP:
+            if step == fault_step:
                 (folder / f"running-{env.rank}").touch()
             if wishes > 0:
-                time.sleep(0.2 * env.rank)
+                time.sleep(late * (env.rank == at))
                 (folder / f"saved-{env.rank}").touch()
                 raise Interrupted(f"interrupted at step {step}; saved.")
-            if fault == "all" and step == FAULT_STEP:
+            if fault == "all" and step == fault_step:
                 raise UsageError("all ranks agree that this cannot work.")
             time.sleep(pause)
         dist.destroy_process_group()
+        time.sleep(late * (env.rank == at))
 
 
 def meet(fault: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 
 import pytest
@@ -12,8 +13,6 @@ LIMIT = 10
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -56,18 +55,28 @@ def test_signal_to_torchrun_lets_every_rank_save(world):
 
 
 @pytest.mark.slow
-def test_two_agents_restart_although_they_count_restarts_differently(world):
-    """One agent saw its rank fail, the other one may only see a change of members."""
-    port = free_port()
+def test_two_agents_restart_their_ranks_together(world):
     torchrun = [
         sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--max-restarts=2",
-        "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-id=two", "--local-addr=127.0.0.1",
+        "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}", "--rdzv-id=two",
+        "--local-addr=127.0.0.1",
     ]  # fmt: skip
     for _ in range(2):
         world.start([*torchrun, RANK[1], str(world.folder), "--fault", "raise-once", "--steps", "40"])
     endings = world.ended(100)
     assert [ending.code for ending in endings] == [0, 0]
     assert len([message for ending in endings for message in ending.messages]) == 1
+
+
+@pytest.mark.slow
+def test_end_by_torchrun_is_not_taken_for_a_users_wish(world):
+    """torchrun ends ranks by the same signal, before they have noticed that one of them has died."""
+    options = ["--plain-signals", "--fault", "kill", "--fault-step", 2, "--pause", 2]
+    [ending] = by_torchrun(world, 2, *options).ended()
+    assert ending.seconds < LIMIT
+    [message] = ending.messages
+    assert "rank 1 of 2" in message
+    assert "silent for 2 s" in message
 
 
 @pytest.mark.slow
@@ -79,11 +88,12 @@ def test_killed_torchrun_leaves_no_rank(world):
     assert seconds < LIMIT
     [ending] = world.ended()
     [message] = ending.messages
-    assert "torchrun's agent or its host has gone" in message
+    assert "torchrun's agent, or the store at" in message
 
 
 def test_ranks_started_by_hand_end_well_together(world):
-    endings = by_hand(world, 3, free_port(), "--steps", 40).ended()
+    """Rank 0, which holds the store, stays for the late one; who has ended is not taken for silent."""
+    endings = by_hand(world, 3, free_port(), "--steps", 40, "--late", 4).ended()
     assert [(ending.code, ending.stderr) for ending in endings] == [(0, "")] * 3
 
 
@@ -110,7 +120,7 @@ def test_rank_0_that_holds_the_store_stays_until_all_know(world):
 
 @pytest.mark.slow
 def test_interruption_is_told_by_rank_0_alone(world):
-    by_hand(world, 2, free_port()).wait_until_running(2)
+    by_hand(world, 2, free_port(), "--at", 0, "--late", 0.3).wait_until_running(2)
     world.processes[1].send_signal(signal.SIGTERM)
     endings = world.ended()
     assert [ending.code for ending in endings] == [130, 130]

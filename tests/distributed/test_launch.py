@@ -87,7 +87,7 @@ def test_error_that_all_ranks_raise_is_told_once(world):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_signal_lets_every_rank_save(world, number):
-    by_launcher(world, 2).wait_until_running(2)
+    by_launcher(world, 2, "--at", 0, "--late", 2.5).wait_until_running(2)
     world.processes[0].send_signal(number)
     [ending] = world.ended()
     assert ending.code == 130
@@ -110,7 +110,8 @@ def test_second_signal_ends_at_once(world):
 
 
 def test_nobody_outlives_a_killed_launcher_not_even_a_stopped_rank(world):
-    by_launcher(world, 3, "--silence-limit", 30).wait_until_running(3)
+    """Nor ranks that are busy by themselves, which no broken connection tells anything."""
+    by_launcher(world, 3, "--silence-limit", 30, "--fault-step", 0, "--pause", 50).wait_until_running(3)
     os.kill(world.pid_of(2), signal.SIGSTOP)
     world.processes[0].kill()
     seconds = wait_for(lambda: not world.living())
@@ -119,6 +120,24 @@ def test_nobody_outlives_a_killed_launcher_not_even_a_stopped_rank(world):
     [ending] = world.ended()
     assert len(ending.messages) == 1
     assert "the launcher of this training has gone" in ending.stderr
+
+
+@pytest.mark.slow
+def test_launcher_that_no_longer_answers_is_as_good_as_gone(world):
+    by_launcher(world, 2, "--fault-step", 0, "--pause", 50).wait_until_running(2)
+    world.processes[0].send_signal(signal.SIGSTOP)
+    seconds = wait_for(lambda: not world.living())
+    tell(f"{seconds:.1f} s after the launcher was stopped")
+    assert seconds < LIMIT
+    world.processes[0].send_signal(signal.SIGCONT)
+    [ending] = world.ended()
+    assert ending.code == 1
+
+
+@pytest.mark.slow
+def test_rank_that_has_ended_well_is_not_silent(world):
+    [ending] = by_launcher(world, 2, "--steps", 30, "--at", 0, "--late", 5).ended()
+    assert (ending.code, ending.stderr) == (0, "")
 
 
 @pytest.mark.slow

@@ -17,9 +17,12 @@ def store() -> TCPStore:
 
 
 def meet(store: TCPStore, world_size: int, coming: list[int], seconds: float = 10) -> list[str]:
-    """The prefixes of those that come, which all have the same environment as at any earlier meeting."""
+    """The prefixes of those that come, with the same environment as at any earlier meeting.
+
+    Each host's agent counts restarts for itself, so `attempt` differs between ranks.
+    """
     first = RankEnv(0, world_size, 0, 1, "127.0.0.1", store.port, store_hosted_elsewhere=True, run_id="run")
-    envs = [replace(first, rank=rank) for rank in coming]
+    envs = [replace(first, rank=rank, attempt=rank) for rank in coming]
     with ThreadPoolExecutor(len(envs)) as threads:
         meetings = [threads.submit(agree_on_prefix, env, connect(env), seconds) for env in envs]
         return [meeting.result() for meeting in meetings]

@@ -21,7 +21,7 @@ PEER_SECONDS = 3.5
 RANK_0_SECONDS = 1.0
 """How long other ranks leave it to rank 0 to say that all were interrupted."""
 
-LINGER_SECONDS = 3.0
+LINGER_SECONDS = 1.5
 """How long rank 0, when it holds the store and fails, lets the others read why."""
 
 BROKEN_CONNECTION = (

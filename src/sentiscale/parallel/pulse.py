@@ -59,6 +59,7 @@ class Pulse:
         self._leaving = threading.Event()
         self._floor = threading.Lock()
         self._rounds = 0
+        self._parent = os.getppid()
         self._pulse = threading.Thread(target=self._run, name="pulse", daemon=True)
         self._overseer = threading.Thread(target=self._oversee, name="pulse overseer", daemon=True)
 
@@ -132,7 +133,9 @@ class Pulse:
         while not self._ending.wait(BEAT_SECONDS):
             unchanged = 0.0 if self._rounds != seen else unchanged + BEAT_SECONDS
             seen = self._rounds
-            if unchanged >= STORE_SECONDS:
+            # A shell that started ranks by hand may go; a launcher or torchrun's agent may not.
+            orphaned = self._env.store_hosted_elsewhere and os.getppid() != self._parent
+            if orphaned or unchanged >= STORE_SECONDS:
                 self.decide(self._store_lost())
             if (verdict := self._verdict) is not None:
                 decided_for += BEAT_SECONDS
@@ -158,7 +161,7 @@ class Pulse:
             message = "the launcher of this training has gone"
         elif env.store_hosted_elsewhere:
             where = f"{env.master_address}:{env.master_port}"
-            message = f"the store at {where} no longer answers: torchrun's agent or its host has gone"
+            message = f"torchrun's agent, or the store at {where}, has gone"
         else:
             seen = f", last seen {holder.whereabouts} (process {holder.pid})" if holder else ""
             host = holder.host if holder else env.master_address
