@@ -28,7 +28,9 @@ class SentimentNet(nn.Module):
 
     def __init__(self, settings: ModelSettings, vocab_size: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocab_size, settings.embedding_dim, padding_idx=0)
+        # Not nn.Embedding(...): that draws numbers, which on "meta" loads PyTorch's compiler for over a second.
+        weight_VE = torch.empty(vocab_size, settings.embedding_dim)
+        self.embedding = nn.Embedding.from_pretrained(weight_VE, freeze=False, padding_idx=0)
         self.recurrent = Recurrent(settings)
         self.head = Head(self.recurrent.pooled_dim)
 
