@@ -9,6 +9,7 @@ import torch
 from sentiscale.config import Settings
 from sentiscale.errors import UsageError
 from sentiscale.parallel.guard import guarded_rank
+from sentiscale.parallel.interface import choose_gloo_interface
 from sentiscale.parallel.layout import Layout
 from sentiscale.parallel.precision import Precision, choose_device
 from sentiscale.parallel.rankenv import RankEnv
@@ -94,6 +95,7 @@ def taken_place(hardware: Hardware, env: RankEnv | None, silence_limit: float) -
     if env is None or env.world_size == 1:
         yield Place(alone(hardware.device), hardware)
         return
+    choose_gloo_interface(env.master_address)
     with (
         guarded_rank(env, silence_limit) as guard,
         join(hardware.layout, env.rank, hardware.device, guard.store, COLLECTIVE_SECONDS) as world,
