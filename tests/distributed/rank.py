@@ -55,6 +55,8 @@ def rank(
                 again = (folder / "fault").exists()
                 (folder / "fault").touch()
                 meet("" if again and fault == "raise-once" else fault)
+            elif step == fault_step and fault:
+                time.sleep(pause)  # the others are by themselves at that moment
             guard.note("compute", step)
             wishes = torch.tensor(float(bool(wish)))
             dist.all_reduce(wishes)

@@ -91,6 +91,7 @@ def test_killed_torchrun_leaves_no_rank(world):
     assert "torchrun's agent, or the store at" in message
 
 
+@pytest.mark.slow
 def test_ranks_started_by_hand_end_well_together(world):
     """Rank 0, which holds the store, stays for the late one; who has ended is not taken for silent."""
     endings = by_hand(world, 3, free_port(), "--steps", 40, "--late", 4).ended()

@@ -48,12 +48,14 @@ def test_unknown_exception_is_told_with_its_traceback(world):
     assert "guard.py" not in message
 
 
+@pytest.mark.slow
 def test_memory_that_cannot_be_had_is_told_with_what_helps(world):
     message = failed(world, 2, "memory")
     assert "ran out of memory in phase data at step 20" in message
     assert "smaller --batch-size" in message
 
 
+@pytest.mark.slow
 def test_bad_data_keeps_its_exit_code(world):
     message = failed(world, 2, "data", code=3)
     assert "reviews.txt:3 is not a review. (rank 1" in message
@@ -87,7 +89,7 @@ def test_error_that_all_ranks_raise_is_told_once(world):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_signal_lets_every_rank_save(world, number):
-    by_launcher(world, 2, "--at", 0, "--late", 2.5).wait_until_running(2)
+    by_launcher(world, 2, "--at", 0, "--late", 3.5).wait_until_running(2)
     world.processes[0].send_signal(number)
     [ending] = world.ended()
     assert ending.code == 130
