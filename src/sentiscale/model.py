@@ -28,9 +28,11 @@ class SentimentNet(nn.Module):
 
     def __init__(self, settings: ModelSettings, vocab_size: int) -> None:
         super().__init__()
-        # Not nn.Embedding(...): that draws numbers, which on "meta" loads PyTorch's compiler for over a second.
+        # nn.Embedding(...) draws numbers, which on "meta" loads PyTorch's compiler for over a second.
         weight_VE = torch.empty(vocab_size, settings.embedding_dim)
-        self.embedding = nn.Embedding.from_pretrained(weight_VE, freeze=False, padding_idx=0)
+        self.embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+            weight_VE, freeze=False, padding_idx=0
+        )
         self.recurrent = Recurrent(settings)
         self.head = Head(self.recurrent.pooled_dim)
 

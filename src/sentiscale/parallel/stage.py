@@ -66,7 +66,8 @@ class Stage(ABC):
         self.embedding_gradient: DenseGradients | None = None
         if weight is not None and plan.sparse_embedding:
             weight.requires_grad_(False)
-            self.tables[EMBEDDING] = EmbeddingTable(weight, world.replicas, world.replica, plan.wire_dtype)
+            self.tables[EMBEDDING] = EmbeddingTable(weight, world, plan.wire_dtype)
+            weight.data = self.tables[EMBEDDING].weight  # one copy on a host, if it can be
         elif weight is not None:
             self.embedding_gradient = DenseGradients({EMBEDDING: weight}, world.replicas, plan.wire_dtype)
             self.parameters = {EMBEDDING: weight, **mine}
@@ -149,6 +150,11 @@ class Stage(ABC):
         if self.tables:
             return self.tables[EMBEDDING].look_up(ids_BT)
         return self.net.embedding.weight, ids_BT
+
+    def announce(self) -> None:
+        """Tell the other replicas which rows of the table this step needs: after the forward pass."""
+        for table in self.tables.values():
+            table.announce()
 
     def kept(self, batch: Batch, step: int) -> Tensor | None:
         """The dropout factors of this rank's rows (B, D), cut from those of the whole global batch."""

@@ -132,6 +132,7 @@ class OuterRunner(Link):
         loss_sum = 0.0
         for vectors_bTE in vectors[:2]:
             self.send(vectors_bTE.to(self.plan.precision.wire))
+        self.announce()
         for index, part in enumerate(parts):
             pooled_bD = inbox.take(self.device).requires_grad_()
             with self.plan.precision.autocast(self.device):

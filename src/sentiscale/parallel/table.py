@@ -4,39 +4,64 @@ A step touches a few thousand of a hundred thousand rows, so gradients are kept,
 Row v belongs to replica v % d: that one adds up the row's gradients, holds its optimiser state, changes it
 and sends the new row to the others (as ZeRO does with whole parameters; Rajbhandari et al., 2020). So each
 replica updates 1/d of the rows, instead of every replica all of them, and a batch that is all padding on
-one rank is no special case: that rank sends no rows.
+one rank is no special case: that rank sends no rows. Replicas on one host share one table in memory: there,
+new rows need no sending.
 
-Shapes: V rows of the table, E embedding width, d replicas, U different rows of a rank's batch, R rows of
-all batches that this replica owns.
+Which rows a step touches is known before its forward pass; their numbers travel while it computes.
+
+Shapes: V rows of the table, E embedding width, d replicas, U different rows of a rank's batch, N rows that
+all replicas send to this one, R different rows among these.
 """
+
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from sentiscale.parallel.collectives import all_gather
-from sentiscale.parallel.world import Group
+from sentiscale.parallel.shared import shared_on_host
+from sentiscale.parallel.world import Group, World
 from sentiscale.text.vocab import PAD
+
+
+@dataclass
+class Exchange:
+    """The rows of one step, on their way to their owners."""
+
+    rows_U: Tensor
+    """Different rows of this rank's batch without padding; by owner, where there are several."""
+    places_U: Tensor
+    """Where they are in the leaf that was looked up."""
+    to_each: Tensor
+    """How many of them each replica owns (d,)."""
+    from_each: Tensor
+    """How many each replica has for this one (d,)."""
+    rows_N: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int32))
+    work: dist.Work | None = None
+    """What is being received."""
 
 
 class EmbeddingTable:
     """A (V, E) weight, the same on every replica, with row-sparse gradients."""
 
-    def __init__(
-        self, weight: Tensor, group: Group | None, replica: int, wire_dtype: torch.dtype | None = None
-    ) -> None:
+    def __init__(self, weight: Tensor, world: World, wire_dtype: torch.dtype | None = None) -> None:
         """`wire_dtype`, where given, is what gradients are rounded to while they travel."""
         self.weight = weight.detach()
-        self.group = group
-        self.replica = replica
-        self.replicas = 1 if group is None else dist.get_world_size(group)
+        self.group = world.replicas
+        self.replica, self.replicas = world.replica, world.layout.data
+        self.neighbours: Group | None = None
+        self.receivers = world.replicas
+        """Who needs the new rows of this replica."""
+        if world.neighbours is not None and (shared := shared_on_host(self.weight, world)) is not None:
+            self.weight, self.neighbours, self.receivers = shared, world.neighbours, world.counterparts
         self.wire_dtype = wire_dtype or weight.dtype
         self.rows_R = torch.zeros(0, dtype=torch.int64, device=weight.device)
         """Rows that the step changes and this replica owns, rising."""
         self.gradient_RE = self.weight.new_zeros(0, weight.shape[1])
         """Their gradients, summed over replicas."""
-        self._rows_U = self.rows_R
         self._leaf_UE = self.gradient_RE
+        self._exchange: Exchange | None = None
 
     @property
     def owned(self) -> Tensor:
@@ -54,40 +79,78 @@ class EmbeddingTable:
         `torch.nn.functional.embedding(places_BT, leaf_UE)` are the batch's word vectors; their gradients
         add up in the leaf, which `reduce` then takes.
         """
-        self._rows_U, places_BT = distinct(ids_BT, len(self.weight))
-        self._leaf_UE = self.weight[self._rows_U].requires_grad_()
+        rows_U, places_BT = distinct(ids_BT, len(self.weight))
+        self._leaf_UE = self.weight[rows_U].requires_grad_()
+        self._exchange = self._begin_exchange(rows_U)
         return self._leaf_UE, places_BT
+
+    def announce(self) -> None:
+        """Begin to send the numbers of the rows; to be called when the forward pass is done."""
+        exchange = self._exchange
+        if exchange is None or exchange.work is None:
+            return
+        exchange.work.wait()
+        exchange.rows_N = exchange.rows_U.new_empty(int(exchange.from_each.sum()), dtype=torch.int32)
+        exchange.work = self._send(exchange.rows_U.to(torch.int32), exchange.rows_N)
 
     def reduce(self) -> int:
         """Bring the gradients of each row to its owner; return the bytes this rank has sent."""
-        rows_U, gradient_UE = self._rows_U, self._leaf_UE.grad
-        if gradient_UE is None:
+        exchange, gradient_UE = self._exchange, self._leaf_UE.grad
+        if exchange is None or gradient_UE is None:
             raise RuntimeError("no backward pass has reached the rows that were looked up")
-        real_U = rows_U != PAD  # the vector of padding stays zero
-        rows_U, gradient_UE = rows_U[real_U], gradient_UE[real_U]
-        if self.group is None:
-            self.rows_R, self.gradient_RE = rows_U, gradient_UE
+        values_UE = gradient_UE[exchange.places_U]
+        if exchange.work is None:
+            self.rows_R, self.gradient_RE = exchange.rows_U, values_UE
             return 0
-        owner_U = rows_U % self.replicas
-        order_U = torch.argsort(owner_U, stable=True)
-        to_each = torch.bincount(owner_U, minlength=self.replicas)
-        from_each = torch.empty_like(to_each)
-        dist.all_to_all_single(from_each, to_each, group=self.group)
-        splits = (from_each.tolist(), to_each.tolist())
-        rows_N = self._exchange(rows_U[order_U].to(torch.int32), *splits).to(torch.int64)
-        values_NE = self._exchange(gradient_UE[order_U].to(self.wire_dtype), *splits)
-        owned_R, place_N = distinct(rows_N // self.replicas, len(self.owned))
+        outgoing = values_UE.to(self.wire_dtype)
+        exchange.work.wait()
+        values_NE = outgoing.new_empty(len(exchange.rows_N), outgoing.shape[1])
+        work = self._send(outgoing, values_NE)
+        owned_R, place_N = distinct(exchange.rows_N.to(torch.int64) // self.replicas, len(self.owned))
         self.rows_R = owned_R * self.replicas + self.replica
         self.gradient_RE = self.weight.new_zeros(len(owned_R), self.weight.shape[1])
+        work.wait()
         self.gradient_RE.index_add_(0, place_N, values_NE.to(self.weight.dtype))
-        sent: int = len(rows_U) - splits[1][self.replica]
-        return sent * (4 + values_NE.element_size() * values_NE.shape[1])
+        sent = len(exchange.rows_U) - int(exchange.to_each[self.replica])
+        return sent * (exchange.rows_N.element_size() + outgoing.element_size() * outgoing.shape[1])
 
     def share(self) -> int:
-        """Send the changed rows to the other replicas and take theirs; return the bytes sent."""
+        """Make the changed rows known to the other replicas and take theirs; return the bytes sent."""
+        sent = self._send_changed() if self.receivers is not None else 0
+        if self.neighbours is not None:
+            all_gather(torch.zeros(1), self.neighbours)  # nobody looks up before all have written
+        return sent
+
+    def share_all(self) -> None:
+        """The same with all owned rows: after loading."""
+        self.rows_R = torch.arange(self.replica, len(self.weight), self.replicas, device=self.weight.device)
+        self.share()
+
+    def _begin_exchange(self, rows_U: Tensor) -> Exchange:
+        padded = int(len(rows_U) > 0 and rows_U[0] == PAD)  # the vector of padding stays zero
+        places_U = torch.arange(padded, len(rows_U), device=rows_U.device)
         if self.group is None:
-            return 0
-        sizes = all_gather(torch.tensor([len(self.rows_R)], device=self.weight.device), self.group)[:, 0]
+            nobody = torch.zeros(0)
+            return Exchange(rows_U[padded:], places_U, nobody, nobody)
+        owner_U = rows_U[padded:] % self.replicas
+        places_U = places_U[torch.argsort(owner_U, stable=True)]
+        to_each = torch.bincount(owner_U, minlength=self.replicas)
+        exchange = Exchange(rows_U[places_U], places_U, to_each, torch.empty_like(to_each))
+        exchange.work = dist.all_to_all_single(
+            exchange.from_each, to_each, group=self.group, async_op=True
+        )  # fmt: skip
+        return exchange
+
+    def _send(self, outgoing: Tensor, incoming: Tensor) -> dist.Work:
+        assert self._exchange is not None
+        splits = self._exchange.from_each.tolist(), self._exchange.to_each.tolist()
+        work: dist.Work = dist.all_to_all_single(
+            incoming, outgoing, *splits, group=self.group, async_op=True
+        )  # fmt: skip
+        return work
+
+    def _send_changed(self) -> int:
+        sizes = all_gather(torch.tensor([len(self.rows_R)], device=self.weight.device), self.receivers)[:, 0]
         most = int(sizes.max())
         if most == 0:
             return 0
@@ -95,21 +158,12 @@ class EmbeddingTable:
         values = self.weight.new_zeros(most, self.weight.shape[1])
         rows[: len(self.rows_R)] = self.rows_R
         values[: len(self.rows_R)] = self.weight[self.rows_R]
-        all_rows, all_values = all_gather(rows, self.group), all_gather(values, self.group)
-        for replica, size in enumerate(sizes.tolist()):
-            if replica != self.replica:
-                self.weight[all_rows[replica, :size]] = all_values[replica, :size]
+        all_rows, all_values = all_gather(rows, self.receivers), all_gather(values, self.receivers)
+        own = dist.get_rank(self.receivers)
+        for member, size in enumerate(sizes.tolist()):
+            if member != own:
+                self.weight[all_rows[member, :size]] = all_values[member, :size]
         return most * (rows.element_size() + values.element_size() * values.shape[1])
-
-    def share_all(self) -> None:
-        """Send all owned rows to the other replicas and take theirs: after loading."""
-        self.rows_R = torch.arange(self.replica, len(self.weight), self.replicas, device=self.weight.device)
-        self.share()
-
-    def _exchange(self, outgoing: Tensor, from_each: list[int], to_each: list[int]) -> Tensor:
-        incoming = outgoing.new_empty(sum(from_each), *outgoing.shape[1:])
-        dist.all_to_all_single(incoming, outgoing, from_each, to_each, group=self.group)
-        return incoming
 
 
 def distinct(numbers: Tensor, below: int) -> tuple[Tensor, Tensor]:

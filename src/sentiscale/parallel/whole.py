@@ -25,6 +25,7 @@ class WholeRunner(Stage):
             pooled_BD = self.net.recurrent(word_vectors(places_BT, weights_UE), lengths_B)
             logits_B = self.net.head(pooled_BD, self.kept(batch, step))
         loss_sum = self.loss_sum(logits_B, batch)
+        self.announce()
         (loss_sum * (loss_scale / batch.rows_global)).backward()  # type: ignore[no-untyped-call]
         return loss_sum.item()
 

@@ -1,9 +1,11 @@
 """The ranks of a run, and this one's place among them: process groups along both axes of the mesh."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -24,6 +26,11 @@ class World:
     everyone: Group | None = None
     replicas: Group | None = None
     """Data axis: the ranks that hold the same stage."""
+    neighbours: Group | None = None
+    """Those replicas that share this one's host, and so can share memory."""
+    neighbour_ranks: tuple[int, ...] = (0,)
+    counterparts: Group | None = None
+    """One replica of every host: what each passes on to the others reaches all hosts once."""
     inward: Group | None = None
     """Model axis, from the stage with embedding and head to the recurrent one."""
     outward: Group | None = None
@@ -50,6 +57,11 @@ class World:
         """Whether this rank writes, logs and talks for all."""
         return self.rank == 0
 
+    @property
+    def leads_neighbours(self) -> bool:
+        """Whether this is the first of the replicas on its host."""
+        return self.rank == self.neighbour_ranks[0]
+
 
 def alone(device: torch.device) -> World:
     """The world of a single rank."""
@@ -58,12 +70,12 @@ def alone(device: torch.device) -> World:
 
 @contextmanager
 def join(
-    layout: Layout, rank: int, device: torch.device, store: Store, timeout_s: float
+    layout: Layout, rank: int, device: torch.device, store: Store, timeout_s: float, host: str | None = None
 ) -> Iterator[World]:
     """Meet the other ranks through `store`, and make the groups.
 
     gloo carries what is in memory, NCCL what is on graphics processors: one group serves both. A
-    collective that takes longer than `timeout_s` seconds fails.
+    collective that takes longer than `timeout_s` seconds fails. Ranks with the same `host` share memory.
     """
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
@@ -72,21 +84,53 @@ def join(
         backend, store=store, rank=rank, world_size=layout.world_size, timeout=timedelta(seconds=timeout_s)
     )
     try:
-        replica, stage = layout.place(rank)
-        # Every rank takes part in making every group, its own or not.
-        replicas = [dist.new_group(layout.replicas_of(stage)) for stage in range(layout.model)]
-        pairs = [
-            [dist.new_group(layout.stages_of(replica)) for _ in range(2)]
-            if layout.model > 1
-            else [None, None]
-            for replica in range(layout.data)
-        ]
-        yield World(
-            layout, rank, device,
-            everyone=dist.group.WORLD,
-            replicas=replicas[stage] if layout.data > 1 else None,
-            inward=pairs[replica][0],
-            outward=pairs[replica][1],
-        )  # fmt: skip
+        store.set(f"host/{rank}", host or this_host())
+        hosts = [store.get(f"host/{each}").decode() for each in range(layout.world_size)]
+        yield _place(layout, rank, device, hosts)
     finally:
         dist.destroy_process_group()
+
+
+def this_host() -> str:
+    """A name that no other running host has: the kernel's identity besides the host's name."""
+    boot = ""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{platform.node()} {boot}"
+
+
+def _place(layout: Layout, rank: int, device: torch.device, hosts: Sequence[str]) -> World:
+    """Make all groups, in the same order on every rank: PyTorch demands that all take part in each."""
+    everyone = dist.group.WORLD
+    all_replicas = [layout.replicas_of(each) for each in range(layout.model)]
+    all_neighbours = [group for ranks in all_replicas for group in by_host(ranks, hosts)]
+    all_counterparts = [
+        group for ranks in all_replicas for group in zip(*by_host(ranks, hosts), strict=True)
+    ]  # fmt: skip
+    all_pairs = [layout.stages_of(each) for each in range(layout.data)]
+    replicas, neighbours, counterparts, inward, outward = (
+        _own_group(groups, rank)
+        for groups in (all_replicas, all_neighbours, all_counterparts, all_pairs, all_pairs)
+    )
+    neighbour_ranks = next(tuple(group) for group in all_neighbours if rank in group)
+    return World(
+        layout, rank, device, everyone, replicas, neighbours, neighbour_ranks, counterparts, inward, outward
+    )
+
+
+def by_host(ranks: Sequence[int], hosts: Sequence[str]) -> list[list[int]]:
+    """Ranks grouped by host; each on its own where hosts have different numbers of them."""
+    groups: dict[str, list[int]] = {}
+    for rank in ranks:
+        groups.setdefault(hosts[rank], []).append(rank)
+    alike = len({len(group) for group in groups.values()}) == 1
+    return list(groups.values()) if alike else [[rank] for rank in ranks]
+
+
+def _own_group(groups: Sequence[Sequence[int]], rank: int) -> Group | None:
+    own = None
+    for ranks in groups:
+        if len(ranks) > 1:
+            made = dist.new_group(list(ranks))
+            own = made if rank in ranks else own
+    return own
