@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from sentiscale.parallel.stage import EMBEDDING
 from sentiscale.parallel.table import EmbeddingTable
 
 DECAY = (0.9, 0.999)
@@ -36,12 +37,13 @@ class Adam:
 
     @torch.no_grad()
     def step(self, lr: float, *, clip: float = 1.0, unscale: float = 1.0) -> None:
-        """Change the weights by their gradients times `unscale`; those of parameters also times `clip`."""
+        """Change the weights by their gradients times `unscale`; all but the embedding's also times `clip`."""
         self.steps += 1
         for name, parameter in self.parameters.items():
             assert parameter.grad is not None
+            factor = unscale if name == EMBEDDING else unscale * clip  # whether it is sparse or dense
             mean, square = self.moments[name]
-            parameter.sub_(change(parameter.grad * (clip * unscale), mean, square, self.steps), alpha=lr)
+            parameter.sub_(change(parameter.grad * factor, mean, square, self.steps), alpha=lr)
         for name, table in self.tables.items():
             rows_R = table.places_owned
             mean, square = (moment[rows_R] for moment in self.moments[name])
