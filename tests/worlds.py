@@ -8,18 +8,24 @@ import multiprocessing
 import tempfile
 import traceback
 from collections.abc import Callable
+from functools import cache
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-SECONDS = 60
+SECONDS = 40
+"""After which a world has failed."""
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["torch", "sentiscale.training.learner"])
+_context.set_forkserver_preload(
+    ["torch", "torch.fx.experimental.symbolic_shapes", "sentiscale.training.learner"]
+)
 
 
-def run_world(function: Callable[..., Any], layout: str, *arguments: Any) -> list[Any]:
+def run_world(function: Callable[..., Any], layout: str, *arguments: Any, hosts: int = 1) -> list[Any]:
     """Call `function(world, *arguments)` on each rank of `layout`; return what the ranks returned, by rank.
+
+    With more `hosts`, replicas are dealt out to them and believe that only those of one host share memory.
 
     Raises: AssertionError with a rank's traceback when one fails, ends or is not done in time.
     """
@@ -32,7 +38,7 @@ def run_world(function: Callable[..., Any], layout: str, *arguments: Any) -> lis
             ours, theirs = _context.Pipe(duplex=False)
             process = _context.Process(
                 target=_rank,
-                args=(theirs, function, layout, rank, Path(folder, "meeting"), arguments),
+                args=(theirs, function, layout, rank, hosts, Path(folder, "meeting"), arguments),
                 daemon=True,
             )
             process.start()
@@ -45,6 +51,25 @@ def run_world(function: Callable[..., Any], layout: str, *arguments: Any) -> lis
             for process in processes:
                 process.kill()
                 process.join()
+
+
+def once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Remember what `function` returned or raised: a world that fails is not started for every test again."""
+
+    @cache
+    def outcome(*arguments: Any) -> tuple[Any, BaseException | None]:
+        try:
+            return function(*arguments), None
+        except AssertionError as error:
+            return None, error
+
+    def remembered(*arguments: Any) -> Any:
+        result, error = outcome(*arguments)
+        if error is not None:
+            raise error
+        return result
+
+    return remembered
 
 
 def _results(pipes: list[Connection]) -> list[Any]:
@@ -68,6 +93,7 @@ def _rank(
     function: Callable[..., Any],
     layout: str,
     rank: int,
+    hosts: int,
     meeting: Path,
     arguments: tuple[Any, ...],
 ) -> None:
@@ -87,7 +113,8 @@ def _rank(
             result = function(alone(torch.device("cpu")), *arguments)
         else:
             store = dist.FileStore(str(meeting), mesh.world_size)
-            with join(mesh, rank, torch.device("cpu"), store, SECONDS) as world:
+            host = f"host {mesh.place(rank)[0] * hosts // mesh.data}"
+            with join(mesh, rank, torch.device("cpu"), store, SECONDS, host) as world:
                 result = function(world, *arguments)
         pipe.send((None, result))
     except BaseException:

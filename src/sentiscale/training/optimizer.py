@@ -37,7 +37,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self, lr: float, *, clip: float = 1.0, unscale: float = 1.0) -> None:
-        """Change the weights by their gradients times `unscale`; all but the embedding's also times `clip`."""
+        """Change weights by their gradients times `unscale`; all but the embedding's also times `clip`."""
         self.steps += 1
         for name, parameter in self.parameters.items():
             assert parameter.grad is not None
