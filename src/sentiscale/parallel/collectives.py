@@ -44,6 +44,8 @@ def share_text(text: str, world: World) -> str:
     content = text.encode()
     size = torch.tensor([len(content)])
     dist.broadcast(size, 0)
+    if not size:
+        return ""
     data = torch.zeros(int(size), dtype=torch.uint8)
     if world.is_main:
         data.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
@@ -53,10 +55,10 @@ def share_text(text: str, world: World) -> str:
 
 def gather_texts(text: str, world: World) -> list[str]:
     """The text of every rank, by rank."""
-    content = torch.frombuffer(bytearray(text.encode() or b" "), dtype=torch.uint8)
+    content = bytearray(text.encode())
     sizes = all_gather(torch.tensor([len(content)]), world.everyone).flatten()
-    padded = torch.zeros(int(sizes.max()), dtype=torch.uint8)
-    padded[: len(content)] = content
+    padded = torch.zeros(int(sizes.max()) + 1, dtype=torch.uint8)  # PyTorch wraps no empty buffer
+    padded[: len(content) + 1] = torch.frombuffer(content + b" ", dtype=torch.uint8)
     texts = all_gather(padded, world.everyone)
     return [row[:size].numpy().tobytes().decode() for row, size in zip(texts, sizes.tolist(), strict=True)]
 
