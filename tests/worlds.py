@@ -18,7 +18,7 @@ SECONDS = 40
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["torch", "torch.fx.experimental.symbolic_shapes", "sentiscale.training.learner"]
+    ["torch", "torch.fx.experimental.symbolic_shapes", "pytest", "hypothesis", "sentiscale.training.loop"]
 )
 
 
