@@ -15,7 +15,13 @@ from sentiscale.data.batches import Batch, drop_words, make_batch, token_lengths
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import Interrupted
 from sentiscale.metrics import Scores
-from sentiscale.parallel.collectives import StepReport, StepVerdict, only_rank_0, share_text
+from sentiscale.parallel.collectives import (
+    StepReport,
+    StepVerdict,
+    gather_numbers,
+    only_rank_0,
+    share_text,
+)
 from sentiscale.parallel.process import flushed_denormals, torch_threads
 from sentiscale.parallel.rankenv import RankEnv
 from sentiscale.parallel.world import alone
@@ -78,7 +84,9 @@ def train(
         return begin(job, progress)
     with taken_place(Hardware.choose(settings, env), env, settings.train.silence_limit) as place:
         if not env.own_launcher:  # which has done this before it started the ranks
-            job = replace(job, resume=resume or env.attempt > 0)
+            # An agent counts only the restarts that a rank of its own host caused.
+            attempts = gather_numbers([env.attempt], place.world)
+            job = replace(job, resume=resume or max(attempts) > [0])
             only_rank_0(place.world, lambda: job.run_dir.create(resume=job.resume, force=job.force))
         return run_rank(job, place, progress if place.world.is_main else Progress())
 
