@@ -21,14 +21,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
+
+from namespaces import HUB, HUB_NUMBER, SUBNET, Network, why_not
 
 from sentiscale.records import Host, git_commit, now, package_versions
 
-NETWORK = "10.213.77"
-SCHEDULER = f"tcp://{NETWORK}.254:8786"
 HOSTS = {"one": 1, "two": 2}
+SCHEDULER = f"tcp://{SUBNET}.{HUB_NUMBER}:8786"
 BLOCKS = ("--set", "prepare.block_mb=1")
 SHORT_OUTAGE, LONG_OUTAGE = 10, 45
 """Seconds: TCP rides out the first; in the second both ends give up after 30."""
@@ -52,17 +53,6 @@ def main() -> None:
             print(json.dumps(record) if arguments.json else row(record), flush=True)
     if not all(record["digest_equal"] for record in records):
         sys.exit("a digest differs")
-
-
-def why_not() -> str | None:
-    """Why network namespaces cannot be made; None when they can."""
-    for program in ("ip", "tc", "unshare"):
-        if shutil.which(program) is None:
-            return f"there is no program `{program}` (Debian: apt-get install iproute2 util-linux)"
-    probe = f"probe-{os.getpid()}"
-    made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True)
-    subprocess.run(["ip", "netns", "delete", probe], capture_output=True)
-    return made.stderr.strip() or "`ip netns add` failed" if made.returncode else None
 
 
 def measure(reviews: Path, cases: dict[str, "Case"], rate: str, folder: Path) -> Iterator[dict[str, object]]:
@@ -134,17 +124,16 @@ class Run:
 
 
 class TwoHosts:
-    """Namespaces, links, scheduler and workers; a context manager that leaves nothing."""
+    """A network with scheduler and workers; a context manager that leaves nothing."""
 
     def __init__(self, folder: Path, rate: str) -> None:
         self.folder = folder
-        self.rate = rate
-        self.names = {name: f"sentiscale-{os.getpid()}-{name}" for name in ("hub", *HOSTS)}
+        self.network = Network(HOSTS, rate, burst="1mb")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> "TwoHosts":
+        self.network.__enter__()
         try:
-            self._make_network()
             self.start_scheduler()
             for name in HOSTS:
                 self.start_worker(name)
@@ -156,19 +145,17 @@ class TwoHosts:
     def __exit__(self, *_: object) -> None:
         for name in list(self.processes):
             self.kill(name)
-        for name in self.names.values():
-            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+        self.network.__exit__(None, None, None)
 
     def start(self, host: str, command: list[str], log: object) -> "subprocess.Popen[bytes]":
         """Start a program on a host, in a session of its own."""
-        named = f'hostname {host} && exec "$@"'
-        place = ["ip", "netns", "exec", self.names[host], "unshare", "--uts", "sh", "-c", named, "sh"]
         return subprocess.Popen(
-            [*place, *command], stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
+            self.network.on(host, command), stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
         )
 
     def start_scheduler(self) -> None:
-        self._start_dask("hub", "scheduler", "--host", f"{NETWORK}.254", "--port", "8786", "--no-dashboard")
+        address = self.network.address(HUB)
+        self._start_dask(HUB, "scheduler", "--host", address, "--port", "8786", "--no-dashboard")
 
     def start_worker(self, name: str) -> None:
         """A worker that is started again whenever it ends."""
@@ -179,7 +166,7 @@ class TwoHosts:
             "--local-directory",
             str(self.folder / f"dask-{name}"),
         )
-        self._start_dask(name, "worker", SCHEDULER, "--host", f"{NETWORK}.{HOSTS[name]}", *options)
+        self._start_dask(name, "worker", SCHEDULER, "--host", self.network.address(name), *options)
 
     def kill(self, name: str) -> None:
         """Kill all of a host's Dask at once, the restart loop included."""
@@ -190,45 +177,14 @@ class TwoHosts:
 
     def cut(self, name: str, seconds: float) -> None:
         """Take a host's link down for some seconds."""
-        with self._down(name):
+        with self.network.link_down(name):
             time.sleep(seconds)
-
-    @contextmanager
-    def _down(self, name: str) -> Iterator[None]:
-        set_link = ("-n", self.names["hub"], "link", "set", f"port-{name}")
-        ip(*set_link, "down")
-        try:
-            yield
-        finally:
-            ip(*set_link, "up")
 
     def _start_dask(self, host: str, *arguments: str) -> None:
         loop = 'while true; do "$@"; sleep 0.5; done'
         command = ["sh", "-c", loop, "sh", sys.executable, "-m", "dask", *arguments]
         with open(self.folder / f"dask-{host}.log", "a") as log:
             self.processes[host] = self.start(host, command, log)
-
-    def _make_network(self) -> None:
-        hub = self.names["hub"]
-        for name in self.names.values():
-            ip("netns", "add", name)
-            ip("-n", name, "link", "set", "lo", "up")
-        ip("-n", hub, "link", "add", "bridge", "type", "bridge")
-        ip("-n", hub, "address", "add", f"{NETWORK}.254/24", "dev", "bridge")
-        ip("-n", hub, "link", "set", "bridge", "up")
-        for name, number in HOSTS.items():
-            own, port = self.names[name], f"port-{name}"
-            ip("link", "add", port, "netns", hub, "type", "veth", "peer", "name", "eth0", "netns", own)
-            ip("-n", hub, "link", "set", port, "master", "bridge", "up")
-            ip("-n", own, "address", "add", f"{NETWORK}.{number}/24", "dev", "eth0")
-            ip("-n", own, "link", "set", "eth0", "up")
-            limit = ("root", "tbf", "rate", self.rate, "burst", "1mb", "latency", "50ms")
-            for namespace, device in ((own, "eth0"), (hub, port)):
-                subprocess.run(["tc", "-n", namespace, "qdisc", "add", "dev", device, *limit], check=True)
-
-
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True)
 
 
 def row(record: dict[str, object]) -> str:
@@ -247,7 +203,7 @@ def nothing(hosts: TwoHosts) -> None:
 
 def kill_scheduler(hosts: TwoHosts) -> None:
     """Kill the scheduler; it is started again after three seconds, and so are the workers, by their loops."""
-    hosts.kill("hub")
+    hosts.kill(HUB)
     time.sleep(3)
     hosts.start_scheduler()
 
