@@ -68,7 +68,8 @@ def train(
         DataError: prepared data that is missing or damaged.
     """
     flags = {_setting(name): value for name, value in settings.items()}
-    base = RunDir(Path(out)).stored_settings() if resume and Path(out).exists() else preset_values(preset)
+    run = RunDir(Path(out))
+    base = run.stored_settings() if resume and run.has_begun else preset_values(preset)
     resolved = resolve(config=Path(config) if config else None, base=base, flags=flags)
     return Run(out, run_training(dataset, out, resolved, resume=resume, force=force, progress=progress))
 

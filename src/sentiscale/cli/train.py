@@ -49,7 +49,8 @@ def train(
 
     given = locals()
     flags = {setting: given[flag] for flag, setting in TRAIN_FLAGS.items()}
-    base = RunDir(out).stored_settings() if resume and out.exists() else preset_values(preset)
+    run = RunDir(out)
+    base = run.stored_settings() if resume and run.has_begun else preset_values(preset)
     settings = resolve(config=config, base=base, overrides=overrides or (), flags=flags)
     from sentiscale.training.loop import train as run_training  # torch: after the settings are known good
 

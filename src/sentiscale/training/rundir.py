@@ -53,6 +53,12 @@ class RunDir:
         for unfinished in self.checkpoints.glob(".step-*.tmp"):  # of ranks that were killed while they saved
             shutil.rmtree(unfinished, ignore_errors=True)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether more lies here than what a run leaves that was ended before its first step."""
+        early = {self.checkpoints.name, self.log.name}
+        return self.path.exists() and bool({path.name for path in self.path.iterdir()} - early)
+
     def stored_settings(self) -> dict[str, Any]:
         """Settings of the run that lies here.
 
