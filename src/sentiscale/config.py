@@ -154,6 +154,8 @@ class TrainSettings(Section):
     """Parts a batch is cut into on its way through two stages, so that both work at once."""
     gradient_compression: Literal["none", "bf16", "fp16"] = "none"
     """What gradients are rounded to while they travel between replicas: half the bytes, fewer digits."""
+    recurrent_device: str | None = None
+    """Device of the recurrent layer, such as cuda:1, in one process with two; None: that of the rest."""
     embedding_gradients: Literal["sparse", "dense"] = "sparse"
     """dense sends and applies the whole table at every step, as the classic recipe does; to compare."""
     max_restarts: Annotated[int, Field(ge=0)] = 0

@@ -96,6 +96,8 @@ while the libraries are loaded, and finds nothing."""
 def main() -> None:
     """Run the command line."""
     let_waiting_threads_sleep()
+    # Under torchrun, stores that close would write stack traces; what matters is raised as well.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     gc.set_threshold(RARE_COLLECTIONS, 20, 20)
     signal.signal(signal.SIGTERM, _interrupt)
     app()

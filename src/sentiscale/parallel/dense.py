@@ -77,15 +77,9 @@ class DenseGradients:
             bucket.work = bucket.on_wire = None
         return self.bytes_sent
 
-    def norm_squared(self) -> Tensor:
-        """Sum of the squares of all gradients, a 0-d tensor."""
-        squares = [torch.dot(bucket.gradients, bucket.gradients) for bucket in self.buckets]
-        return torch.stack(squares).sum() if squares else torch.zeros(())
-
-    def scale(self, factor: float) -> None:
-        """Multiply all gradients by `factor`."""
-        for bucket in self.buckets:
-            bucket.gradients.mul_(factor)
+    def norm_squared(self) -> float:
+        """Sum of the squares of all gradients."""
+        return sum(torch.dot(bucket.gradients, bucket.gradients).item() for bucket in self.buckets)
 
     def _arrived(self, bucket: Bucket) -> None:
         bucket.missing -= 1
@@ -108,7 +102,7 @@ def _groups(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
     groups: list[list[nn.Parameter]] = []
     size = BUCKET_BYTES
     for parameter in reversed(parameters):
-        if size >= BUCKET_BYTES:
+        if size >= BUCKET_BYTES or parameter.device != groups[-1][0].device:
             groups.append([])
             size = 0
         groups[-1].append(parameter)

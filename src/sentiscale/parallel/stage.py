@@ -1,5 +1,6 @@
 """What every rank has, whatever the layout: parts of the network, their gradients, how these are summed."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ class Plan:
     """What gradients are rounded to while they travel between replicas; None leaves them as they are."""
     sparse_embedding: bool = True
     """False sends and applies the embedding's gradient as one dense matrix."""
+    recurrent_device: torch.device | None = None
+    """Where the recurrent layer is, in one process with two devices; None is where the rest is."""
 
 
 class Stage(ABC):
@@ -53,9 +56,10 @@ class Stage(ABC):
         self.world = world
         self.device = world.device
         self.net = net.to(plan.precision.weights)
-        for child in net.children():
+        self.recurrent_device = plan.recurrent_device or world.device
+        for name, child in net.named_children():
             if not any(parameter.is_meta for parameter in child.parameters()):
-                child.to(self.device)
+                child.to(self.recurrent_device if name == "recurrent" else self.device)
         mine = {name: p for name, p in net.named_parameters() if not p.is_meta}
         weight = mine.pop(EMBEDDING, None)
         self.clipped = DenseGradients(mine, world.replicas, plan.wire_dtype)
@@ -106,10 +110,10 @@ class Stage(ABC):
 
     def gradients_finite(self, norm_squared: float) -> bool:
         """Whether all gradients of this rank are numbers, given the squared norm of the clipped ones."""
-        sums = [table.gradient_RE.sum() for table in self.tables.values()]
+        sums = [table.gradient_RE.sum().item() for table in self.tables.values()]
         if self.embedding_gradient:
             sums.append(self.embedding_gradient.norm_squared())
-        return bool(np.isfinite(norm_squared)) and all(bool(torch.isfinite(total)) for total in sums)
+        return all(math.isfinite(value) for value in (norm_squared, *sums))
 
     def owned(self) -> dict[str, Tensor]:
         """What this rank is responsible for, to read and to write: parameters, and its rows of the table."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sentiscale.data.batches import Batch
 from sentiscale.model import SentimentNet
@@ -20,9 +21,8 @@ class WholeRunner(Stage):
         self.net.train()
         self.expect(backward_passes=1)
         weights_UE, places_BT = self.look_up(self.on_device(batch.ids_BT))
-        lengths_B = self.on_device(batch.lengths_B)
         with self.plan.precision.autocast(self.device):
-            pooled_BD = self.net.recurrent(word_vectors(places_BT, weights_UE), lengths_B)
+            pooled_BD = self._pool(word_vectors(places_BT, weights_UE), batch)
             logits_B = self.net.head(pooled_BD, self.kept(batch, step))
         loss_sum = self.loss_sum(logits_B, batch)
         self.announce()
@@ -34,5 +34,12 @@ class WholeRunner(Stage):
         """Logits (B,) of the batch's rows."""
         self.net.eval()
         with self.plan.precision.autocast(self.device):
-            logits_B = self.net(self.on_device(batch.ids_BT), self.on_device(batch.lengths_B))
+            vectors_BTE = self.net.embedding(self.on_device(batch.ids_BT))
+            logits_B = self.net.head(self._pool(vectors_BTE, batch))
         return np.asarray(logits_B.float().cpu())
+
+    def _pool(self, vectors_BTE: Tensor, batch: Batch) -> Tensor:
+        """The recurrent layer, on a device of its own if there are two."""
+        lengths_B = self.on_device(batch.lengths_B).to(self.recurrent_device)
+        pooled_BD: Tensor = self.net.recurrent(vectors_BTE.to(self.recurrent_device), lengths_B)
+        return pooled_BD.to(self.device)

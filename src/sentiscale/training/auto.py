@@ -1,6 +1,7 @@
 """`--layout auto`: run a few steps of each sensible layout on this machine's real data, take the fastest."""
 
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -19,27 +20,34 @@ WORTH_IT = 1.03
 """How much faster more ranks must be than fewer: below that, simpler is better."""
 
 
-def with_best_layout(job: Job, progress: Progress) -> Job:
-    """The job with a layout instead of `auto`; tells what was measured and why it was taken."""
+@dataclass(frozen=True)
+class Choice:
+    """A layout that was chosen by measuring."""
+
+    settings: Settings
+    """With the layout and its threads instead of `auto`."""
+    why: str
+    measured: list[StepTimes]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a run's record says of it."""
+        keys = {"layout", "threads_per_rank", "rows_per_s", "step_seconds"}
+        return {"why": self.why, "measured": [times.model_dump(include=keys) for times in self.measured]}
+
+
+def choose_layout(job: Job, progress: Progress) -> Choice:
+    """Measure all candidates on the job's data; tell what was found."""
     measured = []
-    with progress.task("layouts", None, "layouts") as advance:
-        for layout, threads in candidates(job.settings):
-            times = measure_steps(
-                job.dataset.path.absolute(), with_layout(job.settings, layout, threads), STEPS
-            )
-            measured.append(times)
-            advance(
-                1, f"{times.layout} x {times.threads_per_rank} threads: {times.rows_per_s:,.0f} reviews/s"
-            )
-    best = choose(measured)
-    for times in measured:
-        progress.say(
-            f"layout {times.layout} with {times.threads_per_rank} threads a rank: "
-            f"{times.rows_per_s:,.0f} reviews/s"
-        )
-    progress.say(reason(best, measured))
-    settings = with_layout(job.settings, Layout.parse(best.layout), best.threads_per_rank)
-    return replace(job, settings=settings)
+    for layout, threads in candidates(job.settings):
+        settings = with_layout(job.settings, layout, threads)
+        times = measure_steps(job.dataset.path.absolute(), settings, STEPS)
+        progress.say(f"layout {layout} with {threads} threads a rank: {times.rows_per_s:,.0f} reviews/s")
+        measured.append(times)
+    best = fastest_simple(measured)
+    why = reason(best, measured)
+    progress.say(why)
+    chosen = with_layout(job.settings, Layout.parse(best.layout), best.threads_per_rank)
+    return Choice(chosen, why, measured)
 
 
 def candidates(settings: Settings) -> list[tuple[Layout, int]]:
@@ -63,7 +71,7 @@ def powers_of_two(most: int) -> list[int]:
     return sorted({2**power for power in range(most.bit_length()) if 2**power <= most} | {most})
 
 
-def choose(measured: list[StepTimes]) -> StepTimes:
+def fastest_simple(measured: list[StepTimes]) -> StepTimes:
     """The fastest, or one with fewer ranks that is nearly as fast."""
     fastest = max(times.rows_per_s for times in measured)
     good = [times for times in measured if times.rows_per_s * WORTH_IT >= fastest]

@@ -34,7 +34,7 @@ class Learner:
 
     def report(self, loss_sum: float, wishes: StepReport) -> StepReport:
         """What this rank has to say about the gradients it holds."""
-        norm_squared = self.runner.clipped.norm_squared().item() / self.scaler.scale**2
+        norm_squared = self.runner.clipped.norm_squared() / self.scaler.scale**2
         finite = self.runner.gradients_finite(norm_squared)
         return replace(wishes, loss_sum=loss_sum, norm_squared=norm_squared, finite=finite)
 

@@ -27,7 +27,7 @@ from sentiscale.parallel.rankenv import RankEnv
 from sentiscale.parallel.world import alone
 from sentiscale.progress import Progress
 from sentiscale.records import EpochMetrics, Record, RunRecord
-from sentiscale.training.auto import with_best_layout
+from sentiscale.training.auto import choose_layout
 from sentiscale.training.checkpoint import TrainState, save_checkpoint
 from sentiscale.training.evaluate import evaluate
 from sentiscale.training.finish import finish, write_record
@@ -35,7 +35,7 @@ from sentiscale.training.hardware import Hardware, Place, taken_place
 from sentiscale.training.job import Job
 from sentiscale.training.learner import StepResult, train_steps
 from sentiscale.training.optimizer import learning_rate
-from sentiscale.training.ranks import launch_ranks
+from sentiscale.training.ranks import check_same_view, launch_ranks
 from sentiscale.training.rundir import RunDir, logger
 from sentiscale.training.setup import Training, holding_of, set_up
 from sentiscale.training.signals import StopWish, stop_on_signals
@@ -88,19 +88,27 @@ def train(
             attempts = gather_numbers([env.attempt], place.world)
             job = replace(job, resume=resume or max(attempts) > [0])
             only_rank_0(place.world, lambda: job.run_dir.create(resume=job.resume, force=job.force))
+            check_same_view(job, place.world)
         return run_rank(job, place, progress if place.world.is_main else Progress())
 
 
 def begin(job: Job, progress: Progress) -> RunRecord:
     """Train in this process, or in one process a rank."""
     job.run_dir.check(resume=job.resume, force=job.force)
+    choice = None
     if job.settings.train.layout == "auto":
-        job = with_best_layout(job, progress)
+        choice = choose_layout(job, progress)
+        job = replace(job, settings=choice.settings)
     hardware = Hardware.choose(job.settings)
     job.run_dir.create(resume=job.resume, force=job.force)
     if hardware.layout.world_size > 1:
-        return launch_ranks(job, hardware, progress)
-    return run_rank(job, Place(alone(hardware.device), hardware), progress)
+        record = launch_ranks(job, hardware, progress)
+    else:
+        record = run_rank(job, Place(alone(hardware.device), hardware), progress)
+    if choice is not None:
+        record = record.model_copy(update={"layout_choice": choice.as_dict()})
+        job.run_dir.write_record(record)
+    return record
 
 
 def run_rank(job: Job, place: Place, progress: Progress) -> RunRecord:

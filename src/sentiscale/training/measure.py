@@ -45,6 +45,8 @@ class StepTimes(Record):
     bytes_per_step: list[int]
     """Sent, by rank."""
     peak_memory_mb_per_rank: list[float]
+    losses: list[float]
+    """Mean loss of the rows of each step from the very first on, in nats."""
 
 
 def measure_steps(dataset: Path, settings: Settings, steps: int) -> StepTimes:
@@ -83,8 +85,10 @@ def timed_steps(job: JobFile, place: Place) -> StepTimes:
     learner = Learner.build(plan, world)
     batches = endless_batches(dataset, job.settings, world)
     steps = job.steps or 1
+    losses: list[float] = []
     for result in train_steps(learner, batches, lambda step: train.lr, train.max_norm, PhaseClock()):
-        if result.step + 1 == WARM_UP_STEPS:
+        losses.append(result.verdict.loss_sum / result.batch.rows_global)
+        if len(losses) == WARM_UP_STEPS:
             break
     barrier(world)
     clock, seconds, rows, sent = PhaseClock(note=place.note), [], 0, 0
@@ -94,6 +98,7 @@ def timed_steps(job: JobFile, place: Place) -> StepTimes:
     ):  # fmt: skip
         started_at, ended_at = ended_at, time.perf_counter()
         seconds.append(ended_at - started_at)
+        losses.append(result.verdict.loss_sum / result.batch.rows_global)
         rows += result.batch.rows_global
         sent += result.bytes_sent
         if len(seconds) == steps:
@@ -112,6 +117,7 @@ def timed_steps(job: JobFile, place: Place) -> StepTimes:
         ],
         bytes_per_step=[int(each) // steps for (each,) in gather_numbers([sent], world)],
         peak_memory_mb_per_rank=[mb for (mb,) in gather_numbers([peak_memory_mb(world.device)], world)],
+        losses=losses,
     )
 
 

@@ -1,11 +1,16 @@
 """Train in one process a rank: start them on this machine, and read what they leave behind."""
 
+import json
+import platform
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from sentiscale.errors import DataError, Interrupted, SentiscaleError, UsageError
+from sentiscale.parallel.collectives import gather_texts
 from sentiscale.parallel.launch import launch_with_restarts
+from sentiscale.parallel.world import World
 from sentiscale.progress import Progress
 from sentiscale.records import RunRecord
 from sentiscale.training.hardware import Hardware
@@ -30,15 +35,47 @@ def launch_ranks(job: Job, hardware: Hardware, progress: Progress) -> RunRecord:
             )
             return rank_command(file.write(Path(folder, f"job-{attempt}.json")))
 
-        launch_with_restarts(
-            command,
-            hardware.layout.world_size,
-            threads=hardware.threads,
-            silence_limit=train.silence_limit,
-            max_restarts=train.max_restarts,
-            on_restart=lambda why: progress.say(f"{why}\nstarting again from the last checkpoint"),
-        )
+        try:
+            launch_with_restarts(
+                command,
+                hardware.layout.world_size,
+                threads=hardware.threads,
+                silence_limit=train.silence_limit,
+                max_restarts=train.max_restarts,
+                on_restart=lambda why: progress.say(f"{why}\nstarting again from the last checkpoint"),
+            )
+        except SentiscaleError as error:
+            if not isinstance(error, Interrupted) and job.run_dir.record.exists():
+                record = job.run_dir.read_record()  # a rank that died could not say so itself
+                failed = {"status": "failed", "failure": str(error)}
+                job.run_dir.write_record(record.model_copy(update=failed))
+            raise
     return job.run_dir.read_record()
+
+
+def check_same_view(job: Job, world: World) -> None:
+    """Check that ranks on other hosts see the same run directory and the same data.
+
+    Raises: UsageError or DataError, naming the host that does not.
+    """
+    view = {
+        "host": platform.node(),
+        "sees_run": job.run_dir.checkpoints.is_dir(),
+        "digest": job.dataset.manifest.digest,
+    }
+    views = [json.loads(text) for text in gather_texts(json.dumps(view), world)]
+    blind = sorted({view["host"] for view in views if not view["sees_run"]})
+    if blind:
+        raise UsageError(
+            f"host {', '.join(blind)} does not see {job.run_dir.path}, where all ranks write checkpoints. "
+            "Give an --out on storage that all hosts mount under the same path."
+        )
+    other = sorted({view["host"] for view in views if view["digest"] != views[0]["digest"]})
+    if other:
+        raise DataError(
+            f"host {', '.join(other)} has other data in {job.dataset.path} than rank 0's host. Copy the "
+            "prepared directory from there, or prepare it with the same settings from the same reviews."
+        )
 
 
 def rank_command(job_file: Path) -> list[str]:

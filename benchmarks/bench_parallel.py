@@ -1,0 +1,222 @@
+"""What do ranks, threads and stages bring on this machine, at the same global batch?
+
+Run:      make bench-parallel, or: python benchmarks/bench_parallel.py REVIEWS TEST --out DIR [--parts ...]
+Parts:    scaling  two ranks beside one rank with one and two threads, and beside the machine's own ceiling:
+                   two one-rank trainings at once, each with half of the batch
+          sparse   row-sparse beside dense embedding gradients, with 30,000 and 130,000 words
+          stages   model parallel in 1, 2, 4, 8 micro-batches beside the others: step, memory, what is sent
+          curves   the loss of 500 steps under every layout, in one picture
+Fixed:    default settings, global batch of 128 rows (strong scaling), the same rows in the same order
+Timed:    150 steps after 8 that warm up, each as long as its slowest rank; fresh processes for every figure;
+          cases in random order within each of five rounds; ratios are taken within a round
+Expect:   about 20 min on 2 cores
+Not for:  more ranks than this machine has cores (those cases are marked); time to accuracy
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from measured import interval
+
+from sentiscale import prepare
+from sentiscale.config import resolve
+from sentiscale.records import Host, git_commit, now, package_versions
+from sentiscale.training.measure import StepTimes, measure_steps
+
+BATCH = 128
+VOCABULARIES = {"30k": 30_000, "130k": 130_000}
+CURVE_LAYOUTS = ("1x1", "2x1", "3x1", "1x2", "2x2")
+
+Measured = list[StepTimes]
+"""What ran at the same time: one training, or two that know nothing of each other."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("reviews", type=Path)
+    parser.add_argument("test", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--parts", default="scaling,sparse,stages,curves")
+    arguments = parser.parse_args()
+    bench = Bench(arguments)
+    parts = {"scaling": scaling, "sparse": sparse, "stages": stages, "curves": curves}
+    for name in arguments.parts.split(","):
+        parts[name](bench)
+
+
+class Bench:
+    """Prepared data, where results go, and how a case is measured."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.out: Path = arguments.out
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.lines = self.out / "parallel.jsonl"
+        self.about = {
+            "host": Host.current().model_dump(),
+            "versions": package_versions("sentiscale", "torch", "numpy"),
+            "commit": git_commit(),
+        }
+
+    def data(self, vocabulary: str | None = None) -> Path:
+        """The reviews, prepared with the default vocabulary or one of the given size."""
+        path = self.out / f"data-{vocabulary or 'default'}"
+        if not path.exists():
+            size = {"vocab_size": VOCABULARIES[vocabulary], "min_count": 1} if vocabulary else {}
+            prepare(self.arguments.reviews, path, test=[self.arguments.test], **size)
+        return path
+
+    def measure(self, layout: str, threads: int, **settings: Any) -> StepTimes:
+        """Time one layout; `vocabulary` and `steps` are not settings of training."""
+        data = self.data(settings.pop("vocabulary", None))
+        steps = settings.pop("steps", self.arguments.steps)
+        flags = {"layout": layout, "threads_per_rank": threads, "batch_size": BATCH, "oversubscribe": True}
+        flags |= settings
+        resolved = resolve(flags={f"train.{name}": value for name, value in flags.items()})
+        return measure_steps(data.absolute(), resolved, steps)
+
+    def rounds(self, cases: dict[str, Callable[[], Measured]], part: str) -> dict[str, list[Measured]]:
+        """Run all cases in random order, as often as asked for; keep every figure."""
+        found: dict[str, list[Measured]] = {name: [] for name in cases}
+        for number in range(self.arguments.rounds):
+            for name in random.sample(list(cases), len(cases)):
+                measured = cases[name]()
+                found[name].append(measured)
+                self.keep(part, name, number, measured)
+                print(f"{part} {number + 1}: {name:28} {rate(measured):8,.0f} rows/s", flush=True)
+        return found
+
+    def keep(self, part: str, name: str, number: int, measured: Measured) -> None:
+        """Append one line to the raw records."""
+        line = {"part": part, "case": name, "round": number, "at": now().isoformat(), **self.about}
+        line["measured"] = [times.model_dump(exclude={"losses"}) for times in measured]
+        with open(self.lines, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def rate(measured: Measured) -> float:
+    """Rows a second of all that ran at once."""
+    return sum(times.rows_per_s for times in measured)
+
+
+def scaling(bench: Bench) -> None:
+    """Two ranks against one, and against two that need not wait for each other."""
+    two_ranks = "2x1, 1 thread each"
+
+    def ceiling() -> Measured:
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(lambda _: bench.measure("1x1", 1, batch_size=BATCH // 2), range(2)))
+
+    found = bench.rounds(
+        {
+            two_ranks: lambda: [bench.measure("2x1", 1)],
+            "ceiling: two 1x1 at once": ceiling,
+            "1x1, 1 thread": lambda: [bench.measure("1x1", 1)],
+            "1x1, 2 threads": lambda: [bench.measure("1x1", 2)],
+        },
+        "scaling",
+    )
+    print(table(found, reference=two_ranks, heading="2x1 over it"))
+
+
+def sparse(bench: Bench) -> None:
+    """Row-sparse against dense embedding gradients."""
+    cases: dict[str, Callable[[], Measured]] = {}
+    for vocabulary in VOCABULARIES:
+        for kind in ("sparse", "dense"):
+            for layout, threads in (("1x1", 2), ("2x1", 1)):
+                cases[f"{vocabulary} words, {kind}, {layout}"] = (
+                    lambda vocabulary=vocabulary, kind=kind, layout=layout, threads=threads: [
+                        bench.measure(layout, threads, vocabulary=vocabulary, embedding_gradients=kind)
+                    ]
+                )
+    print(
+        table(
+            bench.rounds(cases, "sparse"),
+            reference="30k words, sparse, 2x1",
+            heading="30k sparse 2x1 over it",
+        )
+    )
+
+
+def stages(bench: Bench) -> None:
+    """Model parallel beside the other layouts."""
+    cases: dict[str, Callable[[], Measured]] = {
+        "1x1, 1 thread": lambda: [bench.measure("1x1", 1)],
+        "1x1, 2 threads": lambda: [bench.measure("1x1", 2)],
+        "2x1": lambda: [bench.measure("2x1", 1)],
+        "2x2, more ranks than cores": lambda: [bench.measure("2x2", 1)],
+    }
+    for parts in (1, 2, 4, 8):
+        cases[f"1x2, {parts} micro-batches"] = lambda parts=parts: [
+            bench.measure("1x2", 1, micro_batches=parts)
+        ]
+    print(table(bench.rounds(cases, "stages"), reference="1x1, 1 thread", heading="1x1, 1 thread over it"))
+
+
+def curves(bench: Bench) -> None:
+    """The loss of every step under each layout, in fp32."""
+    from matplotlib.figure import Figure
+
+    losses = {
+        layout: bench.measure(layout, 1, steps=500, precision="fp32").losses for layout in CURVE_LAYOUTS
+    }
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    for index, (layout, values) in enumerate(losses.items()):
+        axes.plot(values, label=layout, linewidth=4 - 0.8 * index, alpha=0.8)
+    axes.set(xlabel="step", ylabel="loss, nats", title="Training loss of every step, by layout")
+    axes.legend(frameon=False)
+    figure.savefig(bench.out / "loss-curves.svg")
+    serial = losses["1x1"]
+    for layout, values in losses.items():
+        furthest = max(abs(value - base) for value, base in zip(values, serial, strict=True))
+        print(f"{layout}: {len(values)} steps, last loss {values[-1]:.6f}, furthest from 1x1 {furthest:.2e}")
+
+
+def table(found: dict[str, list[Measured]], *, reference: str, heading: str) -> str:
+    """A Markdown table: rate with its interval, ratio within rounds, where the time of a step goes."""
+    lines = [
+        f"| case | rows/s | interval | {heading} | ms a step: data, compute, reduce, update | waiting share "
+        "| MB sent a step | peak MB by rank |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, rounds in found.items():
+        rates = interval([rate(measured) for measured in rounds])
+        ratios = interval(
+            [rate(one) / rate(other) for one, other in zip(found[reference], rounds, strict=True)]
+        )
+        last = rounds[-1][0]
+        phases = ", ".join(f"{1000 * slowest(last, phase):.1f}" for phase in STEP_PHASES)
+        spent = sum(slowest(last, phase) for phase in STEP_PHASES)
+        lines.append(
+            f"| {name} | {rates.median:,.0f} | {rates.low:,.0f}-{rates.high:,.0f} | {ratios.median:.2f} "
+            f"({ratios.low:.2f}-{ratios.high:.2f}) | {phases} | {slowest(last, 'reduce') / spent:.2f} "
+            f"| {max(last.bytes_per_step) / 1e6:.2f} | {by_rank(last.peak_memory_mb_per_rank)} |"
+        )
+    return "\n".join(lines)
+
+
+STEP_PHASES = ("data", "compute", "reduce", "update")
+
+
+def slowest(times: StepTimes, phase: str) -> float:
+    """Seconds a step of a phase on the rank with the longest step."""
+    total = [sum(getattr(each, name) for name in STEP_PHASES) for each in times.phases_per_rank]
+    return float(getattr(times.phases_per_rank[total.index(max(total))], phase))
+
+
+def by_rank(values: Iterable[float]) -> str:
+    """Whole numbers, one a rank."""
+    return " + ".join(f"{value:.0f}" for value in values)
+
+
+if __name__ == "__main__":
+    main()
