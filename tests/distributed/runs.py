@@ -19,7 +19,7 @@ from sentiscale.parallel.precision import Precision
 from sentiscale.parallel.world import World
 from sentiscale.progress import Progress
 from sentiscale.records import RunRecord
-from sentiscale.training import loop
+from sentiscale.training import finish, loop
 from sentiscale.training.checkpoint import ROWS_FILE
 from sentiscale.training.hardware import Hardware, Place
 from sentiscale.training.job import Job
@@ -46,7 +46,8 @@ def train_here(
     precision = Precision(train.precision)
     hardware = Hardware(world.layout, torch.device("cpu"), precision, 1, world.layout.world_size, False)
     loop.only_rank_0(world, lambda: run_dir.create(resume=resume, force=False))
-    with patch.object(loop, "count_step", dying_at(kill_at)):
+    # Pictures take as long as all the rest, and have tests of their own.
+    with patch.object(loop, "count_step", dying_at(kill_at)), patch.object(finish, "plot_curves"):
         record = loop.run_rank(job, Place(world, hardware), Progress())
     return json.loads(record.model_dump_json())
 

@@ -3,12 +3,14 @@
 import re
 import shutil
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from sentiscale.data.prepare import prepare
+from sentiscale.progress import Progress
 from sentiscale.records import EpochMetrics, read_jsonl
 from sentiscale.synthetic.output import synth
 from tests.distributed.runs import (
@@ -53,7 +55,7 @@ def undisturbed(data, tmp_path_factory):
 
 def kill(layout: str, data: Path, run: Path, **flags) -> None:
     """Train until every rank is killed."""
-    with pytest.raises(AssertionError, match="ended without an answer|failed"):
+    with pytest.raises(AssertionError, match=r"ended without an answer|failed"):
         run_world(train_here, layout, data, run, flags, False, KILLED_AT)
     assert step_of(checkpoints(run)[-1]) == 12
 
@@ -127,8 +129,15 @@ def killed(data, tmp_path_factory) -> Path:
     return run
 
 
-@pytest.mark.parametrize("part", ["rows-1-of-2.safetensors", "stage-0.safetensors", "state.json"])
-@pytest.mark.parametrize("fault", ["changed", "missing", "cut"])
+@pytest.mark.parametrize(
+    ("part", "fault"),
+    [
+        ("rows-1-of-2.safetensors", "changed"),
+        ("rows-0-of-2.safetensors", "missing"),
+        ("stage-0.safetensors", "cut"),
+        ("state.json", "cut"),
+    ],
+)
 def test_a_checkpoint_with_a_damaged_part_is_passed_over(data, undisturbed, killed, tmp_path, part, fault):
     run = shutil.copytree(killed, tmp_path / "run")
     damaged = checkpoints(run)[-1] / part
@@ -138,8 +147,6 @@ def test_a_checkpoint_with_a_damaged_part_is_passed_over(data, undisturbed, kill
     else:
         content[len(content) // 2] ^= 1
         damaged.write_bytes(content if fault == "changed" else content[:-9])
-    if (part, fault) == ("state.json", "changed"):
-        damaged.write_bytes(content.replace(b"{", b"[", 1))
     said = run_world(resume_and_listen, "1x1", data, run)[0]
     assert any("passed over" in line and "step-00000012" in line for line in said)
     assert any("at step 8" in line for line in said)
@@ -148,10 +155,6 @@ def test_a_checkpoint_with_a_damaged_part_is_passed_over(data, undisturbed, kill
 
 def resume_and_listen(world, data: Path, run: Path) -> list[str]:
     """Resume; what was said on the way."""
-    from unittest.mock import patch
-
-    from sentiscale.progress import Progress
-
     said: list[str] = []
     with patch.object(Progress, "say", lambda self, text: said.append(text)):
         train_here(world, data, run, {}, resume=True)
