@@ -121,7 +121,7 @@ def reduce_two_ways_round(world: World, wire_dtype: torch.dtype | None) -> dict[
         "sizes": sizes,
         "sent": sent,
         "sums": {name: parameter.grad.tolist() for name, parameter in parameters.items()},
-        "norm": gradients.norm_squared().item(),
+        "norm": float(gradients.norm_squared()),
     }
 
 

@@ -72,7 +72,8 @@ def gradients_averaged(world: World) -> Iterator[None]:
 
     def halved_finish(self):
         sent = finish(self)
-        self.scale(1 / world.layout.data)
+        for bucket in self.buckets:
+            bucket.gradients /= world.layout.data
         return sent
 
     def halved_reduce(self):
