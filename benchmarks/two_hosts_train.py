@@ -44,17 +44,18 @@ LAYOUTS = {
 }
 COMMON = ["train.batch_size=128", "train.threads_per_rank=1"]
 STEPS = 60
-RESULT_STEPS = 100
+RESULT_STEPS, EXACT_STEPS = 100, 30
 Row = dict[str, Any]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, nargs="?", help="prepared data")
-    parser.add_argument("--parts", default="speed,result", help="of speed, result, exact")
+    parser.add_argument("--parts", default="speed,result", help="of speed, result, exact, single")
     parser.add_argument("--out", type=Path, help="JSON lines; new ones are appended")
     parser.add_argument("--table", type=Path, metavar="RECORDS", help="print the table of an earlier run")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, help=f"of `result` (default {RESULT_STEPS}) and `exact`")
     parser.add_argument("--rates", default=",".join(RATES))
     parser.add_argument("--layouts", default=",".join(LAYOUTS))
     parser.add_argument("--seed", type=int, default=0, help="of the order of runs")
@@ -122,8 +123,9 @@ def check(pair: Pair) -> None:
         sys.exit(f"a run failed: {pair.said('one')}\n{pair.said('two')}")
 
 
-def result(arguments: argparse.Namespace, folder: Path, precision: str = "auto", steps: int = RESULT_STEPS):
+def result(arguments: argparse.Namespace, folder: Path, precision: str = "auto") -> Iterator[Row]:
     """Train with the command for some steps, in one process and on two hosts, and compare."""
+    steps = arguments.steps or (EXACT_STEPS if precision == "fp64" else RESULT_STEPS)
     rows = json.loads((arguments.data / "manifest.json").read_text())["rows"]["train"]
     options = ["--epochs", str(steps * 128 / rows), "--precision", precision, "--quiet", "--json", "--force"]
     options += [word for override in COMMON for word in ("--set", override)]
@@ -146,7 +148,12 @@ def result(arguments: argparse.Namespace, folder: Path, precision: str = "auto",
 
 def exact(arguments: argparse.Namespace, folder: Path) -> Iterator[Row]:
     """The same in double precision, where equal means equal."""
-    yield from result(arguments, folder, "fp64", 30)
+    yield from result(arguments, folder, "fp64")
+
+
+def single(arguments: argparse.Namespace, folder: Path) -> Iterator[Row]:
+    """The same in single precision."""
+    yield from result(arguments, folder, "fp32")
 
 
 def outcome(layout: str, run: Path, serial: Path) -> Row:
@@ -217,8 +224,8 @@ def line_of(runs: list[Row], base: list[Row]) -> str:
     sent = [median(run["bytes_per_step"][rank] for run in runs) / 1e6 for rank in (0, 1)]
     expected = "-"
     if base and runs[0]["rate"] != "none":
-        # Replicas send at the same time in both directions. Stages take turns, unless micro-batches overlap.
-        moved = max(sent) if runs[0]["layout"].startswith("2x1") else sum(sent)
+        # Both directions are used at the same time: by replicas, and by stages through their micro-batches.
+        moved = max(sent)
         least = median(1000 * run["step_seconds"] for run in base)
         expected = f"{least + moved * 1e9 / runs[0]['link']['bytes_per_s']:.0f}"
     spent = " / ".join(f"{each:.1f}" for each in phases[0])
@@ -227,7 +234,7 @@ def line_of(runs: list[Row], base: list[Row]) -> str:
     return f"{head}| {sent[0]:.2f} / {sent[1]:.2f} | {expected} |"
 
 
-PARTS = {"speed": speed, "result": result, "exact": exact}
+PARTS = {"speed": speed, "result": result, "exact": exact, "single": single}
 
 if __name__ == "__main__":
     main()
