@@ -33,8 +33,10 @@ def all_gather(tensor: Tensor, group: Group | None) -> Tensor:
 
 def gather_numbers(numbers: Sequence[float], world: World) -> list[list[float]]:
     """The numbers of every rank, by rank."""
-    rows: list[list[float]] = all_gather(torch.tensor(numbers, dtype=torch.float64), world.everyone).tolist()
-    return rows
+    tensor = torch.tensor(numbers, dtype=torch.float64)
+    if world.host is not None and world.layout.model == 1:
+        return [row.tolist() for row in world.host.all_gather(tensor)]
+    return [row.tolist() for row in all_gather(tensor, world.everyone)]
 
 
 def share_text(text: str, world: World) -> str:

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from sentiscale.parallel.hostgroup import HostGroup
 from sentiscale.parallel.world import Group
 
 BUCKET_BYTES = 512 * 1024
@@ -28,7 +29,7 @@ class Bucket:
     missing: int = 0
     """Gradients that the running backward pass still owes."""
     on_wire: Tensor | None = None
-    """What was sent, where that is not `gradients` itself."""
+    """What was sent: `gradients` themselves, or rounded."""
     work: dist.Work | None = field(default=None, repr=False)
 
 
@@ -40,9 +41,11 @@ class DenseGradients:
         parameters: Mapping[str, nn.Parameter],
         group: Group | None,
         wire_dtype: torch.dtype | None = None,
+        host: HostGroup | None = None,
     ) -> None:
-        """`wire_dtype`, where given, is what gradients are rounded to while they travel."""
+        """`wire_dtype` is what gradients are rounded to while they travel; `host` sums them in memory."""
         self.group = group
+        self.host = host
         self.wire_dtype = wire_dtype
         self.buckets = [_bucket(chosen) for chosen in _groups(list(parameters.values()))]
         self.bytes_sent = 0
@@ -70,10 +73,12 @@ class DenseGradients:
         if missing:
             raise RuntimeError(f"{len(missing)} of {len(self.buckets)} gradient buckets are not complete")
         for bucket in self.buckets:
+            if self.host is not None and bucket.on_wire is not None:
+                self.host.all_reduce(bucket.on_wire)
             if bucket.work is not None:
                 bucket.work.wait()
-                if bucket.on_wire is not None:
-                    bucket.gradients.copy_(bucket.on_wire)
+            if bucket.on_wire is not None and bucket.on_wire is not bucket.gradients:
+                bucket.gradients.copy_(bucket.on_wire)
             bucket.work = bucket.on_wire = None
         return self.bytes_sent
 
@@ -90,10 +95,10 @@ class DenseGradients:
     def _send(self, bucket: Bucket) -> None:
         if self.group is None:
             return
-        travelling = bucket.gradients
-        if self.wire_dtype is not None:
-            travelling = bucket.on_wire = travelling.to(self.wire_dtype)
-        bucket.work = dist.all_reduce(travelling, group=self.group, async_op=True)
+        travelling = bucket.gradients if self.wire_dtype is None else bucket.gradients.to(self.wire_dtype)
+        bucket.on_wire = travelling
+        if self.host is None:
+            bucket.work = dist.all_reduce(travelling, group=self.group, async_op=True)
         self.bytes_sent += travelling.numel() * travelling.element_size()
 
 

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from sentiscale.data.batches import Batch
 from sentiscale.model import SentimentNet, kept_units
 from sentiscale.parallel.dense import DenseGradients
 from sentiscale.parallel.precision import Precision
+from sentiscale.parallel.shared import host_group
 from sentiscale.parallel.table import EmbeddingTable
 from sentiscale.parallel.world import World
 from sentiscale.text.vocab import PAD
@@ -61,8 +62,10 @@ class Stage(ABC):
             if not any(parameter.is_meta for parameter in child.parameters()):
                 child.to(self.recurrent_device if name == "recurrent" else self.device)
         mine = {name: p for name, p in net.named_parameters() if not p.is_meta}
+        host = host_group(world, largest_exchange(mine, plan)) if world.replicas is not None else None
+        self.world = world = replace(world, host=host)
         weight = mine.pop(EMBEDDING, None)
-        self.clipped = DenseGradients(mine, world.replicas, plan.wire_dtype)
+        self.clipped = DenseGradients(mine, world.replicas, plan.wire_dtype, host)
         self.parameters: dict[str, nn.Parameter] = mine
         """What is summed and changed as a whole."""
         self.tables: dict[str, EmbeddingTable] = {}
@@ -70,10 +73,12 @@ class Stage(ABC):
         self.embedding_gradient: DenseGradients | None = None
         if weight is not None and plan.sparse_embedding:
             weight.requires_grad_(False)
-            self.tables[EMBEDDING] = EmbeddingTable(weight, world, plan.wire_dtype)
+            self.tables[EMBEDDING] = EmbeddingTable(weight, world, host, plan.wire_dtype)
             weight.data = self.tables[EMBEDDING].weight  # one copy on a host, if it can be
         elif weight is not None:
-            self.embedding_gradient = DenseGradients({EMBEDDING: weight}, world.replicas, plan.wire_dtype)
+            self.embedding_gradient = DenseGradients(
+                {EMBEDDING: weight}, world.replicas, plan.wire_dtype, host
+            )
             self.parameters = {EMBEDDING: weight, **mine}
         self.waited = 0.0
 
@@ -173,6 +178,12 @@ class Stage(ABC):
         return binary_cross_entropy_with_logits(
             logits_B.to(labels_B.dtype), labels_B, weights_B, reduction="sum"
         )
+
+
+def largest_exchange(parameters: Mapping[str, nn.Parameter], plan: Plan) -> int:
+    """Bytes that a step sends at most at once: all gradients as one, or all rows of the table."""
+    whole = sum(parameter.numel() * parameter.element_size() for parameter in parameters.values())
+    return whole + EmbeddingTable.overhead_bytes(plan.vocab_size)
 
 
 def word_vectors(places_BT: Tensor, weights_UE: Tensor) -> Tensor:

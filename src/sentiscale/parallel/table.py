@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sentiscale.parallel.collectives import all_gather
+from sentiscale.parallel.hostgroup import HostGroup, slots_bytes
 from sentiscale.parallel.shared import shared_on_host
 from sentiscale.parallel.world import Group, World
 from sentiscale.text.vocab import PAD
@@ -45,10 +46,17 @@ class Exchange:
 class EmbeddingTable:
     """A (V, E) weight, the same on every replica, with row-sparse gradients."""
 
-    def __init__(self, weight: Tensor, world: World, wire_dtype: torch.dtype | None = None) -> None:
-        """`wire_dtype`, where given, is what gradients are rounded to while they travel."""
+    def __init__(
+        self,
+        weight: Tensor,
+        world: World,
+        host: HostGroup | None = None,
+        wire_dtype: torch.dtype | None = None,
+    ) -> None:
+        """`host` exchanges through memory; `wire_dtype` is what travelling gradients are rounded to."""
         self.weight = weight.detach()
         self.group = world.replicas
+        self.host = host
         self.replica, self.replicas = world.replica, world.layout.data
         self.neighbours: Group | None = None
         self.receivers = world.replicas
@@ -62,6 +70,11 @@ class EmbeddingTable:
         """Their gradients, summed over replicas."""
         self._leaf_UE = self.gradient_RE
         self._exchange: Exchange | None = None
+
+    @staticmethod
+    def overhead_bytes(rows: int) -> int:
+        """What `host` must carry besides all rows at once: their numbers, and how many they are."""
+        return slots_bytes(2**16, 4 * rows)
 
     @property
     def owned(self) -> Tensor:
@@ -99,26 +112,28 @@ class EmbeddingTable:
         if exchange is None or gradient_UE is None:
             raise RuntimeError("no backward pass has reached the rows that were looked up")
         values_UE = gradient_UE[exchange.places_U]
-        if exchange.work is None:
+        if self.group is None:
             self.rows_R, self.gradient_RE = exchange.rows_U, values_UE
             return 0
         outgoing = values_UE.to(self.wire_dtype)
-        exchange.work.wait()
-        values_NE = outgoing.new_empty(len(exchange.rows_N), outgoing.shape[1])
-        work = self._send(outgoing, values_NE)
-        owned_R, place_N = distinct(exchange.rows_N.to(torch.int64) // self.replicas, len(self.owned))
+        if self.host is not None:
+            rows_N, values_NE = self.host.swap([exchange.rows_U.to(torch.int32), outgoing], exchange.to_each)
+        else:
+            rows_N, values_NE = self._receive(outgoing, exchange)
+        owned_R, place_N = distinct(rows_N.to(torch.int64) // self.replicas, len(self.owned))
         self.rows_R = owned_R * self.replicas + self.replica
         self.gradient_RE = self.weight.new_zeros(len(owned_R), self.weight.shape[1])
-        work.wait()
         self.gradient_RE.index_add_(0, place_N, values_NE.to(self.weight.dtype))
         sent = len(exchange.rows_U) - int(exchange.to_each[self.replica])
-        return sent * (exchange.rows_N.element_size() + outgoing.element_size() * outgoing.shape[1])
+        return sent * (rows_N.element_size() + outgoing.element_size() * outgoing.shape[1])
 
     def share(self) -> int:
         """Make the changed rows known to the other replicas and take theirs; return the bytes sent."""
         sent = self._send_changed() if self.receivers is not None else 0
-        if self.neighbours is not None:
-            all_gather(torch.zeros(1), self.neighbours)  # nobody looks up before all have written
+        if self.host is not None:
+            self.host.barrier()  # nobody looks up before all have written
+        elif self.neighbours is not None:
+            all_gather(torch.zeros(1), self.neighbours)
         return sent
 
     def share_all(self) -> None:
@@ -136,10 +151,18 @@ class EmbeddingTable:
         places_U = places_U[torch.argsort(owner_U, stable=True)]
         to_each = torch.bincount(owner_U, minlength=self.replicas)
         exchange = Exchange(rows_U[places_U], places_U, to_each, torch.empty_like(to_each))
-        exchange.work = dist.all_to_all_single(
-            exchange.from_each, to_each, group=self.group, async_op=True
-        )  # fmt: skip
+        if self.host is None:
+            exchange.work = dist.all_to_all_single(
+                exchange.from_each, to_each, group=self.group, async_op=True
+            )  # fmt: skip
         return exchange
+
+    def _receive(self, outgoing: Tensor, exchange: Exchange) -> tuple[Tensor, Tensor]:
+        assert exchange.work is not None
+        exchange.work.wait()
+        values_NE = outgoing.new_empty(len(exchange.rows_N), outgoing.shape[1])
+        self._send(outgoing, values_NE).wait()
+        return exchange.rows_N, values_NE
 
     def _send(self, outgoing: Tensor, incoming: Tensor) -> dist.Work:
         assert self._exchange is not None

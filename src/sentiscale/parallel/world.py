@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import Store  # type: ignore[attr-defined]
 
+from sentiscale.parallel.hostgroup import HostGroup
 from sentiscale.parallel.layout import Layout
 
 Group = dist.ProcessGroup
@@ -35,6 +36,8 @@ class World:
     """Model axis, from the stage with embedding and head to the recurrent one."""
     outward: Group | None = None
     """The same two ranks, for what travels back: on NCCL, each direction needs an order of its own."""
+    host: HostGroup | None = None
+    """The replicas, where all of them can exchange through memory."""
 
     @property
     def replica(self) -> int:

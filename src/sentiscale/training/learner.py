@@ -30,7 +30,7 @@ class Learner:
     def build(cls, plan: Plan, world: World) -> "Learner":
         """With first weights and empty optimiser state."""
         runner = build_runner(plan, world)
-        return cls(world, runner, Adam(runner.parameters, runner.tables), LossScaler(plan.precision))
+        return cls(runner.world, runner, Adam(runner.parameters, runner.tables), LossScaler(plan.precision))
 
     def report(self, loss_sum: float, wishes: StepReport) -> StepReport:
         """What this rank has to say about the gradients it holds."""
