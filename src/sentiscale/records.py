@@ -194,8 +194,25 @@ def now() -> datetime:
 
 
 def available_cores() -> int:
-    """Cores this process may run on (affinity respected)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores this process may use: its affinity, and a container's share of processor time, rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min([cores, *_container_cores(Path("/sys/fs/cgroup"))])
+
+
+def _container_cores(cgroup: Path) -> list[int]:
+    """Cores that a container's quota amounts to; empty without one. Versions 2 and 1 of Linux' cgroups."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota, period = (
+                (cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")
+            )
+        except OSError:
+            return []
+    if not quota.strip().isdigit():  # "max" or -1: no limit
+        return []
+    return [max(1, -(-int(quota) // int(period)))]
 
 
 def package_versions(*names: str) -> dict[str, str]:

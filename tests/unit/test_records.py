@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sentiscale import records
 from sentiscale.errors import DataError, SentiscaleError
-from sentiscale.records import EvalCounts, PhaseTimes, append_jsonl, read_jsonl
+from sentiscale.records import EvalCounts, PhaseTimes, _container_cores, append_jsonl, read_jsonl
 
 counts = st.builds(
     EvalCounts,
@@ -115,3 +115,17 @@ def test_commit_is_none_outside_a_repository(tmp_path, monkeypatch):
 def test_commit_is_none_without_git(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert records.git_commit() is None
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [({"cpu.max": "150000 100000\n"}, [2]), ({"cpu.max": "max 100000\n"}, []), ({}, []),
+     ({"cpu.max": "10000 100000\n"}, [1]),
+     ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, [4]),
+     ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, [])],
+)  # fmt: skip
+def test_a_container_s_share_of_processor_time_counts_as_cores(tmp_path, files, cores):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert _container_cores(tmp_path) == cores

@@ -105,6 +105,10 @@ class Link(Stage):
         self._on_their_way.clear()
         self.waited += inbox.waited + time.perf_counter() - started_at
 
+    def forget_traffic(self) -> None:
+        """Leave what was sent and waited for out of the next step's account: it was for evaluation."""
+        self.waited, self._bytes_sent = 0.0, 0
+
 
 class OuterRunner(Link):
     """Embedding and head: the first stage and, after the recurrent one, the last."""
@@ -160,6 +164,7 @@ class OuterRunner(Link):
         with self.plan.precision.autocast(self.device):
             scored = [self.net.head(inbox.take(self.device)).float() for _ in parts]
         self.settle(inbox)
+        self.forget_traffic()
         return np.asarray(torch.cat(scored).cpu())
 
     def _take_gradient(self, vectors_bTE: Tensor, inbox: Inbox) -> None:
@@ -201,6 +206,7 @@ class InnerRunner(Link):
         for part in parts:
             self.send(self._pool(inbox.take(self.device), part))
         self.settle(inbox)
+        self.forget_traffic()
         return np.zeros(len(batch.lengths_B), np.float32)
 
     def _pool_next(self, part: Batch, inbox: Inbox) -> tuple[Tensor, Tensor]:
