@@ -13,6 +13,9 @@ from sentiscale.parallel.collectives import all_gather
 from sentiscale.parallel.hostgroup import ALIGNMENT, HostGroup, slots_bytes
 from sentiscale.parallel.world import World
 
+NAME = "sentiscale"
+"""Of the memory, as /proc shows it."""
+
 NOT_OFFERED = -1
 """Instead of a file descriptor."""
 
@@ -69,7 +72,7 @@ def _offer(size: int, reserve: bool) -> int | None:
     if sys.platform != "linux":
         return None
     try:
-        descriptor = os.memfd_create("sentiscale")
+        descriptor = os.memfd_create(NAME)
         os.ftruncate(descriptor, max(1, size))
         if reserve:
             os.posix_fallocate(descriptor, 0, max(1, size))
@@ -80,6 +83,8 @@ def _offer(size: int, reserve: bool) -> int | None:
 
 def _map(path: str, size: int, dtype: torch.dtype) -> Tensor | None:
     try:
+        if not os.readlink(path).startswith(f"/memfd:{NAME}"):  # numbers of another container's processes
+            return None
         return torch.from_file(path, shared=True, size=size, dtype=dtype)
-    except RuntimeError:
+    except (OSError, RuntimeError):
         return None

@@ -1,5 +1,6 @@
 """The ranks of a run, and this one's place among them: process groups along both axes of the mesh."""
 
+import os
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -95,11 +96,12 @@ def join(
 
 
 def this_host() -> str:
-    """A name that no other running host has: the kernel's identity besides the host's name."""
-    boot = ""
+    """A name for processes that see each other: host, running kernel and container."""
+    parts = [platform.node()]
     with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{platform.node()} {boot}"
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
 
 
 def _place(layout: Layout, rank: int, device: torch.device, hosts: Sequence[str]) -> World:
