@@ -4,13 +4,13 @@
 #   PIP_ARGS="--no-index …"  more options for pip
 #   DEMO_ARGS="--rows 5000"  more options for `sentiscale demo`
 #   PYTEST_ARGS="-k layout"  more options for pytest
-#   BENCH_FILES="a.ft.txt …" fastText files for bench-prepare (default: 240,000 generated reviews)
-#   BENCH_ARGS="--rounds 6"  more options for bench-prepare
+#   BENCH_FILES="a.ft.txt …" fastText files for benchmarks (default: 240,000 generated reviews)
+#   BENCH_ARGS="--rounds 6"  more options for bench-prepare or bench-parallel
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow readme lint ruff types layers bench-prepare clean distclean
+.PHONY: help setup demo test test-slow readme lint ruff types layers bench-prepare bench-parallel clean distclean
 
 BIN := .venv/bin
 CODE := src tests $(wildcard benchmarks examples)
@@ -54,6 +54,11 @@ bench-prepare: setup $(BENCH_FILES)  ## `prepare` beside pandas, Dask and Polars
 	@mkdir -p build
 	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[bench]'
 	@$(BIN)/python benchmarks/bench_prepare.py $(BENCH_FILES) --out build/prepare.jsonl $(BENCH_ARGS)
+
+bench-parallel: setup $(BENCH_FILES)  ## training under every layout, and what faults cost
+	@mkdir -p build
+	@$(BIN)/python benchmarks/bench_parallel.py $(firstword $(BENCH_FILES)) --out build/parallel $(BENCH_ARGS)
+	@$(BIN)/python benchmarks/bench_faults.py build/parallel/data-default --out build/faults
 
 build/reviews.ft.txt: | setup
 	@mkdir -p build

@@ -51,7 +51,7 @@ def main() -> None:
         about = {"at": now().isoformat(), "host": Host.current().model_dump(), "commit": git_commit()}
         with open(arguments.out / "faults.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(found | about) + "\n")
-        message = found["message"].splitlines()[0]
+        message = found["message"]
         print(
             f"| {fault} | {found['seconds']:.1f} | {found['lost_steps']} steps | {found['resumed_equal']} "
             f"| {found['restarted_equal']} | {message} |",
@@ -88,7 +88,7 @@ def suffer(fault: str, data: Path, out: Path) -> dict[str, Any]:
     return {
         "fault": fault,
         "seconds": seconds,
-        "message": message,
+        "message": message.splitlines()[0],
         "orphans": orphans,
         "lost_steps": FAULT_STEP - state.step,
         "resumed_equal": same_weights(run, out / "undisturbed"),

@@ -1,6 +1,6 @@
 """What do ranks, threads and stages bring on this machine, at the same global batch?
 
-Run:      make bench-parallel, or: python benchmarks/bench_parallel.py REVIEWS TEST --out DIR [--parts ...]
+Run:      make bench-parallel, or: python benchmarks/bench_parallel.py REVIEWS --out DIR [--parts a,b]
 Parts:    scaling  two ranks beside one rank with one and two threads, and beside the machine's own ceiling:
                    two one-rank trainings at once, each with half of the batch
           sparse   row-sparse beside dense embedding gradients, with 30,000 and 130,000 words
@@ -39,7 +39,6 @@ Measured = list[StepTimes]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("reviews", type=Path)
-    parser.add_argument("test", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=150)
@@ -70,7 +69,7 @@ class Bench:
         path = self.out / f"data-{vocabulary or 'default'}"
         if not path.exists():
             size = {"vocab_size": VOCABULARIES[vocabulary], "min_count": 1} if vocabulary else {}
-            prepare(self.arguments.reviews, path, test=[self.arguments.test], **size)
+            prepare(self.arguments.reviews, path, **size)
         return path
 
     def measure(self, layout: str, threads: int, **settings: Any) -> StepTimes:

@@ -150,7 +150,7 @@ class TrainSettings(Section):
     """Threads of each rank; None is cores divided by ranks."""
     oversubscribe: bool = False
     """Allow more threads than cores: to measure overhead, never to be fast."""
-    micro_batches: Positive = 4
+    micro_batches: Positive = 2
     """Parts a batch is cut into on its way through two stages, so that both work at once."""
     gradient_compression: Literal["none", "bf16", "fp16"] = "none"
     """What gradients are rounded to while they travel between replicas: half the bytes, fewer digits."""
