@@ -30,6 +30,9 @@ from sentiscale.training.measure import StepTimes, measure_steps
 
 BATCH = 128
 VOCABULARIES = {"30k": 30_000, "130k": 130_000}
+CURVE_MODEL = {"embedding_dim": 32, "hidden_dim": 32}
+"""Smaller than the default: in double precision no fused kernel helps."""
+
 CURVE_LAYOUTS = ("1x1", "2x1", "3x1", "1x2", "2x2")
 
 Measured = list[StepTimes]
@@ -73,12 +76,13 @@ class Bench:
         return path
 
     def measure(self, layout: str, threads: int, **settings: Any) -> StepTimes:
-        """Time one layout; `vocabulary` and `steps` are not settings of training."""
+        """Time one layout; `vocabulary`, `steps` and `model` are not settings of training."""
         data = self.data(settings.pop("vocabulary", None))
         steps = settings.pop("steps", self.arguments.steps)
         flags = {"layout": layout, "threads_per_rank": threads, "batch_size": BATCH, "oversubscribe": True}
+        model = {f"model.{name}": value for name, value in settings.pop("model", {}).items()}
         flags |= settings
-        resolved = resolve(flags={f"train.{name}": value for name, value in flags.items()})
+        resolved = resolve(flags=model | {f"train.{name}": value for name, value in flags.items()})
         return measure_steps(data.absolute(), resolved, steps)
 
     def rounds(self, cases: dict[str, Callable[[], Measured]], part: str) -> dict[str, list[Measured]]:
@@ -161,11 +165,12 @@ def stages(bench: Bench) -> None:
 
 
 def curves(bench: Bench) -> None:
-    """The loss of every step under each layout, in fp32."""
+    """The loss of every step under each layout, in double precision: rounding is no excuse."""
     from matplotlib.figure import Figure
 
     losses = {
-        layout: bench.measure(layout, 1, steps=500, precision="fp32").losses for layout in CURVE_LAYOUTS
+        layout: bench.measure(layout, 1, steps=500, precision="fp64", model=CURVE_MODEL).losses
+        for layout in CURVE_LAYOUTS
     }
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
@@ -174,6 +179,9 @@ def curves(bench: Bench) -> None:
     axes.set(xlabel="step", ylabel="loss, nats", title="Training loss of every step, by layout")
     axes.legend(frameon=False)
     figure.savefig(bench.out / "loss-curves.svg")
+    line = {"part": "curves", "at": now().isoformat(), **bench.about, "losses": losses}
+    with open(bench.lines, "a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
     serial = losses["1x1"]
     for layout, values in losses.items():
         furthest = max(abs(value - base) for value, base in zip(values, serial, strict=True))

@@ -200,6 +200,7 @@ def wait_until_gone(family: list[int]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_launcher_saves_and_exits_130_and_resuming_equals_never_stopped(
     data, serial, tmp_path
 ):

@@ -15,6 +15,8 @@ from sentiscale import errors
         (errors.OutputExistsError, 2),
         (errors.DataError, 3),
         (errors.ClusterError, 1),
+        (errors.RankFailed, 1),
+        (errors.PeerFailed, 1),
         (errors.Interrupted, 130),
     ],
 )

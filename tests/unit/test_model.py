@@ -39,19 +39,17 @@ def test_rows_are_turned_round_within_their_length():
 @pytest.mark.parametrize("pooling", ["max", "max_mean", "last"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_a_logit_does_not_depend_on_how_much_padding_follows(cell, pooling, bidirectional):
-    torch.manual_seed(0)
     settings = ModelSettings(
         cell=cell, pooling=pooling, bidirectional=bidirectional, embedding_dim=6, hidden_dim=5
     )
-    net = SentimentNet(settings, 20).eval().double()
+    net = SentimentNet.build(settings, 20, seed=0).eval().double()
     ids_BT, lengths_B = torch.tensor([[3, 4, 5, 0, 0]]), torch.tensor([3])
     more_BT = torch.nn.functional.pad(ids_BT, (0, 7))
     assert_close(net(ids_BT, lengths_B), net(more_BT, lengths_B), rtol=0, atol=1e-12)
 
 
 def test_word_order_matters():
-    torch.manual_seed(0)
-    net = SentimentNet(ModelSettings(embedding_dim=6, hidden_dim=5), 20).eval()
+    net = SentimentNet.build(ModelSettings(embedding_dim=6, hidden_dim=5), 20, seed=0).eval()
     first, second = net(torch.tensor([[3, 4, 5], [5, 4, 3]]), torch.tensor([3, 3])).tolist()
     assert first != second
 
