@@ -19,7 +19,7 @@ from sentiscale.parallel.collectives import (
     share_text,
 )
 from sentiscale.parallel.dense import DenseGradients
-from sentiscale.parallel.world import World
+from sentiscale.parallel.world import World, alone
 from tests.worlds import once, run_world
 
 TEXTS = ["", "a", "naïve café", "好評 🙂\n" * 3, '{"rows": [1, 2]}', "x" * 70_000]
@@ -110,7 +110,7 @@ def reduce_two_ways_round(world: World, wire_dtype: torch.dtype | None) -> dict[
         name: torch.nn.Parameter(torch.zeros(size)) for name, size in (("a", 2), ("b", 3), ("c", 4))
     }
     with patch.object(dense, "BUCKET_BYTES", 1):
-        gradients = DenseGradients(parameters, world.replicas, wire_dtype)
+        gradients = DenseGradients(parameters, world, wire_dtype)
     sizes = [bucket.gradients.numel() for bucket in gradients.buckets]
     gradients.expect(backward_passes=1)
     names = sorted(parameters, reverse=bool(world.rank % 2))
@@ -150,7 +150,7 @@ def test_alone_nothing_is_sent_or_rounded():
 
 def test_a_gradient_that_never_came_is_an_error_not_a_wrong_sum():
     parameters = {name: torch.nn.Parameter(torch.zeros(2)) for name in "ab"}
-    gradients = DenseGradients(parameters, None)
+    gradients = DenseGradients(parameters, alone(torch.device("cpu")))
     gradients.expect(backward_passes=2)
     for _ in range(2):
         parameters["a"].sum().backward()

@@ -162,6 +162,15 @@ def test_a_stage_holds_its_own_weights_and_moments_and_only_shapes_of_the_other_
             assert found["moments"].keys() == mine
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_stage_0_ends_with_the_whole_network_and_stage_1_with_its_own_part(layout):
+    whole = serial("lstm")["weights"].keys()
+    recurrent = {name for name in whole if name.startswith("recurrent.")}
+    for rank, found in enumerate(of_all_ranks(layout, "lstm")):
+        inner = layout.partition(" ")[0].endswith("x2") and rank % 2
+        assert found["weights"].keys() == (recurrent if inner else whole)
+
+
 def test_replicas_share_out_the_moments_of_the_embedding():
     whole = parts("1x1")[0]["moments"]["embedding.weight"]
     for mesh, ranks in (("2x1", 2), ("3x1", 3)):

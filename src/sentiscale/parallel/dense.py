@@ -1,8 +1,10 @@
-"""Gradients of everything but the embedding: flat buckets, summed over replicas while backward still runs.
+"""Gradients of everything but the embedding: flat buckets, summed over the replicas.
 
 Each gradient is a view into its bucket (as in PyTorch DDP; Li et al., 2020, "PyTorch Distributed"), so
-nothing is copied. A bucket is sent as soon as its last gradient is there; buckets leave in the same order
-on every rank. Unlike DDP this sums instead of averaging, and waits where the clock can see it.
+nothing is copied. Through gloo or NCCL a bucket is sent as soon as its last gradient is there, while the
+backward pass still runs; buckets leave in the same order on every rank. Replicas that share memory add
+their buckets up after the backward pass: the adding is the ranks' own work, so there is nothing to overlap.
+Unlike DDP this sums instead of averaging, and waits where the clock can see it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from sentiscale.parallel.hostgroup import HostGroup
-from sentiscale.parallel.world import Group
+from sentiscale.parallel.world import World
 
 BUCKET_BYTES = 512 * 1024
 """A bucket is closed when it has this many: large enough to be worth a message, small enough to overlap."""
@@ -39,13 +40,12 @@ class DenseGradients:
     def __init__(
         self,
         parameters: Mapping[str, nn.Parameter],
-        group: Group | None,
+        world: World,
         wire_dtype: torch.dtype | None = None,
-        host: HostGroup | None = None,
     ) -> None:
-        """`wire_dtype` is what gradients are rounded to while they travel; `host` sums them in memory."""
-        self.group = group
-        self.host = host
+        """`wire_dtype` is what gradients are rounded to while they travel."""
+        self.group = world.replicas
+        self.host = world.host
         self.wire_dtype = wire_dtype
         self.buckets = [_bucket(chosen) for chosen in _groups(list(parameters.values()))]
         self.bytes_sent = 0

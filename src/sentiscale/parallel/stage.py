@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, embedding
 
@@ -65,7 +64,7 @@ class Stage(ABC):
         host = host_group(world, largest_exchange(mine, plan)) if world.replicas is not None else None
         self.world = world = replace(world, host=host)
         weight = mine.pop(EMBEDDING, None)
-        self.clipped = DenseGradients(mine, world.replicas, plan.wire_dtype, host)
+        self.clipped = DenseGradients(mine, world, plan.wire_dtype)
         self.parameters: dict[str, nn.Parameter] = mine
         """What is summed and changed as a whole."""
         self.tables: dict[str, EmbeddingTable] = {}
@@ -73,12 +72,10 @@ class Stage(ABC):
         self.embedding_gradient: DenseGradients | None = None
         if weight is not None and plan.sparse_embedding:
             weight.requires_grad_(False)
-            self.tables[EMBEDDING] = EmbeddingTable(weight, world, host, plan.wire_dtype)
+            self.tables[EMBEDDING] = EmbeddingTable(weight, world, plan.wire_dtype)
             weight.data = self.tables[EMBEDDING].weight  # one copy on a host, if it can be
         elif weight is not None:
-            self.embedding_gradient = DenseGradients(
-                {EMBEDDING: weight}, world.replicas, plan.wire_dtype, host
-            )
+            self.embedding_gradient = DenseGradients({EMBEDDING: weight}, world, plan.wire_dtype)
             self.parameters = {EMBEDDING: weight, **mine}
         self.waited = 0.0
 
@@ -133,17 +130,11 @@ class Stage(ABC):
             table.share_all()
 
     def full_state(self) -> dict[str, Tensor]:
-        """The weights of the whole network in this rank's memory: the other stage's are sent over."""
-        state = {}
-        for name, value in self.net.state_dict().items():
-            tensor = (
-                torch.empty(value.shape, dtype=value.dtype, device=self.device) if value.is_meta else value
-            )
-            if self.world.inward is not None:
-                first, second = self.world.layout.stages_of(self.world.replica)
-                dist.broadcast(tensor, second if name.startswith("recurrent.") else first, self.world.inward)
-            state[name] = tensor.cpu()
-        return state
+        """Weights in the memory of the CPU, by name: of the whole network on stage 0, own ones elsewhere.
+
+        All ranks must call this: stage 0 receives what it does not hold.
+        """
+        return {name: value.cpu() for name, value in self.net.state_dict().items() if not value.is_meta}
 
     def on_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         """Copy an array of the batch to this rank's device; a GPU does not wait for pinned memory."""

@@ -167,6 +167,13 @@ class OuterRunner(Link):
         self.forget_traffic()
         return np.asarray(torch.cat(scored).cpu())
 
+    def full_state(self) -> dict[str, Tensor]:
+        """All weights, those of the recurrent layer from the other stage."""
+        absent = {name: value for name, value in self.net.state_dict().items() if value.is_meta}
+        inbox = self.inbox(list(absent.values()))
+        received = {name: inbox.take(self.device).cpu() for name in absent}
+        return super().full_state() | received
+
     def _take_gradient(self, vectors_bTE: Tensor, inbox: Inbox) -> None:
         vectors_bTE.backward(inbox.take(self.device).to(vectors_bTE.dtype))  # type: ignore[no-untyped-call]
 
@@ -208,6 +215,15 @@ class InnerRunner(Link):
         self.settle(inbox)
         self.forget_traffic()
         return np.zeros(len(batch.lengths_B), np.float32)
+
+    def full_state(self) -> dict[str, Tensor]:
+        """The recurrent layer's weights, which the other stage gets as well; nothing is sent back."""
+        for value in self.net.state_dict().values():
+            if not value.is_meta:
+                self.send(value)
+        self.settle(self.inbox([]))
+        self.forget_traffic()
+        return super().full_state()
 
     def _pool_next(self, part: Batch, inbox: Inbox) -> tuple[Tensor, Tensor]:
         vectors_bTE = inbox.take(self.device).requires_grad_()

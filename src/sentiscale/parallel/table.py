@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sentiscale.parallel.collectives import all_gather
-from sentiscale.parallel.hostgroup import HostGroup, slots_bytes
+from sentiscale.parallel.hostgroup import slots_bytes
 from sentiscale.parallel.shared import shared_on_host
 from sentiscale.parallel.world import Group, World
 from sentiscale.text.vocab import PAD
@@ -46,17 +46,11 @@ class Exchange:
 class EmbeddingTable:
     """A (V, E) weight, the same on every replica, with row-sparse gradients."""
 
-    def __init__(
-        self,
-        weight: Tensor,
-        world: World,
-        host: HostGroup | None = None,
-        wire_dtype: torch.dtype | None = None,
-    ) -> None:
-        """`host` exchanges through memory; `wire_dtype` is what travelling gradients are rounded to."""
+    def __init__(self, weight: Tensor, world: World, wire_dtype: torch.dtype | None = None) -> None:
+        """`wire_dtype` is what gradients are rounded to while they travel."""
         self.weight = weight.detach()
         self.group = world.replicas
-        self.host = host
+        self.host = world.host
         self.replica, self.replicas = world.replica, world.layout.data
         self.neighbours: Group | None = None
         self.receivers = world.replicas
@@ -73,7 +67,7 @@ class EmbeddingTable:
 
     @staticmethod
     def overhead_bytes(rows: int) -> int:
-        """What `host` must carry besides all rows at once: their numbers, and how many they are."""
+        """What shared memory must carry besides all rows at once: their numbers, and how many they are."""
         return slots_bytes(2**16, 4 * rows)
 
     @property
