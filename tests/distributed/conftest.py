@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.distributed.worlds import World
+from tests.distributed.real_ranks import World
 
 
 @pytest.fixture

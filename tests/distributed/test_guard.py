@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.distributed.worlds import RANK, TRACEBACK, by_hand, by_torchrun, tell, wait_for
+from tests.distributed.real_ranks import RANK, TRACEBACK, by_hand, by_torchrun, tell, wait_for
 
 LIMIT = 10
 

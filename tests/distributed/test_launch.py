@@ -10,7 +10,7 @@ import pytest
 
 from sentiscale.errors import RankFailed
 from sentiscale.parallel.launch import launch, launch_with_restarts
-from tests.distributed.worlds import TRACEBACK, World, by_launcher, tell, wait_for
+from tests.distributed.real_ranks import TRACEBACK, World, by_launcher, tell, wait_for
 
 LIMIT = 10
 """Seconds from a fault until all have ended."""
