@@ -20,15 +20,16 @@ from sentiscale.model import step_flops
 from sentiscale.parallel.peak import gemm_peak_gflops
 from sentiscale.parallel.process import flushed_denormals, torch_threads
 from sentiscale.parallel.world import alone
+from sentiscale.records import PhaseTimes
 from sentiscale.training.clock import PhaseClock
+from sentiscale.training.feed import rank_batches
 from sentiscale.training.hardware import Hardware
 from sentiscale.training.learner import Learner, train_steps
-from sentiscale.training.measure import endless_batches, timed
 from sentiscale.training.setup import plan_of
 
 WARM_UP = 10
 
-Steps = Callable[[int], tuple[PhaseClock, int]]
+Steps = Callable[[int], tuple[PhaseTimes, int]]
 
 
 def main() -> None:
@@ -42,16 +43,14 @@ def main() -> None:
     dataset = PreparedDataset.open(arguments.data)
     world = alone(hardware.device)
     learner = Learner.build(plan_of(settings, hardware, dataset.manifest.vocab_size), world)
-    batches = endless_batches(dataset, settings, world)
+    clock = PhaseClock()
+    batches = rank_batches(dataset.split("train"), settings.train, world, clock)
+    results = train_steps(learner, batches, lambda step: 1e-3, settings.train.max_norm, clock)
 
-    def steps(number: int) -> tuple[PhaseClock, int]:
-        clock, padded = PhaseClock(), 0
-        results = train_steps(
-            learner, timed(batches, clock), lambda step: 1e-3, settings.train.max_norm, clock
-        )
-        for _ in range(number):
-            padded += next(results).batch.ids_BT.size
-        return clock, padded
+    def steps(number: int) -> tuple[PhaseTimes, int]:
+        clock.reset()
+        padded = sum(next(results).batch.ids_BT.size for _ in range(number))
+        return clock.times(), padded
 
     with flushed_denormals(), reused_memory(), torch_threads(hardware.threads):
         report(settings, hardware, steps, arguments.steps)
@@ -59,9 +58,8 @@ def main() -> None:
 
 def report(settings: Settings, hardware: Hardware, steps: Steps, number: int) -> None:
     steps(WARM_UP)
-    clock, padded = steps(number)
-    times = clock.times()
-    total = times.data + times.compute + times.reduce + times.update
+    times, padded = steps(number)
+    total = times.step_seconds
     dtype = torch.bfloat16 if hardware.precision.name == "bf16" else torch.float32
     peak = gemm_peak_gflops(hardware.threads, dtype) * 1e9
     operations = step_flops(settings.model, 1, padded)

@@ -71,6 +71,16 @@ class PhaseTimes(Record):
     eval: float = 0.0
     checkpoint: float = 0.0
 
+    @property
+    def step_seconds(self) -> float:
+        """Of the training steps themselves."""
+        return self.data + self.compute + self.reduce + self.update
+
+    @property
+    def waiting_share(self) -> float:
+        """What part of the steps went into exchange with other ranks, waiting for them included."""
+        return self.reduce / self.step_seconds if self.step_seconds > 0 else 0.0
+
 
 class Host(Record):
     """The machine a figure was measured on."""

@@ -26,6 +26,11 @@ class PhaseClock:
         self.spent: defaultdict[str, float] = defaultdict(float, (earlier or PhaseTimes()).model_dump())
         self.note = note
 
+    def reset(self) -> None:
+        """Begin at zero again: what came before was warming up."""
+        self.started_at, self.earlier_seconds = time.perf_counter(), 0.0
+        self.spent.clear()
+
     @contextmanager
     def phase(self, name: str, step: int = 0) -> Iterator[None]:
         """Count the block's seconds as `name`, a field of `PhaseTimes`."""

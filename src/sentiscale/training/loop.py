@@ -1,17 +1,14 @@
-"""Train on a prepared dataset: `train` is the whole of it, `train_steps` the loop itself."""
+"""Train on a prepared dataset: `train` is the whole of it, `fit` steps, validates and saves until the end."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-
 from sentiscale.allocator import reused_memory
 from sentiscale.combine import Combination
 from sentiscale.config import Settings, TrainSettings
-from sentiscale.data.batches import Batch, drop_words, make_batch, token_lengths, training_rows
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import Interrupted
 from sentiscale.metrics import Scores
@@ -30,6 +27,7 @@ from sentiscale.records import EpochMetrics, Record, RunRecord
 from sentiscale.training.auto import choose_layout
 from sentiscale.training.checkpoint import TrainState, save_checkpoint
 from sentiscale.training.evaluate import evaluate
+from sentiscale.training.feed import rank_batches
 from sentiscale.training.finish import finish, write_record
 from sentiscale.training.hardware import Hardware, Place, taken_place
 from sentiscale.training.job import Job
@@ -134,7 +132,7 @@ def fit(training: Training, wish: StopWish, progress: Progress) -> str:
 
     Raises: Interrupted when that was a signal.
     """
-    settings, clock = training.settings.train, training.clock
+    settings, world, clock = training.settings.train, training.world, training.clock
     if validation_missing(training):
         validate(training, progress)
     reason = stop_reason(training)
@@ -143,10 +141,10 @@ def fit(training: Training, wish: StopWish, progress: Progress) -> str:
     with progress.task("train", training.total_steps * training.batch_size, "rows") as advance:
         advance(training.state.rows, "")
         rate = rate_of(settings, training.total_steps)
+        batches = rank_batches(training.train_split, settings, world, clock, training.state.step)
         for result in train_steps(
-            training.learner, batches_from(training), rate, settings.max_norm, clock,
-            lambda: wishes(training, wish),
-        ):  # fmt: skip
+            training.learner, batches, rate, settings.max_norm, clock, lambda: wishes(training, wish)
+        ):
             count_step(training, result)
             advance(result.batch.rows_global, f"loss {training.state.mean_loss or 0.0:.3f}")
             reason = stop_reason(training, result.verdict)
@@ -173,23 +171,6 @@ def wishes(training: Training, wish: StopWish) -> StepReport:
         out_of_time=settings.time_limit is not None and training.clock.seconds() >= settings.time_limit,
         save=bool(by_steps) or by_time,
     )
-
-
-def batches_from(training: Training) -> Iterator[tuple[int, Batch]]:
-    """This rank's batches from the current step on; the time to make them counts as `data`."""
-    split, settings, world = training.train_split, training.settings.train, training.world
-    lengths = token_lengths(split, settings.max_tokens)
-    steps = training_rows(lengths, training.batch_size, settings.seed, training.state.step)
-    while True:
-        with training.clock.phase("data", training.state.step):
-            step, rows = next(steps)
-            batch = make_batch(
-                split, rows, settings.max_tokens, data_rank=world.replica, data_size=world.layout.data
-            )
-            if settings.word_dropout:
-                generator = np.random.default_rng([settings.seed, step])
-                batch = drop_words(batch, settings.word_dropout, settings.max_tokens, generator)
-        yield step, batch
 
 
 def rate_of(settings: TrainSettings, total_steps: int) -> Callable[[int], float]:

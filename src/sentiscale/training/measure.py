@@ -3,21 +3,19 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from sentiscale.allocator import reused_memory
 from sentiscale.atomic import write_file
 from sentiscale.config import Settings
-from sentiscale.data.batches import Batch, make_batch, token_lengths, training_rows
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.parallel.collectives import barrier, gather_numbers, gather_texts
 from sentiscale.parallel.launch import launch
 from sentiscale.parallel.process import flushed_denormals, torch_threads
 from sentiscale.parallel.rankenv import RankEnv
-from sentiscale.parallel.world import World
 from sentiscale.records import PhaseTimes, Record
 from sentiscale.training.clock import PhaseClock
+from sentiscale.training.feed import rank_batches
 from sentiscale.training.finish import peak_memory_mb
 from sentiscale.training.hardware import Hardware, Place, taken_place
 from sentiscale.training.job import JobFile
@@ -81,26 +79,23 @@ def timed_steps(job: JobFile, place: Place) -> StepTimes:
     """Warm up, then take the time of each step on each rank."""
     world, train = place.world, job.settings.train
     dataset = PreparedDataset.open(job.dataset)
-    plan = plan_of(job.settings, place.hardware, dataset.manifest.vocab_size)
-    learner = Learner.build(plan, world)
-    batches = endless_batches(dataset, job.settings, world)
     steps = job.steps or 1
+    plan = plan_of(job.settings, place.hardware, dataset.manifest.vocab_size)
+    learner, clock = Learner.build(plan, world), PhaseClock(note=place.note)
+    batches = rank_batches(dataset.split("train"), train, world, clock)
     losses: list[float] = []
-    for result in train_steps(learner, batches, lambda step: train.lr, train.max_norm, PhaseClock()):
+    ended_at, seconds, rows, sent = 0.0, [], 0, 0
+    for result in train_steps(learner, batches, lambda step: train.lr, train.max_norm, clock):
         losses.append(result.verdict.loss_sum / result.batch.rows_global)
+        if len(losses) > WARM_UP_STEPS:
+            started_at, ended_at = ended_at, time.perf_counter()
+            seconds.append(ended_at - started_at)
+            rows += result.batch.rows_global
+            sent += result.bytes_sent
         if len(losses) == WARM_UP_STEPS:
-            break
-    barrier(world)
-    clock, seconds, rows, sent = PhaseClock(note=place.note), [], 0, 0
-    ended_at = time.perf_counter()
-    for result in train_steps(
-        learner, timed(batches, clock), lambda step: train.lr, train.max_norm, clock
-    ):  # fmt: skip
-        started_at, ended_at = ended_at, time.perf_counter()
-        seconds.append(ended_at - started_at)
-        losses.append(result.verdict.loss_sum / result.batch.rows_global)
-        rows += result.batch.rows_global
-        sent += result.bytes_sent
+            barrier(world)
+            clock.reset()
+            ended_at = time.perf_counter()
         if len(seconds) == steps:
             break
     slowest = [max(each) for each in zip(*gather_numbers(seconds, world), strict=True)]
@@ -119,26 +114,3 @@ def timed_steps(job: JobFile, place: Place) -> StepTimes:
         peak_memory_mb_per_rank=[mb for (mb,) in gather_numbers([peak_memory_mb(world.device)], world)],
         losses=losses,
     )
-
-
-def endless_batches(
-    dataset: PreparedDataset, settings: Settings, world: World
-) -> Iterator[tuple[int, Batch]]:
-    """This rank's batches of a run, from its first step on."""
-    split, train = dataset.split("train"), settings.train
-    order = training_rows(
-        token_lengths(split, train.max_tokens), train.batch_size_for(len(split)), train.seed
-    )
-    for step, rows in order:
-        yield (
-            step,
-            make_batch(split, rows, train.max_tokens, data_rank=world.replica, data_size=world.layout.data),
-        )
-
-
-def timed(batches: Iterator[tuple[int, Batch]], clock: PhaseClock) -> Iterator[tuple[int, Batch]]:
-    """The same batches; making them counts as `data`."""
-    while True:
-        with clock.phase("data"):
-            item = next(batches)
-        yield item
