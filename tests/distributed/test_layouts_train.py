@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,10 +14,14 @@ import psutil
 import pytest
 import torch
 
+from sentiscale.cli.train import print_summary, summary
 from sentiscale.data.prepare import prepare
+from sentiscale.errors import UsageError
+from sentiscale.parallel.layout import Layout
 from sentiscale.parallel.precision import natively
 from sentiscale.records import RunRecord, available_cores
 from sentiscale.synthetic.output import synth
+from sentiscale.training.hardware import second_device
 from tests.distributed.runs import (
     checkpoints,
     command,
@@ -32,7 +37,7 @@ from tests.distributed.runs import (
 KEYS = {
     "run", "layout", "world_size", "threads_per_rank", "epochs", "steps", "train_seconds", "rows_per_s",
     "tokens_per_s", "flops_utilisation", "valid", "test", "target", "peak_memory_mb_per_rank",
-    "bytes_reduced_per_step", "phases",
+    "bytes_reduced_per_step", "phases", "waiting_share",
 }  # fmt: skip
 """That `train --json` promises."""
 
@@ -83,6 +88,8 @@ def check_against(serial, document: dict[str, object], run: Path, ranks: int) ->
     assert len(record.phases_per_rank) == ranks
     assert all(times.compute > 0 for times in record.phases_per_rank)
     assert record.layout == document["layout"]
+    assert document["waiting_share"] == max(times.waiting_share for times in record.phases_per_rank)
+    assert 0 < document["waiting_share"] < 1
     return record
 
 
@@ -130,6 +137,24 @@ def test_under_torchrun_one_rank_prints_and_all_are_replicas(data, serial, tmp_p
     assert document["layout"] == "2x1"
 
 
+def test_people_are_told_the_layout_what_was_sent_and_the_share_of_waiting(capsys):
+    times = [
+        {"data": 1.0, "compute": 6.0, "reduce": 1.0, "update": 2.0, "eval": 50.0},
+        {"compute": 3.0, "reduce": 1.0},
+    ]
+    record = dict.fromkeys(KEYS) | {
+        "layout": "2x1", "world_size": 2, "threads_per_rank": 1, "precision": "fp32", "best_step": 3,
+        "train_seconds": 9.0, "rows_per_s": 1000.0, "valid": {}, "test": None, "phases": times[0],
+        "bytes_reduced_per_step": 883_000, "phases_per_rank": times,
+    }  # fmt: skip
+    print_summary(summary(record, Path("run")))
+    told = capsys.readouterr().out
+    assert "layout 2x1: a rank sent up to 0.88 MB a step" in told
+    assert "up to 25% of it" in told
+    print_summary(summary(record | {"layout": "1x1", "world_size": 1}, Path("run")))
+    assert "waiting" not in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_under_torchrun_two_ranks_may_be_two_stages(data, serial, tmp_path):
     run = tmp_path / "run"
@@ -142,6 +167,7 @@ def test_under_torchrun_two_ranks_may_be_two_stages(data, serial, tmp_path):
     [
         (["--layout", "64x1"], "--oversubscribe"),
         (["--layout", "2x1", "--precision", "fp16"], "only emulates"),
+        (["--set", "train.recurrent_device=cuda:77"], "recurrent_device is 'cuda:77', which does not work"),
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_starts(data, tmp_path, flags, message):
@@ -152,6 +178,23 @@ def test_what_cannot_run_is_refused_before_anything_starts(data, tmp_path, flags
     assert len(done.stderr.strip().splitlines()) <= 3, "one message, not one of every rank"
     assert done.stdout == ""
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "message"),
+    [
+        ("cuda:77", "1x1", "'cuda:77', which does not work here"),
+        ("mps", "1x1", "'mps', which does not work here"),
+        ("the second", "1x1", "'the second', which does not work here"),
+        ("cpu:0", "1x1", "layout 1x1 on cpu; it takes a second GPU"),
+        ("meta", "1x1", "layout 1x1 on cpu; it takes a second GPU"),
+        ("cpu", "2x1", "use --layout 1x2"),
+    ],
+)
+def test_a_second_device_must_exist_and_be_another_one(name, layout, message):
+    with pytest.raises(UsageError, match=re.escape(message)) as refused:
+        second_device(name, torch.device("cpu"), Layout.parse(layout))
+    assert len(str(refused.value)) < 350, "a sentence or two, however much PyTorch has to say"
 
 
 def test_a_layout_that_is_not_torchrun_s_is_refused(data, tmp_path):

@@ -70,13 +70,20 @@ def speaks() -> bool:
 
 
 def summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
-    """The part of a run's record that `--json` promises, as plain values."""
+    """The part of a run's record that `--json` promises, as plain values.
+
+    `waiting_share` is that of the rank that waited most.
+    """
+    from sentiscale.records import PhaseTimes
+
     keys = (
         "layout", "world_size", "threads_per_rank", "precision", "epochs", "steps", "best_step",
         "train_seconds", "rows_per_s", "tokens_per_s", "flops_utilisation", "valid", "test", "target",
         "peak_memory_mb_per_rank", "bytes_reduced_per_step", "phases",
     )  # fmt: skip
-    return {"run": str(run), **{key: record[key] for key in keys}}
+    shares = [PhaseTimes.model_validate(phases).waiting_share for phases in record["phases_per_rank"]]
+    waiting = {"waiting_share": max(shares, default=0.0)}
+    return {"run": str(run), **{key: record[key] for key in keys}, **waiting}
 
 
 def print_summary(document: dict[str, Any]) -> None:
@@ -92,4 +99,10 @@ def print_summary(document: dict[str, Any]) -> None:
         f"{document['rows_per_s']:,.0f} reviews/s, {document['precision']}, "
         f"{document['threads_per_rank']} threads"
     )
+    if document["world_size"] > 1:
+        sent = document["bytes_reduced_per_step"] / 1e6
+        print(
+            f"layout {document['layout']}: a rank sent up to {sent:.2f} MB a step, "
+            f"and spent up to {document['waiting_share']:.0%} of it on exchange and waiting"
+        )
     print(f"next:  echo 'Not bad at all!' | sentiscale predict {document['run']}/model")

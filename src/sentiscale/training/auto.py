@@ -54,12 +54,14 @@ def candidates(settings: Settings) -> list[tuple[Layout, int]]:
     """Layouts and threads a rank that use this machine fully, fewest ranks first.
 
     On a CPU every power of two of replicas up to the cores, and two stages once; on graphics processors
-    one replica each.
+    one replica each; where the recurrent layer is to have a device of its own, only one process.
     """
-    if choose_device(settings.train.device).type == "cuda":
-        return [(Layout(count, 1), 1) for count in powers_of_two(torch.cuda.device_count())]
     cores = available_cores()
     fixed = settings.train.threads_per_rank
+    if settings.train.recurrent_device is not None:
+        return [(Layout(1, 1), fixed or cores)]
+    if choose_device(settings.train.device).type == "cuda":
+        return [(Layout(count, 1), 1) for count in powers_of_two(torch.cuda.device_count())]
     found = [(Layout(ranks, 1), fixed or cores // ranks) for ranks in powers_of_two(cores)]
     if cores >= 2:
         found.append((Layout(1, 2), fixed or cores // 2))

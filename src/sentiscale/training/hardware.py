@@ -1,5 +1,6 @@
 """What a run computes on: layout, device, precision and threads, resolved and checked on this machine."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ class Hardware:
     """Ranks on this machine."""
     oversubscribed: bool
     """More threads than cores, or more ranks than graphics processors."""
+    recurrent_device: torch.device | None = None
+    """Where the recurrent layer is, in one process with two devices; None is where the rest is."""
 
     @classmethod
     def choose(cls, settings: Settings, env: RankEnv | None = None) -> "Hardware":
@@ -55,7 +58,9 @@ class Hardware:
                 f"layout {layout} puts {ranks_here} ranks on {gpus} graphics processors, and NCCL serves one "
                 f"rank each. Use --layout {gpus}x1, or --device cpu."
             )
-        return cls(layout, device, precision, threads, ranks_here, ranks_here * threads > cores)
+        recurrent_device = second_device(train.recurrent_device, device, layout)
+        oversubscribed = ranks_here * threads > cores
+        return cls(layout, device, precision, threads, ranks_here, oversubscribed, recurrent_device)
 
     @property
     def node_threads(self) -> int:
@@ -77,6 +82,29 @@ def layout_for(wanted: str | None, env: RankEnv | None) -> Layout:
             f"Start {layout.world_size}, or use --layout {env.world_size}x1."
         )
     return layout
+
+
+def second_device(name: str | None, first: torch.device, layout: Layout) -> torch.device | None:
+    """The device the recurrent layer has to itself, beside the `first` one.
+
+    Raises: UsageError when it does not exist, is the first one, or ranks divide the network already.
+    """
+    if name is None:
+        return None
+    try:
+        device = torch.empty(1, device=name).device  # with its number, whether the name has one or not
+    except (RuntimeError, AssertionError) as error:  # the latter where PyTorch was built without such devices
+        reason = re.split(r"\. |\n", str(error))[0]
+        raise UsageError(
+            f"recurrent_device is '{name}', which does not work here: {reason}. "
+            "It takes a second GPU, as in cuda:1; `doctor` tells what there is."
+        ) from error
+    if device.type == "meta" or device == first or layout.world_size > 1:
+        raise UsageError(
+            f"recurrent_device is '{name}' with layout {layout} on {first}; it takes a second GPU, as in "
+            "cuda:1, and layout 1x1. With ranks, use --layout 1x2 instead."
+        )
+    return device
 
 
 @dataclass(frozen=True)

@@ -102,31 +102,8 @@ def plan_of(settings: Settings, hardware: Hardware, vocab_size: int) -> Plan:
         micro_batches=train.micro_batches,
         wire_dtype=WIRE_DTYPES[train.gradient_compression],
         sparse_embedding=train.embedding_gradients == "sparse",
-        recurrent_device=second_device(train.recurrent_device, hardware),
+        recurrent_device=hardware.recurrent_device,
     )
-
-
-def second_device(name: str | None, hardware: Hardware) -> torch.device | None:
-    """The device the recurrent layer has to itself, checked.
-
-    Raises: UsageError when it does not exist, is the other part's own, or ranks divide the network already.
-    """
-    if name is None:
-        return None
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"recurrent_device is '{name}': {reason}. It takes a second GPU, as in cuda:1."
-        ) from error
-    if hardware.layout.world_size > 1 or device == hardware.device:
-        raise UsageError(
-            f"recurrent_device is {device} with layout {hardware.layout} on {hardware.device}; it takes "
-            "another device than that, and layout 1x1. With ranks, use --layout 1x2 instead."
-        )
-    return device
 
 
 def set_up(job: Job, place: Place, progress: Progress) -> Training:
