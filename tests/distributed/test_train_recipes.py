@@ -15,6 +15,7 @@ import yaml
 from typer.main import get_command
 
 from sentiscale.cli import app
+from sentiscale.errors import OutputExistsError
 from sentiscale.training.rundir import RunDir
 from tests.conftest import REPOSITORY
 
@@ -73,8 +74,28 @@ def test_run_that_was_ended_before_its_first_step_is_begun_anew(tmp_path):
     assert not run.has_begun
     run.create(resume=False, force=False)
     assert not run.has_begun
-    (run.path / "letters").mkdir()
-    assert run.has_begun, "something that is not ours"
+    run.log.write_text("")
+    run.wide.write_text("")
+    run.wide.with_name(f".{run.wide.name}.host.1.tmp").write_text("")
+    assert not run.has_begun
+    run.check(resume=False, force=True)
+
+
+@pytest.mark.parametrize("name", ["letters", "checkpoints/letters", "checkpoints/step-00000040"])
+def test_force_deletes_nothing_that_a_run_without_a_record_cannot_have_left(tmp_path, name):
+    run = RunDir(tmp_path / "run")
+    run.create(resume=False, force=False)
+    (run.path / name).mkdir()
+    assert run.has_begun
+    with pytest.raises(OutputExistsError, match="no run directory"):
+        run.create(resume=False, force=True)
+    assert (run.path / name).exists()
+
+
+def test_force_deletes_no_file(tmp_path):
+    (tmp_path / "run").write_text("a letter")
+    with pytest.raises(OutputExistsError, match="no run directory"):
+        RunDir(tmp_path / "run").check(resume=False, force=True)
 
 
 @pytest.fixture

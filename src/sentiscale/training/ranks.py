@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sentiscale.errors import DataError, Interrupted, SentiscaleError, UsageError
 from sentiscale.parallel.collectives import gather_texts
@@ -54,14 +55,15 @@ def launch_ranks(job: Job, hardware: Hardware, progress: Progress) -> RunRecord:
 
 
 def check_same_view(job: Job, world: World) -> None:
-    """Check that ranks on other hosts see the same run directory and the same data.
+    """Check that all ranks, started apart, were given the same: run directory, data, settings.
 
-    Raises: UsageError or DataError, naming the host that does not.
+    Raises: UsageError or DataError, naming the host where it is otherwise.
     """
     view = {
         "host": platform.node(),
         "sees_run": job.run_dir.checkpoints.is_dir(),
         "digest": job.dataset.manifest.digest,
+        "settings": common_settings(job),
     }
     views = [json.loads(text) for text in gather_texts(json.dumps(view), world)]
     blind = sorted({view["host"] for view in views if not view["sees_run"]})
@@ -75,6 +77,35 @@ def check_same_view(job: Job, world: World) -> None:
         raise DataError(
             f"host {', '.join(other)} has other data in {job.dataset.path} than rank 0's host. Copy the "
             "prepared directory from there, or prepare it with the same settings from the same reviews."
+        )
+    for view in views:
+        check_same_settings(view["settings"], views[0]["settings"], view["host"])
+
+
+def common_settings(job: Job) -> dict[str, Any]:
+    """What must be the same on every rank, by name; cores, and so threads, differ between hosts."""
+    sections = job.settings.model_dump(mode="json", include={"model", "wide", "train"})
+    named = {
+        f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()
+    }
+    del named["train.threads_per_rank"]
+    return {"--resume": job.resume, **named}
+
+
+def check_same_settings(found: dict[str, Any], expected: dict[str, Any], host: str) -> None:
+    """Compare what a rank on `host` was given with what rank 0 was.
+
+    Raises: UsageError naming what differs.
+    """
+    different = [
+        f"{name} is {json.dumps(value)}, not {json.dumps(expected[name])}"
+        for name, value in found.items()
+        if value != expected[name]
+    ]
+    if different:
+        raise UsageError(
+            f"host {host} was started with other settings than rank 0: {'; '.join(different)}. "
+            "Start every rank with the same command; only --threads-per-rank may differ."
         )
 
 

@@ -41,7 +41,7 @@ class RunDir:
                 "or choose another --out."
             )
         check_output(path, replace=True)
-        if force and not resume and path.exists() and not self.record.exists() and any(path.iterdir()):
+        if force and not resume and not self.record.exists() and (self.has_begun or path.is_file()):
             raise OutputExistsError(f"{path} is no run directory; --force does not delete it.")
 
     def create(self, *, resume: bool, force: bool) -> None:
@@ -56,8 +56,14 @@ class RunDir:
     @property
     def has_begun(self) -> bool:
         """Whether more lies here than what a run leaves that was ended before its first step."""
-        early = {self.checkpoints.name, self.log.name}
-        return self.path.exists() and bool({path.name for path in self.path.iterdir()} - early)
+        early = {self.checkpoints, self.log, self.wide}
+        return any(
+            file not in early
+            and not file.name.startswith(f".{self.wide.name}.")  # whose writing was cut short
+            for folder in (self.path, self.checkpoints)
+            if folder.is_dir()
+            for file in folder.iterdir()
+        )
 
     def stored_settings(self) -> dict[str, Any]:
         """Settings of the run that lies here.
