@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from measured import provenance
 from safetensors.numpy import load_file
 
 from sentiscale.config import Settings, resolve
 from sentiscale.errors import SentiscaleError
-from sentiscale.records import Host, git_commit, now
+from sentiscale.records import now
 from sentiscale.training import ranks
 from sentiscale.training.checkpoint import saved_checkpoints, verify
 from sentiscale.training.loop import train
@@ -48,7 +49,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for fault in arguments.faults.split(","):
         found = suffer(fault, arguments.data, arguments.out)
-        about = {"at": now().isoformat(), "host": Host.current().model_dump(), "commit": git_commit()}
+        about = {"at": now().isoformat(), **provenance()}
         with open(arguments.out / "faults.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(found | about) + "\n")
         message = found["message"]

@@ -1,6 +1,7 @@
 """What do ranks, threads and stages bring on this machine, at the same global batch?
 
 Run:      make bench-parallel, or: python benchmarks/bench_parallel.py REVIEWS --out DIR [--parts a,b]
+          python benchmarks/bench_parallel.py --table RECORDS.jsonl prints the tables of an earlier run
 Parts:    scaling  two ranks beside one rank with one and two threads, and beside the machine's own ceiling:
                    two one-rank trainings at once, each with half of the batch
           sparse   row-sparse beside dense embedding gradients, with 30,000 and 130,000 words
@@ -8,7 +9,9 @@ Parts:    scaling  two ranks beside one rank with one and two threads, and besid
           curves   the loss of 500 steps under every layout, in one picture
 Fixed:    default settings, global batch of 128 rows (strong scaling), the same rows in the same order
 Timed:    150 steps after 8 that warm up, each as long as its slowest rank; fresh processes for every figure;
-          cases in random order within each of five rounds; ratios are taken within a round
+          cases in random order within each of five rounds; ratios are taken within a round; all figures are
+          medians over rounds, phases those of the rank with the longest steps, the waiting share that of the
+          rank with the largest
 Expect:   about 20 min on 2 cores
 Not for:  more ranks than this machine has cores (those cases are marked); time to accuracy
 """
@@ -16,16 +19,17 @@ Not for:  more ranks than this machine has cores (those cases are marked); time 
 import argparse
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from measured import interval
+from measured import interval, provenance
 
 from sentiscale import prepare
 from sentiscale.config import resolve
-from sentiscale.records import Host, git_commit, now, package_versions
+from sentiscale.records import PhaseTimes, now
 from sentiscale.training.measure import StepTimes, measure_steps
 
 BATCH = 128
@@ -38,18 +42,35 @@ CURVE_LR = 5e-4
 
 CURVE_LAYOUTS = ("1x1", "2x1", "3x1", "1x2", "2x2")
 
+STEP_PHASES = ("data", "compute", "reduce", "update")
+
 Measured = list[StepTimes]
 """What ran at the same time: one training, or two that know nothing of each other."""
+
+RATIOS: dict[str, tuple[Callable[[str], str], str]] = {
+    "scaling": (lambda case: "2x1, 1 thread each", "2x1 over it"),
+    "sparse": (lambda case: case.replace("dense", "sparse"), "row-sparse over it"),
+    "stages": (lambda case: "1x1, 1 thread", "1x1, 1 thread over it"),
+}
+"""By part: which case the rate of a case is compared with, and what the table calls that."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("reviews", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("reviews", type=Path, nargs="?")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument(
+        "--table", type=Path, metavar="RECORDS", help="only print the tables of an earlier run"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--parts", default="scaling,sparse,stages,curves")
     arguments = parser.parse_args()
+    if arguments.table:
+        print("\n\n".join(table(part, found) for part, found in read(arguments.table).items()))
+        return
+    if arguments.reviews is None or arguments.out is None:
+        parser.error("give REVIEWS and --out, or --table")
     bench = Bench(arguments)
     parts = {"scaling": scaling, "sparse": sparse, "stages": stages, "curves": curves}
     for name in arguments.parts.split(","):
@@ -64,11 +85,7 @@ class Bench:
         self.out: Path = arguments.out
         self.out.mkdir(parents=True, exist_ok=True)
         self.lines = self.out / "parallel.jsonl"
-        self.about = {
-            "host": Host.current().model_dump(),
-            "versions": package_versions("sentiscale", "torch", "numpy"),
-            "commit": git_commit(),
-        }
+        self.about = provenance()
 
     def data(self, vocabulary: str | None = None) -> Path:
         """The reviews, prepared with the default vocabulary or one of the given size."""
@@ -114,7 +131,6 @@ def rate(measured: Measured) -> float:
 
 def scaling(bench: Bench) -> None:
     """Two ranks against one, and against two that need not wait for each other."""
-    two_ranks = "2x1, 1 thread each"
 
     def ceiling() -> Measured:
         with ThreadPoolExecutor(2) as pool:
@@ -122,14 +138,14 @@ def scaling(bench: Bench) -> None:
 
     found = bench.rounds(
         {
-            two_ranks: lambda: [bench.measure("2x1", 1)],
+            "2x1, 1 thread each": lambda: [bench.measure("2x1", 1)],
             "ceiling: two 1x1 at once": ceiling,
             "1x1, 1 thread": lambda: [bench.measure("1x1", 1)],
             "1x1, 2 threads": lambda: [bench.measure("1x1", 2)],
         },
         "scaling",
     )
-    print(table(found, reference=two_ranks, heading="2x1 over it"))
+    print(table("scaling", found))
 
 
 def sparse(bench: Bench) -> None:
@@ -143,13 +159,7 @@ def sparse(bench: Bench) -> None:
                         bench.measure(layout, threads, vocabulary=vocabulary, embedding_gradients=kind)
                     ]
                 )
-    print(
-        table(
-            bench.rounds(cases, "sparse"),
-            reference="30k words, sparse, 2x1",
-            heading="30k sparse 2x1 over it",
-        )
-    )
+    print(table("sparse", bench.rounds(cases, "sparse")))
 
 
 def stages(bench: Bench) -> None:
@@ -164,7 +174,7 @@ def stages(bench: Bench) -> None:
         cases[f"1x2, {parts} micro-batches"] = lambda parts=parts: [
             bench.measure("1x2", 1, micro_batches=parts)
         ]
-    print(table(bench.rounds(cases, "stages"), reference="1x1, 1 thread", heading="1x1, 1 thread over it"))
+    print(table("stages", bench.rounds(cases, "stages")))
 
 
 def curves(bench: Bench) -> None:
@@ -191,41 +201,59 @@ def curves(bench: Bench) -> None:
         print(f"{layout}: {len(values)} steps, last loss {values[-1]:.6f}, furthest from 1x1 {furthest:.2e}")
 
 
-def table(found: dict[str, list[Measured]], *, reference: str, heading: str) -> str:
-    """A Markdown table: rate with its interval, ratio within rounds, where the time of a step goes."""
+def table(part: str, found: dict[str, list[Measured]]) -> str:
+    """A Markdown table; ratios are taken within rounds, and everything in it is a median over rounds."""
+    reference, heading = RATIOS[part]
     lines = [
-        f"| case | rows/s | interval | {heading} | ms a step: data, compute, reduce, update | waiting share "
-        "| MB sent a step | peak MB by rank |",
+        f"| case | rows/s | interval | {heading} | ms a step: data, compute, reduce, update "
+        "| exchange and waiting, share | MB sent a step | peak MB by rank |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, rounds in found.items():
         rates = interval([rate(measured) for measured in rounds])
-        ratios = interval(
-            [rate(one) / rate(other) for one, other in zip(found[reference], rounds, strict=True)]
-        )
-        last = rounds[-1][0]
-        phases = ", ".join(f"{1000 * slowest(last, phase):.1f}" for phase in STEP_PHASES)
-        spent = sum(slowest(last, phase) for phase in STEP_PHASES)
-        lines.append(
-            f"| {name} | {rates.median:,.0f} | {rates.low:,.0f}-{rates.high:,.0f} | {ratios.median:.2f} "
-            f"({ratios.low:.2f}-{ratios.high:.2f}) | {phases} | {slowest(last, 'reduce') / spent:.2f} "
-            f"| {max(last.bytes_per_step) / 1e6:.2f} | {by_rank(last.peak_memory_mb_per_rank)} |"
-        )
+        pairs = zip(found[reference(name)], rounds, strict=True)
+        ratio = with_range([rate(one) / rate(other) for one, other in pairs])
+        waiting = with_range([max(times.waiting_share for times in ranks(each)) for each in rounds])
+        sent = median(max(b for times in each for b in times.bytes_per_step) for each in rounds) / 1e6
+        speed = f"{rates.median:,.0f} | {rates.low:,.0f}-{rates.high:,.0f} | {ratio}"
+        lines.append(f"| {name} | {speed} | {phases(rounds)} | {waiting} | {sent:.2f} | {peaks(rounds)} |")
     return "\n".join(lines)
 
 
-STEP_PHASES = ("data", "compute", "reduce", "update")
+def phases(rounds: list[Measured]) -> str:
+    """Milliseconds of a step by phase, on the rank whose steps are the longest."""
+    by_rank = [
+        [median(1000 * getattr(times, phase) for times in of_rank) for phase in STEP_PHASES]
+        for of_rank in zip(*map(ranks, rounds), strict=True)
+    ]
+    return ", ".join(f"{milliseconds:.1f}" for milliseconds in max(by_rank, key=sum))
 
 
-def slowest(times: StepTimes, phase: str) -> float:
-    """Seconds a step of a phase on the rank with the longest step."""
-    total = [sum(getattr(each, name) for name in STEP_PHASES) for each in times.phases_per_rank]
-    return float(getattr(times.phases_per_rank[total.index(max(total))], phase))
+def peaks(rounds: list[Measured]) -> str:
+    """Peak memory of each rank."""
+    found = [[mb for times in each for mb in times.peak_memory_mb_per_rank] for each in rounds]
+    return " + ".join(f"{median(of_rank):.0f}" for of_rank in zip(*found, strict=True))
 
 
-def by_rank(values: Iterable[float]) -> str:
-    """Whole numbers, one a rank."""
-    return " + ".join(f"{value:.0f}" for value in values)
+def ranks(measured: Measured) -> list[PhaseTimes]:
+    """The seconds of every rank of all that ran at once."""
+    return [phases for times in measured for phases in times.phases_per_rank]
+
+
+def with_range(values: list[float]) -> str:
+    """A median and what encloses it."""
+    found = interval(values)
+    return f"{found.median:.2f} ({found.low:.2f}-{found.high:.2f})"
+
+
+def read(path: Path) -> dict[str, dict[str, list[Measured]]]:
+    """Figures that an earlier run has kept: by part, case and round."""
+    found: dict[str, dict[str, list[Measured]]] = {}
+    for record in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+        if record.get("part") in RATIOS:
+            measured = [StepTimes.model_validate({"losses": [], **times}) for times in record["measured"]]
+            found.setdefault(record["part"], {}).setdefault(record["case"], []).append(measured)
+    return {part: {case: cases[case] for case in sorted(cases)} for part, cases in found.items()}
 
 
 if __name__ == "__main__":

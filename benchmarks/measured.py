@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import psutil
 
-from sentiscale.records import Record
+from sentiscale.records import Host, Record, git_commit, package_versions
 
 SAMPLES_PER_SECOND = 40
 REFRESH_SECONDS = 0.2
@@ -96,6 +96,15 @@ def interval(values: Sequence[float], wanted: float = 0.95) -> Interval:
             break
         best = Interval(best.median, ordered[drop], ordered[-1 - drop], coverage)
     return best
+
+
+def provenance() -> dict[str, Any]:
+    """Where figures of training come from: host and load, versions, commit."""
+    return {
+        "host": Host.current().model_dump(),
+        "versions": package_versions("sentiscale", "torch", "numpy"),
+        "git_commit": git_commit(),
+    }
 
 
 def run(command: Sequence[str], *, realtime: bool = False) -> tuple[Taken, str]:

@@ -27,12 +27,13 @@ from typing import Any
 
 import torch
 from link_speed import link_speed
+from measured import provenance
 from namespaces import Network, why_not
 from safetensors.torch import load_file
 from torchrun_pair import HOSTS, PRIORITY, Pair
 
 from sentiscale.config import resolve
-from sentiscale.records import Host, git_commit, now, package_versions
+from sentiscale.records import now
 from sentiscale.training.job import JobFile
 
 RATES = {"none": None, "10gbit": "256kb", "1gbit": "64kb", "100mbit": "64kb"}
@@ -67,12 +68,7 @@ def main() -> None:
         return
     if reason := why_not():
         sys.exit(f"two hosts cannot be made here: {reason}")
-    about = {
-        "git_commit": git_commit(),
-        "host": Host.current().model_dump(),
-        "versions": package_versions("sentiscale", "torch", "numpy"),
-        "realtime": arguments.realtime,
-    }
+    about = {**provenance(), "realtime": arguments.realtime}
     with tempfile.TemporaryDirectory(prefix="two-hosts-") as folder:
         for part in arguments.parts.split(","):
             for record in PARTS[part](arguments, Path(folder)):

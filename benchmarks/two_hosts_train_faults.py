@@ -19,11 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from measured import provenance
 from namespaces import Network, why_not
 from torchrun_pair import HOSTS, Pair
 from two_hosts_train import difference, last_weights
 
-from sentiscale.records import Host, git_commit, now, package_versions
+from sentiscale.records import now
 
 CHECKPOINT_EVERY = 40
 STEPS = 160
@@ -38,11 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if reason := why_not():
         sys.exit(f"two hosts cannot be made here: {reason}")
-    about = {
-        "git_commit": git_commit(),
-        "host": Host.current().model_dump(),
-        "versions": package_versions("sentiscale", "torch", "numpy"),
-    }
+    about = provenance()
     with tempfile.TemporaryDirectory(prefix="two-hosts-") as name:
         folder = Path(name)
         for case in arguments.cases.split(","):
