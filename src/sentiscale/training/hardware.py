@@ -97,7 +97,7 @@ def second_device(name: str | None, first: torch.device, layout: Layout) -> torc
         reason = re.split(r"\. |\n", str(error))[0]
         raise UsageError(
             f"recurrent_device is '{name}', which does not work here: {reason}. "
-            "It takes a second GPU, as in cuda:1; `doctor` tells what there is."
+            "It takes a second GPU; `doctor` tells what there is. Leave it out to use one device."
         ) from error
     if device.type == "meta" or device == first or layout.world_size > 1:
         raise UsageError(
