@@ -95,14 +95,38 @@ class WideSettings(Section):
 
     enabled: bool = True
     """False trains the recurrent network alone."""
-    bits: Annotated[int, Field(ge=8, le=28)] = 21
-    """2**bits hash buckets; 8 bytes each in the model directory."""
-    longest: Annotated[int, Field(ge=1, le=3)] = 2
-    """Longest n-gram: 1 words, 2 also pairs, 3 also triples."""
-    alpha: Annotated[float, Field(gt=0)] = 1e-6
-    """L2 penalty of the logistic regression."""
+    bits: Annotated[int, Field(ge=8, le=28)] = 23
+    """2**bits hash buckets, 8 bytes each in the model directory; 21 below 40,000 rows if not given."""
+    longest: Annotated[int, Field(ge=1, le=3)] = 3
+    """Longest n-gram: 1 words, 2 also pairs, 3 also triples; 2 below 40,000 rows if not given."""
+    alpha: Annotated[float, Field(gt=0)] = 2e-7
+    """L2 penalty of the logistic regression; 1e-6 below 40,000 rows if not given."""
     passes: Positive = 5
     """Passes of stochastic gradient descent over the training rows."""
+
+    def resolved(self, rows: int) -> "WideSettings":
+        """The same for `rows` training rows: few rows do not fill many buckets."""
+        small = {"bits": 21, "longest": 2, "alpha": 1e-6} if rows < FEW_ROWS else {}
+        return self.model_copy(
+            update={key: value for key, value in small.items() if key not in self.model_fields_set}
+        )
+
+
+class VectorSettings(Section):
+    """How first word vectors are learnt from the words alone."""
+
+    enabled: bool = True
+    """False starts from random vectors."""
+    passes: Annotated[float, Field(gt=0)] = 2.0
+    """Passes over the training rows."""
+    most_tokens: Positive = 60_000_000
+    """Tokens gone through at most, passes added up: large collections need fewer passes."""
+    window: Positive = 5
+    """Most neighbours on each side of a word."""
+    negatives: Positive = 5
+    """Random words a word is told from."""
+    rate: Annotated[float, Field(gt=0)] = 0.05
+    """Learning rate at the start; it falls in a straight line to 0."""
 
 
 class TrainSettings(Section):
@@ -183,7 +207,12 @@ class Settings(Section):
     prepare: PrepareSettings = PrepareSettings()
     model: ModelSettings = ModelSettings()
     wide: WideSettings = WideSettings()
+    vectors: VectorSettings = VectorSettings()
     train: TrainSettings = TrainSettings()
+
+    def resolved(self, rows: int) -> "Settings":
+        """The same with numbers for what depends on the number of training rows."""
+        return self.model_copy(update={"wide": self.wide.resolved(rows), "train": self.train.resolved(rows)})
 
 
 PREPARE_FLAGS = {

@@ -60,7 +60,7 @@ def save_model(path: Path, model: SavedModel, record: RunRecord | None = None) -
     """Write the directory, whole or not at all; what stood there is replaced."""
     tensors: dict[str, Tensor] = {f"net.{name}": value for name, value in model.net.state_dict().items()}
     if model.wide is not None:
-        tensors["wide.idf"] = torch.from_numpy(model.wide.idf)
+        tensors["wide.scales"] = torch.from_numpy(model.wide.scales)
         tensors["wide.weights"] = torch.from_numpy(model.wide.weights)
     with whole_directory(path, replace=True) as working:
         write_file(working / "config.toml", tomli_w.dumps(model.config.model_dump(exclude_none=True)))
@@ -138,5 +138,5 @@ def _read_config(path: Path) -> ModelConfig:
 def _wide_of(config: ModelConfig, tensors: dict[str, Tensor]) -> WideModel | None:
     if config.wide_longest is None:
         return None
-    idf, weights = tensors["wide.idf"].numpy(), tensors["wide.weights"].numpy()
-    return WideModel(idf, weights, config.wide_intercept, config.wide_longest)
+    scales, weights = tensors["wide.scales"].numpy(), tensors["wide.weights"].numpy()
+    return WideModel(scales, weights, config.wide_intercept, config.wide_longest)

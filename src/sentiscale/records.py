@@ -64,6 +64,8 @@ class PhaseTimes(Record):
     """Seconds of a training run by phase; what is left of the whole is start-up and logging."""
 
     wide: float = 0.0
+    vectors: float = 0.0
+    """Learning first word vectors, as far as it took longer than the wide part, which is solved beside it."""
     data: float = 0.0
     compute: float = 0.0
     reduce: float = 0.0

@@ -1,8 +1,9 @@
 """The wide part: a linear model on hashed n-grams, solved in seconds, that stands beside the network.
 
-Features are those of TF-IDF with sublinear counts (1 + log count, times inverse document frequency,
-rows of length 1) over n-grams of token ids, hashed into 2**bits buckets (Weinberger et al., 2009,
-"Feature hashing for large scale multitask learning"). N-grams with an unknown word do not count.
+A feature is whether an n-gram of token ids occurs, hashed into 2**bits buckets (Weinberger et al., 2009,
+"Feature hashing for large scale multitask learning") and scaled by how much more often it occurs in one class
+than in the other (Wang & Manning, 2012, "Baselines and bigrams": naive Bayes as the features of a linear
+model); rows have length 1. N-grams with an unknown word do not count.
 """
 
 from collections.abc import Iterator
@@ -25,12 +26,15 @@ IntArray = npt.NDArray[np.int64]
 ROWS_AT_ONCE = 16_384
 """Rows whose features are made together: bounds the memory of `WideModel.logits`."""
 
+LEAST_SCALE = 0.1
+"""Added to every scale: an n-gram that is even between the classes still counts a little."""
+
 
 @dataclass(frozen=True)
 class WideModel:
-    """A solved linear model; `idf` and `weights` have one number a bucket (2**bits,)."""
+    """A solved linear model; `scales` and `weights` have one number a bucket (2**bits,)."""
 
-    idf: FloatArray
+    scales: FloatArray
     weights: FloatArray
     intercept: float
     longest: int
@@ -40,14 +44,14 @@ class WideModel:
         parts = []
         for start in range(0, len(offsets) - 1, ROWS_AT_ONCE):
             matrix = ngram_matrix(tokens, offsets[start : start + ROWS_AT_ONCE + 1], self.bits, self.longest)
-            weigh(matrix, self.idf)
+            scale(matrix, self.scales)
             parts.append((matrix @ self.weights + self.intercept).astype(np.float32))
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
     @property
     def bits(self) -> int:
         """Binary logarithm of the number of buckets."""
-        return len(self.idf).bit_length() - 1
+        return len(self.scales).bit_length() - 1
 
 
 def solve(
@@ -64,33 +68,41 @@ def solve(
     Shapes: tokens (all,), offsets (rows + 1,), labels (rows,) of 0 and 1.
     """
     matrix = _stack(_in_threads(tokens, offsets, settings, threads))
-    documents = np.bincount(matrix.indices, minlength=2**settings.bits)
-    idf = (np.log((1 + matrix.shape[0]) / (1 + documents)) + 1).astype(np.float32)
-    weigh(matrix, idf)
+    scales = class_ratios(matrix, labels)
+    scale(matrix, scales)
     solver = SGDClassifier(
         loss="log_loss", alpha=settings.alpha, max_iter=settings.passes, tol=None, random_state=seed
     )
     solver.fit(matrix, labels)
     weights = solver.coef_[0].astype(np.float32)
-    return WideModel(idf, weights, float(solver.intercept_[0]), settings.longest)
+    return WideModel(scales, weights, float(solver.intercept_[0]), settings.longest)
 
 
 def ngram_matrix(
     tokens: npt.NDArray[Any], offsets: IntArray, bits: int, longest: int
 ) -> scipy.sparse.csr_matrix:
-    """Sublinear n-gram counts (rows, 2**bits), not yet weighed."""
+    """Which n-grams occur (rows, 2**bits), as ones, not yet scaled."""
     offsets = np.ascontiguousarray(offsets, dtype=np.int64)
     most = int(offsets[-1] - offsets[0]) * longest
     starts = np.zeros(len(offsets), np.int64)
-    buckets, counts = np.empty(most, np.int32), np.empty(most, np.float32)
-    used = _count_ngrams(tokens, offsets, bits, longest, starts, buckets, counts)
+    buckets = np.empty(most, np.int32)
+    used = _find_ngrams(tokens, offsets, bits, longest, starts, buckets)
     shape = (len(offsets) - 1, 2**bits)
-    return scipy.sparse.csr_matrix((counts[:used].copy(), buckets[:used].copy(), starts), shape=shape)
+    return scipy.sparse.csr_matrix((np.ones(used, np.float32), buckets[:used].copy(), starts), shape=shape)
 
 
-def weigh(matrix: scipy.sparse.csr_matrix, idf: FloatArray) -> None:
-    """Multiply counts by `idf` and bring every row to length 1, in place."""
-    _weigh(matrix.data, matrix.indices, matrix.indptr, idf)
+def class_ratios(matrix: scipy.sparse.csr_matrix, labels: npt.NDArray[np.uint8]) -> FloatArray:
+    """How many times more likely each bucket is in one class than in the other: the logarithm (2**bits,)."""
+    rows_with = np.ones((2, matrix.shape[1]))
+    _count_by_class(matrix.indices, matrix.indptr, labels, rows_with)
+    negative, positive = rows_with / rows_with.sum(axis=1, keepdims=True)
+    ratios: FloatArray = (np.abs(np.log(positive / negative)) + LEAST_SCALE).astype(np.float32)
+    return ratios
+
+
+def scale(matrix: scipy.sparse.csr_matrix, scales: FloatArray) -> None:
+    """Multiply features by `scales` and bring every row to length 1, in place."""
+    _scale(matrix.data, matrix.indices, matrix.indptr, scales)
 
 
 def _in_threads(
@@ -122,7 +134,7 @@ def _mix(value: np.uint64) -> np.uint64:
 
 
 @numba.njit(nogil=True, cache=True)
-def _count_ngrams(tokens, offsets, bits, longest, starts, buckets, counts):  # type: ignore[no-untyped-def]
+def _find_ngrams(tokens, offsets, bits, longest, starts, buckets):  # type: ignore[no-untyped-def]
     shift = np.uint64(64 - bits)
     used = 0
     widest = 0
@@ -141,27 +153,29 @@ def _count_ngrams(tokens, offsets, bits, longest, starts, buckets, counts):  # t
                 found[size] = np.int32(key >> shift)
                 size += 1
         ordered = np.sort(found[:size])
-        position = 0
-        while position < size:
-            same = position + 1
-            while same < size and ordered[same] == ordered[position]:
-                same += 1
-            buckets[used] = ordered[position]
-            counts[used] = 1.0 + np.log(np.float32(same - position))
-            used += 1
-            position = same
+        for position in range(size):
+            if position == 0 or ordered[position] != ordered[position - 1]:
+                buckets[used] = ordered[position]
+                used += 1
         starts[row + 1] = used
     return used
 
 
 @numba.njit(nogil=True, cache=True)
-def _weigh(values, buckets, starts, idf):  # type: ignore[no-untyped-def]
+def _count_by_class(buckets, starts, labels, rows_with):  # type: ignore[no-untyped-def]
+    for row in range(len(starts) - 1):
+        for position in range(starts[row], starts[row + 1]):
+            rows_with[labels[row], buckets[position]] += 1.0
+
+
+@numba.njit(nogil=True, cache=True)
+def _scale(values, buckets, starts, scales):  # type: ignore[no-untyped-def]
     for row in range(len(starts) - 1):
         total = 0.0
         for position in range(starts[row], starts[row + 1]):
-            values[position] *= idf[buckets[position]]
+            values[position] *= scales[buckets[position]]
             total += values[position] * values[position]
         if total > 0.0:
-            scale = np.float32(1.0 / np.sqrt(total))
+            factor = np.float32(1.0 / np.sqrt(total))
             for position in range(starts[row], starts[row + 1]):
-                values[position] *= scale
+                values[position] *= factor

@@ -60,16 +60,14 @@ def test_what_the_device_only_emulates_is_refused_and_the_rest_named():
     with patch.object(precision, "natively", lambda device: ["fp32", "fp64"]):
         for wanted in ("bf16", "fp16"):
             with pytest.raises(UsageError, match=rf"{wanted}, .* only emulates.* runs fp32, fp64;"):
-                Precision.choose(wanted, CPU, "lstm")
-        assert Precision.choose("auto", CPU, "lstm").name == "fp32"
-        assert Precision.choose("fp64", CPU, "lstm").name == "fp64"
+                Precision.choose(wanted, CPU)
+        assert Precision.choose("auto", CPU).name == "fp32"
+        assert Precision.choose("fp64", CPU).name == "fp64"
 
 
 def test_auto_takes_bf16_only_where_it_gains_time():
     with patch.object(precision, "natively", lambda device: ["fp32", "bf16", "fp64"]):
-        assert Precision.choose("auto", CPU, "lstm").name == "bf16"
-        assert Precision.choose("auto", CPU, "gru").name == "fp32"
-        assert Precision.choose("bf16", CPU, "gru").name == "bf16"
+        assert Precision.choose("auto", CPU).name == "bf16"
 
 
 def test_fp32_and_fp64_work_everywhere():

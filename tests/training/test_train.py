@@ -85,7 +85,7 @@ def test_the_model_is_that_of_the_best_validation_not_of_the_last(more_reviews, 
     """Far too large steps, so that the network falls back after it had been good."""
     settings = quick(
         train__lr=0.05, train__epochs=3.0, train__schedule="constant", train__validate_every=0.2,
-        train__precision="fp32", wide__enabled=False,
+        train__precision="fp32", wide__enabled=False, vectors__enabled=False,
     )  # fmt: skip
     record = train(more_reviews, tmp_path / "run", settings)
     best = max(record.metrics, key=lambda line: line.valid_accuracy)

@@ -1,12 +1,11 @@
-"""The wide part: hashed n-grams, TF-IDF, the solved linear model."""
+"""The wide part: hashed n-grams, their scales, the solved linear model."""
 
 import numpy as np
 import pytest
-from sklearn.feature_extraction.text import TfidfTransformer
 
 from sentiscale.config import WideSettings
 from sentiscale.text.vocab import UNK
-from sentiscale.wide import ngram_matrix, solve, weigh
+from sentiscale.wide import LEAST_SCALE, class_ratios, ngram_matrix, scale, solve
 
 SETTINGS = WideSettings(bits=12, passes=20, alpha=1e-4)
 
@@ -16,10 +15,9 @@ def ragged(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     return tokens, np.cumsum([0, *map(len, rows)]).astype(np.int64)
 
 
-def test_counts_are_sublinear_and_pairs_are_features_of_their_own():
+def test_repeated_ngrams_count_once_and_pairs_are_features_of_their_own():
     matrix = ngram_matrix(*ragged([[5, 5, 5]]), bits=20, longest=2)
-    twice_the_pair, thrice_the_word = 1 + np.log(2), 1 + np.log(3)
-    assert sorted(matrix.data.tolist()) == pytest.approx([twice_the_pair, thrice_the_word])
+    assert matrix.data.tolist() == [1, 1]
 
 
 def test_pairs_do_not_cross_rows_nor_unknown_words():
@@ -34,17 +32,23 @@ def test_order_makes_other_pairs():
     assert (matrix[0] != matrix[1]).nnz == 2
 
 
-def test_weights_are_those_of_scikit_learn():
-    generator = np.random.default_rng(0)
-    rows = [generator.integers(2, 30, generator.integers(1, 40)).tolist() for _ in range(50)]
-    tokens, offsets = ragged(rows)
-    ours = ngram_matrix(tokens, offsets, bits=16, longest=2)
-    raw = ours.copy()
-    raw.data = np.round(np.exp(raw.data - 1)).astype(np.float64)
-    expected = TfidfTransformer(sublinear_tf=True).fit_transform(raw)
-    documents = np.bincount(ours.indices, minlength=2**16)
-    weigh(ours, (np.log((1 + 50) / (1 + documents)) + 1).astype(np.float32))
-    assert abs(ours - expected).max() < 1e-6
+def test_scales_are_naive_bayes_log_count_ratios_and_rows_have_length_1():
+    """Three buckets by hand: word 5 in both negative rows, 6 in one row of each class, 7 in both positive."""
+    rows, labels = [[5, 6], [5], [7, 6], [7]], np.array([0, 0, 1, 1], np.uint8)
+    matrix = ngram_matrix(*ragged(rows), bits=8, longest=1)
+    scales = class_ratios(matrix, labels)
+    bucket_of = {word: ngram_matrix(*ragged([[word]]), bits=8, longest=1).indices[0] for word in (5, 6, 7)}
+    assert len(set(bucket_of.values())) == 3
+    in_class = 256 + 3  # one is added to every bucket
+    of_five = np.log((3 / in_class) / (1 / in_class)) + LEAST_SCALE
+    assert scales[bucket_of[5]] == pytest.approx(of_five)
+    assert scales[bucket_of[7]] == pytest.approx(of_five)
+    assert scales[bucket_of[6]] == pytest.approx(LEAST_SCALE)
+    scale(matrix, scales)
+    length = np.hypot(of_five, LEAST_SCALE)
+    assert matrix[0, bucket_of[5]] == pytest.approx(of_five / length)
+    assert matrix[0, bucket_of[6]] == pytest.approx(LEAST_SCALE / length)
+    assert matrix[1, bucket_of[5]] == 1
 
 
 def test_rows_without_features_and_empty_rows_get_the_intercept():

@@ -20,16 +20,14 @@ class Precision:
     name: PrecisionName
 
     @classmethod
-    def choose(cls, wanted: str, device: torch.device, cell: str) -> "Precision":
+    def choose(cls, wanted: str, device: torch.device) -> "Precision":
         """Resolve `auto` and refuse what the device would only emulate.
 
         Raises: UsageError for 16-bit arithmetic on hardware without it, naming what works there.
         """
         native = natively(device)
         if wanted == "auto":
-            # PyTorch's own GRU gains nothing from bf16 on a CPU; oneDNN's LSTM gains half its time.
-            useful = "bf16" in native and (device.type == "cuda" or cell == "lstm")
-            return cls("bf16" if useful else "fp32")
+            return cls("bf16" if "bf16" in native else "fp32")
         for name in ("fp32", "fp64", "bf16", "fp16"):
             if wanted == name and name in native:
                 return cls(name)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, embedding
 
@@ -128,6 +129,17 @@ class Stage(ABC):
             tensor.copy_(owned[name])
         for table in self.tables.values():
             table.share_all()
+
+    def start_from(self, vectors: FloatArray | None) -> None:
+        """Take rank 0's word vectors (V, E) as the embedding's first weights; other ranks pass None."""
+        weight = self.net.embedding.weight
+        if weight.is_meta:
+            return
+        with torch.no_grad():
+            if vectors is not None:
+                weight.copy_(torch.from_numpy(vectors))
+            if self.world.replicas is not None:
+                dist.broadcast(weight.detach(), 0, group=self.world.replicas)
 
     def full_state(self) -> dict[str, Tensor]:
         """Weights in the memory of the CPU, by name: of the whole network on stage 0, own ones elsewhere.

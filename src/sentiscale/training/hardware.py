@@ -47,7 +47,7 @@ class Hardware:
         train = settings.train
         layout = layout_for(train.layout, env)
         device = choose_device(train.device, env.local_rank if env else 0)
-        precision = Precision.choose(train.precision, device, settings.model.cell)
+        precision = Precision.choose(train.precision, device)
         ranks_here = env.local_world_size if env else layout.world_size
         cores = available_cores()
         threads = train.threads_per_rank or max(1, cores // ranks_here)

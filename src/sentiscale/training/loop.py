@@ -74,8 +74,7 @@ def train(
         dataset = PreparedDataset.open(dataset)
     if settings is None:
         settings = Settings.model_validate(RunDir(Path(out)).stored_settings()) if resume else Settings()
-    train_settings = settings.train.resolved(dataset.manifest.rows.get("train", 0))
-    settings = settings.model_copy(update={"train": train_settings})
+    settings = settings.resolved(dataset.manifest.rows.get("train", 0))
     job = Job(dataset, RunDir(Path(out)), settings, resume, force)
     env = RankEnv.current()
     if env is None:

@@ -84,7 +84,7 @@ def check_same_view(job: Job, world: World) -> None:
 
 def common_settings(job: Job) -> dict[str, Any]:
     """What must be the same on every rank, by name; cores, and so threads, differ between hosts."""
-    sections = job.settings.model_dump(mode="json", include={"model", "wide", "train"})
+    sections = job.settings.model_dump(mode="json", include={"model", "wide", "vectors", "train"})
     named = {
         f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()
     }

@@ -1,0 +1,195 @@
+"""First word vectors: learnt from the reviews' words alone, before the labels are looked at.
+
+Continuous bag of words with negative sampling (Mikolov et al., 2013, "Distributed representations of words
+and phrases and their compositionality"): the mean of a word's neighbours shall tell it from random words.
+A network that starts from these vectors gets further in one pass than one that starts from random numbers.
+
+The two halves of the width are learnt apart, each over all rows. So two threads share the work without
+waiting for each other, and the same seed gives the same vectors on any number of threads.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from sentiscale.config import VectorSettings
+from sentiscale.progress import Advance
+from sentiscale.text.vocab import PAD, UNK
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+FREQUENT = 1e-4
+"""Share of all tokens above which a word is thinned out: that "the" is near tells little."""
+
+DRAWS = 2**20
+"""Length of the table that random words are drawn from."""
+
+STD = 0.1
+"""Standard deviation of the result: that of random first vectors."""
+
+ROWS_AT_ONCE = 4096
+"""Rows between two reports of progress."""
+
+
+def learn_vectors(
+    tokens: npt.NDArray[Any],
+    offsets: IntArray,
+    vocab_size: int,
+    width: int,
+    settings: VectorSettings,
+    *,
+    seed: int,
+    threads: int = 1,
+    advance: Advance = lambda amount, note: None,
+) -> FloatArray:
+    """Vectors (vocab_size, width) of all words; random ones for words that do not occur, 0 for padding.
+
+    Shapes: tokens (all,), offsets (rows + 1,). `advance` is told rows, of `rows_to_read` in all.
+    """
+    counts = np.bincount(tokens, minlength=vocab_size)
+    counts[: UNK + 1] = 0
+    corpus = (tokens, np.ascontiguousarray(offsets, np.int64), kept_shares(counts), words_to_draw(counts))
+    halves = [half for half in (width - width // 2, width // 2) if half]
+    with ThreadPoolExecutor(min(threads, len(halves))) as pool:
+        parts = pool.map(
+            lambda part: _learn_half(corpus, halves[part], settings, [seed, part], advance),
+            range(len(halves)),
+        )
+        vectors = np.hstack(list(parts))
+    unseen = counts == 0
+    vectors[unseen] = np.random.default_rng(seed).normal(scale=STD, size=(int(unseen.sum()), width))
+    vectors[PAD] = 0
+    return vectors
+
+
+def rows_to_read(rows: int, tokens: int, settings: VectorSettings) -> int:
+    """Rows gone through in all passes: fewer passes where there are many tokens."""
+    return int(rows * min(settings.passes, settings.most_tokens / max(1, tokens)))
+
+
+def kept_shares(counts: IntArray) -> FloatArray:
+    """What share of a word's tokens takes part: all of a rare word, few of a frequent one."""
+    frequency = counts / max(1, counts.sum())
+    rarity = np.divide(FREQUENT, frequency, out=np.zeros(len(counts)), where=counts > 0)
+    shares: FloatArray = np.minimum(1, np.sqrt(rarity) + rarity).astype(np.float32)
+    return shares
+
+
+def words_to_draw(counts: IntArray) -> npt.NDArray[np.int32]:
+    """A table with each word in a share that goes by the root of its count."""
+    edges = np.cumsum(np.sqrt(counts))
+    table: npt.NDArray[np.int32] = np.searchsorted(
+        edges, (np.arange(DRAWS) + 0.5) / DRAWS * edges[-1]
+    ).astype(np.int32)
+    return table
+
+
+def _learn_half(
+    corpus: tuple[Any, ...], width: int, settings: VectorSettings, seed: list[int], advance: Advance
+) -> FloatArray:
+    tokens, offsets, shares, draws = corpus
+    generator = np.random.default_rng(seed)
+    vectors = generator.uniform(-1 / width, 1 / width, (len(shares), width)).astype(np.float32)
+    outputs = np.zeros_like(vectors)
+    state = np.uint64(generator.integers(1, 2**63))
+    total = rows_to_read(len(offsets) - 1, len(tokens), settings)
+    for first in range(0, total, ROWS_AT_ONCE):
+        last = min(total, first + ROWS_AT_ONCE)
+        state = _learn_rows(
+            tokens, offsets, shares, draws, vectors, outputs, settings.window, settings.negatives,
+            settings.rate, first, last, total, state,
+        )  # fmt: skip
+        advance((last - first) / 2, "")
+    seen = shares > 0
+    if seen.any():
+        vectors -= vectors[seen].mean(axis=0)
+        vectors *= STD / max(float(vectors[seen].std()), 1e-12)
+    return vectors
+
+
+@numba.njit(inline="always")
+def _next(state: np.uint64) -> np.uint64:
+    """The next number of a xorshift generator (Marsaglia, 2003)."""
+    state ^= state << np.uint64(13)
+    state ^= state >> np.uint64(7)
+    return state ^ (state << np.uint64(17))
+
+
+@numba.njit(inline="always")
+def _thinned(tokens, start, end, shares, words, state):  # type: ignore[no-untyped-def]
+    """Write the tokens that take part into `words`; return how many these are."""
+    size = 0
+    for position in range(start, end):
+        state = _next(state)
+        if np.float32(state >> np.uint64(40)) < shares[tokens[position]] * np.float32(2**24):
+            words[size] = tokens[position]
+            size += 1
+    return size, state
+
+
+@numba.njit(inline="always")
+def _mean_of_others(words, first, last, place, vectors, context):  # type: ignore[no-untyped-def]
+    """Write the mean of the vectors of the words from `first` to `last`, but for `place`, into `context`."""
+    context[:] = 0
+    for near in range(first, last):
+        if near != place:
+            for unit in range(len(context)):
+                context[unit] += vectors[words[near], unit]
+    for unit in range(len(context)):
+        context[unit] /= np.float32(last - first - 1)
+
+
+@numba.njit(inline="always")
+def _add_to_others(words, first, last, place, vectors, change):  # type: ignore[no-untyped-def]
+    """Add `change` to each of those vectors."""
+    for near in range(first, last):
+        if near != place:
+            for unit in range(len(change)):
+                vectors[words[near], unit] += change[unit]
+
+
+@numba.njit(inline="always")
+def _pull(word, truth, step, context, outputs, change):  # type: ignore[no-untyped-def]
+    """Move a word's output vector towards the context or away from it; add the reverse to `change`."""
+    score = np.float32(0)
+    for unit in range(len(context)):
+        score += context[unit] * outputs[word, unit]
+    force = step * (truth - np.float32(1.0) / (np.float32(1.0) + np.exp(-score)))
+    for unit in range(len(context)):
+        change[unit] += force * outputs[word, unit]
+    for unit in range(len(context)):
+        outputs[word, unit] += force * context[unit]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _learn_rows(  # type: ignore[no-untyped-def]
+    tokens, offsets, shares, draws, vectors, outputs, window, negatives, rate, first_row, last_row, total,
+    state,
+):  # fmt: skip
+    words = np.empty(np.max(offsets[1:] - offsets[:-1]), np.uintp)
+    context = np.empty(vectors.shape[1], np.float32)
+    change = np.empty(vectors.shape[1], np.float32)
+    for reading in range(first_row, last_row):
+        row = reading % (len(offsets) - 1)
+        step = np.float32(rate * (1.0 - reading / total))
+        size, state = _thinned(tokens, offsets[row], offsets[row + 1], shares, words, state)
+        for place in range(size):
+            state = _next(state)
+            reach = 1 + np.int64((state >> np.uint64(33)) % np.uint64(window))
+            first, last = max(0, place - reach), min(size, place + reach + 1)
+            if last - first < 2:
+                continue
+            _mean_of_others(words, first, last, place, vectors, context)
+            change[:] = 0
+            _pull(words[place], np.float32(1), step, context, outputs, change)
+            for _ in range(negatives):
+                state = _next(state)
+                word = np.uintp(draws[state >> np.uint64(44)])
+                if word != words[place]:
+                    _pull(word, np.float32(0), step, context, outputs, change)
+            _add_to_others(words, first, last, place, vectors, change)
+    return state
