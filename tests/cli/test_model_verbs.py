@@ -44,7 +44,7 @@ def test_train_prints_exactly_one_json_document_with_the_promised_keys(sentiscal
     assert document["valid"].keys() >= {"accuracy", "loss", "rows"}
     assert document["test"].keys() >= {"accuracy", "loss", "f1", "auc", "rows"}
     assert document["target"].keys() == {"accuracy", "reached", "seconds"}
-    assert document["phases"].keys() == {"wide", "data", "compute", "reduce", "update", "eval", "checkpoint"}
+    assert document["phases"].keys() >= {"wide", "data", "compute", "reduce", "update", "eval", "checkpoint"}
     assert document["layout"] == "1x1"
     assert 0 < document["flops_utilisation"] < 1.5
 

@@ -24,11 +24,15 @@ def learn_before(
     A run that goes on from a checkpoint finds its vectors in there: `with_vectors` is false.
     """
     settings, split = job.settings, job.dataset.split("train")
-    wide: WideModel | None = None
-    if not (with_vectors and settings.vectors.enabled):
+
+    def wide_part() -> WideModel | None:
+        if not settings.wide.enabled:
+            return None
         with clock.phase("wide"):
-            wide = wide_part(split, settings.wide, job.run_dir, settings.train.seed, threads, progress)
-        return wide, None
+            return solve_once(split, settings.wide, job.run_dir, settings.train.seed, threads, progress)
+
+    if not (with_vectors and settings.vectors.enabled):
+        return wide_part(), None
     total = rows_to_read(len(split), len(split.tokens), settings.vectors)
     with ThreadPoolExecutor(1) as beside, progress.task("word vectors", total, "rows") as advance:
         vectors: Future[FloatArray] = beside.submit(
@@ -36,18 +40,15 @@ def learn_before(
             job.dataset.manifest.vocab_size, settings.model.embedding_dim, settings.vectors,
             seed=settings.train.seed, threads=threads, advance=advance,
         )  # fmt: skip
-        with clock.phase("wide"):
-            wide = wide_part(split, settings.wide, job.run_dir, settings.train.seed, threads, progress)
+        wide = wide_part()
         with clock.phase("vectors"):
             return wide, vectors.result()
 
 
-def wide_part(
+def solve_once(
     split: Split, settings: WideSettings, run_dir: RunDir, seed: int, threads: int, progress: Progress
-) -> WideModel | None:
+) -> WideModel:
     """Solve the wide part, or read it back where an earlier part of this run has solved it."""
-    if not settings.enabled:
-        return None
     if run_dir.wide.exists():
         arrays = load_file(run_dir.wide)
         return WideModel(arrays["scales"], arrays["weights"], float(arrays["intercept"][0]), settings.longest)
