@@ -10,12 +10,14 @@ from pathlib import Path
 
 from sentiscale.compare.contestants import CONTESTANTS
 from sentiscale.compare.runs import CompareRun, Job, JobFile, Outcome
-from sentiscale.errors import SentiscaleError
+from sentiscale.errors import DataError, SentiscaleError, UsageError
 from sentiscale.records import Host, git_commit, now
 
 LAST_WORDS = 400
 """Characters of a failed run's messages that are shown."""
 PATIENCE_SECONDS = 10.0
+KINDS = {error.exit_code: error for error in (UsageError, DataError)}
+"""A run that refuses its settings or data is the user's mistake here too."""
 
 
 def do(job: Job, data: Path, out: Path) -> CompareRun:
@@ -77,7 +79,8 @@ def _failure(job: Job, code: int, log: Path, out: Path) -> SentiscaleError:
     kept = out / "failed.log"
     kept.write_text(text, encoding="utf-8")
     ended = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
-    return SentiscaleError(
+    kind = KINDS.get(code, SentiscaleError)
+    return kind(
         f"the run of {job.label} {ended}: {text.strip()[-LAST_WORDS:]}\n"
         f"All of its messages: {kept}. Finished runs are kept; the same command goes on after them."
     )

@@ -27,9 +27,9 @@ def texts(dataset: PreparedDataset, split: str) -> Iterator[str]:
         yield from pc.binary_join(lists, " ").to_pylist()
 
 
-def write_fasttext(dataset: PreparedDataset, split: str, path: Path) -> None:
-    """Write a split as fastText reads it, a label and the words a line."""
-    labels = dataset.split(split).labels
+def write_fasttext(dataset: PreparedDataset, split: str, path: Path, seed: int) -> None:
+    """Write a split as fastText reads it, a label and the words a line; it wants them shuffled."""
+    labels, rows = dataset.split(split).labels, list(texts(dataset, split))
     with open(path, "w", encoding="utf-8") as file:
-        for label, text in zip(labels, texts(dataset, split), strict=True):
-            file.write(f"{LABELS[label]} {text}\n")
+        for row in np.random.default_rng(seed).permutation(len(rows)):
+            file.write(f"{LABELS[labels[row]]} {rows[row]}\n")

@@ -22,7 +22,7 @@ def train(task: JobFile) -> Outcome:
     dataset, recipe = PreparedDataset.open(task.data, verify=False), task.job.recipe
     file, reading, watch = task.work / "train.txt", Stopwatch(), Stopwatch()
     with reading.running():
-        write_fasttext(dataset, "train", file)
+        write_fasttext(dataset, "train", file, task.job.seed)
     with zeroed_memory(), watch.running():
         # Seed 0 and 1 are the same to its generator.
         model = fasttext.train_supervised(
