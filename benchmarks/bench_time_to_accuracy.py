@@ -40,7 +40,7 @@ from sentiscale.records import available_cores
 
 MODELS = "fast,balanced,accurate,lstm,gru,fasttext-unigram,fasttext,tfidf-lr"
 SPEED = "lstm,packed-lstm,keras-lstm,classic"
-SPEED_STEPS = 30
+SPEED_STEPS = 20
 GOALS = {"0.9215": "fasttext", "0.926": "tfidf-lr"}
 """Accuracy of a goal, and the peer whose time we are to halve."""
 BUDGETS = (20, 30, 45, 60, 90, 120, 240, 480, 720, 1200, 1800)
@@ -56,7 +56,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="records are kept here and gone on with")
     parser.add_argument("--models", default=MODELS, help=f"trained to the end; default {MODELS}")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--budgets", default="", metavar="S,S", help="also end runs of ours at these seconds")
+    parser.add_argument(
+        "--budgets",
+        default="",
+        metavar="S,S",
+        help="also end runs of ours at these seconds (a little less than a budget: one validation follows)",
+    )
     parser.add_argument("--budget-models", default="fast,balanced", help="whose runs are ended at --budgets")
     parser.add_argument("--speed", default=SPEED, help=f"timed by steps; default {SPEED}; '' for none")
     parser.add_argument("--repeats", type=int, default=6, help="of speeds; six give a 95 %% interval")
