@@ -5,12 +5,13 @@
 #   DEMO_ARGS="--rows 5000"  more options for `sentiscale demo`
 #   PYTEST_ARGS="-k layout"  more options for pytest
 #   BENCH_FILES="a.ft.txt …" fastText files for benchmarks (default: 240,000 generated reviews)
-#   BENCH_ARGS="--rounds 6"  more options for bench-prepare or bench-parallel
+#   BENCH_ARGS="--rounds 6"  more options for bench-prepare, bench-parallel or bench-time-to-accuracy
+#   PEERS=compare            extras with the peers of bench-time-to-accuracy (default: Keras too)
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow readme lint ruff types layers bench-prepare bench-parallel clean distclean
+.PHONY: help setup demo test test-slow readme lint ruff types layers bench-prepare bench-parallel bench-time-to-accuracy clean distclean
 
 BIN := .venv/bin
 CODE := src tests $(wildcard benchmarks examples)
@@ -20,6 +21,7 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_FILES ?= build/reviews.ft.txt
 BENCH_ARGS ?=
+PEERS ?= compare,compare-keras
 
 help:  ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +61,12 @@ bench-parallel: setup $(BENCH_FILES)  ## training under every layout, and what f
 	@mkdir -p build
 	@$(BIN)/python benchmarks/bench_parallel.py $(firstword $(BENCH_FILES)) --out build/parallel $(BENCH_ARGS)
 	@$(BIN)/python benchmarks/bench_faults.py build/parallel/data-default --out build/faults
+
+bench-time-to-accuracy: setup $(BENCH_FILES)  ## accuracy against training time beside fastText, scikit-learn and others
+	@mkdir -p build
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[$(PEERS)]'
+	@test -d build/data || $(BIN)/sentiscale prepare $(firstword $(BENCH_FILES)) --out build/data --quiet
+	@$(BIN)/python benchmarks/bench_time_to_accuracy.py build/data --out build/time-to-accuracy $(BENCH_ARGS)
 
 build/reviews.ft.txt: | setup
 	@mkdir -p build

@@ -1,0 +1,97 @@
+"""What is kept of a comparison: the job of one run, its outcome, one line a run."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from sentiscale.records import Host, Record
+
+SCHEMA_VERSION = 1
+
+
+class Conditions(Record):
+    """What all runs of a comparison share."""
+
+    threads: int
+    """Over all processes of a run."""
+    layout: str = "1x1"
+    """Of ours: replicas x stages, or auto."""
+    time_limit: float | None = None
+    """Seconds of training after which those stop that can: ours and the recurrent peers."""
+    steps: int | None = None
+    """Time only so many training steps; None trains to the end."""
+
+
+class Job(Record):
+    """One run, to be done in a process of its own."""
+
+    model: str
+    point: str = ""
+    """Which of a contestant's points, such as "5 epochs"."""
+    seed: int
+    recipe: dict[str, Any]
+    conditions: Conditions
+    data_digest: str
+
+    @property
+    def label(self) -> str:
+        """As people are told of it."""
+        return ", ".join(part for part in (self.model, self.point, f"seed {self.seed}") if part)
+
+    @property
+    def key(self) -> str:
+        """Equal for runs that would do the same."""
+        return json.dumps(self.model_dump(include=set(Job.model_fields)), sort_keys=True)
+
+
+class JobFile(Record):
+    """What the process of a run is told."""
+
+    job: Job
+    trainer: str
+    data: Path
+    work: Path
+    """An empty folder that is removed afterwards."""
+
+
+class CurvePoint(Record):
+    """A validation on the way."""
+
+    seconds: float
+    """Of training so far."""
+    valid_accuracy: float
+
+
+class Outcome(Record):
+    """What came of a run."""
+
+    train_seconds: float | None = None
+    """From the words to the model: features, dictionaries, fitting. None where only steps were timed."""
+    cpu_seconds: float | None = None
+    """Processor time of the same, over all threads and processes."""
+    read_seconds: float = 0.0
+    """Turning prepared data into what the contestant reads; not part of training."""
+    rows_per_s: float | None = None
+    """Training rows a second, a row counting once a pass; without warm-up where steps were timed."""
+    valid: dict[str, Any] | None = None
+    """Scores on the validation split."""
+    test: dict[str, Any] | None = None
+    """Scores on the test split, looked at once."""
+    curve: list[CurvePoint] = Field(default_factory=list)
+    projected_seconds: float | None = None
+    """What full training would take at the measured speed; nobody has waited for it."""
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class CompareRun(Job, Outcome):
+    """One finished run: a line of `records.jsonl`."""
+
+    schema_version: int = SCHEMA_VERSION
+    started_at: datetime
+    process_seconds: float
+    """Of the whole process: start, reading, training, scoring."""
+    host: Host
+    git_commit: str | None = None
