@@ -38,18 +38,18 @@ ROWS_AT_ONCE = 4096
 def learn_vectors(
     tokens: npt.NDArray[Any],
     offsets: IntArray,
-    vocab_size: int,
-    width: int,
+    shape: tuple[int, int],
     settings: VectorSettings,
     *,
     seed: int,
     threads: int = 1,
     advance: Advance = lambda amount, note: None,
 ) -> FloatArray:
-    """Vectors (vocab_size, width) of all words; random ones for words that do not occur, 0 for padding.
+    """Vectors of all words, of the given shape (vocabulary, width); random for words that do not occur.
 
     Shapes: tokens (all,), offsets (rows + 1,). `advance` is told rows, of `rows_to_read` in all.
     """
+    vocab_size, width = shape
     counts = np.bincount(tokens, minlength=vocab_size)
     counts[: UNK + 1] = 0
     corpus = (tokens, np.ascontiguousarray(offsets, np.int64), kept_shares(counts), words_to_draw(counts))

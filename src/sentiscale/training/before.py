@@ -37,7 +37,7 @@ def learn_before(
     with ThreadPoolExecutor(1) as beside, progress.task("word vectors", total, "rows") as advance:
         vectors: Future[FloatArray] = beside.submit(
             learn_vectors, np.asarray(split.tokens), np.asarray(split.offsets),
-            job.dataset.manifest.vocab_size, settings.model.embedding_dim, settings.vectors,
+            (job.dataset.manifest.vocab_size, settings.model.embedding_dim), settings.vectors,
             seed=settings.train.seed, threads=threads, advance=advance,
         )  # fmt: skip
         wide = wide_part()
