@@ -239,12 +239,8 @@ TRAIN_FLAGS = {
 """Flags of `train` and the setting each one is shorthand for."""
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"model": {"embedding_dim": 64, "hidden_dim": 64}, "train": {"epochs": 1.0}},
-    "balanced": {},
-    "accurate": {"model": {"bidirectional": True}, "train": {"epochs": 4.0}},
-}
-"""Named settings between speed and accuracy; `balanced` is the default of every setting."""
+PRESETS = ("fast", "balanced", "accurate")
+"""Settings between speed and accuracy, by name: the files in configs/. Flags and files override them."""
 
 
 def preset_values(name: str | None) -> dict[str, Any]:
@@ -254,7 +250,7 @@ def preset_values(name: str | None) -> dict[str, Any]:
     """
     if name is not None and name not in PRESETS:
         raise UsageError(f"preset is '{name}'.{did_you_mean(name, PRESETS)} Allowed: {', '.join(PRESETS)}.")
-    return PRESETS[name or "balanced"]
+    return _read_toml(Path(__file__).with_name("configs") / f"{name or 'balanced'}.toml")
 
 
 def resolve(

@@ -91,7 +91,8 @@ def words_to_draw(counts: IntArray) -> npt.NDArray[np.int32]:
 def _learn_half(
     corpus: tuple[Any, ...], width: int, settings: VectorSettings, seed: list[int], advance: Advance
 ) -> FloatArray:
-    tokens, offsets, shares, draws = corpus
+    tokens, offsets, shares, _ = corpus
+    numbers = settings.window, settings.negatives, settings.rate
     generator = np.random.default_rng(seed)
     vectors = generator.uniform(-1 / width, 1 / width, (len(shares), width)).astype(np.float32)
     outputs = np.zeros_like(vectors)
@@ -99,10 +100,7 @@ def _learn_half(
     total = rows_to_read(len(offsets) - 1, len(tokens), settings)
     for first in range(0, total, ROWS_AT_ONCE):
         last = min(total, first + ROWS_AT_ONCE)
-        state = _learn_rows(
-            tokens, offsets, shares, draws, vectors, outputs, settings.window, settings.negatives,
-            settings.rate, first, last, total, state,
-        )  # fmt: skip
+        state = _learn_rows(corpus, (vectors, outputs), numbers, (first, last, total), state)
         advance((last - first) / 2, "")
     seen = shares > 0
     if seen.any():
@@ -166,10 +164,12 @@ def _pull(word, truth, step, context, outputs, change):  # type: ignore[no-untyp
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _learn_rows(  # type: ignore[no-untyped-def]
-    tokens, offsets, shares, draws, vectors, outputs, window, negatives, rate, first_row, last_row, total,
-    state,
-):  # fmt: skip
+def _learn_rows(corpus, tables, settings, span, state):  # type: ignore[no-untyped-def]
+    """Go through rows `span` = (first, last, of how many in all); return the generator's next state."""
+    tokens, offsets, shares, draws = corpus
+    vectors, outputs = tables
+    window, negatives, rate = settings
+    first_row, last_row, total = span
     words = np.empty(np.max(offsets[1:] - offsets[:-1]), np.uintp)
     context = np.empty(vectors.shape[1], np.float32)
     change = np.empty(vectors.shape[1], np.float32)

@@ -19,11 +19,9 @@ def corpus(rows: int = 3000) -> tuple[np.ndarray, np.ndarray]:
 
 
 def learn(
-    tokens: np.ndarray, offsets: np.ndarray, vocab_size: int = VOCAB, width: int = 15, **kwargs
+    tokens: np.ndarray, offsets: np.ndarray, shape: tuple[int, int] = (VOCAB, 15), **kwargs
 ) -> np.ndarray:
-    return learn_vectors(
-        tokens, offsets, vocab_size, width, VectorSettings(rate=0.2), **{"seed": 1, **kwargs}
-    )
+    return learn_vectors(tokens, offsets, shape, VectorSettings(rate=0.2), **{"seed": 1, **kwargs})
 
 
 def test_words_with_the_same_neighbours_get_similar_vectors():
@@ -42,7 +40,7 @@ def test_the_same_seed_gives_the_same_vectors_on_any_number_of_threads_and_anoth
 
 
 def test_they_have_the_spread_of_random_ones_and_padding_is_zero():
-    vectors = learn(*corpus(500), vocab_size=100)
+    vectors = learn(*corpus(500), shape=(100, 15))
     assert vectors.shape == (100, 15)
     assert vectors.dtype == np.float32
     assert not vectors[PAD].any()
@@ -55,7 +53,7 @@ def test_they_have_the_spread_of_random_ones_and_padding_is_zero():
 def test_next_to_no_words_are_no_special_case(rows, width):
     tokens = np.array([token for row in rows for token in row], np.uint16)
     offsets = np.cumsum([0, *map(len, rows)])
-    assert np.isfinite(learn(tokens, offsets, width=width)).all()
+    assert np.isfinite(learn(tokens, offsets, shape=(VOCAB, width))).all()
 
 
 def test_progress_adds_up_to_the_rows_of_all_passes():
