@@ -8,8 +8,8 @@ Timed:    `prepare` as a whole process; training as `train_seconds`: everything 
 Expect:   about 12 min on 2 cores for 213,000 training reviews and three seeds; test accuracy 0.931-0.934
 Not for:  comparing hosts; choosing settings (the test file is scored once per run, choices use validation)
 
-Peers (`pip install "sentiscale[compare]"`): fastText with bigrams, lr 0.25, 5 epochs, as its documentation tunes
-it for this kind of data; TF-IDF of words and pairs with logistic regression by SGD, from scikit-learn.
+Peers (`pip install "sentiscale[compare]"`): fastText with bigrams, lr 0.25, 5 epochs, as its documentation
+tunes it for this kind of data; TF-IDF of words and pairs with logistic regression by SGD, from scikit-learn.
 """
 
 import argparse

@@ -65,7 +65,7 @@ class PhaseTimes(Record):
 
     wide: float = 0.0
     vectors: float = 0.0
-    """Learning first word vectors, as far as it took longer than the wide part, which is solved beside it."""
+    """Learning first word vectors."""
     data: float = 0.0
     compute: float = 0.0
     reduce: float = 0.0

@@ -8,6 +8,7 @@ The two halves of the width are learnt apart, each over all rows. So two threads
 waiting for each other, and the same seed gives the same vectors on any number of threads.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiscale.config import VectorSettings
-from sentiscale.progress import Advance
 from sentiscale.text.vocab import PAD, UNK
 
 FloatArray = npt.NDArray[np.float32]
@@ -43,11 +43,12 @@ def learn_vectors(
     *,
     seed: int,
     threads: int = 1,
-    advance: Advance = lambda amount, note: None,
+    go_on: Callable[[float], bool] = lambda rows: True,
 ) -> FloatArray:
     """Vectors of all words, of the given shape (vocabulary, width); random for words that do not occur.
 
-    Shapes: tokens (all,), offsets (rows + 1,). `advance` is told rows, of `rows_to_read` in all.
+    Shapes: tokens (all,), offsets (rows + 1,). `go_on` is told of rows gone through, of
+    `rows_to_read` in all, and says whether to go on.
     """
     vocab_size, width = shape
     counts = np.bincount(tokens, minlength=vocab_size)
@@ -56,7 +57,7 @@ def learn_vectors(
     halves = [half for half in (width - width // 2, width // 2) if half]
     with ThreadPoolExecutor(min(threads, len(halves))) as pool:
         parts = pool.map(
-            lambda part: _learn_half(corpus, halves[part], settings, [seed, part], advance),
+            lambda part: _learn_half(corpus, halves[part], settings, [seed, part], go_on),
             range(len(halves)),
         )
         vectors = np.hstack(list(parts))
@@ -89,7 +90,11 @@ def words_to_draw(counts: IntArray) -> npt.NDArray[np.int32]:
 
 
 def _learn_half(
-    corpus: tuple[Any, ...], width: int, settings: VectorSettings, seed: list[int], advance: Advance
+    corpus: tuple[Any, ...],
+    width: int,
+    settings: VectorSettings,
+    seed: list[int],
+    go_on: Callable[[float], bool],
 ) -> FloatArray:
     tokens, offsets, shares, _ = corpus
     numbers = settings.window, settings.negatives, settings.rate
@@ -101,7 +106,8 @@ def _learn_half(
     for first in range(0, total, ROWS_AT_ONCE):
         last = min(total, first + ROWS_AT_ONCE)
         state = _learn_rows(corpus, (vectors, outputs), numbers, (first, last, total), state)
-        advance((last - first) / 2, "")
+        if not go_on((last - first) / 2):
+            break
     seen = shares > 0
     if seen.any():
         vectors -= vectors[seen].mean(axis=0)

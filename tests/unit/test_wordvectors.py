@@ -59,7 +59,7 @@ def test_next_to_no_words_are_no_special_case(rows, width):
 def test_progress_adds_up_to_the_rows_of_all_passes():
     tokens, offsets = corpus(500)
     told = []
-    learn(tokens, offsets, advance=lambda amount, note: told.append(amount))
+    learn(tokens, offsets, go_on=lambda rows: told.append(rows) is None)
     assert sum(told) == rows_to_read(500, len(tokens), VectorSettings()) == 1000
 
 
@@ -79,3 +79,11 @@ def test_random_words_are_drawn_by_the_root_of_their_count():
     assert (np.bincount(table, minlength=6) / DRAWS).tolist() == pytest.approx(
         [0, 0, 1 / 6, 2 / 6, 0, 3 / 6], abs=1e-5
     )
+
+
+def test_learning_ends_early_when_told_to():
+    tokens, offsets = corpus(5000)
+    told: list[float] = []
+    vectors = learn(tokens, offsets, go_on=lambda rows: told.append(rows) is not None)
+    assert sum(told) == 4096  # a report of each half
+    assert np.isfinite(vectors).all()

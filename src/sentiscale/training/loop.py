@@ -37,6 +37,7 @@ from sentiscale.training.ranks import check_same_view, launch_ranks
 from sentiscale.training.rundir import RunDir, logger
 from sentiscale.training.setup import Training, holding_of, set_up
 from sentiscale.training.signals import StopWish, stop_on_signals
+from sentiscale.training.vectors import start_with_vectors
 
 
 def train(
@@ -117,7 +118,7 @@ def run_rank(job: Job, place: Place, progress: Progress) -> RunRecord:
         training = set_up(job, place, progress)
         write_record(training, "running")
         try:
-            reason = fit(training, wish, progress)
+            reason = fit(training, place.hardware.node_threads, wish, progress)
         except BaseException as error:
             write_record(training, "interrupted" if isinstance(error, Interrupted) else "failed", error)
             raise
@@ -126,8 +127,8 @@ def run_rank(job: Job, place: Place, progress: Progress) -> RunRecord:
         return finish(training)
 
 
-def fit(training: Training, wish: StopWish, progress: Progress) -> str:
-    """Step, validate and save until something says stop; return what did.
+def fit(training: Training, threads: int, wish: StopWish, progress: Progress) -> str:
+    """Step, validate and save until something says stop; return what did. `threads`: of this machine.
 
     Raises: Interrupted when that was a signal.
     """
@@ -137,6 +138,8 @@ def fit(training: Training, wish: StopWish, progress: Progress) -> str:
     reason = stop_reason(training)
     if reason:
         return reason
+    if training.state.step == 0 and training.settings.vectors.enabled:
+        start_with_vectors(training, threads, progress)
     with progress.task("train", training.total_steps * training.batch_size, "rows") as advance:
         advance(training.state.rows, "")
         rate = rate_of(settings, training.total_steps)

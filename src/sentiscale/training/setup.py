@@ -9,9 +9,12 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors.numpy import load_file, save
 from torch import Tensor
 
+from sentiscale.atomic import write_file
 from sentiscale.config import Settings
 from sentiscale.data.prepared import PreparedDataset, Split
 from sentiscale.errors import UsageError
@@ -22,14 +25,13 @@ from sentiscale.parallel.stage import FloatArray, Plan, Stage
 from sentiscale.parallel.world import World
 from sentiscale.progress import Progress
 from sentiscale.records import Host, RunRecord, git_commit, now, package_versions
-from sentiscale.training.before import learn_before
 from sentiscale.training.checkpoint import Holding, TrainState, find_latest, load_state, load_tensors
 from sentiscale.training.clock import PhaseClock
 from sentiscale.training.hardware import Hardware, Place
 from sentiscale.training.job import Job
 from sentiscale.training.learner import Learner
 from sentiscale.training.rundir import RunDir, logger
-from sentiscale.wide import WideModel
+from sentiscale.wide import WideModel, solve
 
 WIRE_DTYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Gradient compression by name, as dtypes."""
@@ -122,14 +124,13 @@ def set_up(job: Job, place: Place, progress: Progress) -> Training:
         clock = PhaseClock(state.phases, state.seconds, place.note)
     warn_off_the_fast_path(learner.runner, progress)
 
-    wide = valid_wide = vectors = None
-    fresh = state.step == 0
-    if world.is_main:
-        wide, vectors = learn_before(job, hardware.node_threads, clock, progress, with_vectors=fresh)
-        valid_wide = wide.logits(valid_split.tokens, valid_split.offsets) if wide else None
-    if settings.vectors.enabled and fresh:
-        learner.runner.start_from(vectors)
-    barrier(world)
+    wide = valid_wide = None
+    if settings.wide.enabled:
+        with clock.phase("wide"):
+            if world.is_main:
+                wide = wide_part(train_split, settings, job.run_dir, hardware.node_threads, progress)
+                valid_wide = wide.logits(valid_split.tokens, valid_split.offsets)
+            barrier(world)
     return Training(
         settings, dataset, train_split, valid_split, job.run_dir, learner, wide, valid_wide, state, best,
         clock, time.monotonic(), new_record(settings, hardware, dataset.manifest.digest),
@@ -188,6 +189,29 @@ def take_up(
         run_dir.rewrite_metrics(state.metrics)
     progress.say(f"resuming {run_dir.path} at step {state.step:,}")
     return state, best
+
+
+def wide_part(
+    split: Split, settings: Settings, run_dir: RunDir, threads: int, progress: Progress
+) -> WideModel:
+    """Solve the wide part, or read it back where an earlier part of this run has solved it."""
+    if run_dir.wide.exists():
+        arrays = load_file(run_dir.wide)
+        return WideModel(
+            arrays["scales"], arrays["weights"], float(arrays["intercept"][0]), settings.wide.longest
+        )
+    progress.say(f"solving the wide part on {len(split):,} rows")
+    wide = solve(
+        np.asarray(split.tokens),
+        np.asarray(split.offsets),
+        np.asarray(split.labels),
+        settings.wide,
+        seed=settings.train.seed,
+        threads=threads,
+    )
+    arrays = {"scales": wide.scales, "weights": wide.weights, "intercept": np.array([wide.intercept])}
+    write_file(run_dir.wide, save(arrays))
+    return wide
 
 
 def warn_off_the_fast_path(runner: Stage, progress: Progress) -> None:
