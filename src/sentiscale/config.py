@@ -99,6 +99,8 @@ class WideSettings(Section):
     """2**bits hash buckets, 8 bytes each in the model directory; 21 below 40,000 rows if not given."""
     longest: Annotated[int, Field(ge=1, le=3)] = 3
     """Longest n-gram: 1 words, 2 also pairs, 3 also triples; 2 below 40,000 rows if not given."""
+    gaps: Annotated[int, Field(ge=0, le=4)] = 2
+    """Pairs with up to so many words between them are features too; 0 below 40,000 rows if not given."""
     alpha: Annotated[float, Field(gt=0)] = 2e-7
     """L2 penalty of the logistic regression; 1e-6 below 40,000 rows if not given."""
     passes: Positive = 5
@@ -106,7 +108,7 @@ class WideSettings(Section):
 
     def resolved(self, rows: int) -> "WideSettings":
         """The same for `rows` training rows: few rows do not fill many buckets."""
-        small = {"bits": 21, "longest": 2, "alpha": 1e-6} if rows < FEW_ROWS else {}
+        small = {"bits": 21, "longest": 2, "gaps": 0, "alpha": 1e-6} if rows < FEW_ROWS else {}
         return self.model_copy(
             update={key: value for key, value in small.items() if key not in self.model_fields_set}
         )

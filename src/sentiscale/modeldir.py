@@ -20,6 +20,7 @@ from sentiscale.combine import Combination
 from sentiscale.config import Cleaning, ModelSettings
 from sentiscale.errors import DataError
 from sentiscale.model import SentimentNet
+from sentiscale.ngrams import Ngrams
 from sentiscale.records import RunRecord
 from sentiscale.text.vocab import Vocab
 from sentiscale.wide import WideModel
@@ -41,6 +42,7 @@ class ModelConfig(BaseModel):
     model: ModelSettings
     combination: dict[str, float]
     wide_longest: int | None = None
+    wide_gaps: int = 0
     """Longest n-gram of the wide part; None without one."""
     wide_intercept: float = 0.0
 
@@ -101,7 +103,8 @@ def model_config(
         stored_tokens=stored_tokens,
         model=model,
         combination=asdict(combination),
-        wide_longest=wide.longest if wide else None,
+        wide_longest=wide.ngrams.longest if wide else None,
+        wide_gaps=wide.ngrams.gaps if wide else 0,
         wide_intercept=wide.intercept if wide else 0.0,
     )
 
@@ -139,4 +142,5 @@ def _wide_of(config: ModelConfig, tensors: dict[str, Tensor]) -> WideModel | Non
     if config.wide_longest is None:
         return None
     scales, weights = tensors["wide.scales"].numpy(), tensors["wide.weights"].numpy()
-    return WideModel(scales, weights, config.wide_intercept, config.wide_longest)
+    ngrams = Ngrams(len(scales).bit_length() - 1, config.wide_longest, config.wide_gaps)
+    return WideModel(scales, weights, config.wide_intercept, ngrams)

@@ -1,29 +1,20 @@
-"""The wide part: a linear model on hashed n-grams, solved in seconds, that stands beside the network.
+"""The wide part: a linear model on n-grams, solved in seconds, that stands beside the network.
 
-A feature is whether an n-gram of token ids occurs, hashed into 2**bits buckets (Weinberger et al., 2009,
-"Feature hashing for large scale multitask learning") and scaled by how much more often it occurs in one class
-than in the other (Wang & Manning, 2012, "Baselines and bigrams": naive Bayes as the features of a linear
-model); rows have length 1. N-grams with an unknown word do not count.
+Each n-gram is scaled by how much more often it occurs in one class than in the other, and rows have length 1
+(Wang & Manning, 2012, "Baselines and bigrams": naive Bayes as the features of a linear model).
 """
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse
 from sklearn.linear_model import SGDClassifier
 
 from sentiscale.config import WideSettings
-from sentiscale.text.vocab import UNK
+from sentiscale.ngrams import Chunks, FloatArray, IntArray, Ngrams, count_by_class, scale
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-
-ROWS_AT_ONCE = 16_384
+CHUNK_ROWS = 16_384
 """Rows whose features are made together: bounds the memory of `WideModel.logits`."""
 
 LEAST_SCALE = 0.1
@@ -37,21 +28,16 @@ class WideModel:
     scales: FloatArray
     weights: FloatArray
     intercept: float
-    longest: int
+    ngrams: Ngrams
 
     def logits(self, tokens: npt.NDArray[Any], offsets: IntArray) -> FloatArray:
         """Logits (rows,) of ragged token ids; the features of 16,384 rows are in memory at a time."""
         parts = []
-        for start in range(0, len(offsets) - 1, ROWS_AT_ONCE):
-            matrix = ngram_matrix(tokens, offsets[start : start + ROWS_AT_ONCE + 1], self.bits, self.longest)
+        for rows in chunked(np.arange(len(offsets) - 1)):
+            matrix = self.ngrams.matrix(tokens, offsets, rows)
             scale(matrix, self.scales)
             parts.append((matrix @ self.weights + self.intercept).astype(np.float32))
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
-
-    @property
-    def bits(self) -> int:
-        """Binary logarithm of the number of buckets."""
-        return len(self.scales).bit_length() - 1
 
 
 def solve(
@@ -65,117 +51,31 @@ def solve(
 ) -> WideModel:
     """Fit the linear model to labelled rows by stochastic gradient descent on the logistic loss.
 
-    Shapes: tokens (all,), offsets (rows + 1,), labels (rows,) of 0 and 1.
+    Shapes: tokens (all,), offsets (rows + 1,), labels (rows,) of 0 and 1, both occurring. Memory does not
+    grow with the rows: features that are too many to be kept are made again, and gone through fewer times.
     """
-    matrix = _stack(_in_threads(tokens, offsets, settings, threads))
-    scales = class_ratios(matrix, labels)
-    scale(matrix, scales)
-    solver = SGDClassifier(
-        loss="log_loss", alpha=settings.alpha, max_iter=settings.passes, tol=None, random_state=seed
-    )
-    solver.fit(matrix, labels)
-    weights = solver.coef_[0].astype(np.float32)
-    return WideModel(scales, weights, float(solver.intercept_[0]), settings.longest)
+    ngrams = Ngrams(settings.bits, settings.longest, settings.gaps)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    features = Chunks(ngrams, tokens, offsets, chunked(order), threads)
+    rows_with = np.ones((2, 2**settings.bits))  # as if each n-gram had been seen once more in each class
+    for rows, matrix in features:
+        count_by_class(matrix, labels[rows], rows_with)
+    scales = class_ratios(rows_with)
+    features.scale_by(scales)
+    solver = SGDClassifier(loss="log_loss", alpha=settings.alpha, random_state=seed)
+    for _ in range(max(1, round(settings.passes * features.kept_share))):
+        for rows, matrix in features:
+            solver.partial_fit(matrix, labels[rows], classes=[0, 1])
+    return WideModel(scales, solver.coef_[0].astype(np.float32), float(solver.intercept_[0]), ngrams)
 
 
-def ngram_matrix(
-    tokens: npt.NDArray[Any], offsets: IntArray, bits: int, longest: int
-) -> scipy.sparse.csr_matrix:
-    """Which n-grams occur (rows, 2**bits), as ones, not yet scaled."""
-    offsets = np.ascontiguousarray(offsets, dtype=np.int64)
-    most = int(offsets[-1] - offsets[0]) * longest
-    starts = np.zeros(len(offsets), np.int64)
-    buckets = np.empty(most, np.int32)
-    used = _find_ngrams(tokens, offsets, bits, longest, starts, buckets)
-    shape = (len(offsets) - 1, 2**bits)
-    return scipy.sparse.csr_matrix((np.ones(used, np.float32), buckets[:used].copy(), starts), shape=shape)
-
-
-def class_ratios(matrix: scipy.sparse.csr_matrix, labels: npt.NDArray[np.uint8]) -> FloatArray:
-    """How many times more likely each bucket is in one class than in the other: the logarithm (2**bits,)."""
-    rows_with = np.ones((2, matrix.shape[1]))
-    _count_by_class(matrix.indices, matrix.indptr, labels, rows_with)
+def class_ratios(rows_with: npt.NDArray[np.float64]) -> FloatArray:
+    """How many times more likely each feature is in one class than in the other: logarithms (2**bits,)."""
     negative, positive = rows_with / rows_with.sum(axis=1, keepdims=True)
     ratios: FloatArray = (np.abs(np.log(positive / negative)) + LEAST_SCALE).astype(np.float32)
     return ratios
 
 
-def scale(matrix: scipy.sparse.csr_matrix, scales: FloatArray) -> None:
-    """Multiply features by `scales` and bring every row to length 1, in place."""
-    _scale(matrix.data, matrix.indices, matrix.indptr, scales)
-
-
-def _in_threads(
-    tokens: npt.NDArray[Any], offsets: IntArray, settings: WideSettings, threads: int
-) -> Iterator[scipy.sparse.csr_matrix]:
-    rows = len(offsets) - 1
-    chunk = max(1, -(-rows // (4 * threads)))
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(
-            lambda start: ngram_matrix(
-                tokens, offsets[start : start + chunk + 1], settings.bits, settings.longest
-            ),
-            range(0, rows, chunk),
-        )
-
-
-def _stack(parts: Iterator[scipy.sparse.csr_matrix]) -> scipy.sparse.csr_matrix:
-    return scipy.sparse.vstack(list(parts), format="csr")
-
-
-@numba.njit(inline="always")
-def _mix(value: np.uint64) -> np.uint64:
-    """Spread the bits of `value` over all 64 (the finaliser of MurmurHash3)."""
-    value ^= value >> np.uint64(33)
-    value *= np.uint64(0xFF51AFD7ED558CCD)
-    value ^= value >> np.uint64(33)
-    value *= np.uint64(0xC4CEB9FE1A85EC53)
-    return value ^ (value >> np.uint64(33))
-
-
-@numba.njit(nogil=True, cache=True)
-def _find_ngrams(tokens, offsets, bits, longest, starts, buckets):  # type: ignore[no-untyped-def]
-    shift = np.uint64(64 - bits)
-    used = 0
-    widest = 0
-    for row in range(len(offsets) - 1):
-        widest = max(widest, offsets[row + 1] - offsets[row])
-    found = np.empty(widest * longest, np.int32)
-    for row in range(len(offsets) - 1):
-        first, last = offsets[row], offsets[row + 1]
-        size = 0
-        for begin in range(first, last):
-            key = np.uint64(0)
-            for end in range(begin, min(begin + longest, last)):
-                if tokens[end] == UNK:
-                    break
-                key = _mix(key * np.uint64(0x9E3779B97F4A7C15) + np.uint64(tokens[end]))
-                found[size] = np.int32(key >> shift)
-                size += 1
-        ordered = np.sort(found[:size])
-        for position in range(size):
-            if position == 0 or ordered[position] != ordered[position - 1]:
-                buckets[used] = ordered[position]
-                used += 1
-        starts[row + 1] = used
-    return used
-
-
-@numba.njit(nogil=True, cache=True)
-def _count_by_class(buckets, starts, labels, rows_with):  # type: ignore[no-untyped-def]
-    for row in range(len(starts) - 1):
-        for position in range(starts[row], starts[row + 1]):
-            rows_with[labels[row], buckets[position]] += 1.0
-
-
-@numba.njit(nogil=True, cache=True)
-def _scale(values, buckets, starts, scales):  # type: ignore[no-untyped-def]
-    for row in range(len(starts) - 1):
-        total = 0.0
-        for position in range(starts[row], starts[row + 1]):
-            values[position] *= scales[buckets[position]]
-            total += values[position] * values[position]
-        if total > 0.0:
-            factor = np.float32(1.0 / np.sqrt(total))
-            for position in range(starts[row], starts[row + 1]):
-                values[position] *= factor
+def chunked(rows: IntArray) -> list[IntArray]:
+    """Cut rows into chunks that are worked on together."""
+    return [rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS)]

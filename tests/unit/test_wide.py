@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from sentiscale import ngrams
 from sentiscale.config import WideSettings
+from sentiscale.ngrams import Ngrams, count_by_class, scale
 from sentiscale.text.vocab import UNK
-from sentiscale.wide import LEAST_SCALE, class_ratios, ngram_matrix, scale, solve
+from sentiscale.wide import LEAST_SCALE, class_ratios, solve
 
 SETTINGS = WideSettings(bits=12, passes=20, alpha=1e-4)
 
@@ -15,29 +17,45 @@ def ragged(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     return tokens, np.cumsum([0, *map(len, rows)]).astype(np.int64)
 
 
+def ngram_matrix(rows: list[list[int]], bits: int = 20, longest: int = 2, gaps: int = 0):
+    return Ngrams(bits, longest, gaps).matrix(*ragged(rows), np.arange(len(rows)))
+
+
 def test_repeated_ngrams_count_once_and_pairs_are_features_of_their_own():
-    matrix = ngram_matrix(*ragged([[5, 5, 5]]), bits=20, longest=2)
+    matrix = ngram_matrix([[5, 5, 5]])
     assert matrix.data.tolist() == [1, 1]
 
 
 def test_pairs_do_not_cross_rows_nor_unknown_words():
-    alone = ngram_matrix(*ragged([[5], [6]]), bits=20, longest=2)
+    alone = ngram_matrix([[5], [6]])
     assert alone.nnz == 2
-    assert ngram_matrix(*ragged([[5, UNK, 6]]), bits=20, longest=2).nnz == 2
-    assert ngram_matrix(*ragged([[5, 6]]), bits=20, longest=2).nnz == 3
+    assert ngram_matrix([[5, UNK, 6]]).nnz == 2
+    assert ngram_matrix([[5, 6]]).nnz == 3
 
 
 def test_order_makes_other_pairs():
-    matrix = ngram_matrix(*ragged([[5, 6], [6, 5]]), bits=20, longest=2)
+    matrix = ngram_matrix([[5, 6], [6, 5]])
     assert (matrix[0] != matrix[1]).nnz == 2
+
+
+def test_pairs_with_words_between_are_features_that_know_their_order_but_not_their_distance():
+    assert ngram_matrix([[5, 6, 7]], longest=1, gaps=1).nnz == 4
+    assert ngram_matrix([[5, 6, 7, 8]], longest=1, gaps=2).nnz == 4 + 3
+    near, far = (ngram_matrix([row], longest=1, gaps=2) for row in ([5, UNK, 7], [5, UNK, UNK, 7]))
+    assert (near != far).nnz == 0
+    assert (near != ngram_matrix([[7, UNK, 5]], longest=1, gaps=2)).nnz == 2
+    assert near.nnz == ngram_matrix([[5, 7]], longest=2).nnz == 3
+    assert (near != ngram_matrix([[5, 7]], longest=2)).nnz == 2
 
 
 def test_scales_are_naive_bayes_log_count_ratios_and_rows_have_length_1():
     """Three buckets by hand: word 5 in both negative rows, 6 in one row of each class, 7 in both positive."""
     rows, labels = [[5, 6], [5], [7, 6], [7]], np.array([0, 0, 1, 1], np.uint8)
-    matrix = ngram_matrix(*ragged(rows), bits=8, longest=1)
-    scales = class_ratios(matrix, labels)
-    bucket_of = {word: ngram_matrix(*ragged([[word]]), bits=8, longest=1).indices[0] for word in (5, 6, 7)}
+    matrix = ngram_matrix(rows, bits=8, longest=1)
+    rows_with = np.ones((2, 256))
+    count_by_class(matrix, labels, rows_with)
+    scales = class_ratios(rows_with)
+    bucket_of = {word: ngram_matrix([[word]], bits=8, longest=1).indices[0] for word in (5, 6, 7)}
     assert len(set(bucket_of.values())) == 3
     in_class = 256 + 3  # one is added to every bucket
     of_five = np.log((3 / in_class) / (1 / in_class)) + LEAST_SCALE
@@ -70,3 +88,25 @@ def test_the_solution_does_not_depend_on_threads_nor_logits_on_their_neighbours(
     alone = [float(one.logits(*ragged([row]))[0]) for row in rows[:20]]
     assert together[:20].tolist() == pytest.approx(alone, abs=1e-5)
     assert np.mean((together > 0) == labels) > 0.95
+
+
+def test_features_that_do_not_fit_into_memory_give_the_same_solution(monkeypatch):
+    generator = np.random.default_rng(1)
+    rows = [generator.integers(2, 40, 12).tolist() for _ in range(400)]
+    labels = np.array([row.count(7) > 0 for row in rows], np.uint8)
+    settings = SETTINGS.model_copy(update={"passes": 1})
+    monkeypatch.setattr("sentiscale.wide.CHUNK_ROWS", 64)
+    kept = solve(*ragged(rows), labels, settings, seed=3, threads=2)
+    monkeypatch.setattr(ngrams, "MOST_KEPT", 1000)
+    made_again = solve(*ragged(rows), labels, SETTINGS, seed=3, threads=2)
+    assert np.array_equal(kept.weights, made_again.weights)
+
+
+def test_rows_sorted_by_class_are_no_special_case():
+    generator = np.random.default_rng(1)
+    rows = [generator.integers(2, 40, 12).tolist() for _ in range(400)]
+    labels = np.array([row.count(7) > 0 for row in rows], np.uint8)
+    order = np.argsort(labels, kind="stable")
+    tokens, offsets = ragged([rows[row] for row in order])
+    model = solve(tokens, offsets, labels[order], SETTINGS, seed=3, threads=2)
+    assert np.mean((model.logits(tokens, offsets) > 0) == labels[order]) > 0.95

@@ -18,6 +18,7 @@ from sentiscale.atomic import write_file
 from sentiscale.config import Settings
 from sentiscale.data.prepared import PreparedDataset, Split
 from sentiscale.errors import UsageError
+from sentiscale.ngrams import Ngrams
 from sentiscale.parallel.collectives import barrier
 from sentiscale.parallel.onednn import ran_on_onednn
 from sentiscale.parallel.precision import LossScaler, Precision
@@ -197,9 +198,8 @@ def wide_part(
     """Solve the wide part, or read it back where an earlier part of this run has solved it."""
     if run_dir.wide.exists():
         arrays = load_file(run_dir.wide)
-        return WideModel(
-            arrays["scales"], arrays["weights"], float(arrays["intercept"][0]), settings.wide.longest
-        )
+        ngrams = Ngrams(settings.wide.bits, settings.wide.longest, settings.wide.gaps)
+        return WideModel(arrays["scales"], arrays["weights"], float(arrays["intercept"][0]), ngrams)
     progress.say(f"solving the wide part on {len(split):,} rows")
     wide = solve(
         np.asarray(split.tokens),
