@@ -105,7 +105,9 @@ def _learn_half(
     total = rows_to_read(len(offsets) - 1, len(tokens), settings)
     for first in range(0, total, ROWS_AT_ONCE):
         last = min(total, first + ROWS_AT_ONCE)
-        state = _learn_rows(corpus, (vectors, outputs), numbers, (first, last, total), state)
+        span = (first, last, total)
+        # numba returns a Python int, which it would take for a signed number the next time
+        state = np.uint64(_learn_rows(corpus, (vectors, outputs), numbers, span, state))
         if not go_on((last - first) / 2):
             break
     seen = shares > 0

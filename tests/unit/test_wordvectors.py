@@ -87,3 +87,10 @@ def test_learning_ends_early_when_told_to():
     vectors = learn(tokens, offsets, go_on=lambda rows: told.append(rows) is not None)
     assert sum(told) == 4096  # a report of each half
     assert np.isfinite(vectors).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_between_two_reports_do_not_change_the_vectors(seed, monkeypatch):
+    whole = learn(*corpus(200), seed=seed)
+    monkeypatch.setattr("sentiscale.wordvectors.ROWS_AT_ONCE", 16)
+    assert np.array_equal(whole, learn(*corpus(200), seed=seed))
