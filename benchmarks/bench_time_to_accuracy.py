@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--budget-models", default="fast,balanced", help="whose runs are ended at --budgets")
     parser.add_argument("--speed", default=SPEED, help=f"timed by steps; default {SPEED}; '' for none")
     parser.add_argument("--repeats", type=int, default=6, help="of speeds; six give a 95 %% interval")
-    parser.add_argument("--layout", default="1x1")
+    parser.add_argument("--layout", default="")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--publish", metavar="HOST", help="file the results under this name of the host")
     arguments = parser.parse_args()

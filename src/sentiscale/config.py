@@ -171,7 +171,8 @@ class TrainSettings(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
     """Arithmetic of the network; auto is bf16 where the hardware multiplies it faster, else fp32."""
     layout: str | None = None
-    """DATAxMODEL, replicas times stages, or auto; None is 1x1, or under torchrun all ranks as replicas."""
+    """DATAxMODEL, replicas times stages, or auto. None is a replica a core on a CPU, each with 32 rows of
+    a step or more, one process on a GPU, and under torchrun all ranks as replicas."""
     threads_per_rank: Positive | None = None
     """Threads of each rank; None is cores divided by ranks."""
     oversubscribe: bool = False

@@ -11,6 +11,7 @@ from torch import nn
 from sentiscale.doctor import build, kernels, machine, probe, ranks
 from sentiscale.doctor.checks import Report, examine, ok, problem, warning
 from sentiscale.doctor.diagnosis import choose_layout, doctor
+from sentiscale.parallel.layout import usual_layout
 from sentiscale.parallel.onednn import ran_on_onednn
 from sentiscale.parallel.peak import gemm_peak_gflops
 from sentiscale.parallel.process import torch_threads
@@ -51,7 +52,7 @@ def test_full_report_holds_real_figures(full_report):
     assert checks["lstm_step"]["value"]["1"] > 10
     assert checks["gloo"]["value"]["correct"] is True
     assert checks["denormals"]["value"]["flushed_everywhere"] is True
-    assert checks["layout"]["value"]["layout"] == "1x1"
+    assert checks["layout"]["value"]["layout"] == str(usual_layout(128, available_cores()))
 
 
 def test_quick_report_is_text_with_a_line_for_each_check(sentiscale):
@@ -166,14 +167,16 @@ def test_silent_probe_is_stopped(monkeypatch):
     assert process.returncode == -9
 
 
-def test_layout_uses_the_fastest_number_of_threads_measured():
-    def measured(rates):
-        return [ok("lstm_step", rates, "")]
-
-    assert choose_layout(measured({"1": 900, "4": 2500})).value == {"layout": "1x1", "threads": 4}
-    assert choose_layout(measured({"1": 900, "4": 200})).value == {"layout": "1x1", "threads": 1}
-    assert choose_layout([]).value == {"layout": "1x1", "threads": available_cores()}
-    assert "(--threads-per-rank 9999)" in choose_layout(measured({"1": 900, "9999": 1000})).detail
+def test_layout_is_the_one_that_training_takes_by_itself():
+    found = choose_layout([ok("lstm_step", {"1": 1000, "4": 2500}, "")])
+    assert found.value == {
+        "layout": str(usual_layout(128, available_cores())),
+        "threads": available_cores() // usual_layout(128, available_cores()).world_size,
+    }
+    if available_cores() > 1:
+        assert "4 threads in one process are 2.50 times one" in found.detail
+    gpu = choose_layout([ok("gpu", [{"name": "some"}], "")])
+    assert gpu.value == {"layout": "1x1", "threads": available_cores()}
 
 
 def test_function_and_command_find_the_same(tmp_path):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiscale.errors import UsageError
-from sentiscale.parallel.layout import Layout
+from sentiscale.parallel.layout import LEAST_ROWS, Layout, usual_layout
 from sentiscale.parallel.world import by_host
 
 layouts = st.builds(Layout, st.integers(1, 9), st.integers(1, 2))
@@ -74,3 +74,29 @@ def test_replicas_are_grouped_by_host():
 
 def test_hosts_with_different_numbers_of_replicas_share_no_memory():
     assert by_host([0, 1, 2], ["a", "a", "b"]) == [[0], [1], [2]]
+
+
+@given(st.integers(1, 4096), st.integers(1, 300))
+def test_usual_layout_fits_and_gives_every_replica_rows_enough(batch_size, cores):
+    layout = usual_layout(batch_size, cores)
+    threads = cores // layout.data
+    layout.check_cores(layout.world_size, threads, cores, oversubscribe=False)
+    assert layout.data == 1 or batch_size >= layout.data * LEAST_ROWS
+    assert layout.data * threads > cores / 2
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "cores", "replicas"),
+    [
+        (32, 2, 1),
+        (128, 1, 1),
+        (128, 2, 2),
+        (128, 6, 3),
+        (128, 7, 3),
+        (128, 64, 4),
+        (512, 64, 16),
+        (256, 5, 5),
+    ],
+)
+def test_usual_layout(batch_size, cores, replicas):
+    assert usual_layout(batch_size, cores) == Layout(replicas, 1)

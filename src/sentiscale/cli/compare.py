@@ -25,7 +25,7 @@ def compare(
     seeds: Annotated[str, typer.Option(help="One run of each contestant per seed.")] = "0,1,2",
     time_limit: Annotated[float | None, LIMIT] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of a run; default: all cores.")] = None,
-    layout: Annotated[str, typer.Option(help="Replicas x stages of ours.")] = "1x1",
+    layout: Annotated[str, typer.Option(help="Replicas x stages of ours; default: as `train` does.")] = "",
     steps: Annotated[int | None, STEPS] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -41,7 +41,7 @@ def compare(
 
     if time_limit is not None and time_limit <= 0:
         raise UsageError(f"--time-limit is {time_limit:g}; give more than 0 seconds.")
-    if layout != "auto":
+    if layout not in ("", "auto"):
         from sentiscale.parallel.layout import Layout
 
         Layout.parse(layout)

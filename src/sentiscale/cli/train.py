@@ -8,7 +8,9 @@ import typer
 from sentiscale.cli.options import ConfigOption, JsonOption, QuietOption, SetOption, print_json
 
 PER_RANK = typer.Option(help="Threads of each rank; default: cores / ranks.")
-LAYOUT = typer.Option(help="Replicas x stages: 1x1 (default), 4x1, 1x2, 2x2, ..., or auto, which measures.")
+LAYOUT = typer.Option(
+    help="Replicas x stages: 1x1, 4x1, 1x2, 2x2, ..., or auto, which measures; default: a replica a core."
+)
 OVERSUBSCRIBE = typer.Option("--oversubscribe", help="Allow more threads than cores, to measure overhead.")
 RESTARTS = typer.Option(help="Times to go on by itself after ranks failed; default: 0.")
 

@@ -15,6 +15,7 @@ from sentiscale.compare.summary import Row, summarise
 from sentiscale.config import Settings
 from sentiscale.data.prepared import SPLITS, PreparedDataset
 from sentiscale.errors import DataError, Interrupted, UsageError
+from sentiscale.parallel.layout import usual_layout
 from sentiscale.progress import Progress
 from sentiscale.records import append_jsonl, available_cores, read_jsonl
 
@@ -65,8 +66,12 @@ def compare(
     progress, out = progress or Progress(), Path(out)
     conditions = conditions or Conditions(threads=available_cores())
     contestants = chosen(models, steps_only=conditions.steps is not None)
-    dataset = _opened(data)
-    jobs = plan(contestants, seeds, conditions, settings or Settings(), dataset.manifest.digest)
+    dataset, settings = _opened(data), settings or Settings()
+    if not conditions.layout:
+        batch_size = settings.train.batch_size_for(dataset.manifest.rows["train"])
+        layout = str(usual_layout(batch_size, conditions.threads))
+        conditions = conditions.model_copy(update={"layout": layout})
+    jobs = plan(contestants, seeds, conditions, settings, dataset.manifest.digest)
     done = stored_runs(out, dataset)
     missing = [job for job in jobs if job.key not in done]
     random.Random(0).shuffle(missing)  # noqa: S311 - the order of runs is no secret

@@ -17,8 +17,8 @@ class Conditions(Record):
 
     threads: int
     """Over all processes of a run."""
-    layout: str = "1x1"
-    """Of ours: replicas x stages, or auto."""
+    layout: str = ""
+    """Of ours: replicas x stages, or auto; empty is what `train` takes by itself."""
     time_limit: float | None = None
     """Seconds of training after which those stop that can: ours and the recurrent peers."""
     steps: int | None = None

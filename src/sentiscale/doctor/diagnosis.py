@@ -5,8 +5,12 @@ from pathlib import Path
 
 from sentiscale.doctor import build, machine
 from sentiscale.doctor.checks import Check, Report, examine, ok, thread_count
+from sentiscale.parallel.layout import LEAST_ROWS, Layout, usual_layout
 from sentiscale.progress import Progress
 from sentiscale.records import available_cores
+
+BATCH_SIZE = 128
+"""Rows of a step that training takes by default where there are more than a few."""
 
 
 def doctor(*, quick: bool = False, folder: Path | None = None, progress: Progress | None = None) -> Report:
@@ -63,14 +67,17 @@ def _torch_checks(quick: bool) -> dict[str, Callable[[], Check]]:
 
 
 def choose_layout(found: list[Check]) -> Check:
-    """The layout training would use here, and why.
-
-    Layout 1x1, one process with several threads, is the only one there is; what can be chosen is the
-    number of threads.
-    """
-    rates = next((check.value for check in found if check.name == "lstm_step" and check.value), None)
-    threads = int(max(rates, key=rates.get)) if rates else available_cores()
-    why = "the fastest of the thread counts measured" if rates else "one for each core"
-    flag = f" (--threads-per-rank {threads})" if threads != available_cores() else ""
-    detail = f"1x1 with {thread_count(threads)}{flag}, {why}; training runs in one process so far"
-    return ok("layout", {"layout": "1x1", "threads": threads}, detail)
+    """The layout that training takes here by itself, and why."""
+    by_name = {check.name: check.value for check in found}
+    cores = available_cores()
+    layout = Layout(1, 1) if by_name.get("gpu") else usual_layout(BATCH_SIZE, cores)
+    threads = cores // layout.world_size
+    why = (
+        "one process on the GPU" if by_name.get("gpu") else f"replicas of {LEAST_ROWS} rows of a step or more"
+    )
+    rates = by_name.get("lstm_step")
+    if rates and layout.data > 1:
+        most = max(rates, key=int)
+        why += f"; {thread_count(int(most))} in one process are {rates[most] / rates['1']:.2f} times one"
+    detail = f"{layout} with {thread_count(threads)} a rank: {why}; --layout auto measures on your data"
+    return ok("layout", {"layout": str(layout), "threads": threads}, detail)

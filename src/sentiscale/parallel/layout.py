@@ -13,6 +13,10 @@ MOST_STAGES = 2
 """The network is cut in two: embedding and head on one side, the recurrent layer on the other."""
 
 
+LEAST_ROWS = 32
+"""Rows of a step for each replica, where nobody says how many: products of fewer rows use a core badly."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """`data` replicas of a model that is cut into `model` stages."""
@@ -75,3 +79,14 @@ class Layout:
 
     def __str__(self) -> str:
         return f"{self.data}x{self.model}"
+
+
+def usual_layout(batch_size: int, cores: int) -> Layout:
+    """As many replicas as cores and rows of a step allow, the other cores as their threads.
+
+    Between half and all of that number, the one that leaves the fewest cores idle: 6 cores are 3 replicas of
+    2 threads.
+    """
+    most = max(1, min(cores, batch_size // LEAST_ROWS))
+    best = max(range(most // 2 + 1, most + 1), key=lambda ranks: (cores // ranks * ranks, ranks))
+    return Layout(best, 1)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from sentiscale.config import Settings
+from sentiscale.config import Settings, TrainSettings
 from sentiscale.errors import UsageError
 from sentiscale.parallel.guard import guarded_rank
 from sentiscale.parallel.interface import choose_gloo_interface
-from sentiscale.parallel.layout import Layout
+from sentiscale.parallel.layout import Layout, usual_layout
 from sentiscale.parallel.precision import Precision, choose_device
 from sentiscale.parallel.rankenv import RankEnv
 from sentiscale.parallel.world import World, alone, join
@@ -44,12 +44,11 @@ class Hardware:
 
         Raises: UsageError when they cannot run here.
         """
-        train = settings.train
-        layout = layout_for(train.layout, env)
+        train, cores = settings.train, available_cores()
         device = choose_device(train.device, env.local_rank if env else 0)
+        layout = layout_for(train.layout, env) if train.layout or env else unasked(train, device, cores)
         precision = Precision.choose(train.precision, device)
         ranks_here = env.local_world_size if env else layout.world_size
-        cores = available_cores()
         threads = train.threads_per_rank or max(1, cores // ranks_here)
         layout.check_cores(ranks_here, threads, cores, oversubscribe=train.oversubscribe)
         gpus = torch.cuda.device_count() if device.type == "cuda" else ranks_here
@@ -68,8 +67,15 @@ class Hardware:
         return self.threads * self.ranks_here
 
 
+def unasked(train: TrainSettings, device: torch.device, cores: int) -> Layout:
+    """The layout where none was asked for: replicas on a CPU, which beat threads there; otherwise serial."""
+    if device.type != "cpu" or train.recurrent_device is not None:
+        return Layout(1, 1)
+    return usual_layout(train.batch_size or 1, cores // (train.threads_per_rank or 1))
+
+
 def layout_for(wanted: str | None, env: RankEnv | None) -> Layout:
-    """The layout that was asked for; by default serial, or all ranks that torchrun started as replicas.
+    """The layout that was asked for; by default all ranks that torchrun started as replicas, or serial.
 
     Raises: UsageError when it does not fit the ranks there are.
     """
