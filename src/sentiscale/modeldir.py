@@ -42,8 +42,9 @@ class ModelConfig(BaseModel):
     model: ModelSettings
     combination: dict[str, float]
     wide_longest: int | None = None
-    wide_gaps: int = 0
     """Longest n-gram of the wide part; None without one."""
+    wide_gaps: int = 0
+    """Most words between the two of a pair that counts as a feature of the wide part."""
     wide_intercept: float = 0.0
 
 
