@@ -1,0 +1,226 @@
+"""What a study found about layouts: ceiling, cost of the exchange, model parallel, more cores, a GPU."""
+
+from collections.abc import Sequence
+
+from sentiscale.analysis.advice import choose, main_group
+from sentiscale.analysis.families import Group
+from sentiscale.analysis.fits import AMDAHL, STRETCH, USL, speedup_range
+from sentiscale.analysis.intervals import ratio_interval
+from sentiscale.analysis.phrases import in_one, is_ddp_of_one, ratio
+from sentiscale.analysis.report_words import axes, case_name, figure, joined, per_cent
+from sentiscale.analysis.sidebyside import comparisons
+from sentiscale.analysis.speedup import Measured, peak_memory
+from sentiscale.analysis.study import Fit, Interval, StudyRow
+
+Pair = tuple[Measured, StudyRow]
+
+
+def findings_of(groups: Sequence[Group]) -> list[str]:
+    """Sentences about everything the runs allow to say, the most important first."""
+    main = main_group([group for group in groups if group.setting.kind == 0])
+    about_layouts = []
+    if main:
+        parts = (_threads, _ceiling, _one_rank, _stages, _exchange, _weak)
+        about_layouts = [sentence for part in parts for sentence in part(main)]
+    questions = [*_more_cores(main), *_gpu(groups)] if main else []
+    return [*about_layouts, *comparisons(groups), *questions]
+
+
+def _usable(group: Group) -> list[Pair]:
+    """Trainings of more than one core that may be compared."""
+    return [
+        (found, row) for found, row in group.pairs
+        if found.case.kind == "train" and found.counts and row.speedup and found.case.workers > 1
+    ]  # fmt: skip
+
+
+def _threads(group: Group) -> list[str]:
+    """The best number of ranks against the same cores as threads of one process."""
+    threads = [pair for pair in _usable(group) if pair[0].case.ranks == 1]
+    ranks = [pair for pair in _usable(group) if pair[0].case.ranks > 1]
+    if not threads or not ranks:
+        return []
+    (thread, with_threads), (rank, with_ranks) = (
+        min(pairs, key=lambda pair: pair[0].cost) for pairs in (threads, ranks)
+    )
+    ends = ratio_interval(thread.costs, rank.costs)
+    quotient = thread.cost / rank.cost
+    if ends and ends[0] <= 1 <= ends[1]:
+        verdict = "the two cannot be told apart"
+    elif quotient > 1:
+        verdict = f"ranks are {ratio(quotient, ends)} times as fast"
+    else:
+        verdict = f"threads are {ratio(1 / quotient, _turned(ends))} times as fast"
+    return [
+        f"Ranks or threads: {case_name(rank.case)} gives {figure(with_ranks.speedup or 0)} and "
+        f"{in_one(thread.case)} give {figure(with_threads.speedup or 0)} times {group.base_name}; {verdict}."
+    ]
+
+
+def _turned(ends: Interval | None) -> Interval | None:
+    return (1 / ends[1], 1 / ends[0]) if ends else None
+
+
+def _ceiling(group: Group) -> list[str]:
+    """How much of what independent copies reach the parallel layouts get."""
+    copies = [(found, row) for found, row in group.pairs if found.case.kind == "copies" and row.speedup]
+    said = []
+    for found, row in copies:
+        if found.oversubscribed:
+            continue
+        cores = found.case.workers
+        sentence = (
+            f"The machine's own ceiling: {found.case.copies} independent trainings at once, which exchange "
+            f"nothing, reach {ratio(row.speedup or 0, row.speedup_ci95)} times {group.base_name} on "
+            f"{cores} cores."
+        )
+        rivals = [one for one, _ in _usable(group) if one.case.workers == cores and one.case.ranks > 1]
+        if rivals:
+            best = min(rivals, key=lambda one: one.cost)
+            sentence += f" {case_name(best.case)} gets {_of_ceiling(found, best)}"
+        said.append(sentence)
+    return said
+
+
+def _of_ceiling(copies: Measured, best: Measured) -> str:
+    share = copies.cost / best.cost
+    ends = ratio_interval(copies.costs, best.costs)
+    if share >= 1 or (ends and ends[1] >= 1):
+        missing = f"what is missing to {copies.case.copies} is the machine's, not the exchange's"
+        return f"{per_cent(share)} of it: {missing}."
+    return (
+        f"{per_cent(share)} of it: working together costs {per_cent(1 - share)}, the rest is the machine's."
+    )
+
+
+def _one_rank(group: Group) -> list[str]:
+    """What the exchange costs before there is anybody to exchange with."""
+    alone = next((row for row in group.family.rows if is_ddp_of_one(row.case)), None)
+    if alone is None or not alone.speedup or group.base is None or not group.base.is_serial:
+        return []
+    ends = alone.speedup_ci95
+    if ends and ends[0] <= 1 <= ends[1]:
+        return [
+            f"DDP with one rank is as fast as plain serial: {ratio(alone.speedup, ends)} times its speed."
+        ]
+    cost = 1 / alone.speedup - 1
+    spread = f" ({_more(1 / ends[1] - 1)} to {_more(1 / ends[0] - 1)})" if ends else ""
+    return [
+        f"DDP with one rank takes {_more(cost)} time than plain serial{spread}: the price of the exchange."
+    ]
+
+
+def _more(share: float) -> str:
+    return f"{abs(share) * 100:.1f} % {'more' if share >= 0 else 'less'}"
+
+
+def _stages(group: Group) -> list[str]:
+    """Model parallel: what it does to time and to memory."""
+    alone = next((peak_memory(row) for found, row in group.pairs if found is group.base), 0.0)
+    said = []
+    for found, row in _usable(group):
+        replicas, stages = axes(found.case)
+        if replicas > 1 or stages == 1:
+            continue
+        sentence = (
+            f"Model parallel ({case_name(found.case)}) gives {ratio(row.speedup or 0, row.speedup_ci95)} "
+            f"times {group.base_name} on {found.case.workers} cores"
+        )
+        said.append(sentence + _memory(row, alone) + ".")
+    return said
+
+
+def _memory(row: StudyRow, alone: float) -> str:
+    if not row.peak_memory_mb_per_rank or not alone:
+        return ""
+    each = joined([figure(mb) for mb in row.peak_memory_mb_per_rank])
+    said = f", and its ranks take {each} MB where one process takes {figure(alone)}"
+    divides_time = (row.efficiency or 0.0) > WELL_USED
+    if peak_memory(row) > WELL_DIVIDED * alone:
+        return said + ": of a model this small there is little memory to divide"
+    return said + (": they divide both" if divides_time else ": they divide memory, not time")
+
+
+WELL_USED = 0.7
+"""Efficiency from which time counts as divided."""
+WELL_DIVIDED = 0.8
+"""Share of one process's memory up to which memory counts as divided."""
+
+
+def _exchange(group: Group) -> list[str]:
+    """The share of exchange and waiting, and what is sent."""
+    rows = [row for found, row in _usable(group) if row.waiting_share is not None and found.case.ranks > 1]
+    if not rows:
+        return []
+    parts = []
+    for row in rows:
+        sent = f" ({figure(row.bytes_per_step / 1e6)} MB sent a step)" if row.bytes_per_step else ""
+        parts.append(f"{per_cent(row.waiting_share or 0)} in {case_name(row.case)}{sent}")
+    return [f"Exchange and waiting for other ranks take, on the rank with the most of it, {joined(parts)}."]
+
+
+def _weak(group: Group) -> list[str]:
+    if group.family.scaling != "weak":
+        return []
+    return ["This is weak scaling: the batch grows with the ranks, and so does what a step learns from."]
+
+
+def _more_cores(group: Group) -> list[str]:
+    """What twice and many times the cores would bring, as far as the fitted law goes."""
+    fits = {fit.model: fit for fit in group.family.fits}
+    fit = fits[USL] if USL in fits and not fits[USL].caveat else fits.get(AMDAHL)
+    if fit is None or group.base is None:
+        return ["What more cores would bring cannot be said: a law needs two numbers of cores or more."]
+    limit = fit.trusted_up_to
+    middle, ends = speedup_range(fit, limit, group.base.case.workers)
+    counts = sorted({found.case.workers for found in group.members if found.is_data_parallel})
+    law = "Amdahl's law" if fit.model == AMDAHL else "the universal scalability law"
+    sentence = (
+        f"What more cores would bring: {law}, fitted to {joined([str(count) for count in counts])} cores, "
+        f"gives {ratio(middle, ends)} times {group.base_name} at {limit} cores"
+        + (f", with care: {fit.caveat}." if fit.caveat else ".")
+        + f" It goes no further, {STRETCH} times the most that was measured."
+    )
+    return [sentence + _beyond(limit) + _best(fit)]
+
+
+def _beyond(limit: int) -> str:
+    wanted = next((cores for cores in (16, 32, 64, 128) if cores > limit), None)
+    if wanted is None:
+        return ""
+    return (
+        f" For {wanted} cores these runs have no answer of their own: `sentiscale plan` with --workers "
+        f"{wanted} computes one from the costs of a step, and says how far to trust it."
+    )
+
+
+def _best(fit: Fit) -> str:
+    if fit.best_workers is None or fit.best_workers > fit.trusted_up_to:
+        return ""
+    return f" The law has its maximum at {fit.best_workers:.0f} cores."
+
+
+def _gpu(groups: Sequence[Group]) -> list[str]:
+    """Whether a GPU is worth it, where nothing was measured on one; sidebyside.py compares where it was."""
+    trained = [group for group in groups if group.setting.kind == 0]
+    if any(group.setting.device != "cpu" for group in trained):
+        return []
+    fastest = _fastest(trained)
+    speed = f" It would have to beat {fastest}." if fastest else ""
+    return [
+        f"Is a GPU worth it: nothing was measured on one, so this study cannot say.{speed} Run the same "
+        "`sentiscale bench` on a machine that has one, and give `sentiscale report` both directories."
+    ]
+
+
+def _fastest(groups: Sequence[Group]) -> str:
+    found = []
+    for group in groups:
+        choice = choose(group)
+        row = next((row for one, row in group.pairs if choice and one is choice.taken), None)
+        if row and row.rows_per_s:
+            found.append((row.rows_per_s, case_name(row.case), group.family.name))
+    if not found:
+        return ""
+    speed, case, name = max(found)
+    return f"{figure(speed)} rows/s, the most this study reached ({case}; {name})"

@@ -1,0 +1,240 @@
+"""`sentiscale report`: what a scaling study found, as a page, as Markdown, as a table, as JSON."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sentiscale.cli.options import JsonOption, print_json
+from sentiscale.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from sentiscale.analysis.study import Family, Study, StudyRow
+    from sentiscale.measurements import BenchRun
+
+RECORDS = "records.jsonl"
+DEFAULT_OUT = Path("report.html")
+
+DIRS = typer.Argument(metavar="DIR...", help="Directories of `sentiscale bench`; several are taken together.")
+OUT = typer.Option(metavar="FILE.html", help="The page [default: report.html; with --json none].")
+TIMINGS = typer.Option(metavar="FILE.csv", help="Other people's times: workers,seconds[,strategy].")
+
+
+def report(
+    directories: Annotated[list[Path] | None, DIRS] = None,
+    out: Annotated[Path | None, OUT] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE.md", help="The same as Markdown.")] = None,
+    timings: Annotated[Path | None, TIMINGS] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Report on a scaling study: speedup, efficiency, fits, what to use, what cannot be concluded.
+
+    Writes one HTML page that needs no network and no other file, and replaces it if it is there.
+    """
+    if bool(directories) == bool(timings):
+        raise UsageError(
+            "report takes either directories that `sentiscale bench` wrote, or --timings FILE.csv; "
+            f"got {'both' if timings else 'neither'}."
+        )
+    if out is None and not as_json:
+        out = DEFAULT_OUT
+    for path in (out, markdown):
+        _check_writable(path)
+    study = study_from_timings(timings) if timings else study_from_bench(directories or [])
+    written = _write(study, out, markdown)
+    if as_json:
+        print_json(document(study, written))
+    else:
+        print_study(study, written)
+
+
+def study_from_bench(directories: Sequence[Path]) -> "Study":
+    """The study of all runs in these directories.
+
+    Raises: DataError when one of them holds no runs.
+    """
+    from sentiscale.analysis.scaling import study_of
+
+    return study_of([run for directory in directories for run in _runs(directory)])
+
+
+def study_from_timings(path: Path) -> "Study":
+    """The study of a table of times.
+
+    Raises: DataError naming file and line.
+    """
+    from sentiscale.analysis.timings import read_timings
+    from sentiscale.analysis.timings_study import study_of_timings
+
+    return study_of_timings(read_timings(path))
+
+
+def _runs(directory: Path) -> list["BenchRun"]:
+    from sentiscale.measurements import BenchRun
+    from sentiscale.records import read_jsonl
+
+    path = directory / RECORDS if directory.is_dir() else directory
+    if not path.is_file():
+        raise DataError(f"{path} is not there. report takes directories that `sentiscale bench --out` wrote.")
+    runs = list(read_jsonl(path, BenchRun))
+    if not runs:
+        raise DataError(f"{path} holds no run. Go on with `sentiscale bench DATA --out {path.parent}`.")
+    return runs
+
+
+def _check_writable(path: Path | None) -> None:
+    """Fail before any work."""
+    from sentiscale.atomic import check_output
+
+    if path is not None:
+        check_output(path, replace=True)
+        if path.is_dir():
+            raise UsageError(f"{path} is a directory; give the name of a file in it.")
+
+
+def _write(study: "Study", out: Path | None, markdown: Path | None) -> dict[str, str]:
+    """Write what was asked for; the paths by kind."""
+    written = {}
+    if out is not None:
+        from sentiscale.analysis.report_page import write_report
+
+        write_report(study, out)
+        written["out"] = str(out)
+    if markdown is not None:
+        from sentiscale.analysis.report_markdown import markdown as as_markdown
+        from sentiscale.atomic import write_file
+
+        write_file(markdown, as_markdown(study))
+        written["markdown"] = str(markdown)
+    return written
+
+
+def document(study: "Study", written: dict[str, str]) -> dict[str, Any]:
+    """What `--json` promises: rows of all families, the fit of the recommended one, the recommendation."""
+    from dataclasses import asdict
+
+    main = study.families[0] if study.families else None
+    return {
+        "rows": [_row(family, row) for family in study.families for row in family.rows],
+        "fit": _fit(main),
+        "recommendation": asdict(study.recommendation) if study.recommendation else None,
+        "findings": study.findings,
+        "caveats": study.caveats,
+        "families": [
+            {
+                "name": family.name, "scaling": family.scaling, "base": family.base, "trend": family.trend,
+                "fits": [asdict(fit) for fit in family.fits],
+            }
+            for family in study.families
+        ],
+        "hosts": [host.model_dump() for host in study.hosts],
+        "versions": study.versions,
+        "git_commits": study.git_commits,
+        "out": written.get("out"),
+        "markdown": written.get("markdown"),
+    }  # fmt: skip
+
+
+def _row(family: "Family", row: "StudyRow") -> dict[str, Any]:
+    case = row.case
+    return {
+        "family": family.name,
+        "kind": case.kind,
+        "layout": case.layout,
+        "workers": row.workers,
+        "threads": case.threads_per_rank,
+        "collectives": case.collectives,
+        "copies": case.copies,
+        "model": case.model,
+        "batch_size": case.batch_size,
+        "precision": case.precision,
+        "device": case.device,
+        "scaling": case.scaling,
+        "engine": case.engine,
+        "repeats": row.repeats,
+        "disturbed": row.disturbed,
+        "seconds_median": row.seconds_median,
+        "ci95": row.seconds_ci95,
+        "speedup": row.speedup,
+        "speedup_ci95": row.speedup_ci95,
+        "efficiency": row.efficiency,
+        "karp_flatt": row.karp_flatt,
+        "rows_per_s": row.rows_per_s,
+        "oversubscribed": row.oversubscribed,
+        "waiting_share": row.waiting_share,
+        "step_ms": row.times,
+        "bytes_per_step": row.bytes_per_step,
+        "peak_memory_mb_per_rank": row.peak_memory_mb_per_rank,
+        "accuracy": row.accuracy,
+        "reached": row.reached,
+    }
+
+
+def _fit(family: "Family | None") -> dict[str, Any]:
+    """The USL where it could be fitted, else Amdahl's law (kappa null), else nothing but nulls."""
+    fit = family.fits[-1] if family and family.fits else None
+    parameters, ends = (fit.parameters, fit.intervals) if fit else ({}, {})
+    return {
+        "family": family.name if family and fit else None,
+        "model": fit.model if fit else None,
+        **{name: parameters.get(name) for name in ("sigma", "kappa", "lambda")},
+        "best_workers": fit.best_workers if fit else None,
+        "residual": fit.residual if fit else None,
+        "ci95": ends,
+        "points": fit.points if fit else 0,
+        "trusted_up_to": fit.trusted_up_to if fit else None,
+        "caveat": fit.caveat if fit else "too few numbers of cores to fit a law",
+    }
+
+
+COLUMNS = ("case", "cores", "repeats", "seconds", "95 %", "speedup", "95 %", "efficiency", "rows/s")
+
+
+def print_study(study: "Study", written: dict[str, str]) -> None:
+    """Recommendation, the table of its family, and where the rest is."""
+    from sentiscale.analysis.report_words import headline
+
+    print(headline(study))
+    if study.recommendation:
+        print(study.recommendation.why)
+        print(f"Confidence: {study.recommendation.confidence}")
+    print()
+    _print_family(study.families[0])
+    others = len(study.families) - 1
+    if others:
+        print(f"and {others} more {'family' if others == 1 else 'families'} of cases on the page")
+    if study.caveats:
+        print(f"{len(study.caveats)} caveats, the first: {study.caveats[0]}")
+    for name in ("out", "markdown"):
+        if name in written:
+            print(f"{'page' if name == 'out' else name}: {written[name]}")
+
+
+def _print_family(family: "Family") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False, title=family.name, title_justify="left")
+    for title in COLUMNS:
+        table.add_column(title, justify="left" if title == "case" else "right")
+    for row in family.rows:
+        table.add_row(*_cells(row))
+    Console(width=None if Console().is_terminal else 120, highlight=False).print(table)
+
+
+def _cells(row: "StudyRow") -> list[str]:
+    from sentiscale.analysis.report_words import case_name, figure, interval, per_cent
+
+    flag = " (more ranks than cores)" if row.oversubscribed else ""
+    return [
+        case_name(row.case) + flag,
+        str(row.workers),
+        str(row.repeats),
+        figure(row.seconds_median),
+        interval(row.seconds_ci95) or "-",
+        "-" if row.speedup is None else figure(row.speedup),
+        interval(row.speedup_ci95) or "-",
+        "-" if row.efficiency is None else per_cent(row.efficiency),
+        figure(row.rows_per_s) if row.rows_per_s else "-",
+    ]
