@@ -1,0 +1,1 @@
+"""Pages and Markdown of scaling studies."""
