@@ -146,7 +146,7 @@ class TrainSettings(Section):
     """What follows the warm-up: a straight line to 0 at the last step, or no change."""
     max_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Gradient norm limit of the network without its embedding; None switches clipping off."""
-    max_tokens: Annotated[int, Field(ge=2)] = 200
+    max_tokens: Annotated[int, Field(ge=2)] = 400
     """Tokens of a review the network reads: the first and the last half of this number."""
     word_dropout: Share = 0.0
     """Share of tokens replaced by the unknown word in training."""

@@ -8,7 +8,7 @@ from typing import Any
 from sentiscale.errors import UsageError, did_you_mean
 
 Recipe = Mapping[str, Any]
-SHAPE: Recipe = {"embedding_dim": 128, "hidden_dim": 128, "batch_size": 128, "max_tokens": 200}
+SHAPE: Recipe = {"embedding_dim": 128, "hidden_dim": 128, "batch_size": 128, "max_tokens": 400}
 """Of the recurrent peers, and of ours when steps are compared."""
 
 FASTTEXT: Recipe = {"lr": 0.25, "dim": 10, "minCount": 1, "bucket": 2_000_000, "epoch": 5}
