@@ -101,11 +101,13 @@ def network(rate: str) -> Network:
     return Network(HOSTS, None) if burst is None else Network(HOSTS, rate, burst)
 
 
-def timed(arguments: argparse.Namespace, overrides: list[str], hosts: Network, folder: Path) -> Row:
+def timed(
+    arguments: argparse.Namespace, overrides: list[str], hosts: Network, folder: Path, steps: int = STEPS
+) -> Row:
     """Time the steps of a layout: what `--layout auto` does, on two hosts."""
     result = folder / "steps.json"
     settings, data = resolve(overrides=[*COMMON, *overrides]), arguments.data.absolute()
-    job = JobFile(dataset=data, out=result, settings=settings, resume=False, quiet=True, steps=STEPS)
+    job = JobFile(dataset=data, out=result, settings=settings, resume=False, quiet=True, steps=steps)
     with Pair(hosts, folder, realtime=arguments.realtime) as pair:
         pair.start("sentiscale.cli.rank", [job.write(folder / "job.json")])
         check(pair)

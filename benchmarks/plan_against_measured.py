@@ -1,0 +1,208 @@
+"""Does `sentiscale plan` predict the steps of two hosts from what was measured on one?
+
+Run:      sudo python benchmarks/plan_against_measured.py DATA... --out RECORDS.jsonl [--repeats 3]
+          python benchmarks/plan_against_measured.py --table RECORDS.jsonl
+Setting:  first this machine alone: serial steps of 32, 64 and 128 rows, two serial trainings at once, two
+          replicas and two stages; the collectives between two ranks. From these, predictions for two hosts.
+          Then two network namespaces with limited links and one rank each, by torchrun, which is measured.
+          DATA are prepared data, one or several with different vocabularies.
+Fixed:    default network, 128 rows a step over both hosts, seed, one thread a rank
+Varies:   rate of the links; rows of the embedding's gradient or all of it on the wire; vocabulary
+Timed:    training steps alone, each as long as its slowest rank; not the start, validation or checkpoints
+Expect:   about 4 min a data set and repeat; median error at most 15 %
+Not for:  real hosts: these share cores, caches and memory, so the prediction takes the slowing down of two
+          trainings at once, which two real hosts would not have
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from two_hosts_train import network, timed
+
+from sentiscale.config import resolve
+from sentiscale.data.prepared import PreparedDataset
+from sentiscale.measurements import BenchRun, Case, RankTimes
+from sentiscale.planning.costs import Costs, Setting
+from sentiscale.planning.exchange import Cluster
+from sentiscale.planning.links import LinkTimes
+from sentiscale.planning.measured import costs_of
+from sentiscale.planning.networks import parse_network
+from sentiscale.planning.probe import measure_links
+from sentiscale.planning.simulate import simulate
+from sentiscale.records import Host, git_commit, now, package_versions
+from sentiscale.training.measure import StepTimes, measure_steps
+
+BATCH = 128
+LOCAL = [
+    Case(layout="1x1", collectives=False, batch_size=32),
+    Case(layout="1x1", collectives=False, batch_size=64),
+    Case(layout="1x1", collectives=False, batch_size=128),
+    Case(kind="copies", copies=2, collectives=False, batch_size=128),
+    Case(layout="2x1", batch_size=128),
+    Case(layout="1x2", batch_size=64),
+    Case(layout="1x2", batch_size=128),
+]
+"""What is measured on this machine alone."""
+
+HOSTS = [("2x1", "sparse"), ("2x1", "dense"), ("1x2", "sparse")]
+RATES = ("10gbit", "1gbit", "100mbit")
+STEPS = {"sparse": 40, "dense": 16}
+SLOW_STEPS = 4
+"""Where a step sends 10 MB and more over 100 Mbit."""
+
+Row = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, nargs="*", help="prepared data")
+    parser.add_argument("--out", type=Path, help="JSON lines; new ones are appended")
+    parser.add_argument("--table", type=Path, metavar="RECORDS", help="print the table of an earlier run")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rates", default=",".join(RATES))
+    arguments = parser.parse_args()
+    if arguments.table:
+        print(table([json.loads(line) for line in arguments.table.read_text().splitlines()]))
+        return
+    arguments.realtime = False
+    with tempfile.TemporaryDirectory(prefix="plan-") as folder:
+        for record in measured(arguments, Path(folder)):
+            print(json.dumps({key: record[key] for key in record if key != "run"}), flush=True)
+            if arguments.out:
+                with open(arguments.out, "a") as out:
+                    out.write(json.dumps(record) + "\n")
+
+
+def measured(arguments: argparse.Namespace, folder: Path) -> Iterator[Row]:
+    """Everything that is measured, one record each."""
+    for _ in range(2):
+        yield {"part": "links", "load": os.getloadavg()[0], "links": measure_links().model_dump()}
+    for repeat in range(arguments.repeats):
+        for data in arguments.data:
+            dataset = PreparedDataset.open(data)
+            about = {"repeat": repeat, "vocab": dataset.manifest.vocab_size}
+            for gradients in ("sparse", "dense"):
+                for case in LOCAL:
+                    if gradients == "sparse" or case.layout != "1x2":
+                        load = os.getloadavg()[0]
+                        run = local_run(case, dataset, gradients, repeat)
+                        yield {"part": "local", **about, "gradients": gradients, "load": load,
+                               "run": run.model_dump(mode="json")}  # fmt: skip
+            yield from on_hosts(arguments, data, folder, about)
+
+
+def on_hosts(arguments: argparse.Namespace, data: Path, folder: Path, about: Row) -> Iterator[Row]:
+    """Steps of two hosts, at every rate."""
+    for rate in arguments.rates.split(","):
+        for layout, gradients in HOSTS:
+            steps = SLOW_STEPS if (rate, gradients) == ("100mbit", "dense") else STEPS[gradients]
+            wanted = [f"train.layout={layout}", f"train.embedding_gradients={gradients}"]
+            one = argparse.Namespace(data=data, realtime=False)
+            load = os.getloadavg()[0]
+            with network(rate) as hosts:
+                found = timed(one, wanted, hosts, folder, steps)
+            keep = ("step_seconds", "rows_per_s", "bytes_per_step", "phases_per_rank", "steps")
+            yield {"part": "hosts", **about, "rate": rate, "layout": layout, "gradients": gradients,
+                   "load": load, **{key: found[key] for key in keep}}  # fmt: skip
+
+
+def local_run(case: Case, dataset: PreparedDataset, gradients: str, repeat: int) -> BenchRun:
+    """One run of a case on this machine, in the form that `bench` writes."""
+    rows = case.batch_size // case.copies
+    settings = resolve(
+        overrides=[
+            f"train.layout={case.layout}", f"train.batch_size={rows}", "train.threads_per_rank=1",
+            f"train.embedding_gradients={gradients}",
+        ]
+    )  # fmt: skip
+    steps = STEPS[gradients] * BATCH // case.batch_size
+    with ThreadPoolExecutor() as pool:  # copies: all at once
+        jobs = [pool.submit(measure_steps, dataset.path, settings, steps) for _ in range(case.copies)]
+        copies = [job.result() for job in jobs]
+    times: StepTimes = copies[0]
+    seconds = median(case.batch_size / case.copies * steps / each.rows_per_s for each in copies)
+    shape = {**settings.model.model_dump(), "embedding_gradients": gradients}
+    return BenchRun(
+        case=case.model_copy(update={"model": "lstm", "precision": times.precision}),
+        repeat=repeat, seed=0, amount={"steps": steps}, seconds=seconds, rows=case.batch_size * steps,
+        rows_per_s=case.batch_size * steps / seconds, steps=steps,
+        times_per_rank=[
+            rank_times(copy, rank, steps) for copy in copies for rank in range(case.ranks // case.copies)
+        ],
+        bytes_per_step=times.bytes_per_step, peak_memory_mb_per_rank=times.peak_memory_mb_per_rank,
+        started_at=now(), host=Host.current(), versions=package_versions("sentiscale", "torch", "numpy"),
+        git_commit=git_commit(), data_digest=dataset.manifest.digest,
+        embedding_rows=dataset.manifest.vocab_size, shape=shape,
+    )  # fmt: skip
+
+
+def rank_times(found: StepTimes, rank: int, steps: int) -> RankTimes:
+    """Phases as `bench` splits them, from those of `measure_steps`; a third of computing is forward."""
+    phases = found.phases_per_rank[rank]
+    least = min(each.reduce for each in found.phases_per_rank)  # who waits least came last
+    return RankTimes(
+        data=steps * phases.data, forward=steps * phases.compute / 3, backward=steps * phases.compute * 2 / 3,
+        reduce=steps * least, waiting=steps * (phases.reduce - least), update=steps * phases.update,
+    )  # fmt: skip
+
+
+def here_together(costs: Costs) -> Costs:
+    """The same where both "hosts" are one machine: each slows the other."""
+    slow, update = costs.slowdown.at(2), costs.update_slowdown.at(2)
+    slower = costs.slower(slow)
+    return replace(
+        slower, update_fixed=costs.update_fixed * update, update_per_row=costs.update_per_row * update
+    )
+
+
+def predicted(records: list[Row], vocab: int, gradients: str, rate: str, layout: str) -> float:
+    """Seconds of a step on two hosts, from what was measured on one."""
+    runs = [
+        BenchRun.model_validate(each["run"])
+        for each in records
+        if each["part"] == "local" and (each["vocab"], each["gradients"]) == (vocab, gradients)
+    ]
+    links = [LinkTimes.model_validate(each["links"]) for each in records if each["part"] == "links"]
+    best = min(links, key=lambda each: each.sockets().latency)
+    cluster = Cluster(1, parse_network(rate), best.sockets(), best.memory())
+    data, _, model = layout.partition("x")
+    setting = Setting(int(data), int(model), BATCH)
+    return simulate(here_together(costs_of(runs)), setting, cluster).seconds
+
+
+def table(records: list[Row]) -> str:
+    """Predicted and measured step times side by side."""
+    lines = [
+        "| vocabulary | layout | gradients | link | predicted ms | measured ms (range) | runs | error |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    hosts = [each for each in records if each["part"] == "hosts"]
+    names = ("vocab", "layout", "gradients", "rate")
+    errors = []
+    for key in dict.fromkeys(tuple(each[name] for name in names) for each in hosts):
+        vocab, layout, gradients, rate = key
+        steps = [each["step_seconds"] for each in hosts if tuple(each[name] for name in names) == key]
+        found, guess = median(steps), predicted(records, vocab, gradients, rate, layout)
+        errors.append(abs(guess / found - 1))
+        lines.append(
+            f"| {vocab:,} | {layout} | {gradients} | {rate} | {1e3 * guess:.1f} | {1e3 * found:.1f} "
+            f"({1e3 * min(steps):.1f}-{1e3 * max(steps):.1f}) | {len(steps)} | {guess / found - 1:+.0%} |"
+        )
+    if errors:
+        lines.append(
+            f"\nMedian error {median(errors):.1%}, largest {max(errors):.0%}, of {len(errors)} cases."
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""What a training costs a rank: the numbers that predictions are made from, and its share of a step."""
+
+from dataclasses import dataclass, replace
+
+from sentiscale.planning.curves import Curve
+
+ROW_NUMBER, NEW_ROW_NUMBER, FLOAT = 4, 8, 4
+"""Bytes of a row's number on its way to its owner and back, and of one weight or gradient."""
+
+BUCKET_BYTES = 512 * 1024
+"""About how much of the dense gradients travels in one message, as in `parallel.dense`."""
+
+DEFAULT_SPREAD = 0.05
+"""Of the times that ranks need for their shares of a step, where it was not measured."""
+
+NOT_MEASURED = Curve((1.0,), (1.0,))
+"""Of slowing down: one rank alone is all that is known."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Measured or given. Curves over rows are over the rows of a step on one rank, alone on its host."""
+
+    name: str
+    compute: Curve
+    """Rows -> seconds of a step without update: batch, forward, backward, gradients sorted out."""
+    forward_share: float = 1 / 3
+    """Of `compute`; the rest runs while what the forward pass knows already travels."""
+    update_fixed: float = 0.0
+    """Seconds to change what every replica changes as a whole."""
+    update_per_row: float = 0.0
+    """Seconds for each row of the embedding that this rank owns and the step changes."""
+    slowdown: Curve = NOT_MEASURED
+    """Busy ranks of a host -> times as long as alone, for `compute`."""
+    update_slowdown: Curve = NOT_MEASURED
+    """The same for the update, which waits for memory more than for arithmetic."""
+    touched: Curve | None = None
+    """Rows of a batch -> different rows of the embedding in it; None: not known."""
+    table_rows: int = 0
+    embedding_dim: int = 0
+    dense_bytes: float = 0.0
+    """Gradients of everything but the embedding."""
+    sparse: bool = True
+    """Whether the embedding's gradients travel by row; else the whole table does."""
+    outer_share: float | None = None
+    """Of `compute`, what the stage with embedding and head does; None: no two stages were measured."""
+    activations: Curve | None = None
+    """Rows of a step -> bytes that each of two stages sends the other."""
+    spread: float = DEFAULT_SPREAD
+    """Standard deviation of a rank's time for its share of a step, over its mean."""
+    step_factors: tuple[float, ...] = (1.0,)
+    """Times of steps over their mean: long reviews come together, the same for all ranks."""
+    unknown: tuple[str, ...] = ()
+    """What was assumed because it was not measured, as sentences."""
+
+    def slower(self, factor: float) -> "Costs":
+        """The same where computing takes `factor` times as long."""
+        compute = replace(self.compute, y=tuple(factor * y for y in self.compute.y))
+        return replace(
+            self, compute=compute,
+            update_fixed=factor * self.update_fixed, update_per_row=factor * self.update_per_row,
+        )  # fmt: skip
+
+    def distinct_rows(self, rows: float) -> float:
+        """Different rows of the embedding that a batch of `rows` rows touches."""
+        if not self.sparse or self.touched is None:
+            return 0.0
+        return min(self.touched.at(rows), float(self.table_rows or 1e18))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is to be predicted: ranks, how they are arranged and what a step is."""
+
+    replicas: int
+    stages: int
+    batch_size: int
+    """Rows of a step over all replicas."""
+    micro_batches: int = 2
+
+    @property
+    def ranks(self) -> int:
+        """Processes, each on a core or several."""
+        return self.replicas * self.stages
+
+    @property
+    def rows(self) -> float:
+        """Of a step on one replica."""
+        return self.batch_size / self.replicas
+
+
+@dataclass(frozen=True)
+class Work:
+    """One rank's share of a step, in seconds and bytes."""
+
+    forward: float
+    backward: float
+    update_whole: float
+    update_rows: float
+    row_numbers: float
+    """Bytes sent to the owners of rows as soon as the forward pass is done."""
+    row_gradients: float
+    whole_gradients: float
+    """Bytes that are summed over all replicas."""
+    changed_rows: float
+    """Bytes of the rows this rank owns and has changed."""
+    micro_forward: float = 0.0
+    """Of one micro-batch on the stage with the recurrent layer."""
+    micro_backward: float = 0.0
+    micro_outer: float = 0.0
+    """Of one micro-batch on the other stage: a third before it is sent, a third the head, a third after."""
+    micro_bytes: float = 0.0
+    """One way."""
+
+    @property
+    def seconds(self) -> float:
+        """Of computing, on one rank or on the stage with the recurrent layer."""
+        return self.forward + self.backward + self.update_whole + self.update_rows
+
+    @property
+    def buckets(self) -> int:
+        """Messages that the dense gradients are cut into."""
+        return max(1, round(self.whole_gradients / BUCKET_BYTES))
+
+
+def work_of(costs: Costs, setting: Setting, busy: int) -> Work:
+    """One rank's share where `busy` ranks compute on its host."""
+    slow = costs.slowdown.at(busy) if len(costs.slowdown.x) > 1 else 1.0
+    slow_update = costs.update_slowdown.at(busy) if len(costs.update_slowdown.x) > 1 else 1.0
+    compute = slow * costs.compute.at(setting.rows)
+    sent = costs.distinct_rows(setting.rows)
+    owned = costs.distinct_rows(setting.batch_size) / setting.replicas
+    width = FLOAT * costs.embedding_dim
+    table = 0.0 if costs.sparse else width * costs.table_rows
+    work = Work(
+        forward=costs.forward_share * compute,
+        backward=(1 - costs.forward_share) * compute,
+        update_whole=slow_update * costs.update_fixed,
+        update_rows=slow_update * costs.update_per_row * owned,
+        row_numbers=ROW_NUMBER * sent,
+        row_gradients=width * sent,
+        whole_gradients=costs.dense_bytes + table,
+        changed_rows=(NEW_ROW_NUMBER + width) * owned,
+    )
+    return work if setting.stages == 1 else _in_stages(work, costs, setting, slow)
+
+
+def _in_stages(work: Work, costs: Costs, setting: Setting, slow: float) -> Work:
+    assert costs.outer_share is not None
+    assert costs.activations is not None
+    parts = min(setting.micro_batches, max(1, int(setting.rows)))
+    micro = slow * costs.compute.at(setting.rows / parts)
+    inner = (1 - costs.outer_share) * micro
+    return replace(
+        work,
+        micro_forward=costs.forward_share * inner,
+        micro_backward=(1 - costs.forward_share) * inner,
+        micro_outer=costs.outer_share * micro,
+        micro_bytes=costs.activations.at(setting.rows) / parts,
+    )
