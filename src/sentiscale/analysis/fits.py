@@ -27,7 +27,6 @@ LARGE_RESIDUAL = 0.1
 STRETCH = 2
 """A law is not to be trusted beyond so many times the largest number of cores measured."""
 
-NOTHING = 1e-9
 LARGEST_EXPONENT = 700.0
 
 Floats = NDArray[np.float64]
@@ -76,9 +75,10 @@ def _fit(law: str, costs: Mapping[int, Sequence[float]]) -> Fit:
 
     start = np.array([logs[0] - math.log(cores[0]), *[0.01] * shares])
     lowest, highest = [-np.inf, *[0.0] * shares], [np.inf, *[1.0] * shares]
-    found = least_squares(difference, start, bounds=(lowest, highest), x_scale="jac", xtol=1e-12, ftol=1e-12)
+    found = least_squares(
+        difference, start, bounds=(lowest, highest), method="dogbox", xtol=1e-12, ftol=1e-12
+    )
     values: Floats = found.x
-    values[1:][values[1:] < NOTHING] = 0.0  # the search stays a hair off its bounds
     names = ["lambda", "sigma", "kappa"][: shares + 1]
     parameters = dict(zip(names, [math.exp(values[0]), *map(float, values[1:])], strict=True))
     return Fit(

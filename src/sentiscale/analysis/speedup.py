@@ -105,7 +105,7 @@ def over(found: Measured, base: Measured) -> tuple[float | None, Interval | None
     if not (found.complete and base.complete):
         return None, None
     if found is base:
-        return 1.0, (1.0, 1.0) if len(base.costs) > 1 else None
+        return 1.0, None  # by definition; there is nothing uncertain about it
     return base.cost / found.cost, ratio_interval(base.costs, found.costs)
 
 

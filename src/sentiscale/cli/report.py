@@ -215,8 +215,12 @@ def _print_family(family: "Family") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from sentiscale.analysis.report_words import is_bare
+
     table = Table(box=None, header_style="bold", pad_edge=False, title=family.name, title_justify="left")
+    bare = all(is_bare(row.case) for row in family.rows)
     for title in COLUMNS:
+        title = "workers" if title == "cores" and bare else title
         table.add_column(title, justify="left" if title == "case" else "right")
     for row in family.rows:
         table.add_row(*_cells(row))
