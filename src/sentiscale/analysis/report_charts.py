@@ -29,6 +29,7 @@ CYCLE = ("replicas", "threads", "stages", "mixed", "copies")
 """Styles of lines that have nothing but a name to tell them apart."""
 HOLLOW = ("stages", "mixed", "copies")
 FEWEST_FOR_A_TREND = 3
+LONGEST_LABEL = 24
 ROOM_FOR_THE_BASE = 0.3
 """Left of the first point, where its label stands, as a share of the points' span."""
 
@@ -68,7 +69,7 @@ class Drawing:
     curves: list[Sequence[Point]] = field(default_factory=list)
 
     def line(self, points: Sequence[Point], style: str) -> None:
-        """A line that labels should rather not cross."""
+        """A line through measured points, which labels should rather not cross."""
         self.chart.line(points, style)
         self.curves.append(points)
 
@@ -90,6 +91,7 @@ class Drawing:
 
     def finish(self) -> Chart:
         """Place the labels."""
+        self.ends.sort(key=lambda end: -end.point[1])  # so that labels of close points keep their order
         label_ends(self.chart, self.ends, self.dots, self.curves)
         return self.chart
 
@@ -186,8 +188,14 @@ def seconds_chart(families: Sequence[Family]) -> Chart | None:
         for row in ordered:
             told = f"{family.name}, {case_name(row.case)}: {figure(row.seconds_median)} s"
             drawing.dot(row, style, told)
-        drawing.end(drawing.point(ordered[-1]), family.name, style)
+        drawing.end(drawing.point(ordered[-1]), _short(family.name), style)
     return drawing.finish()
+
+
+def _short(name: str) -> str:
+    """A name that has room in a chart: without what stands in brackets, and cut where it is long."""
+    short = name.split(" (")[0]
+    return short if len(short) <= LONGEST_LABEL else f"{short[: LONGEST_LABEL - 1]}..."
 
 
 def _measured(
@@ -200,9 +208,10 @@ def _measured(
         for row in series.rows if series.rows[0] is not base else series.rows[1:]:
             drawing.dot(row, series.style, _tip(row, told(row)))
         for row in _named(series, base):
-            ending = ", oversubscribed" if row.oversubscribed else ""
-            text = f"{case_name(row.case)}{ending}: {told(row)}"
-            drawing.end(drawing.point(row), text, "over" if row.oversubscribed else series.style)
+            if row.oversubscribed:  # its figure is no speed; the table has it
+                drawing.end(drawing.point(row), f"{case_name(row.case)} oversubscribed", "over")
+            else:
+                drawing.end(drawing.point(row), f"{case_name(row.case)}: {told(row)}", series.style)
     drawing.dot(base, "replicas", _tip(base, told(base)))
     drawing.end(drawing.point(base), case_name(base.case), "replicas")
 
@@ -275,10 +284,11 @@ def _draw_law(drawing: Drawing, fit: Fit, curve: Sequence[Point], largest: int) 
     known = [point for point in curve if point[0] <= largest]
     beyond = curve[max(len(known) - 1, 0) :]
     if len(known) > 1:
-        drawing.line(known, f"law {fit.model}")
+        drawing.chart.line(known, f"law {fit.model}")
     if len(beyond) > 1:
-        drawing.line(beyond, f"law {fit.model} dashed")
+        drawing.chart.line(beyond, f"law {fit.model} dashed")
     if curve:
+        drawing.curves.append(curve[-CURVE_POINTS // 5 :])  # beside its end, not on it
         drawing.end(curve[-1], LAW_NAMES.get(fit.model, fit.model), f"law {fit.model}")
 
 

@@ -17,8 +17,7 @@ STEP = 0.015
 """Between points along a line that is to be kept clear of."""
 MOST_FOR_CROSSING = 2.5
 """Lines a label is moved by at most to keep it off curves; its halo keeps it readable on them."""
-SIDES: tuple[Side, ...] = ("right", "left")
-SHIFTS = (0, *(sign * shift for shift in range(1, 10) for sign in (-1, 1)))
+SHIFTS = (0, *(sign * shift for shift in range(1, 17) for sign in (-1, 1)))
 """Lines a label may be moved by, the nearest first."""
 
 
@@ -47,10 +46,12 @@ def label_ends(
     crossed = [spot for curve in curves for spot in _along([_place(chart, point) for point in curve])]
     for end in ends:
         x, y = _place(chart, end.point)
+        slid = min(x, max(-GAP, 1 - GAP - LETTER * len(end.text)))  # where it would run out at the right
+        sides: list[tuple[float, Side]] = [(x, "right"), (x, "left"), (slid, "right")]
         tried = [
-            Label(x, y + shift * LINE, end.text, f"end {end.style}", side)
+            Label(left, y + shift * LINE, end.text, f"end {end.style}", side)
             for shift in SHIFTS
-            for side in SIDES
+            for left, side in sides
         ]
         label, box = min(
             ((label, _box(label)) for label in tried),
@@ -64,7 +65,7 @@ def label_ends(
 
 def is_inside(label: Label) -> bool:
     """Whether a label lies inside its chart, even on a phone."""
-    return _outside(_box(label)) < 1e-9
+    return not _leaves(_box(label))
 
 
 def _place(chart: Chart, point: Point) -> Point:
@@ -98,7 +99,7 @@ def _cost(box: Box, taken: Sequence[Box], spots: Sequence[Point], crossed: Seque
     covered = sum(_overlap(box, other) for other in taken)
     dots = sum(_near(box, spot, DOT / 2) for spot in spots)
     lines = sum(_near(box, point, 0) for point in crossed)
-    return 1000 * _outside(box) + 50 * covered + 10 * dots + min(MOST_FOR_CROSSING, 0.5 * lines)
+    return 1000 * _leaves(box) + 50 * covered + 10 * dots + min(MOST_FOR_CROSSING, 0.5 * lines)
 
 
 def _overlap(box: Box, other: Box) -> bool:
@@ -115,6 +116,6 @@ def _near(box: Box, point: Point, margin: float) -> bool:
     return box.left - margin < x < box.right + margin and box.top - margin < y < box.bottom + margin
 
 
-def _outside(box: Box) -> float:
-    """How far it sticks out of the chart."""
-    return max(0.0, -box.left) + max(0.0, box.right - 1) + max(0.0, -box.top) + max(0.0, box.bottom - 1)
+def _leaves(box: Box) -> bool:
+    """Whether any of it sticks out of the chart."""
+    return min(box.left, box.top, 1 - box.right, 1 - box.bottom) < -1e-9

@@ -34,9 +34,6 @@ from sentiscale.analysis.report_words import (
 from sentiscale.analysis.study import Family, Study
 from sentiscale.atomic import write_file
 
-OPEN_FAMILIES = 1
-"""Shown at once; the others open with a click, and on paper."""
-
 
 @dataclass(frozen=True)
 class FamilyView:
@@ -72,12 +69,23 @@ def report_html(study: Study) -> str:
         flags=flags(study),
         facts=run_facts(study),
         views=[_view(family, f"family-{number}") for number, family in enumerate(families, 1)],
-        open_families=OPEN_FAMILIES,
+        opened=_opened(study),
         seconds_chart=seconds_chart(families),
         across=[bars for bars in across if bars is not None],
         phases=PHASES,
         reading=READING,
     )
+
+
+def _opened(study: Study) -> int:
+    """The family shown at once: the one the recommendation names first, else the first of all.
+
+    The others open with a click, and on paper.
+    """
+    why = study.recommendation.why if study.recommendation else ""
+    names = [family.name for family in study.families]
+    named = [(why.find(name), -len(name), number) for number, name in enumerate(names) if name in why]
+    return min(named)[2] if named else 0
 
 
 def _view(family: Family, name: str) -> FamilyView:

@@ -13,11 +13,13 @@ OTHER_WORK = {"prepare": "preparation", "predict": "prediction"}
 
 
 def figure(value: float) -> str:
-    """A number in three significant digits, with thousands separators: 0.0213, 1.83, 12,300."""
+    """A number in three significant digits, whole from 100 on, with separators: 0.0213, 1.83, 15,796."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     if abs(value) < SMALLEST:
         return f"{'-' if value < 0 else ''}< {SMALLEST:.5f}"
+    if abs(value) >= 10**DIGITS:
+        return count(value)
     rounded = float(f"{value:.{DIGITS - 1}e}")
     decimals = DIGITS - 1 - math.floor(math.log10(abs(rounded)))
     return f"{rounded:,.{max(decimals, 0)}f}"
@@ -70,7 +72,7 @@ def case_name(case: Case) -> str:
     if is_serial(case):
         return "serial"
     if case.layout == "1x1":
-        return many(case.threads_per_rank, "thread") if case.threads_per_rank > 1 else "1x1 exchanging"
+        return many(case.threads_per_rank, "thread") if case.threads_per_rank > 1 else "DDP, 1 rank"
     threads = f", {case.threads_per_rank} threads" if case.threads_per_rank > 1 else ""
     return case.layout + threads
 
