@@ -177,8 +177,34 @@ def test_engines_of_preparation_and_prediction_are_told():
     sentence = said(study, "Preparation, every engine at its best")
     assert "sentiscale is 10.0" in sentence
     assert "efficiency 100 %" in sentence
-    assert said(study, "Prediction, every engine at its best")
+    assert said(study, "Prediction, at its best: sentiscale, 1 worker 1,024 rows/s")
     assert study.recommendation is None
+
+
+def test_prediction_is_told_by_rows_at_once():
+    found = [
+        *runs(8, kind="predict", engine="sentiscale", batch_size=32),
+        *runs(4, kind="predict", engine="sentiscale", batch_size=256),
+    ]
+    study = study_of(found)
+    assert len({family.name for family in study.families}) == 2
+    sentence = said(study, "Prediction")
+    assert sentence.index("256 rows at once: 2,048 rows/s") < sentence.index("32 rows at once: 1,024 rows/s")
+
+
+def test_many_layouts_are_not_all_listed():
+    big = host(cores=16)
+    found = runs(160, collectives=False, host=big)
+    for ranks in (2, 4, 8, 16):
+        for threads in (1, 2, 4):
+            if ranks * threads <= 16:
+                seconds = 160 / (ranks * threads) ** 0.8 * threads**0.1
+                found += runs(
+                    seconds, layout=f"{ranks}x1", threads_per_rank=threads, host=big, oversubscribed=False
+                )
+    advice = study_of(found).recommendation
+    assert advice.layout == "16x1"
+    assert advice.why.count("gives") == 1, "the best of the other replicas, and no more"
 
 
 def test_accuracy_stands_beside_time():

@@ -94,10 +94,19 @@ def _why(group: Group, choice: Choice) -> str:
         first = f"{called(taken.case)}: nothing measured is clearly faster"
     else:
         first = f"{called(taken.case)}: {faster(taken, group.base_name)}"
-    others = [found for found in group.members if is_candidate(found) and found is not choice.taken]
     parts = [f"{first} ({group.family.name})"]
-    parts += [_other(rows[found.case.key]) for found in others if found is not group.base]
+    parts += [_other(rows[found.case.key]) for found in _alternatives(group, choice.taken)]
     return "; ".join(parts + _too_many(group, taken)) + "."
+
+
+def _alternatives(group: Group, taken: Measured) -> list[Measured]:
+    """The best of each kind that is not taken: threads, replicas, stages, both."""
+    best: dict[tuple[bool, bool], Measured] = {}
+    for found in sorted(group.members, key=lambda found: found.cost):
+        if is_candidate(found) and found is not taken and found is not group.base:
+            replicas, stages = axes(found.case)
+            best.setdefault((replicas > 1, stages > 1), found)
+    return list(best.values())
 
 
 def _other(row: StudyRow) -> str:

@@ -64,10 +64,9 @@ def _turned(ends: Interval | None) -> Interval | None:
 def _ceiling(group: Group) -> list[str]:
     """How much of what independent copies reach the parallel layouts get."""
     copies = [(found, row) for found, row in group.pairs if found.case.kind == "copies" and row.speedup]
+    copies = [pair for pair in copies if not pair[0].oversubscribed]
     said = []
-    for found, row in copies:
-        if found.oversubscribed:
-            continue
+    for found, row in sorted(copies, key=lambda pair: pair[0].case.workers)[-1:]:
         cores = found.case.workers
         sentence = (
             f"The machine's own ceiling: {found.case.copies} independent trainings at once, which exchange "
@@ -118,10 +117,8 @@ def _stages(group: Group) -> list[str]:
     """Model parallel: what it does to time and to memory."""
     alone = next((peak_memory(row) for found, row in group.pairs if found is group.base), 0.0)
     said = []
-    for found, row in _usable(group):
-        replicas, stages = axes(found.case)
-        if replicas > 1 or stages == 1:
-            continue
+    staged = [pair for pair in _usable(group) if axes(pair[0].case)[0] == 1 and axes(pair[0].case)[1] > 1]
+    for found, row in sorted(staged, key=lambda pair: pair[0].cost)[:1]:
         sentence = (
             f"Model parallel ({case_name(found.case)}) gives {ratio(row.speedup or 0, row.speedup_ci95)} "
             f"times {group.base_name} on {found.case.workers} cores"
@@ -149,7 +146,10 @@ WELL_DIVIDED = 0.8
 
 def _exchange(group: Group) -> list[str]:
     """The share of exchange and waiting, and what is sent."""
-    rows = [row for found, row in _usable(group) if row.waiting_share is not None and found.case.ranks > 1]
+    fastest = sorted(_usable(group), key=lambda pair: pair[0].cost)
+    rows = [row for found, row in fastest if row.waiting_share is not None and found.case.ranks > 1][
+        :MOST_SHOWN
+    ]
     if not rows:
         return []
     parts = []
@@ -157,6 +157,9 @@ def _exchange(group: Group) -> list[str]:
         sent = f" ({figure(row.bytes_per_step / 1e6)} MB sent a step)" if row.bytes_per_step else ""
         parts.append(f"{per_cent(row.waiting_share or 0)} in {case_name(row.case)}{sent}")
     return [f"Exchange and waiting for other ranks take, on the rank with the most of it, {joined(parts)}."]
+
+
+MOST_SHOWN = 4
 
 
 def _weak(group: Group) -> list[str]:

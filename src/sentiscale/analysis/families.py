@@ -158,6 +158,7 @@ def _name(setting: Setting, others: Sequence[Setting]) -> str:
     else:
         what = {"prepare": "Preparation", "predict": "Prediction"}[kind]
         parts = [f"{what} with {setting.engine or 'sentiscale'}", setting.model.upper()]
+        parts += [many(setting.batch_size, "row") + " at once"] if setting.batch_size else []
     parts += [setting.precision, "" if setting.device == "cpu" else f"on the {_device(setting.device)}"]
     alike = [other for other in others if other.kind == setting.kind]
     for name in ("amount", "host", "data"):

@@ -162,17 +162,23 @@ def _engines(groups: Sequence[Group], kind: str, title: str) -> list[str]:
     of_kind = [group for group in groups if KINDS[group.setting.kind] == kind]
     alike: dict[Hashable, list[Group]] = {}
     for group in of_kind:
-        alike.setdefault(group.setting._replace(engine=""), []).append(group)
+        alike.setdefault(group.setting._replace(engine="", batch_size=0), []).append(group)
     said = []
     for found in alike.values():
         best = [min(able, key=lambda one: one[0].cost) for group in found if (able := _timed(group))]
         best.sort(key=lambda pair: pair[0].cost)
         if best:
+            best_of = (
+                "every engine at its best" if len({one.case.engine for one, _ in best}) > 1 else "at its best"
+            )
             shown = "; ".join(_engine(row) for _, row in best)
             (first, _), *others = best
-            ahead = [f"{_quotient(one, first)} times as fast as {one.case.engine}" for one, _ in others]
+            ahead = [
+                f"{_quotient(one, first)} times as fast as {one.case.engine}"
+                for one, _ in others if one.case.engine != first.case.engine
+            ]  # fmt: skip
             lead = f" {first.case.engine} is {joined(ahead)}." if ahead else ""
-            said.append(f"{title}, every engine at its best: {shown}.{lead}")
+            said.append(f"{title}, {best_of}: {shown}.{lead}")
     return said
 
 
@@ -185,4 +191,5 @@ def _engine(row: StudyRow) -> str:
         f" ({figure(row.speedup)} times its base, efficiency {per_cent(row.efficiency)})"
         if row.speedup and row.efficiency and row.workers > 1 else ""
     )  # fmt: skip
-    return f"{case_name(row.case)} {figure(row.rows_per_s)} rows/s{scaled}"
+    at_once = f", {row.case.batch_size} rows at once:" if row.case.batch_size else ""
+    return f"{case_name(row.case)}{at_once} {figure(row.rows_per_s)} rows/s{scaled}"
