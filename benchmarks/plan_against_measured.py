@@ -8,6 +8,8 @@ Setting:  first this machine alone: serial steps of 32, 64 and 128 rows, two ser
           DATA are prepared data, one or several with different vocabularies.
 Fixed:    default network, 128 rows a step over both hosts, seed, one thread a rank
 Varies:   rate of the links; rows of the embedding's gradient or all of it on the wire; vocabulary
+Load:     each run waits for a quiet machine (--others cores, at most --wait seconds), and says how many cores
+          others used meanwhile; of the repeats of a case the least disturbed one counts, not the fastest
 Timed:    training steps alone, each as long as its slowest rank; not the start, validation or checkpoints
 Expect:   about 4 min a data set and repeat; median error at most 15 %
 Not for:  real hosts: these share cores, caches and memory, so the prediction takes the slowing down of two
@@ -17,15 +19,20 @@ Not for:  real hosts: these share cores, caches and memory, so the prediction ta
 import argparse
 import json
 import os
+import resource
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
 from two_hosts_train import network, timed
 
 from sentiscale.config import resolve
@@ -55,7 +62,7 @@ LOCAL = [
 
 HOSTS = [("2x1", "sparse"), ("2x1", "dense"), ("1x2", "sparse")]
 RATES = ("10gbit", "1gbit", "100mbit")
-STEPS = {"sparse": 40, "dense": 16}
+STEPS = {"sparse": 40, "dense": 12}
 SLOW_STEPS = 4
 """Where a step sends 10 MB and more over 100 Mbit."""
 
@@ -69,6 +76,8 @@ def main() -> None:
     parser.add_argument("--table", type=Path, metavar="RECORDS", help="print the table of an earlier run")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rates", default=",".join(RATES))
+    parser.add_argument("--others", type=float, default=0.2, help="cores that others may use before a run")
+    parser.add_argument("--wait", type=float, default=120, help="seconds for that, before each run")
     arguments = parser.parse_args()
     if arguments.table:
         print(table([json.loads(line) for line in arguments.table.read_text().splitlines()]))
@@ -85,7 +94,7 @@ def main() -> None:
 def measured(arguments: argparse.Namespace, folder: Path) -> Iterator[Row]:
     """Everything that is measured, one record each."""
     for _ in range(2):
-        yield {"part": "links", "load": os.getloadavg()[0], "links": measure_links().model_dump()}
+        yield quietly(arguments, lambda: {"part": "links", "links": measure_links().model_dump()})
     for repeat in range(arguments.repeats):
         for data in arguments.data:
             dataset = PreparedDataset.open(data)
@@ -93,10 +102,8 @@ def measured(arguments: argparse.Namespace, folder: Path) -> Iterator[Row]:
             for gradients in ("sparse", "dense"):
                 for case in LOCAL:
                     if gradients == "sparse" or case.layout != "1x2":
-                        load = os.getloadavg()[0]
-                        run = local_run(case, dataset, gradients, repeat)
-                        yield {"part": "local", **about, "gradients": gradients, "load": load,
-                               "run": run.model_dump(mode="json")}  # fmt: skip
+                        found = quietly(arguments, partial(local_run, case, dataset, gradients, repeat))
+                        yield {"part": "local", **about, "gradients": gradients, **found}
             yield from on_hosts(arguments, data, folder, about)
 
 
@@ -106,16 +113,58 @@ def on_hosts(arguments: argparse.Namespace, data: Path, folder: Path, about: Row
         for layout, gradients in HOSTS:
             steps = SLOW_STEPS if (rate, gradients) == ("100mbit", "dense") else STEPS[gradients]
             wanted = [f"train.layout={layout}", f"train.embedding_gradients={gradients}"]
-            one = argparse.Namespace(data=data, realtime=False)
-            load = os.getloadavg()[0]
-            with network(rate) as hosts:
-                found = timed(one, wanted, hosts, folder, steps)
-            keep = ("step_seconds", "rows_per_s", "bytes_per_step", "phases_per_rank", "steps")
-            yield {"part": "hosts", **about, "rate": rate, "layout": layout, "gradients": gradients,
-                   "load": load, **{key: found[key] for key in keep}}  # fmt: skip
+            found = quietly(arguments, partial(hosts_run, data, rate, wanted, folder, steps))
+            yield {"part": "hosts", **about, "rate": rate, "layout": layout, "gradients": gradients, **found}
 
 
-def local_run(case: Case, dataset: PreparedDataset, gradients: str, repeat: int) -> BenchRun:
+def hosts_run(data: Path, rate: str, wanted: list[str], folder: Path, steps: int) -> Row:
+    """Steps of two hosts."""
+    with network(rate) as hosts:
+        found = timed(argparse.Namespace(data=data, realtime=False), wanted, hosts, folder, steps)
+    return {key: found[key] for key in ("step_seconds", "bytes_per_step", "phases_per_rank", "steps")}
+
+
+def quietly(arguments: argparse.Namespace, measure: Callable[[], Row]) -> Row:
+    """Wait until others leave the machine alone, measure, and say how many cores they used meanwhile."""
+    deadline = time.monotonic() + arguments.wait
+    while busy_cores(1.0) > arguments.others and time.monotonic() < deadline:
+        time.sleep(1.0)
+    load, own, before, started_at = os.getloadavg()[0], own_seconds(), busy_seconds(), time.monotonic()
+    found = measure()
+    others = busy_seconds() - before - (own_seconds() - own)
+    return found | {"load": load, "others": round(max(0.0, others) / (time.monotonic() - started_at), 2)}
+
+
+def busy_cores(seconds: float) -> float:
+    """Cores at work for programs that would not give way (all but those of the idle class), on average."""
+    before = insistent_seconds()
+    time.sleep(seconds)
+    return sum(max(0.0, now - before.get(pid, 0.0)) for pid, now in insistent_seconds().items()) / seconds
+
+
+def insistent_seconds() -> dict[int, float]:
+    """Processor time so far of each process that is not of the idle class."""
+    found = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            if os.sched_getscheduler(process.pid) != os.SCHED_IDLE:
+                found[process.pid] = sum(process.cpu_times()[:2])
+    return found
+
+
+def busy_seconds() -> float:
+    """Processor time of the whole machine so far."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
+
+
+def own_seconds() -> float:
+    """Of this process and of what it has started and seen end."""
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in both)
+
+
+def local_run(case: Case, dataset: PreparedDataset, gradients: str, repeat: int) -> Row:
     """One run of a case on this machine, in the form that `bench` writes."""
     rows = case.batch_size // case.copies
     settings = resolve(
@@ -131,7 +180,7 @@ def local_run(case: Case, dataset: PreparedDataset, gradients: str, repeat: int)
     times: StepTimes = copies[0]
     seconds = median(case.batch_size / case.copies * steps / each.rows_per_s for each in copies)
     shape = {**settings.model.model_dump(), "embedding_gradients": gradients}
-    return BenchRun(
+    run = BenchRun(
         case=case.model_copy(update={"model": "lstm", "precision": times.precision}),
         repeat=repeat, seed=0, amount={"steps": steps}, seconds=seconds, rows=case.batch_size * steps,
         rows_per_s=case.batch_size * steps / seconds, steps=steps,
@@ -143,6 +192,7 @@ def local_run(case: Case, dataset: PreparedDataset, gradients: str, repeat: int)
         git_commit=git_commit(), data_digest=dataset.manifest.digest,
         embedding_rows=dataset.manifest.vocab_size, shape=shape,
     )  # fmt: skip
+    return {"run": run.model_dump(mode="json")}
 
 
 def rank_times(found: StepTimes, rank: int, steps: int) -> RankTimes:
@@ -166,36 +216,48 @@ def here_together(costs: Costs) -> Costs:
 
 def predicted(records: list[Row], vocab: int, gradients: str, rate: str, layout: str) -> float:
     """Seconds of a step on two hosts, from what was measured on one."""
-    runs = [
-        BenchRun.model_validate(each["run"])
+    local = [
+        each
         for each in records
         if each["part"] == "local" and (each["vocab"], each["gradients"]) == (vocab, gradients)
     ]
-    links = [LinkTimes.model_validate(each["links"]) for each in records if each["part"] == "links"]
-    best = min(links, key=lambda each: each.sockets().latency)
+    calm = least_disturbed(local, lambda each: json.dumps(each["run"]["case"]))
+    runs = [BenchRun.model_validate(each["run"]) for each in calm.values()]
+    links = least_disturbed([each for each in records if each["part"] == "links"], lambda each: "")
+    best = LinkTimes.model_validate(links[""]["links"])
     cluster = Cluster(1, parse_network(rate), best.sockets(), best.memory())
     data, _, model = layout.partition("x")
     setting = Setting(int(data), int(model), BATCH)
     return simulate(here_together(costs_of(runs)), setting, cluster).seconds
 
 
+def least_disturbed(records: list[Row], key: Callable[[Row], str]) -> dict[str, Row]:
+    """Of the records with the same key, the one during which others used least."""
+    found: dict[str, Row] = {}
+    for each in sorted(records, key=lambda each: -float(each["others"])):
+        found[key(each)] = each
+    return found
+
+
 def table(records: list[Row]) -> str:
     """Predicted and measured step times side by side."""
     lines = [
-        "| vocabulary | layout | gradients | link | predicted ms | measured ms (range) | runs | error |",
-        "|---|---|---|---|---|---|---|---|",
+        "| words | layout | gradients | link | predicted ms | measured ms (range) | runs | others | error |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     hosts = [each for each in records if each["part"] == "hosts"]
     names = ("vocab", "layout", "gradients", "rate")
     errors = []
     for key in dict.fromkeys(tuple(each[name] for name in names) for each in hosts):
         vocab, layout, gradients, rate = key
-        steps = [each["step_seconds"] for each in hosts if tuple(each[name] for name in names) == key]
-        found, guess = median(steps), predicted(records, vocab, gradients, rate, layout)
+        runs = [each for each in hosts if tuple(each[name] for name in names) == key]
+        calm, steps = min(runs, key=lambda each: each["others"]), [each["step_seconds"] for each in runs]
+        found, guess = calm["step_seconds"], predicted(records, vocab, gradients, rate, layout)
         errors.append(abs(guess / found - 1))
+        spread = f"{1e3 * min(steps):.1f}-{1e3 * max(steps):.1f}"
         lines.append(
             f"| {vocab:,} | {layout} | {gradients} | {rate} | {1e3 * guess:.1f} | {1e3 * found:.1f} "
-            f"({1e3 * min(steps):.1f}-{1e3 * max(steps):.1f}) | {len(steps)} | {guess / found - 1:+.0%} |"
+            f"({spread}) | {len(steps)} | {calm['others']:.2f} | {guess / found - 1:+.0%} |"
         )
     if errors:
         lines.append(

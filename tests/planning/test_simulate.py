@@ -70,6 +70,18 @@ def test_ring_crosses_each_hosts_link_once_and_rows_share_it():
     assert together == pytest.approx(0.010 + 0.006 + 0.015 + 3 * (1e-3 + 48e-6))
 
 
+def test_rows_of_neighbours_share_their_hosts_link():
+    """Four ranks on two hosts, 100 words each, 0.5 MB/s for each of two neighbours: half of 400 bytes leaves
+    (1.2 ms of messages + 0.4), reports in 3 rounds; two sizes and 100 owned rows of 12 bytes go across."""
+    step = simulate(sparse(), Setting(4, 1, 4), network(ranks_per_host=2))
+    exchange = 1.6e-3 + 3 * REPORT + 2 * (1e-3 + 8 / 5e5) + 1e-3 + 1200 / 5e5
+    assert step.seconds == pytest.approx(0.010 + exchange)
+
+
+def test_one_rank_alone_waits_for_nobody_however_ranks_differ():
+    assert simulate(even_costs(spread=0.2), Setting(1, 1, 4), network()).seconds == pytest.approx(0.040)
+
+
 def test_busy_neighbours_slow_a_rank_down():
     slow = even_costs(slowdown=Curve((1.0, 2.0), (1.0, 1.5)))
     assert simulate(slow, Setting(2, 1, 4), network(ranks_per_host=2)).compute == pytest.approx(0.030)
@@ -117,10 +129,10 @@ def test_pipeline_of_two_parts_overlaps():
 
 
 def test_messages_of_one_direction_leave_one_after_the_other():
-    """Two tensors of 1 s each are ready at 0: they arrive at 1 and 2. Forwards end at 2 and 3, gradients
-    of pooled rows weigh nothing; backward 0 from 3 to 5, its 1 s back at 6; backward 1 to 7, back at 8."""
-    times = run_pipeline(replace(micro(), vectors=1.0), 2, Link(0.0, 1.0))
-    assert [float(each[0]) for each in times] == pytest.approx([8.0, 7.0])
+    """Two tensors of 2 s each are ready at 0: they arrive at 2 and 4. Forwards end at 3 and 5, gradients
+    of pooled rows weigh nothing; backward 0 from 5 to 7, its 2 s back at 9; backward 1 to 9, back at 11."""
+    times = run_pipeline(replace(micro(), vectors=2.0), 2, Link(0.0, 1.0))
+    assert [float(each[0]) for each in times] == pytest.approx([11.0, 9.0])
 
 
 def staged(**changes: object) -> Costs:

@@ -40,6 +40,8 @@ class Costs:
     embedding_dim: int = 0
     dense_bytes: float = 0.0
     """Gradients of everything but the embedding."""
+    gradient_bytes: int = FLOAT
+    """Of one number of a gradient while it travels; 2 where it is compressed."""
     sparse: bool = True
     """Whether the embedding's gradients travel by row; else the whole table does."""
     outer_share: float | None = None
@@ -130,15 +132,15 @@ def work_of(costs: Costs, setting: Setting, busy: int) -> Work:
     compute = slow * costs.compute.at(setting.rows)
     sent = costs.distinct_rows(setting.rows)
     owned = costs.distinct_rows(setting.batch_size) / setting.replicas
-    width = FLOAT * costs.embedding_dim
-    table = 0.0 if costs.sparse else width * costs.table_rows
+    width, travelling = FLOAT * costs.embedding_dim, costs.gradient_bytes * costs.embedding_dim
+    table = 0.0 if costs.sparse else travelling * costs.table_rows
     work = Work(
         forward=costs.forward_share * compute,
         backward=(1 - costs.forward_share) * compute,
         update_whole=slow_update * costs.update_fixed,
         update_rows=slow_update * costs.update_per_row * owned,
         row_numbers=ROW_NUMBER * sent,
-        row_gradients=width * sent,
+        row_gradients=travelling * sent,
         whole_gradients=costs.dense_bytes + table,
         changed_rows=(NEW_ROW_NUMBER + width) * owned,
     )

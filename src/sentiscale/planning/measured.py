@@ -15,6 +15,8 @@ from sentiscale.planning.costs import DEFAULT_SPREAD, FLOAT, ROW_NUMBER, Costs
 from sentiscale.planning.curves import Curve
 
 GATES = {"lstm": 4, "gru": 3}
+COMPRESSED = 2
+"""Bytes of a compressed number."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Wanted:
 
     model: str | None = None
     precision: str | None = None
-    device: str | None = None
+    device: str | None = "cpu"
     threads: int = 1
 
 
@@ -59,7 +61,10 @@ def chosen_runs(runs: Iterable[BenchRun], wanted: Wanted) -> list[BenchRun]:
 
     Raises: DataError when there are none, UsageError when they are of several hosts or data sets.
     """
-    training = [run for run in runs if run.case.kind in ("train", "copies") and run.steps > 0]
+    timed = [run for run in runs if run.case.kind in ("train", "copies") and run.steps > 0]
+    training = [
+        run for run in timed if "target_accuracy" not in run.amount
+    ]  # those validate and save as well
     counted: defaultdict[tuple[str, str, str], list[BenchRun]] = defaultdict(list)
     for run in training:
         case = run.case
@@ -141,8 +146,9 @@ def costs_of(runs: Sequence[BenchRun], *, apart_from: Case | None = None) -> Cos
         )
     shape = runs[0].shape
     sparse = shape.get("embedding_gradients", "sparse") == "sparse"
-    width, dense = int(shape.get("embedding_dim", 0)), dense_bytes(shape)
-    touched = touched_rows(found, width, dense) if sparse else None
+    number = FLOAT if shape.get("gradient_compression", "none") == "none" else COMPRESSED
+    width, dense = int(shape.get("embedding_dim", 0)), dense_bytes(shape) / FLOAT * number
+    touched = touched_rows(found, ROW_NUMBER + number * width, dense) if sparse else None
     fixed, per_row = update_costs(serial, touched)
     slowdown, update_slowdown, compute = contention(found, serial)
     stages = [each for each in found if (each.replicas, each.stages) == (1, 2)]
@@ -163,6 +169,7 @@ def costs_of(runs: Sequence[BenchRun], *, apart_from: Case | None = None) -> Cos
         table_rows=runs[0].embedding_rows,
         embedding_dim=width,
         dense_bytes=dense,
+        gradient_bytes=number,
         sparse=sparse,
         outer_share=median(outer) if outer else None,
         activations=Curve.through({each.rows: [each.sent] for each in stages}) if stages else None,
@@ -189,13 +196,12 @@ def dense_bytes(shape: dict[str, Any]) -> float:
     return FLOAT * float(directions * cell + pooled + 1)
 
 
-def touched_rows(found: Sequence[Measured], width: int, dense: float) -> Curve | None:
+def touched_rows(found: Sequence[Measured], row_bytes: int, dense: float) -> Curve | None:
     """Rows of a batch -> different rows of the embedding, from the bytes that replicas of one host sent."""
     points: defaultdict[float, list[float]] = defaultdict(list)
     for each in found:
         if each.case.kind == "train" and each.replicas > 1 and each.stages == 1 and each.sent > dense:
-            row = (1 - 1 / each.replicas) * (ROW_NUMBER + FLOAT * width)
-            points[each.rows].append((each.sent - dense) / row)
+            points[each.rows].append((each.sent - dense) / row_bytes / (1 - 1 / each.replicas))
     return Curve.through(points, power=True) if points else None
 
 
