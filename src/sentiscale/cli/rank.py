@@ -1,10 +1,10 @@
 """One rank of a training run: what the launcher starts, `python -m sentiscale.cli.rank JOB.json`. No verb."""
 
+import gc
 import sys
 from pathlib import Path
 
-from sentiscale.cli import let_waiting_threads_sleep
-from sentiscale.cli.progress import make_progress
+from sentiscale.cli import RARE_COLLECTIONS, let_waiting_threads_sleep
 from sentiscale.errors import SentiscaleError
 from sentiscale.parallel.rankenv import RankEnv
 
@@ -12,14 +12,18 @@ from sentiscale.parallel.rankenv import RankEnv
 def main(job_path: str) -> int:
     """Do the job as the rank that the environment says; the launcher tells what goes wrong."""
     let_waiting_threads_sleep()
+    gc.set_threshold(RARE_COLLECTIONS, 20, 20)
     from sentiscale.training.job import JobFile
-    from sentiscale.training.loop import train
-    from sentiscale.training.measure import measure_rank
 
     job = JobFile.read(Path(job_path))
     if job.steps is not None:
+        from sentiscale.training.measure import measure_rank
+
         measure_rank(job)
         return 0
+    from sentiscale.cli.progress import make_progress
+    from sentiscale.training.loop import train
+
     env = RankEnv.current()
     quiet = job.quiet or env is None or env.rank > 0
     try:

@@ -1,5 +1,6 @@
-"""What holds for a whole process while torch works in it: threads and denormal numbers."""
+"""What holds for a whole process while torch works in it: threads, denormal numbers, peak memory."""
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,3 +31,10 @@ def torch_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Largest memory of this process so far, in MB of 2**20 bytes: resident, or on the graphics processor."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

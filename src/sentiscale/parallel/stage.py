@@ -26,6 +26,8 @@ EMBEDDING = "embedding.weight"
 """The parameter that is looked up by row."""
 
 FloatArray = npt.NDArray[np.float32]
+Interval = tuple[float, float]
+"""Begin and end on time.perf_counter()."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,12 @@ class Stage(ABC):
         elif weight is not None:
             self.embedding_gradient = DenseGradients({EMBEDDING: weight}, world, plan.wire_dtype)
             self.parameters = {EMBEDDING: weight, **mine}
-        self.waited = 0.0
+        self.forward_ended_at: float | None = None
+        """time.perf_counter() of the running step; None where passes alternate, between stages."""
+        self.waits: list[Interval] = []
+        """When this step has waited for the other stage so far."""
+        self.last_waits: list[Interval] = []
+        """The same of the step that `take_waited` was last called for."""
 
     @abstractmethod
     def forward_backward(self, batch: Batch, step: int, loss_scale: float = 1.0) -> float:
@@ -90,8 +97,8 @@ class Stage(ABC):
 
     def take_waited(self) -> float:
         """Seconds spent waiting for the other stage since the last call."""
-        waited, self.waited = self.waited, 0.0
-        return waited
+        self.last_waits, self.waits = self.waits, []
+        return sum(end - begin for begin, end in self.last_waits)
 
     def expect(self, backward_passes: int) -> None:
         """Forget old gradients; the new ones come in this many backward passes."""

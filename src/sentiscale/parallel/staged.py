@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sentiscale.data.batches import Batch, micro_batches
 from sentiscale.model import SentimentNet
-from sentiscale.parallel.stage import FloatArray, Plan, Stage, word_vectors
+from sentiscale.parallel.stage import FloatArray, Interval, Plan, Stage, word_vectors
 from sentiscale.parallel.world import Group, World
 
 AHEAD = 2
@@ -41,7 +41,7 @@ class Inbox:
 
     def __init__(self, expected: Sequence[Tensor], sender: int, group: Group | None) -> None:
         """`expected` are what is received into, in order; "meta" tensors that say shape and type."""
-        self.waited = 0.0
+        self.waits: list[Interval] = []
         self._expected = iter(expected)
         self._sender, self._group = sender, group
         self._coming: list[tuple[dist.Work, Tensor]] = []
@@ -56,7 +56,7 @@ class Inbox:
         work, tensor = self._coming.pop(0)
         started_at = time.perf_counter()
         work.wait()
-        self.waited += time.perf_counter() - started_at
+        self.waits.append((started_at, time.perf_counter()))
         return tensor
 
 
@@ -103,11 +103,12 @@ class Link(Stage):
         for work, _ in self._on_their_way:
             work.wait()
         self._on_their_way.clear()
-        self.waited += inbox.waited + time.perf_counter() - started_at
+        self.waits += [*inbox.waits, (started_at, time.perf_counter())]
 
     def forget_traffic(self) -> None:
         """Leave what was sent and waited for out of the next step's account: it was for evaluation."""
-        self.waited, self._bytes_sent = 0.0, 0
+        self.waits.clear()
+        self._bytes_sent = 0
 
 
 class OuterRunner(Link):

@@ -1,5 +1,7 @@
 """Run the whole network in one rank; with several replicas, each one computes its share of the rows."""
 
+import time
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,6 +28,7 @@ class WholeRunner(Stage):
             logits_B = self.net.head(pooled_BD, self.kept(batch, step))
         loss_sum = self.loss_sum(logits_B, batch)
         self.announce()
+        self.forward_ended_at = time.perf_counter()
         (loss_sum * (loss_scale / batch.rows_global)).backward()  # type: ignore[no-untyped-call]
         return loss_sum.item()
 

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from sentiscale.measurements import Span
 from sentiscale.records import PhaseTimes
 
 Note = Callable[[str, int], None]
@@ -53,3 +54,26 @@ class PhaseClock:
     def times(self) -> PhaseTimes:
         """Seconds by phase so far."""
         return PhaseTimes(**self.spent)
+
+
+class RecordingClock(PhaseClock):
+    """Also keeps when each phase of each step began and ended: for timelines and who waited for whom."""
+
+    def __init__(self, note: Note = no_note) -> None:
+        super().__init__(note=note)
+        self.spans: list[Span] = []
+
+    def reset(self) -> None:
+        """Begin at zero again, and forget what was recorded."""
+        super().reset()
+        self.spans.clear()
+
+    @contextmanager
+    def phase(self, name: str, step: int = 0) -> Iterator[None]:
+        """Count and record the block."""
+        begin = time.perf_counter()
+        try:
+            with super().phase(name, step):
+                yield
+        finally:
+            self.spans.append(Span(phase=name, step=step, begin=begin, end=time.perf_counter()))

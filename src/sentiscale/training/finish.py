@@ -1,6 +1,5 @@
 """What happens after the last step: the best weights, the test split, model directory, record, plots."""
 
-import resource
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from sentiscale.modeldir import SavedModel, model_config, save_model
 from sentiscale.parallel.collectives import gather_numbers, gather_texts, share_text
 from sentiscale.parallel.peak import gemm_peak_gflops
 from sentiscale.parallel.precision import AUTOCAST
+from sentiscale.parallel.process import peak_memory_mb
 from sentiscale.records import PhaseTimes, Record, RunRecord
 from sentiscale.training.evaluate import evaluate
 from sentiscale.training.plots import plot_curves
@@ -165,10 +165,3 @@ def flops_utilisation(training: Training) -> float | None:
     peak = sum(peak for (peak,) in peaks) * 1e9
     operations = step_flops(training.settings.model, 1, training.state.padded_tokens)
     return float(operations / seconds / peak)
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Largest memory of this process so far, in MB of 2**20 bytes: resident, or on the graphics processor."""
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

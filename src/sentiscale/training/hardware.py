@@ -124,9 +124,11 @@ class Place:
 
 
 @contextmanager
-def taken_place(hardware: Hardware, env: RankEnv | None, silence_limit: float) -> Iterator[Place]:
-    """Join the other ranks, watched by a heartbeat; alone, there is nobody to join."""
-    if env is None or env.world_size == 1:
+def taken_place(
+    hardware: Hardware, env: RankEnv | None, silence_limit: float, *, even_alone: bool = False
+) -> Iterator[Place]:
+    """Join the other ranks, watched by a heartbeat; alone, there is nobody to join, but `even_alone` does."""
+    if env is None or (env.world_size == 1 and not even_alone):
         yield Place(alone(hardware.device), hardware)
         return
     choose_gloo_interface(env.master_address)

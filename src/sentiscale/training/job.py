@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,6 +22,20 @@ class Job:
     force: bool = False
 
 
+class Measuring(BaseModel):
+    """How steps are measured, by a job that does only that."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exchange: Literal["needed", "always", "never"] = "needed"
+    """always: even one rank sends its gradients through the exchange, to itself. never: ranks are trainings
+    that know nothing of each other, each with its share of the rows."""
+    typical: bool = False
+    """Steps chosen all over an epoch, with the lengths that its steps have; else its first ones."""
+    record: bool = False
+    """Keep when each phase of each step began and ended."""
+
+
 class JobFile(BaseModel):
     """What a rank's process needs to know about its job; it is written and read by the same version."""
 
@@ -34,6 +49,7 @@ class JobFile(BaseModel):
     """Whether rank 0 shows no progress."""
     steps: int | None = None
     """Only measure this many steps; None trains."""
+    measuring: Measuring = Measuring()
 
     def write(self, path: Path) -> Path:
         """Write it as JSON and return the path."""

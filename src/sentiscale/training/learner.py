@@ -3,6 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+import torch
+
+from sentiscale.config import Settings
 from sentiscale.data.batches import Batch
 from sentiscale.errors import SentiscaleError
 from sentiscale.parallel.build import build_runner
@@ -11,10 +14,29 @@ from sentiscale.parallel.precision import LossScaler
 from sentiscale.parallel.stage import Plan, Stage
 from sentiscale.parallel.world import World
 from sentiscale.training.clock import PhaseClock
+from sentiscale.training.hardware import Hardware
 from sentiscale.training.optimizer import Adam, clip_factor
+
+WIRE_DTYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Gradient compression by name, as dtypes."""
 
 Wishes = Callable[[], StepReport]
 """What this rank wants besides learning: the flags of a step's report."""
+
+
+def plan_of(settings: Settings, hardware: Hardware, vocab_size: int) -> Plan:
+    """What the settings mean for the network on a mesh."""
+    train = settings.train
+    return Plan(
+        model=settings.model,
+        vocab_size=vocab_size,
+        precision=hardware.precision,
+        seed=train.seed,
+        micro_batches=train.micro_batches,
+        wire_dtype=WIRE_DTYPES[train.gradient_compression],
+        sparse_embedding=train.embedding_gradients == "sparse",
+        recurrent_device=hardware.recurrent_device,
+    )
 
 
 @dataclass

@@ -1,30 +1,38 @@
-"""Time a few training steps of a layout, in processes of their own: what `--layout auto` decides by."""
+"""Time training steps of a layout, in processes of their own: for `--layout auto`, benchmarks, studies."""
 
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pydantic import Field
 
 from sentiscale.allocator import reused_memory
 from sentiscale.atomic import write_file
 from sentiscale.config import Settings
+from sentiscale.data.batches import token_lengths
 from sentiscale.data.prepared import PreparedDataset
+from sentiscale.measurements import Span
 from sentiscale.parallel.collectives import barrier, gather_numbers, gather_texts
 from sentiscale.parallel.launch import launch
-from sentiscale.parallel.process import flushed_denormals, torch_threads
+from sentiscale.parallel.process import flushed_denormals, peak_memory_mb, torch_threads
 from sentiscale.parallel.rankenv import RankEnv
+from sentiscale.parallel.world import World, alone
 from sentiscale.records import PhaseTimes, Record
-from sentiscale.training.clock import PhaseClock
+from sentiscale.training.clock import PhaseClock, RecordingClock
 from sentiscale.training.feed import rank_batches
-from sentiscale.training.finish import peak_memory_mb
 from sentiscale.training.hardware import Hardware, Place, taken_place
-from sentiscale.training.job import JobFile
-from sentiscale.training.learner import Learner, train_steps
+from sentiscale.training.job import JobFile, Measuring
+from sentiscale.training.learner import Learner, StepResult, plan_of, train_steps
+from sentiscale.training.load import Meter
 from sentiscale.training.ranks import rank_command
-from sentiscale.training.setup import plan_of
+from sentiscale.training.sample import numbered, typical_steps, warm_up_steps
+from sentiscale.training.timeline import Timeline
 
 WARM_UP_STEPS = 8
-"""First steps, left out: kernels are built, pages come into memory."""
+"""First steps, left out: kernels are built, pages come into memory. Typical steps have a warm-up by shape."""
 
 
 class StepTimes(Record):
@@ -37,7 +45,7 @@ class StepTimes(Record):
     step_seconds: float
     """Median over steps; each step takes as long as its slowest rank."""
     rows_per_s: float
-    """Rows of all steps over the time of all steps."""
+    """Rows of all steps over the time of all steps; rates of trainings that ran side by side are added."""
     phases_per_rank: list[PhaseTimes]
     """Seconds a step."""
     bytes_per_step: list[int]
@@ -45,9 +53,24 @@ class StepTimes(Record):
     peak_memory_mb_per_rank: list[float]
     losses: list[float]
     """Mean loss of the rows of each step from the very first on, in nats."""
+    rows: int = 0
+    """Of all steps."""
+    seconds: float = 0.0
+    """Of all steps; of trainings side by side, those of the one that took longest."""
+    seconds_by_step: list[float] = Field(default_factory=list)
+    """Of each step, on its slowest rank."""
+    warm_up_seconds: float = 0.0
+    first_step_at: float = 0.0
+    """When rank 0 began its first step, warm-up included, on the host's monotonic clock."""
+    other_cores: float = 0.0
+    """Cores that other processes kept busy meanwhile, on the host that all ranks are taken to share."""
+    spans_per_rank: list[list[Span]] = Field(default_factory=list)
+    """What each rank did when, where that was recorded: data, forward, backward, waiting, reduce, update."""
 
 
-def measure_steps(dataset: Path, settings: Settings, steps: int) -> StepTimes:
+def measure_steps(
+    dataset: Path, settings: Settings, steps: int, measuring: Measuring | None = None
+) -> StepTimes:
     """Run `steps` training steps of the layout in the settings, in fresh processes.
 
     Raises: what the launcher raises; UsageError for settings that cannot run here.
@@ -55,7 +78,10 @@ def measure_steps(dataset: Path, settings: Settings, steps: int) -> StepTimes:
     hardware = Hardware.choose(settings)
     with tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
         result = Path(folder, "result.json")
-        job = JobFile(dataset=dataset, out=result, settings=settings, resume=False, quiet=True, steps=steps)
+        job = JobFile(
+            dataset=dataset, out=result, settings=settings, resume=False, quiet=True, steps=steps,
+            measuring=measuring or Measuring(),
+        )  # fmt: skip
         command = rank_command(job.write(Path(folder, "job.json")))
         limit = settings.train.silence_limit
         launch(command, hardware.layout.world_size, threads=hardware.threads, silence_limit=limit)
@@ -66,8 +92,9 @@ def measure_rank(job: JobFile) -> None:
     """What each of those processes does; rank 0 writes what was found."""
     env = RankEnv.current()
     hardware = Hardware.choose(job.settings, env)
+    limit, always = job.settings.train.silence_limit, job.measuring.exchange == "always"
     with (
-        taken_place(hardware, env, job.settings.train.silence_limit) as place,
+        taken_place(hardware, env, limit, even_alone=always) as place,
         flushed_denormals(), reused_memory(), torch_threads(hardware.threads),
     ):  # fmt: skip
         found = timed_steps(job, place)
@@ -75,42 +102,107 @@ def measure_rank(job: JobFile) -> None:
             write_file(job.out, found.model_dump_json())
 
 
+def training_world(world: World, measuring: Measuring) -> World:
+    """The world as the training sees it; ranks meet in `world` before and after."""
+    if measuring.exchange == "never":
+        return alone(world.device)
+    if measuring.exchange == "always" and world.layout.world_size == 1:
+        return replace(world, replicas=world.everyone, neighbours=world.everyone)
+    return world
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one step took on this rank."""
+
+    seconds: float
+    rows: int
+    own_rows: int
+    bytes_sent: int
+    loss: float
+
+    @classmethod
+    def of(cls, result: StepResult, seconds: float) -> "Cost":
+        """Without the batch, so that its memory is free again."""
+        batch, loss_sum = result.batch, result.verdict.loss_sum
+        own_rows = int((batch.weights_B > 0).sum())
+        return cls(seconds, batch.rows_global, own_rows, result.bytes_sent, loss_sum / batch.rows_global)
+
+
+class Steps:
+    """The steps of one rank: first those that warm up, then those that count."""
+
+    def __init__(self, job: JobFile, place: Place) -> None:
+        train, measuring, self.world = job.settings.train, job.measuring, place.world
+        dataset = PreparedDataset.open(job.dataset)
+        split = dataset.split("train")
+        self.count, self.warm_up, chosen = job.steps or 1, WARM_UP_STEPS, None
+        if measuring.typical:
+            lengths = token_lengths(split, train.max_tokens)
+            timed = typical_steps(lengths, train.batch_size_for(len(split)), train.seed, self.count)
+            before = warm_up_steps(lengths, timed)
+            self.warm_up, chosen = len(before), numbered(before, timed)
+        plan = plan_of(job.settings, place.hardware, dataset.manifest.vocab_size)
+        self.learner = Learner.build(plan, training_world(place.world, measuring))
+        self.clock = RecordingClock(place.note) if measuring.record else PhaseClock(note=place.note)
+        self.timeline = Timeline()
+        batches = rank_batches(split, train, place.world, self.clock, rows_of_steps=chosen)
+        self.results = train_steps(
+            self.learner, batches, lambda step: train.lr, train.max_norm, self.clock
+        )  # fmt: skip
+
+    def run(self) -> Iterator[Cost]:
+        """Do all steps, and yield what each took. All ranks begin those that count together."""
+        for done in range(self.warm_up + self.count):
+            if done == self.warm_up:
+                barrier(self.world)
+                self.clock.reset()
+                self.meter = Meter()
+            began_at = time.perf_counter()
+            result = next(self.results)
+            ended_at = time.perf_counter()
+            if isinstance(self.clock, RecordingClock) and done >= self.warm_up:
+                self.timeline.add(self.clock.spans, self.learner.runner)
+                self.clock.spans.clear()
+            yield Cost.of(result, ended_at - began_at)
+        self.load = self.meter.read()
+
+
 def timed_steps(job: JobFile, place: Place) -> StepTimes:
     """Warm up, then take the time of each step on each rank."""
-    world, train = place.world, job.settings.train
-    dataset = PreparedDataset.open(job.dataset)
-    steps = job.steps or 1
-    plan = plan_of(job.settings, place.hardware, dataset.manifest.vocab_size)
-    learner, clock = Learner.build(plan, world), PhaseClock(note=place.note)
-    batches = rank_batches(dataset.split("train"), train, world, clock)
-    losses: list[float] = []
-    ended_at, seconds, rows, sent = 0.0, [], 0, 0
-    for result in train_steps(learner, batches, lambda step: train.lr, train.max_norm, clock):
-        losses.append(result.verdict.loss_sum / result.batch.rows_global)
-        if len(losses) > WARM_UP_STEPS:
-            started_at, ended_at = ended_at, time.perf_counter()
-            seconds.append(ended_at - started_at)
-            rows += result.batch.rows_global
-            sent += result.bytes_sent
-        if len(losses) == WARM_UP_STEPS:
-            barrier(world)
-            clock.reset()
-            ended_at = time.perf_counter()
-        if len(seconds) == steps:
-            break
-    slowest = [max(each) for each in zip(*gather_numbers(seconds, world), strict=True)]
-    times = PhaseTimes(**{name: spent / steps for name, spent in clock.times()})
+    world, steps = place.world, Steps(job, place)
+    first_step_at = time.perf_counter()
+    found = list(steps.run())
+    timed = found[steps.warm_up :]
+    seconds = gather_numbers([each.seconds for each in timed], world)
+    slowest = [max(each) for each in zip(*seconds, strict=True)]
+    apart = job.measuring.exchange == "never"
+    rows = gather_numbers([sum(each.own_rows if apart else each.rows for each in timed)], world)
+    totals = [sum(each) for each in seconds] if apart else [sum(slowest)]
+    rates = [count / total for (count,), total in zip(rows, totals, strict=False)]
+    times = PhaseTimes(**{name: spent / steps.count for name, spent in steps.clock.times()})
+    busy = gather_numbers(list(steps.load), world)
     return StepTimes(
         layout=str(place.hardware.layout),
         threads_per_rank=place.hardware.threads,
         precision=place.hardware.precision.name,
-        steps=steps,
+        steps=steps.count,
         step_seconds=statistics.median(slowest),
-        rows_per_s=rows / sum(slowest),
+        rows_per_s=sum(rates),
         phases_per_rank=[
             PhaseTimes.model_validate_json(t) for t in gather_texts(times.model_dump_json(), world)
         ],
-        bytes_per_step=[int(each) // steps for (each,) in gather_numbers([sent], world)],
+        bytes_per_step=[
+            int(sent) // steps.count
+            for (sent,) in gather_numbers([sum(each.bytes_sent for each in timed)], world)
+        ],
         peak_memory_mb_per_rank=[mb for (mb,) in gather_numbers([peak_memory_mb(world.device)], world)],
-        losses=losses,
+        losses=[each.loss for each in found],
+        seconds=max(totals),
+        rows=int(sum(count for (count,) in rows) if apart else rows[0][0]),
+        seconds_by_step=slowest,
+        warm_up_seconds=sum(each.seconds for each in found[: steps.warm_up]),
+        first_step_at=first_step_at,
+        other_cores=max(0.0, busy[0][0] - sum(own for _, own in busy)),
+        spans_per_rank=[Timeline.read(t) for t in gather_texts(steps.timeline.as_text(), world)],
     )

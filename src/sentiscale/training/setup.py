@@ -22,7 +22,7 @@ from sentiscale.ngrams import Ngrams
 from sentiscale.parallel.collectives import barrier
 from sentiscale.parallel.onednn import ran_on_onednn
 from sentiscale.parallel.precision import LossScaler, Precision
-from sentiscale.parallel.stage import FloatArray, Plan, Stage
+from sentiscale.parallel.stage import FloatArray, Stage
 from sentiscale.parallel.world import World
 from sentiscale.progress import Progress
 from sentiscale.records import Host, RunRecord, git_commit, now, package_versions
@@ -30,12 +30,9 @@ from sentiscale.training.checkpoint import Holding, TrainState, find_latest, loa
 from sentiscale.training.clock import PhaseClock
 from sentiscale.training.hardware import Hardware, Place
 from sentiscale.training.job import Job
-from sentiscale.training.learner import Learner
+from sentiscale.training.learner import Learner, plan_of
 from sentiscale.training.rundir import RunDir, logger
 from sentiscale.wide import WideModel, solve
-
-WIRE_DTYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Gradient compression by name, as dtypes."""
 
 NOT_DECISIVE = {
     "time_limit", "target_accuracy", "checkpoint_every", "checkpoint_seconds", "keep_checkpoints", "layout",
@@ -90,21 +87,6 @@ class Training:
     def total_steps(self) -> int:
         """Steps of the whole run, earlier parts of a resumed one included."""
         return max(1, math.ceil(self.settings.train.epochs_for(len(self.train_split)) * self.steps_per_epoch))
-
-
-def plan_of(settings: Settings, hardware: Hardware, vocab_size: int) -> Plan:
-    """What the settings mean for the network on a mesh."""
-    train = settings.train
-    return Plan(
-        model=settings.model,
-        vocab_size=vocab_size,
-        precision=hardware.precision,
-        seed=train.seed,
-        micro_batches=train.micro_batches,
-        wire_dtype=WIRE_DTYPES[train.gradient_compression],
-        sparse_embedding=train.embedding_gradients == "sparse",
-        recurrent_device=hardware.recurrent_device,
-    )
 
 
 def set_up(job: Job, place: Place, progress: Progress) -> Training:
