@@ -136,6 +136,19 @@ def remove_abandoned(path: Path) -> None:
             found.unlink(missing_ok=True)
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory to add to, unless it is there.
+
+    Raises: UsageError when it is a file; SentiscaleError when the disk does not take it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise UsageError(f"{path} is a file. Choose another --out.") from error
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
 def sync_directory(path: Path) -> None:
     """Make a rename inside `path` survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -124,6 +124,9 @@ class BenchRun(Record):
     """On the validation split, where training went on to a target."""
     reached: bool | None = None
     """Whether it did; `seconds` then is the time to it, everything after preparation included."""
+    phases: dict[str, float] = Field(default_factory=dict)
+    """Seconds of rank 0 where training went on to a target: wide, vectors, data, compute, reduce, update,
+    eval, checkpoint."""
     oversubscribed: bool = False
     """More ranks x threads than cores: shows overhead, no speed."""
     interference: Interference | None = None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiscale.atomic import disk_error
+from sentiscale.atomic import make_directory
 from sentiscale.compare.contestants import Contestant, chosen
 from sentiscale.compare.picture import plot
 from sentiscale.compare.process import do
@@ -75,7 +75,7 @@ def compare(
     done = stored_runs(out, dataset)
     missing = [job for job in jobs if job.key not in done]
     random.Random(0).shuffle(missing)  # noqa: S311 - the order of runs is no secret
-    _make(out)
+    make_directory(out)
     try:
         with progress.task("compare", len(missing), "runs") as advance:
             for job in missing:
@@ -143,12 +143,3 @@ def _opened(data: str | Path) -> PreparedDataset:
         if len(dataset.split(split)) == 0:
             raise DataError(f"split '{split}' of {dataset.path} is empty; a comparison needs all three.")
     return dataset
-
-
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise UsageError(f"{out} is a file. Choose another --out.") from error
-    except OSError as error:
-        raise disk_error(out, error) from error

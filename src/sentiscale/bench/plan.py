@@ -1,0 +1,185 @@
+"""Which cases a study measures: layouts, threads, batch sizes, models, precisions, devices."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from sentiscale.errors import UsageError
+from sentiscale.measurements import Case
+from sentiscale.parallel.layout import Layout
+from sentiscale.records import Record
+
+DEFAULT_ROWS = 3072
+"""Rows that each run goes through: six steps of the largest default batch, two or three seconds on a core."""
+
+
+class Amount(Record):
+    """How much each run does: exactly one of these."""
+
+    rows: int | None = None
+    """The same for all cases; in weak scaling, of each replica."""
+    steps: int | None = None
+    target_accuracy: float | None = None
+    """Train until validation reaches it."""
+
+    @property
+    def kept(self) -> dict[str, float]:
+        """As records hold it."""
+        return self.model_dump(exclude_none=True)
+
+    def steps_of(self, case: Case) -> int:
+        """Optimiser steps of a run, where it is measured by steps."""
+        growth = replicas(case) if case.scaling == "weak" else 1
+        return self.steps or max(1, round((self.rows or DEFAULT_ROWS) * growth / case.batch_size))
+
+
+class Asked(Record):
+    """What a study is to measure; None stands for what suits this machine."""
+
+    layouts: tuple[str, ...] | None = None
+    threads: tuple[int, ...] | None = None
+    batch_sizes: tuple[int, ...] = (32, 128, 512)
+    models: tuple[str, ...] = ("lstm", "gru")
+    precisions: tuple[str, ...] = ("fp32",)
+    devices: tuple[str, ...] = ("cpu",)
+    scaling: str = "strong"
+    """Strong: each batch size over all ranks. Weak: of each replica."""
+    repeats: int = 5
+    seed: int = 0
+    """Fixes the rows that are trained on and the order of the runs."""
+    baselines: bool = True
+    """Also what parallel runs are judged by: plain serial, one rank that exchanges with itself, threads only,
+    and independent trainings side by side."""
+    amount: Amount = Amount(rows=DEFAULT_ROWS)
+
+
+class LeftOut(Record):
+    """A case that is not measured, and why."""
+
+    case: Case
+    reason: str
+
+
+class StudyPlan(Record):
+    """All there is to measure."""
+
+    cases: list[Case]
+    left_out: list[LeftOut] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to use the machine: what a case says beside its model and batch."""
+
+    layout: str
+    threads: int = 1
+    collectives: bool = False
+    copies: int = 1
+
+    @property
+    def workers(self) -> int:
+        """Cores it keeps busy."""
+        return Layout.parse(self.layout).world_size * self.copies * self.threads
+
+
+def replicas(case: Case) -> int:
+    """Among how many a batch is divided: replicas of a layout, or copies."""
+    return Layout.parse(case.layout).data * case.copies
+
+
+def plan_of(asked: Asked, units: dict[str, int]) -> StudyPlan:
+    """All cases that were asked for, in a sensible order; `units`: cores and graphics processors by device.
+
+    Raises: UsageError when nothing was asked for, or something that no layout is.
+    """
+    for name in ("batch_sizes", "models", "precisions", "devices"):
+        if not getattr(asked, name):
+            raise UsageError(f"--{name.replace('_', '-')} is empty; give one value or several, by commas.")
+    found = StudyPlan(cases=[])
+    for device in asked.devices:
+        fitting, beyond = ways(asked, max(1, units.get(device, 1)), device)
+        for model in asked.models:
+            for precision in asked.precisions:
+                for size in asked.batch_sizes:
+                    common = {"model": model, "precision": precision, "device": device}
+                    found.cases.extend(_case(way, size, asked, common) for way in fitting)
+                    found.left_out.extend(
+                        LeftOut(case=_case(way, size, asked, common), reason=reason) for way, reason in beyond
+                    )
+    return found
+
+
+def _case(way: Way, batch_size: int, asked: Asked, common: dict[str, str]) -> Case:
+    growth = Layout.parse(way.layout).data * way.copies if asked.scaling == "weak" else 1
+    return Case.model_validate(
+        {
+            **common,
+            "kind": "copies" if way.copies > 1 else "train",
+            "layout": way.layout,
+            "collectives": way.collectives,
+            "copies": way.copies,
+            "threads_per_rank": way.threads,
+            "batch_size": batch_size * growth,
+            "scaling": asked.scaling,
+        }
+    )
+
+
+def ways(asked: Asked, units: int, device: str) -> tuple[list[Way], list[tuple[Way, str]]]:
+    """Ways to use `units` cores or graphics processors, and those that are left out, with the reason."""
+    on_cpu = device == "cpu"
+    threads = (asked.threads or doubling(units)) if on_cpu else (1,)
+    wanted = [
+        Way(layout, count, collectives=Layout.parse(layout).world_size > 1)
+        for layout in asked.layouts or usual_layouts(units, oversubscribed=on_cpu)
+        for count in threads
+    ]
+    fewest = {way.layout: min(w.workers for w in wanted if w.layout == way.layout) for way in wanted}
+    fitting, beyond = [], []
+    for way in wanted:
+        # With all of its variants beyond the machine, the smallest shows what too many ranks cost.
+        if way.workers <= units or (way.workers == fewest[way.layout] and on_cpu and way.layout != "1x1"):
+            fitting.append(way)
+        elif asked.threads or not on_cpu:
+            unit = "cores" if on_cpu else "graphics processors"
+            beyond.append((way, f"keeps {way.workers} {unit} busy and this machine has {units}"))
+    if asked.baselines:
+        fitting = [*baselines(units, threads_only=on_cpu), *fitting]
+    return list(dict.fromkeys(fitting)), beyond
+
+
+def baselines(units: int, *, threads_only: bool) -> list[Way]:
+    """What every study holds: serial, exchanging with itself, threads only, the machine's own ceiling."""
+    threads = doubling(units)[1:] if threads_only else []
+    return [
+        Way("1x1"),
+        Way("1x1", collectives=True),
+        *(Way("1x1", count) for count in threads),
+        *(Way("1x1", copies=count) for count in doubling(units)[1:]),
+    ]
+
+
+def usual_layouts(units: int, *, oversubscribed: bool) -> list[str]:
+    """Replicas by doubling, two stages, both together; on cores, also one layout that is too large."""
+    found = [f"{count}x1" for count in doubling(units)]
+    if units >= 2:
+        found.append("1x2")
+    if units >= 4:
+        found.append(f"{units // 2}x2")
+    return [*found, f"{units}x2" if units > 1 else "2x1"] if oversubscribed else found
+
+
+def doubling(most: int) -> list[int]:
+    """1, 2, 4, ... up to `most`, and `most` itself."""
+    return sorted({2**power for power in range(most.bit_length())} | {most})
+
+
+def in_random_order(cases: Sequence[Case], repeats: int, seed: int) -> Iterator[tuple[int, Case]]:
+    """Round after round, all cases in an order of the round's own; it does not depend on what is done."""
+    for repeat in range(repeats):
+        yield from (
+            (repeat, case)
+            for case in random.Random(f"{seed} {repeat}").sample(cases, len(cases))  # noqa: S311
+        )

@@ -1,0 +1,156 @@
+"""One run of a case in fresh processes, and what is kept of it."""
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sentiscale.bench.breakdown import times_per_rank, with_waiting
+from sentiscale.bench.checks import settings_of
+from sentiscale.bench.plan import Amount
+from sentiscale.config import Settings
+from sentiscale.data.prepared import PreparedDataset
+from sentiscale.measurements import BenchRun, Case, Span
+from sentiscale.progress import Progress
+from sentiscale.records import Host, RunRecord, available_cores, git_commit, now, package_versions
+from sentiscale.training.hardware import Hardware
+from sentiscale.training.job import Job, Measuring
+from sentiscale.training.measure import StepTimes, measure_steps
+from sentiscale.training.ranks import launch_ranks
+from sentiscale.training.rundir import RunDir
+
+SHAPE_OF_TRAINING = {
+    "max_tokens",
+    "micro_batches",
+    "embedding_gradients",
+    "gradient_compression",
+    "word_dropout",
+}
+"""Settings of training that decide what a step costs, beside those of the model."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What all runs of a study share."""
+
+    dataset: PreparedDataset
+    settings: Settings
+    amount: Amount
+    seed: int
+    tokens_per_row: float
+    """As the network sees them, on average over the training rows."""
+    gpu: str | None = None
+
+    @classmethod
+    def of(cls, dataset: PreparedDataset, settings: Settings, amount: Amount, seed: int) -> "Conditions":
+        """For this data on this machine."""
+        import torch
+
+        lengths = dataset.split("train").lengths.clip(1, settings.train.max_tokens)
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+        return cls(dataset, settings, amount, seed, round(float(lengths.mean()), 2), gpu)
+
+    def shape_of(self, case: Case) -> dict[str, Any]:
+        """What is trained, as records hold it."""
+        settings = settings_of(case, self.settings, self.seed)
+        training = settings.train.model_dump(mode="json", include=SHAPE_OF_TRAINING)
+        return {**settings.model.model_dump(), **training, "tokens_per_row": self.tokens_per_row}
+
+
+def measured(case: Case, conditions: Conditions, steps: int | None = None) -> tuple[StepTimes, float]:
+    """Time the steps of a case; also returns when that began, on the host's monotonic clock."""
+    exchange = "never" if case.kind == "copies" else "always" if case.collectives else "needed"
+    measuring = Measuring.model_validate({"exchange": exchange, "typical": True, "record": True})
+    settings = settings_of(case, conditions.settings, conditions.seed)
+    count, began_at = steps or conditions.amount.steps_of(case), time.perf_counter()
+    return measure_steps(conditions.dataset.path.absolute(), settings, count, measuring), began_at
+
+
+def timeline_of(found: StepTimes, case: Case) -> list[list[Span]]:
+    """What each rank did when, waiting included."""
+    return with_waiting(found.spans_per_rank, case)
+
+
+def do(case: Case, repeat: int, conditions: Conditions) -> tuple[BenchRun, float]:
+    """Run a case once; also returns the cores that others kept busy during it.
+
+    Raises: what the launcher raises.
+    """
+    if conditions.amount.target_accuracy is not None:
+        return _trained(case, repeat, conditions), 0.0
+    started_at = now()
+    found, began_at = measured(case, conditions)
+    run = _record(case, repeat, conditions).model_copy(
+        update={
+            "started_at": started_at,
+            "seconds": found.seconds,
+            "rows": found.rows,
+            "rows_per_s": found.rows_per_s,
+            "steps": found.steps,
+            "step_seconds": [round(seconds, 6) for seconds in found.seconds_by_step],
+            "warm_up_seconds": round(found.warm_up_seconds, 4),
+            "start_seconds": round(found.first_step_at - began_at, 4),
+            "times_per_rank": times_per_rank(timeline_of(found, case)),
+            "bytes_per_step": found.bytes_per_step,
+            "peak_memory_mb_per_rank": found.peak_memory_mb_per_rank,
+        }
+    )
+    return run, found.other_cores
+
+
+def _trained(case: Case, repeat: int, conditions: Conditions) -> BenchRun:
+    """Train to the target as `sentiscale train` does, in a run directory that is thrown away."""
+    settings = settings_of(case, conditions.settings, conditions.seed + repeat)
+    target = {"target_accuracy": conditions.amount.target_accuracy}
+    settings = settings.model_copy(update={"train": settings.train.model_copy(update=target)})
+    settings = settings.resolved(len(conditions.dataset.split("train")))
+    run, began_at = _record(case, repeat, conditions), time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
+        job = Job(conditions.dataset, RunDir(Path(folder, "run")), settings)
+        job.run_dir.create(resume=False, force=False)
+        record = launch_ranks(job, Hardware.choose(settings), Progress())
+    reached = (record.target or {}).get("seconds")
+    seconds = reached if reached is not None else record.train_seconds
+    rows = record.steps * case.batch_size
+    return run.model_copy(
+        update={
+            "seed": settings.train.seed,
+            "seconds": seconds,
+            "rows": rows,
+            "rows_per_s": rows / max(seconds, 1e-9),
+            "steps": record.steps,
+            "start_seconds": round(max(0.0, _outside_training(record, began_at)), 4),
+            "bytes_per_step": [record.bytes_reduced_per_step],
+            "peak_memory_mb_per_rank": record.peak_memory_mb_per_rank,
+            "accuracy": record.valid.get("accuracy"),
+            "reached": reached is not None,
+            "phases": record.phases.model_dump(),
+        }
+    )
+
+
+def _outside_training(record: RunRecord, began_at: float) -> float:
+    """Seconds since `began_at` that are not training: start, last scores, model directory."""
+    return time.perf_counter() - began_at - record.train_seconds
+
+
+def _record(case: Case, repeat: int, conditions: Conditions) -> BenchRun:
+    """What is known of a run before it has begun."""
+    return BenchRun(
+        case=case,
+        repeat=repeat,
+        seed=conditions.seed,
+        amount=conditions.amount.kept,
+        seconds=0.0,
+        rows=0,
+        rows_per_s=0.0,
+        oversubscribed=case.device == "cpu" and case.workers > available_cores(),
+        started_at=now(),
+        host=Host.current(conditions.gpu),
+        versions=package_versions("sentiscale", "torch", "numpy"),
+        git_commit=git_commit(),
+        data_digest=conditions.dataset.manifest.digest,
+        embedding_rows=conditions.dataset.manifest.vocab_size,
+        shape=conditions.shape_of(case),
+    )
