@@ -80,6 +80,14 @@ def test_ideal_of_a_base_that_is_not_serial_counts_from_that_base():
     assert chart.title == "24 workers: 1.95 times 8 workers; ideal would be 3.00"
 
 
+def test_ideal_ends_where_the_cores_end():
+    family = studies.timings().families[0]
+    rows = [family.rows[0], replace(family.rows[2], speedup=1.9)]
+    chart = speedup_chart(replace(family, rows=rows, fits=[]), "f")
+    ((_, end),) = lines(chart, "line ideal")
+    assert end == pytest.approx((16, 2), abs=0.02)
+
+
 def test_laws_are_dashed_beyond_the_largest_count_and_end_where_they_can_be_trusted():
     family = studies.timings().families[0]
     chart = speedup_chart(family, "f")

@@ -108,7 +108,7 @@ def speedup_chart(family: Family, name: str) -> Chart | None:
     chart = Chart(
         f"{name}-speedup", _speedup_title(family), _speedup_description(family, rows),
         _cores(rows, family.fits, reach),
-        Axis("speedup" if family.scaling == "strong" else "scaled speedup", 0, round_up(1.12 * max(tops))),
+        Axis(_speedup_label(family, rows), 0, round_up(1.12 * max(tops))),
     )  # fmt: skip
     drawing = Drawing(chart, lambda row: row.speedup)
     _ideal(drawing, base.workers, reach)
@@ -307,6 +307,11 @@ def _cores(rows: Sequence[StudyRow], fits: Sequence[Fit], reach: int, low: float
     bare = all(is_bare(row.case) for row in rows)
     label = "workers" if bare else "cores kept busy: ranks x threads"
     return Cores(label, low, reach + 0.06 * (reach - low), marks=tuple(sorted(marks)))
+
+
+def _speedup_label(family: Family, rows: Sequence[StudyRow]) -> str:
+    name = "speedup" if family.scaling == "strong" else "scaled speedup"
+    return f"{name}; bars: 95 % intervals" if any(row.speedup_ci95 for row in rows) else name
 
 
 def _speedup_title(family: Family) -> str:
