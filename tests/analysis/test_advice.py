@@ -78,6 +78,12 @@ def test_oversubscribed_and_ddp_of_one_and_copies_are_never_recommended():
     )
 
 
+def test_more_ranks_than_cores_that_win_are_a_sign_of_a_busy_machine():
+    part = "measure again on an idle machine"
+    assert any(part in caveat for caveat in study_of([*two_cores(), *runs(5, layout="4x1")]).caveats)
+    assert not any(part in caveat for caveat in study_of(two_cores()).caveats)
+
+
 def test_other_settings_that_agree_or_differ_are_told():
     agreeing = [*two_cores(), *two_cores(batch_size=32), *two_cores(batch_size=512)]
     assert "The other 2 settings measured agree." in study_of(agreeing).recommendation.confidence

@@ -12,11 +12,15 @@ from sentiscale.measurements import BenchRun
 SAME_ACCURACY = 0.005
 """Accuracies further apart than this were not bought at the same price."""
 
+CLEARLY = 1.1
+"""How many times as fast more ranks than cores must be before it looks like a disturbed machine."""
+
 
 def caveats_of(groups: Sequence[Group], runs: Sequence[BenchRun]) -> list[str]:
     """Everything a reader must know before using the figures, the most serious first."""
     parts: list[Callable[[Sequence[Group]], list[str]]] = [
-        _bases, _repeats, _disturbed, _missed, _accuracies, _ceilings, law_caveats, _oversubscribed,
+        _bases, _repeats, _disturbed, _implausible, _missed, _accuracies, _ceilings,
+        law_caveats, _oversubscribed,
     ]  # fmt: skip
     return [*_mixtures(runs), *(sentence for part in parts for sentence in part(groups))]
 
@@ -72,6 +76,24 @@ def _disturbed(groups: Sequence[Group]) -> list[str]:
         f"{disturbed} of {many(everything, 'run')} were disturbed by other programs, also when repeated; "
         "they are in the medians, because leaving out slow runs would flatter."
     ]
+
+
+def _implausible(groups: Sequence[Group]) -> list[str]:
+    """More ranks than cores that beat all that fit: the scheduler gave more processes a larger share."""
+    suspicious = [group.family.name for group in groups if group.setting.kind == 0 and _too_many_win(group)]
+    if not suspicious:
+        return []
+    return [
+        f"More ranks than cores came out clearly faster than all that fit ({joined(suspicious)}). That happens "
+        "when other programs hold cores, and more processes get a larger share: measure again on an idle "
+        "machine."
+    ]
+
+
+def _too_many_win(group: Group) -> bool:
+    fitting = [found.cost for found in group.members if found.counts]
+    beyond = [found.cost for found in group.members if found.oversubscribed and found.case.kind == "train"]
+    return bool(fitting and beyond) and min(beyond) * CLEARLY < min(fitting)
 
 
 def _missed(groups: Sequence[Group]) -> list[str]:

@@ -145,15 +145,16 @@ def _maximum(parameters: Mapping[str, float]) -> float | None:
 
 def _caveat(law: str, counts: Sequence[int], parameters: Mapping[str, float], differences: Floats) -> str:
     reasons = []
+    residual = float(np.sqrt(np.mean(np.expm1(differences) ** 2)))
     if len(counts) < ENOUGH_POINTS[law]:
         reasons.append(
             f"it rests on {len(counts)} numbers of cores, and at least {ENOUGH_POINTS[law]} are needed"
         )
-    if len(counts) == len(parameters):
+    if len(counts) == len(parameters) and residual <= LARGE_RESIDUAL:
         reasons.append("it passes through every point by construction, so nothing tests it")
     if counts[0] > 1:
         reasons.append(f"nothing below {counts[0]} cores was measured, so its rate of one core is a guess")
-    if np.sqrt(np.mean(np.expm1(differences) ** 2)) > LARGE_RESIDUAL:
+    if residual > LARGE_RESIDUAL:
         reasons.append("the measurements do not follow it")
     best = _maximum(parameters)
     if best is not None and best > STRETCH * counts[-1]:
