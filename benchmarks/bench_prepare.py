@@ -8,7 +8,7 @@ Timed:    each contestant in a fresh process, all once a round, the order drawn 
           is from the start of the process to its end; `work` is what the contestant's own clock says: from
           the first read to the last write, imports (and the start of Dask's processes) left out; for
           sentiscale it is the `seconds` of --json, everything but imports. Before the rounds everyone runs
-          once on the first WARM_UP_MB, not recorded: compiled kernels, byte code and input are then in place
+          once on the first 2 MB, not recorded: compiled kernels, byte code and input are then in place
 MB/s:     bytes of the plain input / 10^6 / seconds
 Noise:    what other programs used of the cores is recorded with each run; beyond --others the run is done
           again. With --realtime the contestants go before all normal processes, which then cannot disturb
@@ -54,12 +54,10 @@ from typing import Any, Literal
 from measured import Interval, Taken, TakenT, add_options, interval, run, settle, undisturbed, use_cores
 from prepare_peers import RECIPES
 
-from sentiscale.data.sources import Stream, compression_of
+from sentiscale.bench.engines.inputs import head, plain
 from sentiscale.records import Host, Record, append_jsonl, git_commit, now, package_versions
 
-WARM_UP_MB = 2
 PACKAGES = ("sentiscale", "numpy", "numba", "pyarrow", "dask", "distributed", "pandas", "polars")
-CHUNK = 2**20
 
 
 class Session(Record):
@@ -195,23 +193,6 @@ def describe(arguments: argparse.Namespace, files: Sequence[Path]) -> Session:
         seed=arguments.seed,
         files={name: path.stat().st_size for name, path in zip(names, files, strict=True)},
     )
-
-
-def plain(path: Path, copy: Path) -> Path:
-    """The file itself, or an unpacked copy; either way it is in the page cache afterwards."""
-    compression = compression_of(str(path))
-    with Stream(str(path), compression) as stream, open(copy if compression else "/dev/null", "wb") as file:
-        while chunk := stream.read(CHUNK):
-            file.write(chunk)
-    return copy if compression else path
-
-
-def head(path: Path, copy: Path) -> Path:
-    """The first lines of a file."""
-    with open(path, "rb") as file:
-        start = file.read(WARM_UP_MB * 10**6)
-    copy.write_bytes(start[: start.rfind(b"\n") + 1])
-    return copy
 
 
 def line(found: Measurement) -> str:

@@ -1,15 +1,8 @@
 """Run a command in a fresh process, and say what it took: seconds, CPU, peak memory of its process tree.
 
-Memory is resident memory (RSS) summed over the process and all its descendants, looked at SAMPLES_PER_SECOND
-times a second from outside. What that says and what it does not:
-
-- a page that two processes share counts once in each; a page of a mapped file counts while it is mapped in,
-  though the system could drop it at once (`anonymous_mib` is the sum without such pages);
-- the page cache of files that are read and written, and memory in kernel buffers, do not count;
-- a peak between two looks is missed, as is a child process that lives shorter than REFRESH_SECONDS. For the
-  largest single process the kernel's own high-water mark is exact and is taken where it is the larger number,
-  so for a command that is one process the peak is exact. (That mark starts from the size of this process,
-  about 30 MiB.)
+Memory is that of sentiscale.bench.engines.treememory, which says what counts. For the largest single process
+the kernel's own high-water mark is exact and is taken where it is the larger number, so for a command that is
+one process the peak is exact. (That mark starts from the size of this process, about 30 MiB.)
 """
 
 import argparse
@@ -18,22 +11,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from math import comb
 from pathlib import Path
 from statistics import median
-from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 import psutil
 
+from sentiscale.bench.engines.treememory import TreeMemory
 from sentiscale.records import Host, Record, git_commit, package_versions
-
-SAMPLES_PER_SECOND = 40
-REFRESH_SECONDS = 0.2
-"""How often new child processes are looked for; that costs more than a look at known ones."""
 
 PRIORITY = 10
 """Real-time priority of what is measured, where it is asked for."""
@@ -52,7 +40,7 @@ class Taken(Record):
     cpu_seconds: float
     """User and system time, descendants included."""
     peak_mib: float
-    """Largest resident memory of the tree in MiB (2^20 bytes); see above for what counts."""
+    """Largest resident memory of the tree in MiB (2^20 bytes)."""
     anonymous_mib: float
     """The same without pages of mapped files and shared memory, by sampling alone."""
     processes: int
@@ -116,7 +104,7 @@ def run(command: Sequence[str], *, realtime: bool = False) -> tuple[Taken, str]:
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as messages:
         before, started_at = psutil.cpu_times(), time.perf_counter()
         process = subprocess.Popen(command, stdout=out, stderr=messages, stdin=subprocess.DEVNULL)
-        with _Watch(process.pid) as watch:
+        with TreeMemory(process.pid) as watch:
             _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started_at
         own = usage.ru_utime + usage.ru_stime
@@ -204,64 +192,9 @@ def use_cores(cores: int, *, realtime: bool = False) -> None:
             sys.exit("--realtime needs the right to set real-time priority (root); leave it out")
 
 
-class _Watch:
-    """Looks at the memory of a process tree from a thread while the process runs."""
-
-    def __init__(self, pid: int) -> None:
-        self.peak = self.anonymous = self.processes = self.samples = 0
-        self.longest_gap = 0.0
-        self._root = psutil.Process(pid)
-        self._known = [self._root]
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "_Watch":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        looked_at = refreshed_at = time.perf_counter()
-        while not self._stop.wait(1 / SAMPLES_PER_SECOND):
-            now = time.perf_counter()
-            self.longest_gap = max(self.longest_gap, now - looked_at)
-            looked_at = now
-            if now - refreshed_at > REFRESH_SECONDS:
-                refreshed_at = now
-                self._known = [self._root, *_descendants(self._root)]
-            self._look()
-
-    def _look(self) -> None:
-        resident = anonymous = alive = 0
-        for process in self._known:
-            try:
-                memory = process.memory_info()
-            except psutil.Error:
-                continue
-            resident += memory.rss
-            anonymous += memory.rss - getattr(memory, "shared", 0)
-            alive += 1
-        self.peak = max(self.peak, resident)
-        self.anonymous = max(self.anonymous, anonymous)
-        self.processes = max(self.processes, alive)
-        self.samples += 1
-
-
 def _busy_since(before: Any) -> tuple[float, float]:
     """Seconds for which the cores have worked, and those the hypervisor kept from them, since `before`."""
     now = psutil.cpu_times()
     spent = {name: getattr(now, name) - getattr(before, name) for name in now._fields}
     working = ("user", "nice", "system", "irq", "softirq")  # user includes the time of guests
     return sum(spent.get(name, 0.0) for name in working), spent.get("steal", 0.0)
-
-
-def _descendants(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return process.children(recursive=True)
-    except psutil.Error:
-        return []

@@ -1,23 +1,15 @@
 """Do one run in a fresh process: what an earlier one left in memory, caches or threads disturbs no other."""
 
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from sentiscale.childprocess import call, failure, with_threads
 from sentiscale.compare.contestants import CONTESTANTS
 from sentiscale.compare.runs import CompareRun, Job, JobFile, Outcome
-from sentiscale.errors import DataError, SentiscaleError, UsageError
 from sentiscale.records import Host, git_commit, now
-
-LAST_WORDS = 400
-"""Characters of a failed run's messages that are shown."""
-PATIENCE_SECONDS = 10.0
-KINDS = {error.exit_code: error for error in (UsageError, DataError)}
-"""A run that refuses its settings or data is the user's mistake here too."""
 
 
 def do(job: Job, data: Path, out: Path) -> CompareRun:
@@ -33,10 +25,10 @@ def do(job: Job, data: Path, out: Path) -> CompareRun:
         file = JobFile(job=job, trainer=contestant.trainer, data=data.resolve(), work=folder.resolve())
         task.write_text(file.model_dump_json(), encoding="utf-8")
         command = [sys.executable, "-m", "sentiscale.compare.child", str(task), str(result)]
-        code = _call(command, environment(job, ours=contestant.is_ours), log)
+        code = call(command, log, environment(job, ours=contestant.is_ours))
         seconds = round(time.perf_counter() - began, 3)
         if code != 0 or not result.exists():
-            raise _failure(job, code, log, out)
+            raise failure(f"the run of {job.label}", code, log, out / "failed.log")
         outcome = Outcome.model_validate_json(result.read_bytes())
     return CompareRun(
         **job.model_dump(), **outcome.model_dump(),
@@ -46,41 +38,9 @@ def do(job: Job, data: Path, out: Path) -> CompareRun:
 
 def environment(job: Job, *, ours: bool) -> Mapping[str, str]:
     """Environment of a run: the threads it may use; peers without what our command line sets for itself."""
-    variables = dict(os.environ)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        variables[name] = str(job.conditions.threads)
+    variables = with_threads(job.conditions.threads)
     if ours:
         variables.setdefault("GOMP_SPINCOUNT", "400")  # as `sentiscale train` does, decision 0001
     else:
         variables.pop("GOMP_SPINCOUNT", None)
     return variables
-
-
-def _call(command: list[str], variables: Mapping[str, str], log: Path) -> int:
-    """Run a command to its end, or end it when this process is interrupted."""
-    with open(log, "wb") as messages:
-        process = subprocess.Popen(
-            command, env=variables, stdin=subprocess.DEVNULL, stdout=messages, stderr=messages
-        )
-        try:
-            return process.wait()
-        except BaseException:
-            process.terminate()
-            try:
-                process.wait(PATIENCE_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            raise
-
-
-def _failure(job: Job, code: int, log: Path, out: Path) -> SentiscaleError:
-    text = log.read_text(encoding="utf-8", errors="replace")
-    kept = out / "failed.log"
-    kept.write_text(text, encoding="utf-8")
-    ended = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
-    kind = KINDS.get(code, SentiscaleError)
-    return kind(
-        f"the run of {job.label} {ended}: {text.strip()[-LAST_WORDS:]}\n"
-        f"All of its messages: {kept}. Finished runs are kept; the same command goes on after them."
-    )
