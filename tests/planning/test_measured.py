@@ -3,6 +3,7 @@
 import pytest
 
 from sentiscale.errors import DataError, UsageError
+from sentiscale.measurements import Interference
 from sentiscale.planning.check import checks_of, error_of
 from sentiscale.planning.exchange import Cluster
 from sentiscale.planning.links import LinkTimes, Timing, messages_and_bytes
@@ -127,3 +128,17 @@ def test_link_comes_back_from_the_times_it_gives():
     for fitted in (times.sockets(), times.memory()):
         assert fitted.latency == pytest.approx(link.latency)
         assert fitted.bandwidth == pytest.approx(link.bandwidth)
+
+
+def test_with_one_batch_size_words_grow_as_heaps_law_says():
+    """Twice the rows hold 2 ** 0.65 times the words."""
+    costs = costs_of([serial(64), replicas(64)])
+    assert costs.distinct_rows(64) / costs.distinct_rows(32) == pytest.approx(2**0.65)
+
+
+def test_disturbed_runs_are_counted():
+    busy = Interference(cores_before=1.0, cores_during=1.5, disturbed=True)
+    runs = [serial(64), serial(64).model_copy(update={"interference": busy}), replicas(64)]
+    assert costs_of(runs).unknown == (
+        "1 of 3 runs, during which other programs were busy, count as any other",
+    )  # fmt: skip

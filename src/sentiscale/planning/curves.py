@@ -9,13 +9,17 @@ import numpy as np
 BEYOND = 2.0
 """How many times below the smallest or above the largest measurement a value is still trusted."""
 
+HEAPS = 0.65
+"""Exponent with which different words grow with the rows of a batch, from 16 to 512 reviews (in two data sets
+of 170,000 reviews with 30,000 and 130,000 words); it falls beyond, so larger batches are overestimated."""
+
 
 @dataclass(frozen=True)
 class Curve:
     """Points (x rising, y), joined by straight lines; the outer lines go on beyond the points.
 
     With `power`, lines are straight in the logarithms of both: power laws, such as the growth of a
-    vocabulary with the text (Heaps, 1978). With a single point, y is proportional to x.
+    vocabulary with the text (Heaps, 1978). With a single point, y is proportional to x, or to x ** `HEAPS`.
     """
 
     x: tuple[float, ...]
@@ -31,7 +35,7 @@ class Curve:
     def at(self, x: float) -> float:
         """The value at `x`, however far away; never negative, and with less at a smaller x."""
         if len(self.x) == 1 or x <= 0:
-            return self.y[0] * x / self.x[0]
+            return float(self.y[0] * (x / self.x[0]) ** (HEAPS if self.power else 1.0))
         right = int(np.clip(np.searchsorted(self.x, x), 1, len(self.x) - 1))
         ends_x, ends_y = np.array(self.x[right - 1 : right + 1]), np.array(self.y[right - 1 : right + 1])
         if self.power:

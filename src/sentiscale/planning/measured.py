@@ -157,6 +157,10 @@ def costs_of(runs: Sequence[BenchRun], *, apart_from: Case | None = None) -> Cos
     unknown, spread = list[str](), spread_of(found)
     if spread is None:
         unknown.append("times of ranks differ by 5 %: no case with two replicas was measured")
+    if disturbed := sum(bool(run.interference and run.interference.disturbed) for run in runs):
+        unknown.append(
+            f"{disturbed} of {len(runs)} runs, during which other programs were busy, count as any other"
+        )
     return Costs(
         name=f"{runs[0].case.model} {runs[0].case.precision}",
         compute=compute,

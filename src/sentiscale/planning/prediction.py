@@ -21,7 +21,7 @@ LINK_ERROR = 1.5
 UNCHECKED_ERROR = 0.25
 """Taken for the error of computing where nothing could be checked."""
 
-TABLE_REACH = 16.0
+TABLE_REACH = 8.0
 """How many times beyond the measurements the number of different words is trusted: it follows Heaps' law."""
 
 MOST_RANKS = 1024
