@@ -96,7 +96,8 @@ def _why(group: Group, choice: Choice) -> str:
         first = f"{called(taken.case)}: {faster(taken, group.base_name)}"
     parts = [f"{first} ({group.family.name})"]
     parts += [_other(rows[found.case.key]) for found in _alternatives(group, choice.taken)]
-    return "; ".join(parts + _too_many(group, taken)) + "."
+    said = "; ".join(parts + _too_many(group, taken)) + "."
+    return said[0].upper() + said[1:]
 
 
 def _alternatives(group: Group, taken: Measured) -> list[Measured]:

@@ -84,9 +84,9 @@ def _implausible(groups: Sequence[Group]) -> list[str]:
     if not suspicious:
         return []
     return [
-        f"More ranks than cores came out clearly faster than all that fit ({joined(suspicious)}). That happens "
-        "when other programs hold cores, and more processes get a larger share: measure again on an idle "
-        "machine."
+        f"More ranks than cores came out clearly faster than all that fit ({joined(suspicious)}). That "
+        "happens when other programs hold cores, as more processes get a larger share: measure again on "
+        "an idle machine."
     ]
 
 

@@ -102,15 +102,12 @@ def _one_rank(group: Group) -> list[str]:
         return [
             f"DDP with one rank is as fast as plain serial: {ratio(alone.speedup, ends)} times its speed."
         ]
-    cost = 1 / alone.speedup - 1
-    spread = f" ({_more(1 / ends[1] - 1)} to {_more(1 / ends[0] - 1)})" if ends else ""
-    return [
-        f"DDP with one rank takes {_more(cost)} time than plain serial{spread}: the price of the exchange."
-    ]
-
-
-def _more(share: float) -> str:
-    return f"{abs(share) * 100:.1f} % {'more' if share >= 0 else 'less'}"
+    cost, spread = 1 / alone.speedup - 1, ""
+    if ends:  # both on the same side of 1
+        low, high = sorted(abs(1 / end - 1) * 100 for end in ends)
+        spread = f" ({low:.1f} to {high:.1f} %)"
+    said = f"{abs(cost) * 100:.1f} % {'more' if cost >= 0 else 'less'} time than plain serial{spread}"
+    return [f"DDP with one rank takes {said}: the price of the exchange."]
 
 
 def _stages(group: Group) -> list[str]:

@@ -104,9 +104,10 @@ def _batch_sizes(groups: Sequence[Group]) -> list[str]:
         if len(parts) > 1:
             setting = alike[0].setting
             said.append(
-                f"Batch size ({setting.model.upper()}, {setting.precision}), in rows/s: {'; '.join(parts)}. "
-                "Larger batches make fewer updates, so more rows/s need not be the shorter way to a result."
+                f"Batch size ({setting.model.upper()}, {setting.precision}), in rows/s: {'; '.join(parts)}."
             )
+    if said:
+        said[-1] += " Larger batches make fewer updates: more rows/s need not be the shorter way to a result."
     return said
 
 
