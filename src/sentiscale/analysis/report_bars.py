@@ -21,6 +21,7 @@ PHASES = ("data", "forward", "backward", "update", "exchange", "waiting")
 """In the order they are drawn: work first, then what working together costs."""
 ROOM_FOR_A_NUMBER, ROOM_ON_A_PHONE = 9.0, 18.0
 """Per cent of the width."""
+LEAST_SHARE = 0.005
 MOST_TICKS = 4
 TIME_UNIT = "ms a step, the middle between ranks; per cent: exchange and waiting, on the rank with most of it"
 
@@ -259,7 +260,8 @@ def _time_title(rows: Sequence[StudyRow]) -> str:
 
 
 def _waiting(row: StudyRow) -> str:
-    return per_cent(row.waiting_share) if row.waiting_share else ""
+    share = row.waiting_share or 0
+    return per_cent(share) if share >= LEAST_SHARE else ""
 
 
 def _all_ranks(row: StudyRow) -> str:

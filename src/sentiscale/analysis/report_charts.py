@@ -1,8 +1,9 @@
 """The charts of the scaling report: speedup, efficiency, Karp-Flatt share, seconds over cores."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import fmean
 
 from sentiscale.analysis.charts import Axis, Chart, Point, round_up
@@ -30,6 +31,10 @@ CYCLE = ("replicas", "threads", "stages", "mixed", "copies")
 HOLLOW = ("stages", "mixed", "copies")
 FEWEST_FOR_A_TREND = 3
 LONGEST_LABEL = 24
+TALLEST = 1.5
+"""The axis of speedups has room for intervals up to so many times the largest median; wider ones run out."""
+BESIDE = 0.016
+"""Between points of the same number of cores, as a share of the axis."""
 ROOM_FOR_THE_BASE = 0.3
 """Left of the first point, where its label stands, as a share of the points' span."""
 
@@ -64,6 +69,8 @@ class Drawing:
 
     chart: Chart
     value: Callable[[StudyRow], float | None]
+    beside: Mapping[str, float] = field(default_factory=dict)
+    """By case, how far its point is moved along the axis of cores to be seen beside others."""
     ends: list[End] = field(default_factory=list)
     dots: list[Point] = field(default_factory=list)
     curves: list[Sequence[Point]] = field(default_factory=list)
@@ -87,7 +94,7 @@ class Drawing:
 
     def point(self, row: StudyRow) -> Point:
         """Where a row lies."""
-        return row.workers, self.value(row) or 0.0
+        return row.workers + self.beside.get(row.case.key, 0.0), self.value(row) or 0.0
 
     def finish(self) -> Chart:
         """Place the labels."""
@@ -103,22 +110,24 @@ def speedup_chart(family: Family, name: str) -> Chart | None:
         return None
     reach = _reach(rows, family.fits)
     laws = [(fit, _law(fit, rows, base.workers)) for fit in family.fits]
-    tops = [row.speedup_ci95[1] if row.speedup_ci95 else row.speedup or 0 for row in rows]
-    tops += [y for _, curve in laws for _, y in curve]
+    tops = [row.speedup or 0 for row in rows] + [y for _, curve in laws for _, y in curve]
+    intervals = [row.speedup_ci95[1] for row in rows if row.speedup_ci95]
+    tops.append(min(TALLEST * max(tops), max(intervals, default=0)))
     chart = Chart(
         f"{name}-speedup", _speedup_title(family), _speedup_description(family, rows),
         _cores(rows, family.fits, reach),
         Axis(_speedup_label(family, rows), 0, round_up(1.12 * max(tops))),
     )  # fmt: skip
-    drawing = Drawing(chart, lambda row: row.speedup)
+    drawing = Drawing(chart, lambda row: row.speedup, _beside(rows, base, chart.x))
     _ideal(drawing, base.workers, reach)
     largest = max((row.workers for row in _replicas(rows)), default=base.workers)
     for fit, curve in laws:
         _draw_law(drawing, fit, curve, largest)
     for row in rows:
         if row.speedup_ci95 is not None:
-            low, high = row.speedup_ci95
-            chart.line([(row.workers, low), (row.workers, high)], f"whisker {_style(row)}")
+            x, _ = drawing.point(row)
+            style = "over" if row.oversubscribed else _style(row)
+            chart.line([(x, end) for end in row.speedup_ci95], f"whisker {style}")
     _measured(drawing, rows, base, lambda row: f"{figure(row.speedup or 0)}x")
     return drawing.finish()
 
@@ -134,7 +143,7 @@ def efficiency_chart(family: Family, name: str) -> Chart | None:
         "Speedup divided by cores, one at the base. " + _told(rows, lambda row: row.efficiency, per_cent),
         _cores_measured(rows), Axis("efficiency", 0, round_up(1.15 * top), percent=True),
     )  # fmt: skip
-    drawing = Drawing(chart, lambda row: row.efficiency)
+    drawing = Drawing(chart, lambda row: row.efficiency, _beside(rows, base, chart.x))
     drawing.line([(base.workers, 1), (chart.x.high, 1)], "ideal")
     drawing.end((chart.x.high, 1), "ideal", "ideal")
     _measured(drawing, rows, base, lambda row: per_cent(row.efficiency or 0))
@@ -214,6 +223,19 @@ def _measured(
                 drawing.end(drawing.point(row), f"{case_name(row.case)}: {told(row)}", series.style)
     drawing.dot(base, "replicas", _tip(base, told(base)))
     drawing.end(drawing.point(base), case_name(base.case), "replicas")
+
+
+def _beside(rows: Sequence[StudyRow], base: StudyRow, axis: Axis) -> dict[str, float]:
+    """Shifts that keep points of the same number of cores, and their intervals, from hiding each other."""
+    shifts: dict[str, float] = {}
+    counts = sorted({row.workers for row in rows})
+    room = min([(axis.high - axis.low) * CLOSE, *(0.6 * (b - a) for a, b in pairwise(counts))])
+    for cores in counts:
+        there = [row for row in rows if row.workers == cores and row is not base]
+        step = min((axis.high - axis.low) * BESIDE, room / max(len(there), 1))
+        first = 1.0 if cores == base.workers else (1 - len(there)) / 2
+        shifts |= {row.case.key: (first + number) * step for number, row in enumerate(there)}
+    return shifts
 
 
 def _series(rows: Sequence[StudyRow], base: StudyRow) -> list[Series]:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from sentiscale.analysis.charts import SIDE, Chart, Label, Point, Shape, Side
 from sentiscale.analysis.placing import Box
 
-LETTER, LINE, DOT, GAP = 0.026, 0.062, 0.03, 0.025
+LETTER, LINE, DOT, GAP = 0.028, 0.062, 0.03, 0.025
 """Width of a letter, height of a line, size of a dot, space before a label: shares of a chart on a phone.
 
 What has room there has room on a wide chart, where labels stand at the same places and are narrower.
@@ -55,7 +55,9 @@ def label_ends(
         ]
         label, box = min(
             ((label, _box(label)) for label in tried),
-            key=lambda pair: _cost(pair[1], taken, spots, crossed) + abs(pair[0].y - y) / LINE,
+            key=lambda pair: (
+                _cost(pair[1], taken, spots, crossed) + (abs(pair[0].y - y) + abs(pair[0].x - x)) / LINE
+            ),
         )
         taken.append(box)
         chart.labels.append(label)
