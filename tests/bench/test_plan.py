@@ -98,7 +98,7 @@ def test_every_round_holds_every_case_once_in_an_order_of_its_own_that_the_seed_
 
 def test_time_left_follows_what_runs_have_taken():
     cases = of(ONE_MODEL)
-    pace = Pace(Amount(rows=3072))
+    pace = Pace(Amount(rows=2560))
     before = pace.of(cases)
     for case in cases[:3]:
         pace.learn(case, 100.0)

@@ -17,7 +17,7 @@ def test_a_sample_needs_as_many_padded_tokens_a_row_as_the_whole_epoch(batch_siz
         return float(np.mean([padded_width(LENGTHS[rows]) for rows in steps]))
 
     whole = typical_steps(LENGTHS, batch_size, 0, len(LENGTHS) // batch_size)
-    assert padded(typical_steps(LENGTHS, batch_size, 0, 3072 // batch_size)) == pytest.approx(
+    assert padded(typical_steps(LENGTHS, batch_size, 0, 2560 // batch_size)) == pytest.approx(
         padded(whole), rel=0.05
     )
 

@@ -11,8 +11,8 @@ from sentiscale.measurements import Case
 from sentiscale.parallel.layout import Layout
 from sentiscale.records import Record
 
-DEFAULT_ROWS = 3072
-"""Rows that each run goes through: six steps of the largest default batch, two or three seconds on a core."""
+DEFAULT_ROWS = 2560
+"""Rows that each run goes through: five steps of the largest default batch, 1 to 3 s on a core."""
 
 
 class Amount(Record):

@@ -1,8 +1,10 @@
 """One rank of a training run: what the launcher starts, `python -m sentiscale.cli.rank JOB.json`. No verb."""
 
 import gc
+import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from sentiscale.cli import RARE_COLLECTIONS, let_waiting_threads_sleep
 from sentiscale.errors import SentiscaleError
@@ -20,7 +22,7 @@ def main(job_path: str) -> int:
         from sentiscale.training.measure import measure_rank
 
         measure_rank(job)
-        return 0
+        _leave()
     from sentiscale.cli.progress import make_progress
     from sentiscale.training.loop import train
 
@@ -31,6 +33,13 @@ def main(job_path: str) -> int:
     except SentiscaleError as error:
         return error.exit_code
     return 0
+
+
+def _leave() -> NoReturn:
+    """End at once: Python would take all its modules down first, which costs a run of steps half a second."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
