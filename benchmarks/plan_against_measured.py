@@ -2,6 +2,7 @@
 
 Run:      sudo python benchmarks/plan_against_measured.py DATA... --out RECORDS.jsonl [--repeats 3]
           python benchmarks/plan_against_measured.py --table RECORDS.jsonl
+          python benchmarks/plan_against_measured.py --earlier parallel_….jsonl two-hosts-….jsonl
 Setting:  first this machine alone: serial steps of 64 and 128 rows, two serial trainings at once, two
           replicas and two stages; the collectives between two ranks. From these, predictions for two hosts.
           Then two network namespaces with limited links and one rank each, by torchrun, which is measured.
@@ -37,6 +38,7 @@ from two_hosts_train import network, timed
 from sentiscale.config import resolve
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.measurements import BenchRun, Case, RankTimes
+from sentiscale.planning.check import checks_of
 from sentiscale.planning.costs import Costs, Setting
 from sentiscale.planning.exchange import Cluster
 from sentiscale.planning.links import LinkTimes
@@ -78,7 +80,14 @@ def main() -> None:
     parser.add_argument("--wait", type=float, default=120, help="seconds for that, before each run")
     parser.add_argument("--again", type=int, default=1, help="how often to repeat a disturbed run")
     parser.add_argument("--layouts", default="2x1,1x2")
+    parser.add_argument("--earlier", type=Path, nargs=2, help="records of bench_parallel, two_hosts_train")
     arguments = parser.parse_args()
+    if arguments.earlier:
+        records = earlier(*arguments.earlier)
+        print(f"{table(records)}\n\n{one_host(records)}")
+        if arguments.out:
+            arguments.out.write_text("".join(json.dumps(row) + "\n" for row in compared(records)))
+        return
     if arguments.table:
         print(table([json.loads(line) for line in arguments.table.read_text().splitlines()]))
         return
@@ -126,7 +135,8 @@ def hosts_run(data: Path, rate: str, wanted: list[str], folder: Path, steps: int
     """Steps of two hosts."""
     with network(rate) as hosts:
         found = timed(argparse.Namespace(data=data, realtime=False), wanted, hosts, folder, steps)
-    return {key: found[key] for key in ("step_seconds", "bytes_per_step", "phases_per_rank", "steps")}
+    kept = {key: found[key] for key in ("step_seconds", "bytes_per_step", "phases_per_rank", "steps")}
+    return {"seconds": BATCH / found["rows_per_s"], **kept}
 
 
 def quietly(arguments: argparse.Namespace, measure: Callable[[], Row]) -> Row:
@@ -185,10 +195,25 @@ def local_run(case: Case, dataset: PreparedDataset, gradients: str, repeat: int)
     with ThreadPoolExecutor() as pool:  # copies: all at once
         jobs = [pool.submit(measure_steps, dataset.path, settings, steps) for _ in range(case.copies)]
         copies = [job.result() for job in jobs]
-    times: StepTimes = copies[0]
+    run = run_of(case, copies, steps, repeat).model_copy(
+        update={
+            "shape": {
+                **settings.model.model_dump(),
+                "embedding_gradients": gradients,
+                "micro_batches": settings.train.micro_batches,
+            },
+            "embedding_rows": dataset.manifest.vocab_size,
+            "data_digest": dataset.manifest.digest,
+        }
+    )
+    return {"run": run.model_dump(mode="json")}
+
+
+def run_of(case: Case, copies: list[StepTimes], steps: int, repeat: int) -> BenchRun:
+    """The record of one run, from what its copies found; the default network."""
+    times = copies[0]
     seconds = median(case.batch_size / case.copies * steps / each.rows_per_s for each in copies)
-    shape = {**settings.model.model_dump(), "embedding_gradients": gradients}
-    run = BenchRun(
+    return BenchRun(
         case=case.model_copy(update={"model": "lstm", "precision": times.precision}),
         repeat=repeat, seed=0, amount={"steps": steps}, seconds=seconds, rows=case.batch_size * steps,
         rows_per_s=case.batch_size * steps / seconds, steps=steps,
@@ -197,10 +222,39 @@ def local_run(case: Case, dataset: PreparedDataset, gradients: str, repeat: int)
         ],
         bytes_per_step=times.bytes_per_step, peak_memory_mb_per_rank=times.peak_memory_mb_per_rank,
         started_at=now(), host=Host.current(), versions=package_versions("sentiscale", "torch", "numpy"),
-        git_commit=git_commit(), data_digest=dataset.manifest.digest,
-        embedding_rows=dataset.manifest.vocab_size, shape=shape,
+        git_commit=git_commit(), shape={**resolve().model.model_dump(), "micro_batches": EARLIER_PARTS},
     )  # fmt: skip
-    return {"run": run.model_dump(mode="json")}
+
+
+EARLIER_PARTS = 4
+"""Micro-batches of the two hosts that were measured then."""
+
+EARLIER = {
+    "1x1, 1 thread": Case(layout="1x1", collectives=False, batch_size=BATCH),
+    "ceiling: two 1x1 at once": Case(kind="copies", copies=2, collectives=False, batch_size=BATCH),
+    "2x1, 1 thread each": Case(layout="2x1", batch_size=BATCH),
+    "2x1": Case(layout="2x1", batch_size=BATCH),
+    f"1x2, {EARLIER_PARTS} micro-batches": Case(layout="1x2", batch_size=BATCH),
+}
+"""What `bench_parallel.py` called them."""
+
+
+def earlier(local: Path, hosts: Path) -> list[Row]:
+    """Records of two other benchmarks as if this one had made them, repeats and all."""
+    found = []
+    for record in (json.loads(line) for line in local.read_text().splitlines()):
+        if record.get("part") in ("scaling", "stages") and record["case"] in EARLIER:
+            copies = [StepTimes.model_validate({"losses": [], **each}) for each in record["measured"]]
+            run = run_of(EARLIER[record["case"]], copies, copies[0].steps, record["round"])
+            found.append({"part": "local", "run": run.model_dump(mode="json")})
+    for record in (json.loads(line) for line in hosts.read_text().splitlines()):
+        if record["part"] == "speed" and record["rate"] != "none":
+            layout, _, compressed = record["layout"].partition(" ")
+            name = f"sparse {compressed}".strip()
+            seconds = BATCH / record["rows_per_s"]
+            found.append({**record, "part": "hosts", "layout": layout, "gradients": name, "seconds": seconds})
+    about = {"vocab": 0, "gradients": "sparse", "others": 0.0, "parts": EARLIER_PARTS}
+    return [{**about, **each} for each in found]
 
 
 def rank_times(found: StepTimes, rank: int, steps: int) -> RankTimes:
@@ -227,47 +281,77 @@ def predicted(records: list[Row], vocab: int, gradients: str, rate: str, layout:
     local = [
         each
         for each in records
-        if each["part"] == "local" and (each["vocab"], each["gradients"]) == (vocab, gradients)
+        if each["part"] == "local" and (each["vocab"], each["gradients"]) == (vocab, gradients.split()[0])
     ]
-    calm = least_disturbed(local, lambda each: json.dumps(each["run"]["case"]))
-    runs = [BenchRun.model_validate(each["run"]) for each in calm.values()]
-    links = least_disturbed([each for each in records if each["part"] == "links"], lambda each: "")
-    best = LinkTimes.model_validate(links[""]["links"])
-    cluster = Cluster(1, parse_network(rate), best.sockets(), best.memory())
+    runs = [BenchRun.model_validate(each["run"]) for each in undisturbed(local, case_of)]
+    cluster = Cluster(1, parse_network(rate))
+    for each in undisturbed([each for each in records if each["part"] == "links"], lambda each: ""):
+        times = LinkTimes.model_validate(each["links"])
+        cluster = replace(cluster, sockets=times.sockets(), memory=times.memory())
     data, _, model = layout.partition("x")
-    setting = Setting(int(data), int(model), BATCH)
-    return simulate(here_together(costs_of(runs)), setting, cluster).seconds
+    setting = Setting(int(data), int(model), BATCH, local[0].get("parts", 2))
+    costs = here_together(costs_of(runs))
+    if gradients.endswith("bf16"):
+        costs = replace(costs, gradient_bytes=2, dense_bytes=costs.dense_bytes / 2)
+    return simulate(costs, setting, cluster).seconds
 
 
-def least_disturbed(records: list[Row], key: Callable[[Row], str]) -> dict[str, Row]:
-    """Of the records with the same key, the one during which others used least."""
-    found: dict[str, Row] = {}
-    for each in sorted(records, key=lambda each: -float(each["others"])):
-        found[key(each)] = each
+def one_host(records: list[Row]) -> str:
+    """The checks that `plan` makes, on the records of one host."""
+    runs = [BenchRun.model_validate(each["run"]) for each in records if each["part"] == "local"]
+    return "\n".join(
+        f"one host, {each.layout}: predicted {1e3 * each.predicted:.1f} ms, measured "
+        f"{1e3 * each.measured:.1f} ms, {each.error:+.0%}"
+        for each in checks_of(runs, Cluster(2, parse_network("10gbit")))
+    )
+
+
+def undisturbed(records: list[Row], key: Callable[[Row], str]) -> list[Row]:
+    """Of the records with the same key, those during which others used least."""
+    least: dict[str, float] = {}
+    for each in records:
+        least[key(each)] = min(least.get(key(each), float("inf")), float(each["others"]))
+    return [each for each in records if each["others"] == least[key(each)]]
+
+
+def case_of(record: Row) -> str:
+    """Equal for runs of equal cases."""
+    return json.dumps(record["run"]["case"], sort_keys=True)
+
+
+def compared(records: list[Row]) -> list[Row]:
+    """Predicted and measured, one row a case."""
+    names = ("vocab", "layout", "gradients", "rate")
+    hosts = [each for each in records if each["part"] == "hosts"]
+    found = []
+    for key in sorted({tuple(each[name] for name in names) for each in hosts}):
+        runs = [each for each in hosts if tuple(each[name] for name in names) == key]
+        calm = undisturbed(runs, lambda each: "")
+        row: Row = dict(zip(names, key, strict=True))
+        row["predicted"] = predicted(records, **row)
+        row["measured"] = median(each["seconds"] for each in calm)
+        row["error"] = row["predicted"] / row["measured"] - 1
+        row["runs"] = [each["seconds"] for each in runs]
+        found.append(row | {"others": calm[0]["others"]})
     return found
 
 
 def table(records: list[Row]) -> str:
-    """Predicted and measured step times side by side."""
+    """Predicted and measured mean step times side by side."""
     lines = [
         "| words | layout | gradients | link | predicted ms | measured ms (range) | runs | others | error |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    hosts = [each for each in records if each["part"] == "hosts"]
-    names = ("vocab", "layout", "gradients", "rate")
-    errors = []
-    for key in dict.fromkeys(tuple(each[name] for name in names) for each in hosts):
-        vocab, layout, gradients, rate = key
-        runs = [each for each in hosts if tuple(each[name] for name in names) == key]
-        calm, steps = min(runs, key=lambda each: each["others"]), [each["step_seconds"] for each in runs]
-        found, guess = calm["step_seconds"], predicted(records, vocab, gradients, rate, layout)
-        errors.append(abs(guess / found - 1))
-        spread = f"{1e3 * min(steps):.1f}-{1e3 * max(steps):.1f}"
+    rows = compared(records)
+    for row in rows:
+        steps = [1e3 * seconds for seconds in row["runs"]]
         lines.append(
-            f"| {vocab:,} | {layout} | {gradients} | {rate} | {1e3 * guess:.1f} | {1e3 * found:.1f} "
-            f"({spread}) | {len(steps)} | {calm['others']:.2f} | {guess / found - 1:+.0%} |"
+            f"| {row['vocab'] or 'default'} | {row['layout']} | {row['gradients']} | {row['rate']} "
+            f"| {1e3 * row['predicted']:.1f} "
+            f"| {1e3 * row['measured']:.1f} ({min(steps):.1f}-{max(steps):.1f}) "
+            f"| {len(steps)} | {row['others']:.2f} | {row['error']:+.0%} |"
         )
-    if errors:
+    if errors := [abs(row["error"]) for row in rows]:
         lines.append(
             f"\nMedian error {median(errors):.1%}, largest {max(errors):.0%}, of {len(errors)} cases."
         )

@@ -3,9 +3,9 @@
 Run:      python benchmarks/plan_classic.py
 Fixed:    the classic recipe: 130,000 words x 400 floats and two layers of 512 units, all sent and updated,
           32 rows of 200 tokens a rank, 3 epochs of 320,000 rows, all ranks on one node
-Varies:   what the ranks of the node share, which was never published: nothing; memory of 60 GB/s and sockets of
+Varies:   what ranks of the node share, which was never published: nothing; memory of 60 GB/s and sockets of
           10 GB/s in all; the same with 24 cores, so that 28 ranks take turns on some
-Timed:    nothing; published seconds are of one run each, repeats (in brackets in their logs) differ by 10-16 %
+Timed:    nothing; published seconds are of one run each; repeats in their logs differ by 10-16 %
 Expect:   a second
 Not for:  conclusions about that node: three of its numbers are assumed here
 """

@@ -36,7 +36,9 @@ def plan(
     rows: Annotated[int | None, typer.Option(min=1, help="Rows of an epoch; default 100,000.")] = None,
     model: Annotated[str | None, typer.Option(help="lstm or gru, where RECORDS have both.")] = None,
     precision: Annotated[str | None, typer.Option(help="The same for precisions.")] = None,
-    micro_batches: Annotated[int, typer.Option(min=1, help="Parts of a batch on two stages.")] = 2,
+    micro_batches: Annotated[
+        int | None, typer.Option(min=1, help="Parts of a batch on two stages; default: as recorded.")
+    ] = None,
     price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of one host.")] = None,
     measure_network: Annotated[bool, MEASURE] = False,
     shape: Annotated[str | None, SHAPE] = None,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from sentiscale.errors import UsageError
+from sentiscale.planning.costs import Setting
 from sentiscale.planning.exchange import Cluster
 from sentiscale.planning.measured import Wanted, chosen_runs
 from sentiscale.planning.networks import Network, parse_network
@@ -39,7 +40,7 @@ class Asked:
     rows: int | None = None
     model: str | None = None
     precision: str | None = None
-    micro_batches: int = 2
+    micro_batches: int | None = None
     price_per_hour: float | None = None
     measure_network: bool = False
     shape: str | None = None
@@ -82,7 +83,8 @@ def _from_records(path: Path, asked: Asked) -> Plan:
             f"what gloo and shared memory cost ({links_file(path)} does not exist; "
             "--measure-network measures it in seconds)"
         )
-    question = _question(asked, sizes[len(sizes) // 2], DEFAULT_ROWS)
+    parts = int(runs[0].shape.get("micro_batches", Setting.micro_batches))
+    question = _question(asked, sizes[len(sizes) // 2], DEFAULT_ROWS, parts)
     return make_plan(forecast_from(path, wanted, cluster), question, assumptions)
 
 
@@ -103,11 +105,15 @@ def _from_sizes(asked: Asked) -> Plan:
     return make_plan(Forecast(costs, cluster), question, _network_assumption(asked))
 
 
-def _question(asked: Asked, batch_size: int, rows: int) -> Question:
+def _question(
+    asked: Asked, batch_size: int, rows: int, micro_batches: int = Setting.micro_batches
+) -> Question:
     return Question(
         workers=asked.workers, batch_size=asked.batch_size or batch_size, rows=asked.rows or rows,
-        stages=asked.stages, scaling=cast(Literal["strong", "weak"], asked.scaling),
-        micro_batches=asked.micro_batches, price_per_hour=asked.price_per_hour, seed=asked.seed,
+        stages=asked.stages,
+        scaling=cast(Literal["strong", "weak"], asked.scaling),
+        micro_batches=asked.micro_batches or micro_batches,
+        price_per_hour=asked.price_per_hour, seed=asked.seed,
     )  # fmt: skip
 
 

@@ -55,7 +55,8 @@ def checks_of(runs: Sequence[BenchRun], cluster: Cluster) -> list[Check]:
 
 def _check(each: Measured, runs: Sequence[BenchRun], cluster: Cluster) -> Check:
     costs = costs_of(runs, apart_from=each.case if each.stages > 1 else None)
-    setting = Setting(each.replicas, each.stages, each.case.batch_size)
+    parts = int(runs[0].shape.get("micro_batches", Setting.micro_batches))
+    setting = Setting(each.replicas, each.stages, each.case.batch_size, parts)
     here = replace(cluster, ranks_per_host=each.case.ranks)
     predicted = simulate(costs, setting, here).seconds
     return Check(each.case.layout, each.case.batch_size, each.step, predicted, each.scatter)
