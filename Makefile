@@ -14,7 +14,7 @@ SHELL := bash
 .PHONY: help setup demo test test-slow readme lint ruff types layers bench-prepare bench-parallel bench-time-to-accuracy clean distclean
 
 BIN := .venv/bin
-CODE := src tests $(wildcard benchmarks examples)
+CODE := src tests $(wildcard benchmarks examples notebooks)
 PYTHON ?=
 PIP_ARGS ?=
 DEMO_ARGS ?=
