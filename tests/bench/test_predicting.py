@@ -40,12 +40,13 @@ def run_directory(data) -> Path:
 
 @pytest.fixture(scope="module")
 def measured(run_directory, data, tmp_path_factory) -> Predicting:
-    return predicting(run_directory, data, [], ROWS, tmp_path_factory.mktemp("texts"))
+    texts, out = (tmp_path_factory.mktemp(name) for name in ("texts", "out"))
+    return predicting(run_directory, data, [], texts, out, ROWS)
 
 
-def test_a_run_says_what_it_took(measured, tmp_path):
+def test_a_run_says_what_it_took(measured):
     case = measured.cases[1]
-    run, others = measured.run(case, 3, tmp_path)
+    run, others = measured.run(case, 3)
     assert (run.case, run.repeat) == (case, 3)
     assert run.rows == ROWS
     assert run.rows_per_s == pytest.approx(ROWS / run.seconds)
@@ -54,7 +55,7 @@ def test_a_run_says_what_it_took(measured, tmp_path):
     assert run.peak_memory_mb_per_rank[0] > 100, "torch alone takes more"
     assert run.shape["texts"] == "put together from tokens"
     assert others >= 0
-    assert list(tmp_path.iterdir()) == []
+    assert list(measured.folder.iterdir()) == []
     assert list(measured.differences(run)) == []
 
 
@@ -83,23 +84,23 @@ def test_texts_put_together_from_tokens_give_these_tokens_back(measured, data):
 
 
 def test_given_files_are_labelled_as_written(run_directory, data, reviews, tmp_path):
-    found = predicting(run_directory, data, [reviews], 50, tmp_path)
+    found = predicting(run_directory, data, [reviews], tmp_path, tmp_path, 50)
     lines = reviews.read_text().splitlines()[:50]
     assert json.loads(found.texts.read_bytes()) == [line.partition(" ")[2] for line in lines]
     assert found.origin == "as written"
 
 
 def test_a_model_directory_is_as_good_as_its_run(run_directory, data, measured, tmp_path):
-    found = predicting(run_directory / "model", data, [], ROWS, tmp_path)
+    found = predicting(run_directory / "model", data, [], tmp_path, tmp_path, ROWS)
     assert (found.model, found.digest) == (measured.model, measured.digest)
 
 
 def test_a_missing_model_is_told_before_anything_runs(data, tmp_path):
     with pytest.raises(DataError, match="nowhere"):
-        predicting(tmp_path / "nowhere", data, [], ROWS, tmp_path)
+        predicting(tmp_path / "nowhere", data, [], tmp_path, tmp_path)
 
 
 def test_kept_runs_of_other_texts_are_recognised(measured, run_directory, data, tmp_path):
-    kept, _ = measured.run(measured.cases[0], 0, tmp_path)
-    fewer = predicting(run_directory, data, [], ROWS - 1, tmp_path)
+    kept, _ = measured.run(measured.cases[0], 0)
+    fewer = predicting(run_directory, data, [], tmp_path, tmp_path, ROWS - 1)
     assert [text for text in fewer.differences(kept) if "other texts" in text]

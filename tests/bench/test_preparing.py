@@ -43,8 +43,8 @@ def files(reviews, tmp_path_factory):
 def runs(files, tmp_path_factory) -> dict[str, BenchRun]:
     """One run of every engine that is installed, with one worker."""
     out = tmp_path_factory.mktemp("out")
-    preparing = Preparing(files, workers=(1,))
-    found = {case.engine: preparing.run(case, 0, out)[0] for case in preparing.cases}
+    preparing = Preparing(files, out, workers=(1,))
+    found = {case.engine: preparing.run(case, 0)[0] for case in preparing.cases}
     assert list(out.iterdir()) == [], "outputs of runs are removed"
     return found
 
@@ -112,22 +112,22 @@ def test_workers_reach_all_cores():
     assert worker_counts(8, [3, 1, 3]) == [1, 3]
 
 
-def test_an_engine_that_cannot_scale_has_one_worker(files):
-    cases = Preparing(files, workers=(1, 2, 3)).cases
+def test_an_engine_that_cannot_scale_has_one_worker(files, tmp_path):
+    cases = Preparing(files, tmp_path, workers=(1, 2, 3)).cases
     counts = {name: [case.workers for case in cases if case.engine == name] for name in INSTALLED}
     assert counts.pop("pandas", [1]) == [1]
     assert all(found == [1, 2, 3] for found in counts.values())
 
 
-def test_a_missing_engine_is_left_out_with_the_way_to_get_it(files):
+def test_a_missing_engine_is_left_out_with_the_way_to_get_it(files, tmp_path):
     lacking = Engine("other", "pandas", ("no_such_library",)).missing
     assert lacking is not None
     assert "no_such_library" in lacking
     assert "sentiscale[bench]" in lacking
     absent = [name for name in ("pandas", "polars") if importlib.util.find_spec(name) is None]
-    notes = Preparing(files).notes
-    assert all(any(note.startswith(name) for note in notes) for name in absent)
-    assert len(notes) == len(ENGINES) - len(INSTALLED)
+    left_out = Preparing(files, tmp_path).left_out
+    assert {each.case.engine for each in left_out} >= set(absent)
+    assert len(left_out) == len(ENGINES) - len(INSTALLED)
 
 
 def test_a_compressed_file_is_measured_unpacked(reviews, files, tmp_path):
@@ -167,7 +167,7 @@ def test_other_formats_are_refused_with_the_reason(tmp_path):
 def test_a_run_that_fails_is_told_in_its_own_words(files, tmp_path):
     gone = RawFiles(["gone.txt"], [tmp_path / "gone.txt"], files.head, 5, 100, "0" * 64)
     with pytest.raises(DataError, match=r"(?s)preparation with sentiscale-clean.*gone\.txt does not exist"):
-        Preparing(gone).run(case_of("sentiscale-clean"), 0, tmp_path)
+        Preparing(gone, tmp_path).run(case_of("sentiscale-clean"), 0)
     assert "gone.txt" in (tmp_path / "failed.log").read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["failed.log"]
 
@@ -180,19 +180,19 @@ def test_an_unknown_failure_is_no_traceback_of_ours(files, tmp_path):
         run_fresh(job, "nobody", tmp_path, 1)
 
 
-def test_kept_runs_of_other_files_are_recognised(runs, files):
-    kept = runs["sentiscale"]
-    assert list(Preparing(files).differences(kept)) == []
+def test_kept_runs_of_other_files_are_recognised(runs, files, tmp_path):
+    kept, preparing = runs["sentiscale"], Preparing(files, tmp_path)
+    assert list(preparing.differences(kept)) == []
     other = kept.model_copy(update={"data_digest": "f" * 64})
-    assert [text for text in Preparing(files).differences(other) if "other texts" in text]
+    assert [text for text in preparing.differences(other) if "other texts" in text]
     less = kept.model_copy(update={"shape": {**kept.shape, "does": "something else"}})
-    assert [text for text in Preparing(files).differences(less) if "does was something else" in text]
+    assert [text for text in preparing.differences(less) if "does was something else" in text]
 
 
 def test_what_others_do_meanwhile_is_noticed(files, tmp_path):
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        _, others = Preparing(files).run(case_of("sentiscale-clean"), 0, tmp_path)
+        _, others = Preparing(files, tmp_path).run(case_of("sentiscale-clean"), 0)
     finally:
         busy.kill()
         busy.wait()

@@ -2,12 +2,14 @@
 
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sentiscale.bench.breakdown import times_per_rank, with_waiting
 from sentiscale.bench.checks import settings_of
+from sentiscale.bench.engines.beside import Beside
 from sentiscale.bench.plan import Amount
 from sentiscale.config import Settings
 from sentiscale.data.prepared import PreparedDataset
@@ -41,6 +43,8 @@ class Conditions:
     tokens_per_row: float
     """As the network sees them, on average over the training rows."""
     gpu: str | None = None
+    beside: Mapping[str, Beside] = field(default_factory=dict)
+    """What is measured beside training, by kind of case: preparation, prediction."""
 
     @classmethod
     def of(cls, dataset: PreparedDataset, settings: Settings, amount: Amount, seed: int) -> "Conditions":
@@ -77,6 +81,10 @@ def do(case: Case, repeat: int, conditions: Conditions) -> tuple[BenchRun, float
 
     Raises: what the launcher raises.
     """
+    if case.kind in conditions.beside:
+        run, others = conditions.beside[case.kind].run(case, repeat)
+        host = run.host.model_copy(update={"gpu": conditions.gpu})
+        return run.model_copy(update={"host": host}), others
     if conditions.amount.target_accuracy is not None:
         return _trained(case, repeat, conditions), 0.0
     started_at = now()

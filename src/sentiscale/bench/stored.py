@@ -20,7 +20,7 @@ def key_of(run: BenchRun) -> Key:
 
 
 def stored_runs(out: Path, conditions: Conditions) -> dict[Key, BenchRun]:
-    """Finished runs of training by key; those of preparation and prediction are no concern of this.
+    """Finished runs by key; those of preparation and prediction count where these are measured.
 
     Raises:
         UsageError: they were made on other data, another machine, or with other settings.
@@ -28,19 +28,22 @@ def stored_runs(out: Path, conditions: Conditions) -> dict[Key, BenchRun]:
     """
     path = out / RECORDS
     runs = list(read_jsonl(path, BenchRun)) if path.exists() else []
-    training = [run for run in runs if run.case.kind in ("train", "copies")]
+    mine = [run for run in runs if run.case.kind in ("train", "copies", *conditions.beside)]
     host = Host.current(conditions.gpu)
-    for run in training:
+    for run in mine:
         problems = [*_differences(run, conditions), *_other_machine(run.host, host)]
         if problems:
             raise UsageError(
                 f"{path} holds runs that do not belong to this study: {'; '.join(problems)}. Choose another "
                 "--out, or give the same data and settings as then."
             )
-    return {key_of(run): run for run in training}
+    return {key_of(run): run for run in mine}
 
 
 def _differences(run: BenchRun, conditions: Conditions) -> Iterable[str]:
+    if run.case.kind in conditions.beside:
+        yield from conditions.beside[run.case.kind].differences(run)
+        return
     if run.data_digest != conditions.dataset.manifest.digest:
         yield f"they were made on other data than {conditions.dataset.path}"
     if run.amount != conditions.amount.kept:

@@ -152,7 +152,10 @@ def undisturbed(case: Case, repeat: int, conditions: Conditions, limit_cores: fl
 
 def trace(conditions: Conditions, cases: Sequence[Case], path: Path) -> None:
     """Write the timeline of a few steps of each way to use the machine, measured now, one run each."""
-    ways = {(case.layout, case.collectives, case.copies, case.threads_per_rank): case for case in cases[::-1]}
+    training = [case for case in cases if case.kind in ("train", "copies")]
+    ways = {
+        (case.layout, case.collectives, case.copies, case.threads_per_rank): case for case in training[::-1]
+    }
     timelines = []
     for case in reversed(ways.values()):
         found, _ = measured(case, conditions, TRACED_STEPS)
@@ -162,6 +165,9 @@ def trace(conditions: Conditions, cases: Sequence[Case], path: Path) -> None:
 
 def trace_name(case: Case) -> str:
     """A way to use the machine, in a few words."""
+    if case.kind in ("prepare", "predict"):
+        what = "workers" if case.kind == "prepare" else "threads"
+        return f"{case.kind} with {case.engine}, {case.workers} {what if case.workers > 1 else what[:-1]}"
     if case.kind == "copies":
         return f"{case.copies} trainings side by side"
     alone = " exchanging with itself" if case.ranks == 1 and case.collectives else ""

@@ -20,15 +20,22 @@ ALLOWED = {
 DEFAULT_LIMIT = 0.25
 
 LAYOUTS = typer.Option(help="Replicas x stages, by commas; default: what suits this machine.")
-THREADS = typer.Option(help="Threads of a rank, by commas; default: 1, 2, 4 ... as far as the cores go.")
+THREADS = typer.Option(
+    help="Threads of a rank, and workers beside training, by commas; default: 1, 2, 4 ... to all cores."
+)
 DEVICES = typer.Option(help="cpu, cuda; default: all there are.")
 SCALING = typer.Option(help="strong: a batch for all ranks together; weak: the same batch for each replica.")
-ROWS = typer.Option(min=1, help="Rows that each run goes through [default: 3072].")
+ROWS = typer.Option(min=1, help="Rows that each run goes through [default: 2560].")
 STEPS = typer.Option(min=1, help="Instead: optimiser steps of each run.")
 TARGET = typer.Option(help="Instead: train to this validation accuracy, with all that training does.")
 BASELINES = typer.Option(help="Also plain serial, one rank exchanging with itself, threads only, and copies.")
 LIMIT = typer.Option(min=0, help="Cores that other programs may keep busy; else a run is repeated.")
 TRACE = typer.Option(metavar="FILE.json", help="Write the timeline of a few steps, for Perfetto.")
+PREPARE = typer.Option(
+    metavar="FILE", help="Also prepare these fastText files by engine; may be given again."
+)
+PREDICT = typer.Option(metavar="MODEL", help="Also label texts with a model or run, by threads and batch.")
+TRAIN = typer.Option(help="Training cases; --no-train leaves those of --prepare and --predict.")
 DRY_RUN = typer.Option("--dry-run", help="Only print what would be measured.")
 
 
@@ -47,6 +54,9 @@ def bench(
     steps: Annotated[int | None, STEPS] = None,
     target_accuracy: Annotated[float | None, TARGET] = None,
     time_limit: Annotated[float | None, typer.Option(help="Seconds of training to a target.")] = None,
+    prepare: Annotated[list[str] | None, PREPARE] = None,
+    predict: Annotated[Path | None, PREDICT] = None,
+    train: Annotated[bool, TRAIN] = True,
     seed: Annotated[int, typer.Option(min=0, help="Fixes rows and the order of runs.")] = 0,
     baselines: Annotated[bool, BASELINES] = True,
     limit: Annotated[float, LIMIT] = DEFAULT_LIMIT,
@@ -60,10 +70,12 @@ def bench(
     """Measure training under every layout: a study to be read with `sentiscale report`.
 
     Every run has fresh processes, runs are in random order, and finished runs are kept: after Ctrl-C the same
-    command goes on. Steps only; evaluation and checkpoints take part with --target-accuracy.
+    command goes on. Steps only; evaluation and checkpoints take part with --target-accuracy. With --prepare,
+    pandas, Dask and Polars only clean; sentiscale prepares completely, and sentiscale-clean is like them.
     """
     from sentiscale.bench import study
     from sentiscale.bench.checks import machine_units
+    from sentiscale.bench.engines.attach import attached, beside_training
     from sentiscale.bench.plan import Asked
     from sentiscale.cli.studies import make_watcher, print_plan, print_study
     from sentiscale.config import preset_values, resolve
@@ -88,18 +100,20 @@ def bench(
     flags = {"train.time_limit": time_limit}
     settings = resolve(base=preset_values(None), config=config, overrides=overrides or (), flags=flags)
     conditions, plan = study.prepared(data, asked, settings)
-    expected = study.expected_seconds(conditions, plan, repeats)
-    if dry_run:
-        if as_json:
-            print_json(planned(out, asked, plan, expected))
-        else:
-            print_plan(plan, repeats, expected)
-        return
-    watcher = make_watcher(quiet)
-    result = study.bench(conditions, plan, repeats, out, watcher, limit)
-    if trace is not None:
-        watcher.say(f"measuring a few steps of each layout for {trace}")
-        study.trace(conditions, plan.cases, trace)
+    with beside_training(data, out, prepare or (), predict, asked.threads or ()) as beside:
+        conditions, plan = attached(conditions, plan, beside, train=train)
+        expected = study.expected_seconds(conditions, plan, repeats)
+        if dry_run:
+            if as_json:
+                print_json(planned(out, asked, plan, expected))
+            else:
+                print_plan(plan, repeats, expected)
+            return
+        watcher = make_watcher(quiet)
+        result = study.bench(conditions, plan, repeats, out, watcher, limit)
+        if trace is not None:
+            watcher.say(f"measuring a few steps of each layout for {trace}")
+            study.trace(conditions, plan.cases, trace)
     if as_json:
         print_json(document(result))
     else:

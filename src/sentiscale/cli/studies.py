@@ -28,6 +28,8 @@ def make_watcher(quiet: bool) -> Watcher:
 
 def case_name(case: Case) -> str:
     """A case in a few words."""
+    if case.kind == "prepare":
+        return way_name(case)
     precision = "" if case.precision == "fp32" else f", {case.precision}"
     device = "" if case.device == "cpu" else f" on {case.device}"
     return f"{case.model} {case.batch_size}: {way_name(case)}{precision}{device}"

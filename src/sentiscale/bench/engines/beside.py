@@ -1,10 +1,10 @@
 """What a study measures beside training: preparation and prediction."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from sentiscale.bench.engines.fresh import Done
+from sentiscale.bench.plan import LeftOut
 from sentiscale.measurements import BenchRun, Case
 from sentiscale.records import Host, available_cores, git_commit, now, package_versions
 
@@ -19,13 +19,13 @@ class Beside(Protocol):
         """All cases that can run here."""
 
     @property
-    def notes(self) -> list[str]:
-        """What is left out, and why, in sentences."""
+    def left_out(self) -> list[LeftOut]:
+        """Cases that cannot."""
 
-    def run(self, case: Case, repeat: int, out: Path) -> tuple[BenchRun, float]:
+    def run(self, case: Case, repeat: int) -> tuple[BenchRun, float]:
         """Run a case in a fresh process; also returns the cores that others kept busy meanwhile.
 
-        Raises: SentiscaleError when it fails; its messages are kept in `out`.
+        Raises: SentiscaleError when it fails; its messages are kept.
         """
 
     def differences(self, run: BenchRun) -> Iterator[str]:

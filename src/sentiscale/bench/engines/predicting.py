@@ -10,6 +10,7 @@ from pathlib import Path
 from sentiscale.bench.engines.beside import changed, record, worker_counts
 from sentiscale.bench.engines.fresh import run as run_fresh
 from sentiscale.bench.engines.jobs import PredictJob
+from sentiscale.bench.plan import LeftOut
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import DataError
 from sentiscale.measurements import BenchRun, Case
@@ -37,6 +38,8 @@ class Predicting:
     """Of model and texts."""
     origin: str
     """Where the texts are from."""
+    folder: Path
+    """Where messages of a failed run are kept."""
     threads: tuple[int, ...] = ()
     """How many to try; empty is 1, 2, 4, ... up to all cores."""
     batch_sizes: tuple[int, ...] = BATCH_SIZES
@@ -56,20 +59,20 @@ class Predicting:
         ]  # fmt: skip
 
     @property
-    def notes(self) -> list[str]:
-        """Nothing is left out."""
+    def left_out(self) -> list[LeftOut]:
+        """Nothing."""
         return []
 
-    def run(self, case: Case, repeat: int, out: Path) -> tuple[BenchRun, float]:
+    def run(self, case: Case, repeat: int) -> tuple[BenchRun, float]:
         """Label the texts once.
 
-        Raises: SentiscaleError when it fails; its messages are kept in `out`.
+        Raises: SentiscaleError when it fails.
         """
         job = PredictJob(
             model=self.model, texts=self.texts, threads=case.engine_workers, batch_size=case.batch_size
         )
         label = f"prediction with {case.engine_workers} threads, {case.batch_size} texts at once"
-        done = run_fresh(job, label, out, case.engine_workers)
+        done = run_fresh(job, label, self.folder, case.engine_workers)
         return record(case, repeat, done, self.digest, self.rows, self._shape()), done.other_cores
 
     def differences(self, run: BenchRun) -> Iterator[str]:
@@ -81,7 +84,12 @@ class Predicting:
 
 
 def predicting(
-    model: str | Path, data: PreparedDataset, raw: Sequence[Path], rows: int | None, folder: Path
+    model: str | Path,
+    data: PreparedDataset,
+    raw: Sequence[str | Path],
+    folder: Path,
+    out: Path,
+    rows: int = DEFAULT_ROWS,
 ) -> Predicting:
     """Get texts and model ready.
 
@@ -89,15 +97,15 @@ def predicting(
         model: a model directory, or a run that has one.
         data: where the texts are from without raw files: its test split, put together from the tokens.
         raw: review files; their first rows are labelled.
-        rows: how many at most; None is DEFAULT_ROWS.
         folder: where the texts are written; it must stay as long as the result is used.
+        out: where messages of a failed run are kept.
+        rows: how many texts at most.
 
     Raises: DataError when the model or the texts cannot be used.
     """
     model = Path(model).absolute()
     model = model / "model" if (model / "model").is_dir() else model
-    wanted = rows or DEFAULT_ROWS
-    found = list(islice(_raw_texts(raw) if raw else _test_texts(data), wanted))
+    found = list(islice(_raw_texts(raw) if raw else _test_texts(data), rows))
     if not found:
         raise DataError(f"there is no text to label in {', '.join(map(str, raw)) or data.path}.")
     cell = load_model(model).config.model.cell
@@ -110,6 +118,7 @@ def predicting(
         rows=len(found),
         digest=_digest([texts, *sorted(path for path in model.iterdir() if path.is_file())]),
         origin="as written" if raw else "put together from tokens",
+        folder=out,
     )
 
 
@@ -120,7 +129,7 @@ def _digest(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _raw_texts(files: Sequence[Path]) -> Iterator[str]:
+def _raw_texts(files: Sequence[str | Path]) -> Iterator[str]:
     import pyarrow as pa
 
     from sentiscale.data.corpus import Corpus

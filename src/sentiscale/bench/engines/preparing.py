@@ -16,6 +16,7 @@ from sentiscale.bench.engines.beside import changed, record, worker_counts
 from sentiscale.bench.engines.fresh import run as run_fresh
 from sentiscale.bench.engines.inputs import RawFiles
 from sentiscale.bench.engines.jobs import PrepareJob
+from sentiscale.bench.plan import LeftOut
 from sentiscale.measurements import BenchRun, Case
 from sentiscale.records import available_cores
 
@@ -42,11 +43,13 @@ class Engine:
 
     @property
     def missing(self) -> str | None:
-        """What it lacks here, in a sentence, or None."""
+        """What it lacks here, and how to get it, or None."""
         lacking = [name for name in self.needs if find_spec(name) is None]
-        if not lacking:
-            return None
-        return f"{self.name} is left out: it needs {', '.join(lacking)}. pip install 'sentiscale[bench]'"
+        return f"it needs {', '.join(lacking)}: pip install 'sentiscale[bench]'" if lacking else None
+
+    def case(self, workers: int) -> Case:
+        """The case of so many workers."""
+        return Case(kind="prepare", engine=self.name, engine_workers=workers, collectives=False)
 
 
 ENGINES = (
@@ -63,6 +66,8 @@ class Preparing:
     """Cases of kind `prepare`."""
 
     files: RawFiles
+    folder: Path
+    """Where outputs are written and removed, and messages of a failed run are kept."""
     workers: tuple[int, ...] = ()
     """How many to try; empty is 1, 2, 4, ... up to all cores."""
 
@@ -71,24 +76,24 @@ class Preparing:
         """Engines that are installed, each with every number of workers it can take."""
         counts = worker_counts(available_cores(), self.workers)
         return [
-            Case(kind="prepare", engine=engine.name, engine_workers=count, collectives=False)
+            engine.case(count)
             for engine in ENGINES
-            if not engine.missing
+            if engine.missing is None
             for count in (counts if engine.scales else [1])
         ]
 
     @property
-    def notes(self) -> list[str]:
-        """Engines that are left out."""
-        return [engine.missing for engine in ENGINES if engine.missing]
+    def left_out(self) -> list[LeftOut]:
+        """Engines that are not installed."""
+        return [LeftOut(case=engine.case(1), reason=engine.missing) for engine in ENGINES if engine.missing]
 
-    def run(self, case: Case, repeat: int, out: Path) -> tuple[BenchRun, float]:
-        """Prepare the files once, into a temporary folder under `out`.
+    def run(self, case: Case, repeat: int) -> tuple[BenchRun, float]:
+        """Prepare the files once, into a temporary folder.
 
-        Raises: SentiscaleError when the engine fails; its messages are kept in `out`.
+        Raises: SentiscaleError when the engine fails.
         """
         engine = engine_called(case.engine)
-        with tempfile.TemporaryDirectory(prefix=".prepare-", dir=out) as name:
+        with tempfile.TemporaryDirectory(prefix=".prepare-", dir=self.folder) as name:
             job = PrepareJob(
                 engine=engine.cleaner,
                 workers=case.engine_workers,
@@ -97,7 +102,7 @@ class Preparing:
                 folder=Path(name).resolve(),
             )
             label = f"preparation with {case.engine}, {case.engine_workers} workers"
-            done = run_fresh(job, label, out, case.engine_workers)
+            done = run_fresh(job, label, self.folder, case.engine_workers)
         shape = {
             **self._shape(engine),
             "files": self.files.names,
