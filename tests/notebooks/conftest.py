@@ -1,4 +1,4 @@
-"""Prepared data in a folder that all notebooks share: what one has measured the next one finds there."""
+"""A desk that all notebooks share: what one has prepared or measured the next one finds there."""
 
 from pathlib import Path
 
@@ -6,12 +6,26 @@ import pytest
 
 from sentiscale.data.prepare import prepare
 from sentiscale.synthetic.output import synth
+from tests.conftest import REPOSITORY
+
+
+def a_desk(folder: Path) -> Path:
+    """A folder to run notebooks in, with the examples beside it, as in the repository."""
+    (folder / "examples").symlink_to(REPOSITORY / "examples")
+    (folder / "notebooks").mkdir()
+    return folder / "notebooks"
 
 
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the notebooks run; `reviews.ft.txt` are 1,500 generated reviews, `data` the same prepared."""
-    folder = tmp_path_factory.mktemp("desk")
-    synth(1500, out=folder / "reviews.ft.txt")
-    prepare(folder / "reviews.ft.txt", folder / "data", workers=1)
-    return folder
+    """With 1,500 generated reviews, prepared in `data`."""
+    desk = a_desk(tmp_path_factory.mktemp("desk"))
+    synth(1500, out=desk / "reviews.ft.txt")
+    prepare(desk / "reviews.ft.txt", desk / "data", workers=1)
+    return desk
+
+
+@pytest.fixture(scope="session")
+def own_desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With nothing on it: the notebooks make all they need."""
+    return a_desk(tmp_path_factory.mktemp("own"))

@@ -1,6 +1,9 @@
 """Every notebook runs from top to bottom; it shows pictures, complains of nothing and holds no logic."""
 
 import ast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -8,10 +11,15 @@ from nbclient.exceptions import CellExecutionError
 
 from tests.notebooks.running import NOTEBOOKS, code_cells, execute, read, settings_cell
 
+QUIET = {"QUIET": 1e9}  # a busy machine is no fault of the notebook
 SMALLEST = {
     "ROWS": 1500, "WIDTH": 8, "EPOCHS": 0.5, "STEPS": 4, "REPEATS": 1, "SEEDS": [0],
-    "QUIET": 1e9,  # a busy machine is no fault of the notebook
+    "WORKERS": (2,), "MODELS": ["lstm", "tfidf-lr"],
 }  # fmt: skip
+TWO_RANKS_AT_MOST = {
+    "05_model_parallel_and_hybrid": ("1x1", "1x2"),
+    "08_scaling_and_efficiency": ("1x1", "2x1"),
+}
 MOST_LINES = 20
 """Of a cell: more is a program, and belongs into the package."""
 
@@ -28,10 +36,10 @@ def names_set(source: str) -> list[str]:
     ]
 
 
-def smallest(notebook, **over) -> dict:
-    """Those of the smallest settings that the notebook has."""
-    own = names_set(settings_cell(notebook).source)
-    return {name: value for name, value in {**SMALLEST, **over}.items() if name in own}
+def settings(path: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the wanted settings that the notebook has."""
+    own = names_set(settings_cell(read(path)).source)
+    return {name: value for name, value in wanted.items() if name in own}
 
 
 def test_there_are_eight():
@@ -41,7 +49,17 @@ def test_there_are_eight():
 @pytest.mark.timeout(600)
 @every_notebook
 def test_runs_from_top_to_bottom(path, desk):
-    ran = execute(read(path), desk, smallest(read(path), DATA="data"))
+    layouts = {"LAYOUTS": TWO_RANKS_AT_MOST[path.stem]} if path.stem in TWO_RANKS_AT_MOST else {}
+    ran = execute(read(path), desk, settings(path, {**SMALLEST, **QUIET, **layouts, "DATA": "data"}))
+    assert ran.text("stderr") == ""
+    assert ran.pictures >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@every_notebook
+def test_runs_with_the_settings_it_comes_with(path, own_desk):
+    ran = execute(read(path), own_desk, settings(path, QUIET))
     assert ran.text("stderr") == ""
     assert ran.pictures >= 1
 
