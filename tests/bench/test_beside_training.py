@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from sentiscale.analysis.scaling import study_of
 from sentiscale.bench.engines.attach import attached, beside_training
 from sentiscale.bench.engines.preparing import ENGINES
 from sentiscale.bench.study import prepared
@@ -58,6 +59,14 @@ def test_records_know_how_quiet_it_was(first, command):
     runs = list(read_jsonl(command.out / "records.jsonl", BenchRun))
     assert len(runs) == first["runs"] == len(first["cases"])
     assert all(run.interference is not None for run in runs)
+
+
+def test_a_report_says_that_the_engines_did_not_do_the_same_work(first, command):
+    study = study_of(list(read_jsonl(command.out / "records.jsonl", BenchRun)))
+    said = [finding for finding in study.findings if finding.startswith("Preparation")]
+    assert len(said) == 1
+    assert "sentiscale prepares completely" in said[0]
+    assert "all others only clean" in said[0]
 
 
 def test_finished_runs_are_not_done_again(first, command, reviews, run_directory):  # noqa: F811

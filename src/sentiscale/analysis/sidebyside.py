@@ -11,6 +11,11 @@ from sentiscale.analysis.report_words import case_name, figure, joined, many, pe
 from sentiscale.analysis.speedup import Measured, peak_memory
 from sentiscale.analysis.study import StudyRow
 
+UNLIKE_WORK = (
+    " They did not do the same work: sentiscale prepares completely (splits, vocabulary, token ids, checks), "
+    "all others only clean and drop equal texts; sentiscale-clean is what compares with them."
+)
+
 
 def comparisons(groups: Sequence[Group]) -> list[str]:
     """Sentences about all that differs between families and was measured in the same cases."""
@@ -179,6 +184,8 @@ def _engines(groups: Sequence[Group], kind: str, title: str) -> list[str]:
                 for one, _ in others if one.case.engine != first.case.engine
             ]  # fmt: skip
             lead = f" {first.case.engine} is {joined(ahead)}." if ahead else ""
+            if kind == "prepare" and {"sentiscale"} < {one.case.engine for one, _ in best}:
+                lead += UNLIKE_WORK
             said.append(f"{title}, {best_of}: {shown}.{lead}")
     return said
 

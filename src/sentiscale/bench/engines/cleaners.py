@@ -17,7 +17,7 @@ polars            lazy and streaming, native expressions on as many threads. Of 
 polars-dedupe     the same, and drops equal texts
 sentiscale        `sentiscale prepare` with its default settings, everything it does: a prepared dataset
 sentiscale-clean  no more than what the others do, of the parts that `sentiscale prepare --clean alpha` uses;
-                  reads and cleans on as many threads, drops duplicates and writes on one
+                  reads and cleans on as many threads; finds equal texts by hashes, as prepare does
 """
 
 import csv
@@ -28,7 +28,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from sentiscale.data.blocks import RawBlock
     from sentiscale.text.formats import Layout
@@ -161,17 +163,19 @@ def _sentiscale_clean(workers: int) -> Iterator[Clean]:
         def clean(files: Sequence[Path], out: Path) -> None:
             sources = Corpus.find(list(files)).sources
             blocks = ((raw, each.layout) for each in sources for raw in each.blocks(OWN_BLOCK_BYTES))
-            table = pa.Table.from_batches(list(pool.map(_clean_block, blocks)))
-            pq.write_table(_first_of_equal(table), out, compression="NONE", use_dictionary=False)
+            batches, hashes = zip(*pool.map(_clean_block, blocks), strict=True)
+            table = pa.Table.from_batches(batches).filter(_first_of_equal(hashes))
+            pq.write_table(table, out, compression="NONE", use_dictionary=False)
 
         yield clean
 
 
-def _clean_block(block: "tuple[RawBlock, Layout]") -> "pa.RecordBatch":
-    """Labels and cleaned texts of one block, without bad rows and those that have no text left."""
+def _clean_block(block: "tuple[RawBlock, Layout]") -> "tuple[pa.RecordBatch, NDArray[np.uint64]]":
+    """Labels and cleaned texts of one block, and their hashes, without bad rows and those without text."""
     import numpy as np
     import pyarrow as pa
 
+    from sentiscale.bench.engines.rowhash import row_hashes
     from sentiscale.data.corpus import read_reviews
     from sentiscale.text.clean import clean
     from sentiscale.text.labels import TWO, Reason
@@ -182,16 +186,19 @@ def _clean_block(block: "tuple[RawBlock, Layout]") -> "pa.RecordBatch":
     texts = pa.LargeStringArray.from_buffers(len(rows), pa.py_buffer(rows.offsets), pa.py_buffer(rows.data))
     labels = pa.array((reviews.codes == TWO).astype(np.int8))
     batch = pa.record_batch({"label": labels, "text": texts})
-    return batch.filter(pa.array((reviews.reasons == Reason.NONE) & (np.diff(rows.offsets) > 0)))
+    good = (reviews.reasons == Reason.NONE) & (np.diff(rows.offsets) > 0)
+    return batch.filter(pa.array(good)), row_hashes(rows.data, rows.offsets)[good]
 
 
-def _first_of_equal(table: "pa.Table") -> "pa.Table":
-    """The rows whose text was not there before."""
+def _first_of_equal(hashes: "Sequence[NDArray[np.uint64]]") -> "pa.Array":
+    """For each row of all blocks, whether its text was not there before."""
     import numpy as np
+    import pyarrow as pa
 
-    encoded = table["text"].combine_chunks().dictionary_encode()
-    _, first = np.unique(encoded.indices.to_numpy(), return_index=True)
-    return table.take(np.sort(first))
+    everything = np.concatenate(hashes)
+    first = np.zeros(len(everything), bool)
+    first[np.unique(everything, return_index=True)[1]] = True
+    return pa.array(first)
 
 
 CLEANERS: Mapping[str, Cleaner] = {
