@@ -4,6 +4,7 @@ from sentiscale.bench.plan import Amount, Asked, LeftOut, StudyPlan, plan_of, re
 from sentiscale.config import Settings
 from sentiscale.errors import UsageError
 from sentiscale.measurements import Case
+from sentiscale.parallel.precision import Precision
 from sentiscale.records import available_cores
 from sentiscale.training.hardware import Hardware
 
@@ -41,6 +42,8 @@ def runnable(asked: Asked, settings: Settings, rows: int, units: dict[str, int])
     Raises: UsageError when none is left.
     """
     plan = plan_of(asked, units)
+    cases = {case.key: case for case in map(with_precision, plan.cases)}
+    plan = plan.model_copy(update={"cases": list(cases.values())})
     why = {case.key: why_not(case, settings, asked.amount, rows) for case in plan.cases}
     cases = [case for case in plan.cases if why[case.key] is None]
     refused = [LeftOut(case=case, reason=why[case.key] or "") for case in plan.cases if why[case.key]]
@@ -49,6 +52,16 @@ def runnable(asked: Asked, settings: Settings, rows: int, units: dict[str, int])
         reasons = "\n".join(dict.fromkeys(each.reason for each in left_out))
         raise UsageError(f"none of the cases that were asked for can run here:\n{reasons}")
     return StudyPlan(cases=cases, left_out=left_out)
+
+
+def with_precision(case: Case) -> Case:
+    """The case with the precision that training takes by itself, where it says auto."""
+    if case.precision != "auto":
+        return case
+    import torch
+
+    chosen = Precision.choose("auto", torch.device(case.device))
+    return case.model_copy(update={"precision": chosen.name})
 
 
 def why_not(case: Case, settings: Settings, amount: Amount, rows: int) -> str | None:

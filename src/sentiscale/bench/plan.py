@@ -42,7 +42,8 @@ class Asked(Record):
     threads: tuple[int, ...] | None = None
     batch_sizes: tuple[int, ...] = (32, 128, 512)
     models: tuple[str, ...] = ("lstm", "gru")
-    precisions: tuple[str, ...] = ("fp32",)
+    precisions: tuple[str, ...] = ("auto",)
+    """auto: what training takes by itself on the device."""
     devices: tuple[str, ...] = ("cpu",)
     scaling: str = "strong"
     """Strong: each batch size over all ranks. Weak: of each replica."""

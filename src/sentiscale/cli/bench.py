@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ALLOWED = {
     "models": ("lstm", "gru"),
-    "precisions": ("fp32", "bf16", "fp16", "fp64"),
+    "precisions": ("auto", "fp32", "bf16", "fp16", "fp64"),
     "devices": ("cpu", "cuda"),
 }
 DEFAULT_LIMIT = 0.25
@@ -46,7 +46,7 @@ def bench(
     threads: Annotated[str | None, THREADS] = None,
     batch_sizes: Annotated[str, typer.Option(help="Rows of a step, by commas.")] = "32,128,512",
     models: Annotated[str, typer.Option(help="lstm, gru.")] = "lstm,gru",
-    precisions: Annotated[str, typer.Option(help="fp32, bf16, fp16, fp64.")] = "fp32",
+    precisions: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16, fp64.")] = "auto",
     devices: Annotated[str | None, DEVICES] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each case.")] = 5,
     scaling: Annotated[str, SCALING] = "strong",
