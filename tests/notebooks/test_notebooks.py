@@ -23,6 +23,9 @@ TWO_RANKS_AT_MOST = {
 MOST_LINES = 20
 """Of a cell: more is a program, and belongs into the package."""
 
+SLOW = {"04_data_parallel"}
+"""Take half a minute, and 5 and 8 call the same."""
+
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -47,7 +50,11 @@ def test_there_are_eight():
 
 
 @pytest.mark.timeout(600)
-@every_notebook
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.slow if path.stem in SLOW else ()) for path in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
 def test_runs_from_top_to_bottom(path, desk):
     layouts = {"LAYOUTS": TWO_RANKS_AT_MOST[path.stem]} if path.stem in TWO_RANKS_AT_MOST else {}
     ran = execute(read(path), desk, settings(path, {**SMALLEST, **QUIET, **layouts, "DATA": "data"}))
