@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sentiscale.analysis.advice import choose, main_group
+from sentiscale.analysis.advice import is_candidate, main_group
 from sentiscale.analysis.families import Group
 from sentiscale.analysis.fits import AMDAHL, STRETCH, USL, speedup_range
 from sentiscale.analysis.intervals import ratio_interval
@@ -216,10 +216,11 @@ def _gpu(groups: Sequence[Group]) -> list[str]:
 def _fastest(groups: Sequence[Group]) -> str:
     found = []
     for group in groups:
-        choice = choose(group)
-        row = next((row for one, row in group.pairs if choice and one is choice.taken), None)
-        if row and row.rows_per_s:
-            found.append((row.rows_per_s, case_name(row.case), group.family.name))
+        found += [
+            (row.rows_per_s, case_name(row.case), group.family.name)
+            for one, row in group.pairs
+            if is_candidate(one) and row.rows_per_s
+        ]
     if not found:
         return ""
     speed, case, name = max(found)

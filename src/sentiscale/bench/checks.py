@@ -42,8 +42,8 @@ def runnable(asked: Asked, settings: Settings, rows: int, units: dict[str, int])
     Raises: UsageError when none is left.
     """
     plan = plan_of(asked, units)
-    cases = {case.key: case for case in map(with_precision, plan.cases)}
-    plan = plan.model_copy(update={"cases": list(cases.values())})
+    different = {case.key: case for case in map(with_precision, plan.cases)}
+    plan = plan.model_copy(update={"cases": list(different.values())})
     why = {case.key: why_not(case, settings, asked.amount, rows) for case in plan.cases}
     cases = [case for case in plan.cases if why[case.key] is None]
     refused = [LeftOut(case=case, reason=why[case.key] or "") for case in plan.cases if why[case.key]]
