@@ -83,5 +83,5 @@ distclean: clean  ## the same, and .venv
 .venv/.installed: pyproject.toml constraints.txt
 	@PYTHON='$(PYTHON)' bash scripts/make-venv.sh .venv
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --upgrade pip
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[fetch]' --group dev
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[fetch,export,serve]' --group dev
 	@touch $@
