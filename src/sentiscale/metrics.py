@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
 from sentiscale.records import EvalCounts, Record
@@ -10,6 +11,19 @@ FloatArray = npt.NDArray[np.float32]
 LabelArray = npt.NDArray[np.uint8]
 
 CALIBRATION_BINS = 15
+
+
+class CalibrationBin(Record):
+    """Rows of about the same confidence: how sure the model was of its labels, and how often it was right."""
+
+    low: float
+    """Least confidence of the bin; confidence is the probability of the label given, 0.5 or more."""
+    high: float
+    rows: int
+    confidence: float
+    """Mean over the bin's rows."""
+    accuracy: float
+    """Share of the bin's rows labelled correctly."""
 
 
 class Scores(Record):
@@ -28,6 +42,8 @@ class Scores(Record):
     rows: int
     confusion: list[list[int]]
     """[[true negatives, false positives], [false negatives, true positives]]."""
+    calibration: list[CalibrationBin] = Field(default_factory=list)
+    """The bins that have rows, by confidence; empty in records from before they were kept."""
 
 
 def count(logits: FloatArray, labels: LabelArray) -> EvalCounts:
@@ -46,6 +62,7 @@ def count(logits: FloatArray, labels: LabelArray) -> EvalCounts:
 def score(logits: FloatArray, labels: LabelArray) -> Scores:
     """All scores of logits (rows,) against labels (rows,) of 0 and 1."""
     counts = count(logits, labels)
+    bins = calibration_bins(probabilities(logits), labels)
     precision, recall, f1, _ = precision_recall_fscore_support(
         labels, logits > 0, average="binary", zero_division=0.0
     )
@@ -56,12 +73,13 @@ def score(logits: FloatArray, labels: LabelArray) -> Scores:
         precision=float(precision),
         recall=float(recall),
         auc=float(roc_auc_score(labels, logits)) if len(np.unique(labels)) == 2 else None,
-        ece=calibration_error(probabilities(logits), labels),
+        ece=expected_error(bins),
         rows=counts.rows,
         confusion=[
             [counts.true_negative, counts.false_positive],
             [counts.false_negative, counts.true_positive],
         ],
+        calibration=bins,
     )
 
 
@@ -70,12 +88,37 @@ def probabilities(logits: FloatArray) -> npt.NDArray[np.float64]:
     return 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -700, 700)))
 
 
-def calibration_error(positive_probability: npt.NDArray[np.float64], labels: LabelArray) -> float:
-    """Mean distance between confidence and accuracy, weighed by the rows of each bin."""
-    if len(labels) == 0:
-        return 0.0
+def calibration_bins(
+    positive_probability: npt.NDArray[np.float64], labels: LabelArray
+) -> list[CalibrationBin]:
+    """Confidence against accuracy in 15 equal bins of confidence; shapes (rows,).
+
+    The bins of a reliability diagram (Niculescu-Mizil and Caruana, 2005), those without rows left out.
+    """
     confidence = np.maximum(positive_probability, 1 - positive_probability)
     right = (positive_probability > 0.5) == (labels == 1)
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = np.bincount(bins, weights=right - confidence, minlength=CALIBRATION_BINS)
-    return float(np.abs(gaps).sum() / len(labels))
+    rows, confidences, rights = (
+        np.bincount(bins, weights, minlength=CALIBRATION_BINS) for weights in (None, confidence, right)
+    )
+    return [
+        CalibrationBin(
+            low=bin_ / CALIBRATION_BINS,
+            high=(bin_ + 1) / CALIBRATION_BINS,
+            rows=int(rows[bin_]),
+            confidence=float(confidences[bin_] / rows[bin_]),
+            accuracy=float(rights[bin_] / rows[bin_]),
+        )
+        for bin_ in np.flatnonzero(rows).tolist()
+    ]
+
+
+def expected_error(bins: list[CalibrationBin]) -> float:
+    """Mean distance between confidence and accuracy, weighed by the rows of each bin; 0 without rows."""
+    rows = sum(bin_.rows for bin_ in bins)
+    return sum(bin_.rows * abs(bin_.accuracy - bin_.confidence) for bin_ in bins) / max(rows, 1)
+
+
+def calibration_error(positive_probability: npt.NDArray[np.float64], labels: LabelArray) -> float:
+    """The expected calibration error of probabilities (rows,) of "positive"."""
+    return expected_error(calibration_bins(positive_probability, labels))

@@ -188,7 +188,7 @@ def test_a_reader_that_leaves_early_causes_no_traceback(model, work):
 def test_evaluate_counts_every_row_once(cli, work, model):
     document = json.loads(cli("evaluate", model, work / "data", "--split", "train", "--json").stdout)
     assert document.keys() == {
-        "accuracy", "loss", "f1", "precision", "recall", "auc", "ece", "rows", "confusion",
+        "accuracy", "loss", "f1", "precision", "recall", "auc", "ece", "rows", "confusion", "calibration",
     }  # fmt: skip
     assert sum(map(sum, document["confusion"])) == document["rows"]
     manifest = json.loads((work / "data" / "manifest.json").read_text())

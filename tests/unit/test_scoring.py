@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiscale.combine import Combination
-from sentiscale.metrics import calibration_error, count, probabilities, score
+from sentiscale.metrics import Scores, calibration_bins, calibration_error, count, probabilities, score
 
 LOGITS = np.array([2.0, -1.0, 0.5, -3.0], np.float32)
 LABELS = np.array([1, 1, 0, 0], np.uint8)
@@ -42,6 +42,46 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
     labels = np.array([1] * 7 + [0] * 3, np.uint8)
     assert calibration_error(np.full(10, 0.8), labels) == pytest.approx(0.1)
     assert calibration_error(np.full(10, 0.2), 1 - labels) == pytest.approx(0.1)
+
+
+def test_calibration_bins_of_five_rows():
+    """All right but the second, a positive row that is said to be negative with 0.8."""
+    positive = np.array([0.8, 0.2, 0.98, 1.0, 0.5])
+    bins = calibration_bins(positive, np.array([1, 1, 1, 1, 0], np.uint8))
+    assert [bin_.rows for bin_ in bins] == [1, 2, 2]  # a confidence of 1 belongs to the last bin
+    assert [bin_.accuracy for bin_ in bins] == [1.0, 0.5, 1.0]
+    assert [bin_.confidence for bin_ in bins] == pytest.approx([0.5, 0.8, 0.99])
+    assert [(bin_.low, bin_.high) for bin_ in bins] == [(7 / 15, 8 / 15), (12 / 15, 13 / 15), (14 / 15, 1.0)]
+
+
+@given(st.lists(st.tuples(st.floats(-30, 30, width=32), st.integers(0, 1)), max_size=60))
+def test_calibration_bins_hold_every_row_once(rows):
+    logits = np.array([row[0] for row in rows], np.float32)
+    labels = np.array([row[1] for row in rows], np.uint8)
+    positive = probabilities(logits)
+    bins = calibration_bins(positive, labels)
+    assert sum(bin_.rows for bin_ in bins) == len(rows)
+    right = int(np.sum((positive > 0.5) == (labels == 1)))
+    assert sum(bin_.rows * bin_.accuracy for bin_ in bins) == pytest.approx(right)
+    for bin_ in bins:
+        assert bin_.low - 1e-12 <= bin_.confidence <= bin_.high + 1e-12
+        assert bin_.rows > 0
+
+
+def test_scores_keep_their_bins_and_agree_with_the_calibration_error():
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 3, 500).astype(np.float32)
+    labels = (generator.random(500) < 0.5).astype(np.uint8)
+    scores = Scores.model_validate_json(score(logits, labels).model_dump_json())
+    assert scores.calibration == calibration_bins(probabilities(logits), labels)
+    gaps = [bin_.rows * abs(bin_.accuracy - bin_.confidence) for bin_ in scores.calibration]
+    assert scores.ece == pytest.approx(sum(gaps) / 500)
+    assert scores.ece == calibration_error(probabilities(logits), labels)
+
+
+def test_scores_from_before_the_bins_were_kept_stay_readable():
+    old = score(LOGITS, LABELS).model_dump(exclude={"calibration"})
+    assert Scores.model_validate(old).calibration == []
 
 
 def test_probabilities_survive_extreme_logits():
