@@ -1,0 +1,124 @@
+"""The program of a worker process: it loads the model and answers batches until its socket closes.
+
+Run as `python -m sentiscale.serving.worker DESCRIPTOR MODEL THREADS` by the front process only.
+"""
+
+import gc
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from io import BufferedRWPair
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sentiscale.errors import SentiscaleError
+from sentiscale.serving.wire import Message, packed, receive_blocking
+
+if TYPE_CHECKING:
+    from sentiscale.predictor import Predictor
+
+LENGTH_STEPS = (400, 1200)
+"""Texts up to so many characters go through the network together, so that short ones are not padded to the
+length of long ones."""
+
+WARM_UP = ("Great screen, but the battery died in a week. ",) * 8
+
+
+def main() -> None:
+    """Answer the messages of the front process."""
+    # Stopping is the front's business: a terminal's Ctrl-C and systemd's SIGTERM reach all processes at once.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    descriptor, path, threads = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as stream:
+        try:
+            predictor, card = load(path, threads)
+        except (SentiscaleError, OSError) as error:
+            _send(stream, {"failed": str(error), "exit_code": getattr(error, "exit_code", 1)})
+            return
+        _send(stream, {"ready": card})
+        try:
+            answer_all(predictor, stream)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the front process has gone
+
+
+def load(path: Path, threads: int) -> tuple["Predictor", dict[str, Any]]:
+    """The model, ready to answer, and its card."""
+    import torch
+
+    from sentiscale.predictor import Predictor
+    from sentiscale.serving.modelcard import load_with_card
+
+    torch.set_num_threads(threads)
+    model, card = load_with_card(path)
+    predictor = Predictor(model)
+    for repeats in (1, 4, 16, 64):  # loads compiled kernels and the C library's threads
+        predictor.predict([text * repeats for text in WARM_UP])
+    gc.collect()
+    gc.freeze()  # what is there now stays: no later search for garbage needs to go through it
+    return predictor, {**card, "explains": explainer() is not None}
+
+
+def answer_all(predictor: "Predictor", stream: BufferedRWPair) -> None:
+    """Answer batches until the other side closes; a batch that raises is answered with what it raised."""
+    while (request := receive_blocking(stream)) is not None:
+        try:
+            answer = answered(predictor, request)
+        except Exception as error:  # whatever it is, the process can go on
+            answer = {"raised": type(error).__name__}
+        _send(stream, answer)
+
+
+def answered(predictor: "Predictor", request: Message) -> Message:
+    """Predictions for `{"texts": […], "explain": bool}`, in the same order."""
+    texts = request["texts"]
+    if not request["explain"]:
+        return {"predictions": predictions(predictor, texts)}
+    explain = explainer()
+    assert explain is not None, "the front refuses such requests"
+    return {"predictions": [_explained(found) for found in explain(predictor, texts)]}
+
+
+def predictions(predictor: "Predictor", texts: Sequence[str]) -> list[dict[str, Any]]:
+    """What the model says of each text, short and long ones apart."""
+    found: list[dict[str, Any]] = [{}] * len(texts)
+    for places in by_length(texts):
+        answers = predictor.predict([texts[place] for place in places])
+        for place, prediction in zip(places, answers, strict=True):
+            found[place] = prediction.as_dict()
+    return found
+
+
+def by_length(texts: Sequence[str]) -> list[list[int]]:
+    """Places of the texts of each class of length, shortest class first; empty classes are left out."""
+    classes: list[list[int]] = [[] for _ in range(len(LENGTH_STEPS) + 1)]
+    for place, text in enumerate(texts):
+        classes[sum(len(text) > step for step in LENGTH_STEPS)].append(place)
+    return [places for places in classes if places]
+
+
+def explainer() -> Callable[..., Any] | None:
+    """The function that explains, or None where this installation has none."""
+    import sentiscale.explain
+
+    return getattr(sentiscale.explain, "explain", None)
+
+
+def _explained(explanation: Any) -> dict[str, Any]:
+    words = [
+        {"word": word.word, "start": word.start, "end": word.end, "contribution": word.contribution}
+        for word in explanation.words
+    ]
+    own = {"logit": explanation.logit, "base": explanation.base, "words": words}
+    return {**explanation.prediction.as_dict(), **own}
+
+
+def _send(stream: BufferedRWPair, message: Message) -> None:
+    stream.write(packed(message))
+    stream.flush()
+
+
+if __name__ == "__main__":
+    main()
