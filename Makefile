@@ -4,6 +4,7 @@
 #   PIP_ARGS="--no-index …"  more options for pip
 #   DEMO_ARGS="--rows 5000"  more options for `sentiscale demo`
 #   PYTEST_ARGS="-k layout"  more options for pytest
+#   PYTEST_WORKERS=2         files of tests run at once: many of them wait for processes
 #   BENCH_FILES="a.ft.txt …" fastText files for benchmarks (default: 240,000 generated reviews)
 #   BENCH_ARGS="--rounds 6"  more options for bench-prepare, bench-parallel or bench-time-to-accuracy
 #   PEERS=compare            extras with the peers of bench-time-to-accuracy (default: Keras too)
@@ -19,6 +20,7 @@ PYTHON ?=
 PIP_ARGS ?=
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+PYTEST_WORKERS ?= 2
 BENCH_FILES ?= build/reviews.ft.txt
 BENCH_ARGS ?=
 PEERS ?= compare,compare-keras
@@ -32,7 +34,7 @@ demo: setup  ## the whole way on the embedded data: prepare, train, evaluate, pr
 	@$(BIN)/sentiscale demo $(DEMO_ARGS)
 
 test: setup  ## the tests, without those that take minutes
-	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 test-slow: setup  ## the tests that take minutes
 	@$(BIN)/python -m pytest -q -m slow $(PYTEST_ARGS)

@@ -132,6 +132,8 @@ class BenchRun(Record):
     interference: Interference | None = None
     started_at: datetime
     host: Host
+    command: str = ""
+    """The command that measured it; empty where Python did."""
     versions: dict[str, str] = Field(default_factory=dict)
     git_commit: str | None = None
     data_digest: str = ""

@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
@@ -126,6 +128,22 @@ class EpochMetrics(Record):
     learning_rate: float
 
 
+class TrainedOn(Record):
+    """The prepared data of a training run, as it was then."""
+
+    path: str
+    rows: dict[str, int]
+    """Of each split."""
+    labels: dict[str, dict[str, int]]
+    """Rows of each class in each split."""
+    cleaning: str
+    vocab_size: int
+    duplicates: int
+    """Rows that preparation dropped because an equal text was kept."""
+    inputs: list[str]
+    """Files it was prepared from, the named test set included."""
+
+
 class RunRecord(Record):
     """All there is to know about one training run."""
 
@@ -144,6 +162,8 @@ class RunRecord(Record):
     """What was measured and why it was chosen, where the layout was `auto`."""
     seed: int
     data_digest: str
+    data: TrainedOn | None = None
+    """None in records from before it was kept."""
     host: Host
     versions: dict[str, str]
     git_commit: str | None = None
@@ -236,6 +256,14 @@ def package_versions(*names: str) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def command_line() -> str:
+    """The `sentiscale` command that this process runs; empty where Python was called otherwise."""
+    program = Path(sys.argv[0])
+    if program.name == "sentiscale" or program.parts[-2:] == ("sentiscale", "__main__.py"):
+        return shlex.join(["sentiscale", *sys.argv[1:]])
+    return ""
 
 
 def git_commit() -> str | None:

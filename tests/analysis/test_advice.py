@@ -37,6 +37,22 @@ def test_what_cannot_be_told_apart_is_said_and_the_simpler_is_taken():
     assert "2x1 and 2 threads cannot be told apart" in advice.confidence
 
 
+def test_what_cannot_be_told_apart_here_is_settled_by_the_other_settings():
+    """The middle batch size is noisy; with both others, replicas are clearly ahead."""
+    found = [
+        *runs(10, collectives=False),
+        *runs(5.25, NOISY, threads_per_rank=2, collectives=False),
+        *runs(5, NOISY, layout="2x1"),
+    ]
+    for size in (32, 512):
+        found += runs(10, collectives=False, batch_size=size)
+        found += runs(7, threads_per_rank=2, collectives=False, batch_size=size)
+        found += runs(5, layout="2x1", batch_size=size)
+    advice = study_of(found).recommendation
+    assert (advice.layout, advice.threads) == ("2x1", 1)
+    assert "But 2x1 is best in 2 of 2 other settings, so it is taken." in advice.confidence
+
+
 def test_a_sure_but_useless_lead_is_none():
     """1 % faster, every time: not worth two processes."""
     tight = (1.0, 1.0001, 0.9999, 1.0002, 0.9998)

@@ -49,4 +49,4 @@ def measured(
     conditions, plan = study.prepared(dataset.path, asked, settings)
     plan = plan.model_copy(update={"cases": [case for case in plan.cases if case.threads_per_rank == 1]})
     out: Path = tmp_path_factory.mktemp("study") / "out"
-    return study.bench(conditions, plan, asked.repeats, out, limit_cores=UNLIMITED)
+    return study.measure_all(conditions, plan, out, limit_cores=UNLIMITED)

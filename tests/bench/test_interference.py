@@ -44,7 +44,7 @@ def test_waiting_for_a_quiet_machine_ends(busy_core):
 def test_a_run_beside_a_busy_program_is_repeated_and_flagged(dataset, settings, asked, tmp_path, busy_core):
     serial = asked.model_copy(update={"layouts": ("1x1",), "baselines": False})
     conditions, plan = study.prepared(dataset.path, serial, settings)
-    (run,) = study.bench(conditions, plan, 1, tmp_path / "out", limit_cores=0.1).runs
+    (run,) = study.measure_all(conditions, plan, tmp_path / "out", limit_cores=0.1).runs
     assert run.interference is not None
     assert run.interference.disturbed
     assert run.interference.cores_before > 0.1

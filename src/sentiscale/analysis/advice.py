@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sentiscale.analysis.families import Group
 from sentiscale.analysis.intervals import ENOUGH_REPEATS, ratio_interval
@@ -23,7 +23,9 @@ class Choice:
     taken: Measured
     fastest: Measured
     alike: list[Measured]
-    """Others that cannot be told apart from the fastest; the simplest of all is taken."""
+    """Others that cannot be told apart from the fastest."""
+    by_others: str = ""
+    """Why it is not the simplest of these that is taken."""
 
 
 def choose(group: Group) -> Choice | None:
@@ -69,6 +71,7 @@ def recommend(groups: Sequence[Group]) -> Recommendation | None:
     choice = choose(main) if main else None
     if main is None or choice is None:
         return None
+    choice = _settled(choice, _others(groups, main))
     case = choice.taken.case
     return Recommendation(
         layout=case.layout,
@@ -76,6 +79,25 @@ def recommend(groups: Sequence[Group]) -> Recommendation | None:
         why=_why(main, choice),
         confidence=" ".join([_certainty(main, choice), _elsewhere(groups, main, choice)]).strip(),
     )
+
+
+def _settled(choice: Choice, others: Sequence[Group]) -> Choice:
+    """Of cases that cannot be told apart, the one that is best in most of the other settings, if one is."""
+    count = Counter(_spot(found.taken.case) for group in others if (found := choose(group)))
+    for one in (choice.fastest, *choice.alike) if choice.alike else ():
+        times = count[_spot(one.case)]
+        if one is not choice.taken and 2 * times > count.total():
+            why = f"{case_name(one.case)} is best in {times} of {many(count.total(), 'other setting')}"
+            return replace(choice, taken=one, by_others=why)
+    return choice
+
+
+def _others(groups: Sequence[Group], main: Group) -> list[Group]:
+    """Settings measured on the same machine that offer a choice."""
+    return [
+        group for group in groups
+        if group is not main and _breadth(group) > 1 and group.setting.host == main.setting.host
+    ]  # fmt: skip
 
 
 def _breadth(group: Group) -> int:
@@ -140,7 +162,7 @@ def _certainty(group: Group, choice: Choice) -> str:
         named = joined([case_name(found.case) for found in [choice.fastest, *choice.alike]])
         return (
             f"{named} cannot be told apart: the 95 % intervals of their ratios hold 1, or come within 2 % "
-            "of it. The simplest is taken."
+            f"of it. {f'But {choice.by_others}, so it' if choice.by_others else 'The simplest'} is taken."
         )
     second = min((found for found in rivals if found is not choice.taken), key=lambda found: found.cost)
     low, high = ratio_interval(second.costs, choice.taken.costs) or (0.0, 0.0)
@@ -155,9 +177,8 @@ def _certainty(group: Group, choice: Choice) -> str:
 
 def _elsewhere(groups: Sequence[Group], main: Group, choice: Choice) -> str:
     """Whether other models, batch sizes and precisions agree."""
-    others = [group for group in groups if group is not main and _breadth(group) > 1]
-    others = [group for group in others if group.setting.host == main.setting.host]
-    if not others:
+    others = _others(groups, main)
+    if not others or choice.by_others:
         return ""
     wanted = _spot(choice.taken.case)
     choices = {group.family.name: found for group in others if (found := choose(group))}
@@ -170,7 +191,8 @@ def _elsewhere(groups: Sequence[Group], main: Group, choice: Choice) -> str:
         return f"The other {many(len(choices), 'setting')} measured agree."
     count = Counter(called(found.taken.case) for found in differing.values())
     best = joined([f"{name} for {times}" for name, times in count.items()])
-    agree = f"Of the other {many(len(choices), 'setting')} {len(choices) - len(differing)} agree"
+    alike = len(choices) - len(differing)
+    agree = f"Of the other {many(len(choices), 'setting')} {alike} {'agrees' if alike == 1 else 'agree'}"
     return (
         f"{agree}; elsewhere the best is {best}: "
         f"{joined(list(differing)[:4])}{' and others' if len(differing) > 4 else ''}."

@@ -42,6 +42,7 @@ def run_facts(study: Study) -> list[tuple[str, str]]:
     rows = [row for family in study.families for row in family.rows]
     if rows:
         facts.append(("Runs", _runs(study)))
+    facts += [("Each run", amount) for amount in study.amounts]
     if study.versions:
         facts.append(("Versions", ", ".join(f"{name} {version}" for name, version in study.versions.items())))
     if study.git_commits:

@@ -1,15 +1,13 @@
 """The scaling report as Markdown: the same words and numbers as the page, without its charts."""
 
-import re
 from collections.abc import Iterable, Sequence
 
+from sentiscale.analysis.markdown import grid, plain, said
 from sentiscale.analysis.report_bars import PHASES, phase_table
 from sentiscale.analysis.report_facts import READING, law_lines, run_facts
 from sentiscale.analysis.report_table import full_table
 from sentiscale.analysis.report_words import case_name, flags, has_speedups, headline
 from sentiscale.analysis.study import Family, Study
-
-SPECIAL = re.compile(r"([\\&`*_\[\]<>|#~$])")
 
 
 def markdown(study: Study) -> str:
@@ -25,19 +23,6 @@ def markdown(study: Study) -> str:
         "\n".join(f"- **{name}**: {plain(told)}" for name, told in READING),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    return SPECIAL.sub(r"\\\1", " ".join(text.split()))
-
-
-def said(text: str) -> str:
-    """A sentence whose code between backticks stays code."""
-    parts = " ".join(text.split()).split("`")
-    if len(parts) % 2 == 0:
-        return plain(text)
-    return "`".join(part if number % 2 else SPECIAL.sub(r"\\\1", part) for number, part in enumerate(parts))
 
 
 def _recommendation(study: Study) -> list[str]:
@@ -72,18 +57,11 @@ def _family(family: Family) -> Iterable[str]:
         [line.name + (" (oversubscribed)" if line.oversubscribed else ""), *map(str, line.cells)]
         for line in table.lines
     ]
-    yield _grid(["case", *headings], lines)
+    yield grid(["case", *headings], lines)
     laws = law_lines(family)
     if laws:
-        yield _grid(["law", "parameters (95 %)", "residual", "best", "trusted up to", "caveat"], laws, "---")
+        yield grid(["law", "parameters (95 %)", "residual", "best", "trusted up to", "caveat"], laws, "---")
     phases = phase_table(family)
     if phases:
         yield "Milliseconds of a step, least to most over ranks:"
-        yield _grid(["case", *PHASES], [[case_name(row.case), *cells] for row, cells in phases])
-
-
-def _grid(headings: Sequence[str], lines: Iterable[Sequence[str]], rule: str = "---:") -> str:
-    """A table; its first column holds words, the others numbers unless `rule` says otherwise."""
-    rules = ["---", *[rule] * (len(headings) - 1)]
-    rows = [[plain(cell) for cell in line] for line in (headings, *lines)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (rows[0], rules, *rows[1:]))
+        yield grid(["case", *PHASES], [[case_name(row.case), *cells] for row, cells in phases])

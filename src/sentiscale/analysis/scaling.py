@@ -6,6 +6,7 @@ from sentiscale.analysis.advice import main_group, recommend
 from sentiscale.analysis.caveats import caveats_of
 from sentiscale.analysis.conclusions import findings_of
 from sentiscale.analysis.families import groups_of, host_name
+from sentiscale.analysis.page import count
 from sentiscale.analysis.study import Study
 from sentiscale.errors import DataError
 from sentiscale.measurements import BenchRun
@@ -35,6 +36,19 @@ def study_of(runs: Sequence[BenchRun]) -> Study:
         findings=findings_of(groups),
         caveats=caveats_of(groups, ordered),
         hosts=list({host_name(run.host): run.host for run in ordered}.values()),
+        commands=sorted({run.command for run in runs if run.command}),
+        amounts=sorted({_amount(run) for run in runs if run.case.kind in ("train", "copies")}),
         versions={name: text for run in ordered for name, text in run.versions.items()},
         git_commits=sorted({run.git_commit for run in runs if run.git_commit}),
     )
+
+
+def _amount(run: BenchRun) -> str:
+    """How much a run did, in words."""
+    target = run.amount.get("target_accuracy")
+    if target is not None:
+        return f"trained until {target:g} of the validation rows were right"
+    if "steps" in run.amount:
+        return f"{count(run.amount['steps'])} steps"
+    growing = " of each replica" if run.case.scaling == "weak" else ""
+    return f"{count(run.amount.get('rows', run.rows))} rows{growing}"

@@ -110,5 +110,8 @@ class Study:
     """What cannot be concluded, and why."""
     hosts: list[Host]
     commands: list[str] = field(default_factory=list)
+    """Those that measured; empty where Python did."""
+    amounts: list[str] = field(default_factory=list)
+    """How much each training run did, in words."""
     versions: dict[str, str] = field(default_factory=dict)
     git_commits: list[str] = field(default_factory=list)

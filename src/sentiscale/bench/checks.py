@@ -51,7 +51,7 @@ def runnable(asked: Asked, settings: Settings, rows: int, units: dict[str, int])
     if not cases:
         reasons = "\n".join(dict.fromkeys(each.reason for each in left_out))
         raise UsageError(f"none of the cases that were asked for can run here:\n{reasons}")
-    return StudyPlan(cases=cases, left_out=left_out)
+    return plan.model_copy(update={"cases": cases, "left_out": left_out})
 
 
 def with_precision(case: Case) -> Case:

@@ -68,6 +68,12 @@ class StudyPlan(Record):
 
     cases: list[Case]
     left_out: list[LeftOut] = Field(default_factory=list)
+    repeats: int = 1
+
+    @property
+    def runs(self) -> int:
+        """How many it takes."""
+        return len(self.cases) * self.repeats
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ def plan_of(asked: Asked, units: dict[str, int]) -> StudyPlan:
     for name in ("batch_sizes", "models", "precisions", "devices"):
         if not getattr(asked, name):
             raise UsageError(f"--{name.replace('_', '-')} is empty; give one value or several, by commas.")
-    found = StudyPlan(cases=[])
+    found = StudyPlan(cases=[], repeats=asked.repeats)
     for device in asked.devices:
         fitting, beyond = ways(asked, max(1, units.get(device, 1)), device)
         for model in asked.models:

@@ -15,7 +15,15 @@ from sentiscale.config import Settings
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.measurements import BenchRun, Case, Span
 from sentiscale.progress import Progress
-from sentiscale.records import Host, RunRecord, available_cores, git_commit, now, package_versions
+from sentiscale.records import (
+    Host,
+    RunRecord,
+    available_cores,
+    command_line,
+    git_commit,
+    now,
+    package_versions,
+)
 from sentiscale.training.hardware import Hardware
 from sentiscale.training.job import Job, Measuring
 from sentiscale.training.measure import StepTimes, measure_steps
@@ -156,6 +164,7 @@ def _record(case: Case, repeat: int, conditions: Conditions) -> BenchRun:
         oversubscribed=case.device == "cpu" and case.workers > available_cores(),
         started_at=now(),
         host=Host.current(conditions.gpu),
+        command=command_line(),
         versions=package_versions("sentiscale", "torch", "numpy"),
         git_commit=git_commit(),
         data_digest=conditions.dataset.manifest.digest,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sentiscale.analysis.report_words import case_name
 from sentiscale.atomic import make_directory
 from sentiscale.bench.checks import machine_units, runnable
 from sentiscale.bench.interference import LIMIT_CORES, wait_for_quiet
@@ -40,7 +41,7 @@ class Coming:
 class Watcher:
     """Is told how a study goes; silent unless a subclass shows it."""
 
-    def begin(self, plan: StudyPlan, done: Sequence[BenchRun], repeats: int) -> None:
+    def begin(self, plan: StudyPlan, done: Sequence[BenchRun]) -> None:
         """The plan is settled, and some of it may be done."""
 
     def coming(self, run: Coming) -> None:
@@ -83,15 +84,14 @@ def prepared(
     return Conditions.of(dataset, settings, asked.amount, asked.seed), plan
 
 
-def expected_seconds(conditions: Conditions, plan: StudyPlan, repeats: int) -> float | None:
+def expected_seconds(conditions: Conditions, plan: StudyPlan) -> float | None:
     """A guess at how long the whole study takes; None where that cannot be told."""
-    return Pace(conditions.amount).of(plan.cases * repeats)
+    return Pace(conditions.amount).of(plan.cases * plan.repeats)
 
 
-def bench(
+def measure_all(
     conditions: Conditions,
     plan: StudyPlan,
-    repeats: int,
     out: str | Path,
     watcher: Watcher | None = None,
     limit_cores: float = LIMIT_CORES,
@@ -106,12 +106,12 @@ def bench(
     out, watcher, began = Path(out), watcher or Watcher(), time.monotonic()
     make_directory(out)
     done = stored_runs(out, conditions)
-    planned = list(in_random_order(plan.cases, repeats, conditions.seed))
+    planned = list(in_random_order(plan.cases, plan.repeats, conditions.seed))
     missing = [(repeat, case) for repeat, case in planned if (case.key, repeat) not in done]
     pace = Pace(conditions.amount)
     pace.learn_from(done.values())
     wanted = {(case.key, repeat) for repeat, case in planned}
-    watcher.begin(plan, [run for key, run in done.items() if key in wanted], repeats)
+    watcher.begin(plan, [run for key, run in done.items() if key in wanted])
     try:
         for number, (repeat, case) in enumerate(missing):
             left = pace.of([case for _, case in missing[number:]])
@@ -159,20 +159,8 @@ def trace(conditions: Conditions, cases: Sequence[Case], path: Path) -> None:
     timelines = []
     for case in reversed(ways.values()):
         found, _ = measured(case, conditions, TRACED_STEPS)
-        timelines.append((trace_name(case), timeline_of(found, case)))
+        timelines.append((case_name(case), timeline_of(found, case)))
     write_trace(timelines, path)
-
-
-def trace_name(case: Case) -> str:
-    """A way to use the machine, in a few words."""
-    if case.kind in ("prepare", "predict"):
-        what = "workers" if case.kind == "prepare" else "threads"
-        return f"{case.kind} with {case.engine}, {case.workers} {what if case.workers > 1 else what[:-1]}"
-    if case.kind == "copies":
-        return f"{case.copies} trainings side by side"
-    alone = " exchanging with itself" if case.ranks == 1 and case.collectives else ""
-    threads = f", {case.threads_per_rank} threads" if case.threads_per_rank > 1 else ""
-    return f"{case.layout}{alone}{threads}"
 
 
 def _disturbance(run: BenchRun) -> float:

@@ -9,7 +9,7 @@ from sentiscale.cli.options import ConfigOption, JsonOption, QuietOption, SetOpt
 from sentiscale.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from sentiscale.bench.plan import Asked
+    from sentiscale.bench.plan import Asked, StudyPlan
     from sentiscale.bench.study import Study
 
 ALLOWED = {
@@ -102,15 +102,15 @@ def bench(
     conditions, plan = study.prepared(data, asked, settings)
     with beside_training(data, out, prepare or (), predict, asked.threads or ()) as beside:
         conditions, plan = attached(conditions, plan, beside, train=train)
-        expected = study.expected_seconds(conditions, plan, repeats)
+        expected = study.expected_seconds(conditions, plan)
         if dry_run:
             if as_json:
-                print_json(planned(out, asked, plan, expected))
+                print_json(planned(out, plan, expected))
             else:
-                print_plan(plan, repeats, expected)
+                print_plan(plan, expected)
             return
         watcher = make_watcher(quiet)
-        result = study.bench(conditions, plan, repeats, out, watcher, limit)
+        result = study.measure_all(conditions, plan, out, watcher, limit)
         if trace is not None:
             watcher.say(f"measuring a few steps of each layout for {trace}")
             study.trace(conditions, plan.cases, trace)
@@ -175,11 +175,11 @@ def check(asked: "Asked", time_limit: float | None) -> None:
         )
 
 
-def planned(out: Path, asked: "Asked", plan: Any, expected: float | None) -> dict[str, Any]:
+def planned(out: Path, plan: "StudyPlan", expected: float | None) -> dict[str, Any]:
     """What `--dry-run --json` prints."""
     return {
         "out": str(out),
-        "runs": len(plan.cases) * asked.repeats,
+        "runs": plan.runs,
         "cases": [case.model_dump() for case in plan.cases],
         "seconds_expected": None if expected is None else round(expected),
         "left_out": [each.model_dump() for each in plan.left_out],

@@ -61,20 +61,15 @@ def plan(
     From what `sentiscale bench` measured here (RECORDS), or for sizes that are given. Every prediction comes
     with a range and, where nothing measured supports it, with the reason not to trust it.
     """
-    from sentiscale.planning.asked import Asked, plan_from
+    from sentiscale import studies
 
-    made = plan_from(
-        Asked(
-            records=records, workers=counts_of(workers), network=network, cores_per_host=cores_per_host,
-            threads=threads, stages=stages, scaling=scaling_of(scaling), batch_size=batch_size, rows=rows,
-            model=model, precision=precision, micro_batches=micro_batches, price_per_hour=price_per_hour,
-            measure_network=measure_network, shape=shape, seed=seed,
-            sizes={
-                "seconds_per_row": seconds_per_row, "vocab": vocab, "embedding": embedding,
-                "hidden": hidden, "layers": layers, "dense_bytes": bytes_per_step,
-            },
-            host_bandwidth=host_bandwidth, memory_bandwidth=memory_bandwidth,
-        )
+    made = studies.plan(
+        records, workers=counts_of(workers), network=network, cores_per_host=cores_per_host,
+        threads=threads, stages=stages, scaling=scaling_of(scaling), batch_size=batch_size, rows=rows,
+        model=model, precision=precision, micro_batches=micro_batches, price_per_hour=price_per_hour,
+        measure_network=measure_network, shape=shape, seed=seed, seconds_per_row=seconds_per_row,
+        vocab=vocab, embedding=embedding, hidden=hidden, layers=layers, dense_bytes=bytes_per_step,
+        host_bandwidth=host_bandwidth, memory_bandwidth=memory_bandwidth,
     )  # fmt: skip
     if as_json:
         print_json(made.document())

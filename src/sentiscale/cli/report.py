@@ -1,19 +1,15 @@
 """`sentiscale report`: what a scaling study found, as a page, as Markdown, as a table, as JSON."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sentiscale.cli.options import JsonOption, print_json
-from sentiscale.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from sentiscale.analysis.study import Family, Study, StudyRow
-    from sentiscale.measurements import BenchRun
 
-RECORDS = "records.jsonl"
 DEFAULT_OUT = Path("report.html")
 
 DIRS = typer.Argument(metavar="DIR...", help="Directories of `sentiscale bench`; several are taken together.")
@@ -32,82 +28,17 @@ def report(
 
     Writes one HTML page that needs no network and no other file, and replaces it if it is there.
     """
-    if bool(directories) == bool(timings):
-        raise UsageError(
-            "report takes either directories that `sentiscale bench` wrote, or --timings FILE.csv; "
-            f"got {'both' if timings else 'neither'}."
-        )
+    from sentiscale import studies
+
     if out is None and not as_json:
         out = DEFAULT_OUT
-    for path in (out, markdown):
-        _check_writable(path)
-    study = study_from_timings(timings) if timings else study_from_bench(directories or [])
-    written = _write(study, out, markdown)
+    study = studies.report(*directories or (), timings=timings, out=out, markdown=markdown)
+    files = {"out": out, "markdown": markdown}
+    written = {name: str(path) for name, path in files.items() if path is not None}
     if as_json:
         print_json(document(study, written))
     else:
         print_study(study, written)
-
-
-def study_from_bench(directories: Sequence[Path]) -> "Study":
-    """The study of all runs in these directories.
-
-    Raises: DataError when one of them holds no runs.
-    """
-    from sentiscale.analysis.scaling import study_of
-
-    return study_of([run for directory in directories for run in _runs(directory)])
-
-
-def study_from_timings(path: Path) -> "Study":
-    """The study of a table of times.
-
-    Raises: DataError naming file and line.
-    """
-    from sentiscale.analysis.timings import read_timings
-    from sentiscale.analysis.timings_study import study_of_timings
-
-    return study_of_timings(read_timings(path))
-
-
-def _runs(directory: Path) -> list["BenchRun"]:
-    from sentiscale.measurements import BenchRun
-    from sentiscale.records import read_jsonl
-
-    path = directory / RECORDS if directory.is_dir() else directory
-    if not path.is_file():
-        raise DataError(f"{path} is not there. report takes directories that `sentiscale bench --out` wrote.")
-    runs = list(read_jsonl(path, BenchRun))
-    if not runs:
-        raise DataError(f"{path} holds no run. Go on with `sentiscale bench DATA --out {path.parent}`.")
-    return runs
-
-
-def _check_writable(path: Path | None) -> None:
-    """Fail before any work."""
-    from sentiscale.atomic import check_output
-
-    if path is not None:
-        check_output(path, replace=True)
-        if path.is_dir():
-            raise UsageError(f"{path} is a directory; give the name of a file in it.")
-
-
-def _write(study: "Study", out: Path | None, markdown: Path | None) -> dict[str, str]:
-    """Write what was asked for; the paths by kind."""
-    written = {}
-    if out is not None:
-        from sentiscale.analysis.report_page import write_report
-
-        write_report(study, out)
-        written["out"] = str(out)
-    if markdown is not None:
-        from sentiscale.analysis.report_markdown import markdown as as_markdown
-        from sentiscale.atomic import write_file
-
-        write_file(markdown, as_markdown(study))
-        written["markdown"] = str(markdown)
-    return written
 
 
 def document(study: "Study", written: dict[str, str]) -> dict[str, Any]:
@@ -131,6 +62,8 @@ def document(study: "Study", written: dict[str, str]) -> dict[str, Any]:
         "hosts": [host.model_dump() for host in study.hosts],
         "versions": study.versions,
         "git_commits": study.git_commits,
+        "commands": study.commands,
+        "amounts": study.amounts,
         "out": written.get("out"),
         "markdown": written.get("markdown"),
     }  # fmt: skip

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from sentiscale.analysis.report_words import case_name
 from sentiscale.bench.plan import StudyPlan
-from sentiscale.bench.study import Coming, Study, Watcher, trace_name
+from sentiscale.bench.study import Coming, Study, Watcher
 from sentiscale.measurements import BenchRun, Case
 
 COLUMNS = ("model", "batch", "case", "seconds", "rows/s", "min-max", "warm-up s", "start s", "runs", "")
@@ -26,18 +27,13 @@ def make_watcher(quiet: bool) -> Watcher:
     return LiveTable(console) if console.is_terminal else Lines(console)
 
 
-def case_name(case: Case) -> str:
-    """A case in a few words."""
+def full_name(case: Case) -> str:
+    """A case in a few words, with its model and batch."""
     if case.kind == "prepare":
-        return way_name(case)
+        return case_name(case)
     precision = "" if case.precision == "fp32" else f", {case.precision}"
     device = "" if case.device == "cpu" else f" on {case.device}"
-    return f"{case.model} {case.batch_size}: {way_name(case)}{precision}{device}"
-
-
-def way_name(case: Case) -> str:
-    """The way a case uses the machine."""
-    return "serial" if trace_name(case) == "1x1" else trace_name(case)
+    return f"{case.model} {case.batch_size}: {case_name(case)}{precision}{device}"
 
 
 def minutes(seconds: float | None) -> str:
@@ -62,9 +58,9 @@ class Lines(Watcher):
         self.console = console
         self.run: Coming | None = None
 
-    def begin(self, plan: StudyPlan, done: Sequence[BenchRun], repeats: int) -> None:
+    def begin(self, plan: StudyPlan, done: Sequence[BenchRun]) -> None:
         """Say how much there is to do, and what is left out."""
-        self.say(started(plan, len(done), repeats))
+        self.say(started(plan, len(done)))
 
     def coming(self, run: Coming) -> None:
         """Note which run it is."""
@@ -76,7 +72,7 @@ class Lines(Watcher):
             return
         left = f", {minutes(self.run.left_s)} left when it began" if self.run.left_s else ""
         flag = " (disturbed)" if run.interference and run.interference.disturbed else ""
-        self.say(f"{self.run.done + 1}/{self.run.total} {case_name(run.case)}: {rate(run)}{flag}{left}")
+        self.say(f"{self.run.done + 1}/{self.run.total} {full_name(run.case)}: {rate(run)}{flag}{left}")
 
     def say(self, message: str) -> None:
         """Print one line."""
@@ -93,10 +89,10 @@ class LiveTable(Watcher):
         self.runs: list[BenchRun] = []
         self.repeats = 0
 
-    def begin(self, plan: StudyPlan, done: Sequence[BenchRun], repeats: int) -> None:
+    def begin(self, plan: StudyPlan, done: Sequence[BenchRun]) -> None:
         """Draw the empty table."""
-        self.say(started(plan, len(done), repeats))
-        self.cases, self.runs, self.repeats = plan.cases, list(done), repeats
+        self.say(started(plan, len(done)))
+        self.cases, self.runs, self.repeats = plan.cases, list(done), plan.repeats
 
     def coming(self, run: Coming) -> None:
         """Show what is being measured, and how long all of it takes."""
@@ -104,7 +100,7 @@ class LiveTable(Watcher):
             self.live = Live(console=self.console, auto_refresh=False, transient=True)
             self.live.start()
         title = (
-            f"{run.done}/{run.total} runs, {minutes(run.left_s)} left; now {case_name(run.case)}, "
+            f"{run.done}/{run.total} runs, {minutes(run.left_s)} left; now {full_name(run.case)}, "
             f"repeat {run.repeat + 1}"
         )
         self.live.update(self._table(title), refresh=True)
@@ -130,22 +126,21 @@ class LiveTable(Watcher):
             mine = [run for run in self.runs if run.case.key == case.key]
             middle = f"{median(run.rows_per_s for run in mine):,.0f} rows/s" if mine else "-"
             mark = rate(self.runs[-1]) if case.key == latest else ""
-            table.add_row(case_name(case), f"{len(mine)}/{self.repeats}", middle, mark)
+            table.add_row(full_name(case), f"{len(mine)}/{self.repeats}", middle, mark)
         if len(self.cases) > len(shown):
             table.add_row(f"and {len(self.cases) - len(shown)} more", "", "", "")
         return table
 
 
-def started(plan: StudyPlan, done: int, repeats: int) -> str:
+def started(plan: StudyPlan, done: int) -> str:
     """What is to be done."""
-    total = len(plan.cases) * repeats
     kept = f", {done} of them are there already" if done else ""
-    return "\n".join([f"{total} runs of {len(plan.cases)} cases{kept}", *left_out_lines(plan)])
+    return "\n".join([f"{plan.runs} runs of {len(plan.cases)} cases{kept}", *left_out_lines(plan)])
 
 
 def left_out_lines(plan: StudyPlan) -> list[str]:
     """What is not measured, and why."""
-    return [f"left out: {case_name(each.case)}: {each.reason}" for each in plan.left_out]
+    return [f"left out: {full_name(each.case)}: {each.reason}" for each in plan.left_out]
 
 
 def summary_of(case: Case, runs: Sequence[BenchRun]) -> dict[str, Any]:
@@ -166,14 +161,15 @@ def summary_of(case: Case, runs: Sequence[BenchRun]) -> dict[str, Any]:
     }
 
 
-def print_plan(plan: StudyPlan, repeats: int, expected: float | None) -> None:
+def print_plan(plan: StudyPlan, expected: float | None) -> None:
     """What `--dry-run` prints."""
     for case in plan.cases:
-        print(case_name(case))
+        print(full_name(case))
     for line in left_out_lines(plan):
         print(line)
-    total = len(plan.cases) * repeats
-    print(f"{total} runs of {len(plan.cases)} cases, about {minutes(expected)} on a machine that is quiet")
+    print(
+        f"{plan.runs} runs of {len(plan.cases)} cases, about {minutes(expected)} on a machine that is quiet"
+    )
 
 
 def print_study(result: Study) -> None:
@@ -190,7 +186,7 @@ def print_study(result: Study) -> None:
         table.add_row(
             case.model if case.precision == "fp32" else f"{case.model} {case.precision}",
             str(case.batch_size),
-            way_name(case) if case.device == "cpu" else f"{way_name(case)} on {case.device}",
+            case_name(case) if case.device == "cpu" else f"{case_name(case)} on {case.device}",
             f"{found['seconds_median']:,.2f}",
             f"{found['rows_per_s']:,.0f}",
             f"{found['rows_per_s_min']:,.0f}-{found['rows_per_s_max']:,.0f}",

@@ -58,10 +58,8 @@ def attached(
     """
     if not (train or beside):
         raise UsageError("--no-train leaves nothing to measure. Add --prepare FILE or --predict MODEL.")
-    both = StudyPlan(
-        cases=[*(plan.cases if train else []), *(case for each in beside.values() for case in each.cases)],
-        left_out=[
-            *(plan.left_out if train else []), *(case for each in beside.values() for case in each.left_out),
-        ],
-    )  # fmt: skip
+    others = list(beside.values())
+    cases = [*(plan.cases if train else []), *(case for each in others for case in each.cases)]
+    left_out = [*(plan.left_out if train else []), *(case for each in others for case in each.left_out)]
+    both = plan.model_copy(update={"cases": cases, "left_out": left_out})
     return replace(conditions, beside=beside), both

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from sentiscale.bench.engines.fresh import Done
 from sentiscale.bench.plan import LeftOut
 from sentiscale.measurements import BenchRun, Case
-from sentiscale.records import Host, available_cores, git_commit, now, package_versions
+from sentiscale.records import Host, available_cores, command_line, git_commit, now, package_versions
 
 VERSIONS = ("sentiscale", "numpy", "numba", "pyarrow", "torch", "dask", "distributed", "pandas", "polars")
 
@@ -49,6 +49,7 @@ def record(case: Case, repeat: int, done: Done, digest: str, rows: int, shape: d
         oversubscribed=case.workers > available_cores(),
         started_at=now(),
         host=Host.current(),
+        command=command_line(),
         versions=package_versions(*VERSIONS),
         git_commit=git_commit(),
         data_digest=digest,

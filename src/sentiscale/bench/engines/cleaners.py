@@ -114,8 +114,8 @@ def _polars(workers: int, *, dedupe: bool = False) -> Iterator[Clean]:
     import polars as pl
 
     def clean(files: Sequence[Path], out: Path) -> None:
-        schema = {"line": pl.String}
-        lines = pl.scan_csv(files, separator=NO_SEPARATOR, has_header=False, quote_char=None, schema=schema)
+        schema, paths = {"line": pl.String}, list(files)
+        lines = pl.scan_csv(paths, separator=NO_SEPARATOR, has_header=False, quote_char=None, schema=schema)
         line = pl.col("line")
         text = (
             line.str.slice(TEXT)
