@@ -49,6 +49,44 @@ class Ngrams:
         ones = np.ones(used, np.float32)
         return scipy.sparse.csr_matrix((ones, buckets[:used].copy(), starts), (len(rows), 2**self.bits))
 
+    def products(
+        self,
+        tokens: npt.NDArray[Any],
+        offsets: IntArray,
+        rows: IntArray,
+        scales: FloatArray,
+        weights: FloatArray,
+    ) -> FloatArray:
+        """What `scale` and a product with `weights` would give of `matrix`: (len(rows),), without making it.
+
+        The sum runs over a row's features as they first occur, in double precision.
+        """
+        products = np.zeros(len(rows), np.float32)
+        kind = (self.bits, self.longest, self.gaps)
+        offsets = np.ascontiguousarray(offsets, dtype=np.int64)
+        _multiply_rows(tokens, offsets, rows, kind, scales, weights, products)
+        return products
+
+    def occurrences(self, row: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], list[tuple[int, ...]]]:
+        """Every occurrence of a feature in one row of token ids: its bucket, and the places of its words.
+
+        As many buckets as tuples, in the same order; a feature that occurs twice is there twice.
+        """
+        known = (row != UNK).tolist()
+        size = len(known)
+        places: list[tuple[int, ...]] = []
+        for begin in range(size):
+            for end in range(begin, min(begin + self.longest, size)):
+                if not known[end]:
+                    break
+                places.append(tuple(range(begin, end + 1)))
+            for end in range(begin + 2, min(begin + 2 + self.gaps, size)):
+                if known[begin] and known[end]:
+                    places.append((begin, end))
+        found = np.empty(size * self.per_token, np.int32)
+        used = _hash_one_row(row, (self.bits, self.longest, self.gaps), found)
+        return found[:used], places
+
 
 class Chunks:
     """The features of chunks of rows, in order; kept if they are few, made again in each pass if not."""
@@ -166,6 +204,11 @@ def _find_ngrams(tokens, offsets, rows, kind, starts, buckets):  # type: ignore[
 
 
 @numba.njit(nogil=True, cache=True)
+def _hash_one_row(row, kind, found):  # type: ignore[no-untyped-def]
+    return _hash_row(row, 0, len(row), kind, found)
+
+
+@numba.njit(nogil=True, cache=True)
 def _count_by_class(buckets, starts, labels, rows_with):  # type: ignore[no-untyped-def]
     for row in range(len(starts) - 1):
         for position in range(starts[row], starts[row + 1]):
@@ -183,3 +226,39 @@ def _scale(values, buckets, starts, scales):  # type: ignore[no-untyped-def]
             factor = np.float32(1.0 / np.sqrt(total))
             for position in range(starts[row], starts[row + 1]):
                 values[position] *= factor
+
+
+@numba.njit(nogil=True, cache=True)
+def _multiply_rows(tokens, offsets, rows, kind, scales, weights, products):  # type: ignore[no-untyped-def]
+    widest = 0
+    for row in rows:
+        widest = max(widest, offsets[row + 1] - offsets[row])
+    found = np.empty(widest * (kind[1] + kind[2]), np.int32)
+    places = 2
+    while places < 2 * len(found):
+        places *= 2
+    seen = np.empty(places, np.int32)  # a hash table of the buckets of one row, never cleared:
+    seen_by = np.full(places, -1, np.int64)  # a place is taken if it was by the same row
+    for index, row in enumerate(rows):
+        size = _hash_row(tokens, offsets[row], offsets[row + 1], kind, found)
+        mask = 1
+        while mask < 2 * size:
+            mask *= 2
+        mask -= 1
+        distinct = 0
+        for position in range(size):
+            bucket = found[position]
+            place = bucket & mask
+            while seen_by[place] == index and seen[place] != bucket:
+                place = (place + 1) & mask
+            if seen_by[place] != index:
+                seen_by[place], seen[place] = index, bucket
+                found[distinct] = bucket
+                distinct += 1
+        squares = product = 0.0
+        for position in range(distinct):  # apart from the loop before, so that many reads are under way
+            value = np.float64(scales[found[position]])
+            squares += value * value
+            product += value * weights[found[position]]
+        if squares > 0.0:
+            products[index] = product / np.sqrt(squares)

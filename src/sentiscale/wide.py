@@ -12,10 +12,10 @@ import numpy.typing as npt
 from sklearn.linear_model import SGDClassifier
 
 from sentiscale.config import WideSettings
-from sentiscale.ngrams import Chunks, FloatArray, IntArray, Ngrams, count_by_class, scale
+from sentiscale.ngrams import Chunks, FloatArray, IntArray, Ngrams, count_by_class
 
 CHUNK_ROWS = 16_384
-"""Rows whose features are made together: bounds the memory of `WideModel.logits`."""
+"""Rows whose features are made together: bounds the memory of `solve`."""
 
 LEAST_SCALE = 0.1
 """Added to every scale: an n-gram that is even between the classes still counts a little."""
@@ -31,13 +31,13 @@ class WideModel:
     ngrams: Ngrams
 
     def logits(self, tokens: npt.NDArray[Any], offsets: IntArray) -> FloatArray:
-        """Logits (rows,) of ragged token ids; the features of 16,384 rows are in memory at a time."""
-        parts = []
-        for rows in chunked(np.arange(len(offsets) - 1)):
-            matrix = self.ngrams.matrix(tokens, offsets, rows)
-            scale(matrix, self.scales)
-            parts.append((matrix @ self.weights + self.intercept).astype(np.float32))
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        """Logits (rows,) of ragged token ids."""
+        return self.row_logits(tokens, offsets, np.arange(len(offsets) - 1))
+
+    def row_logits(self, tokens: npt.NDArray[Any], offsets: IntArray, rows: IntArray) -> FloatArray:
+        """Logits (len(rows),) of some of the rows."""
+        products = self.ngrams.products(tokens, offsets, rows, self.scales, self.weights)
+        return products + np.float32(self.intercept)
 
 
 def solve(

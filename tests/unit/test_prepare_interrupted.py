@@ -75,7 +75,7 @@ def test_two_preparations_of_one_output_do_not_mix(write, tmp_path):
     (tmp_path / ".data.partial").mkdir()
     descriptor = os.open(tmp_path / ".data.partial", os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    with pytest.raises(UsageError, match="another `prepare` is writing"):
+    with pytest.raises(UsageError, match="another process is writing"):
         prepare(path, tmp_path / "data")
     os.close(descriptor)
     assert prepare(path, tmp_path / "data").manifest.rows["train"] > 0

@@ -190,7 +190,9 @@ class _TextCutter:
 
 def _parquet_blocks(path: str, layout: Layout, block_bytes: int) -> Iterator[RawBlock]:
     """Batches of the needed columns as Arrow streams."""
-    columns = [name for name in (layout.text, layout.title, layout.label) if name is not None]
+    others = layout.others.names if layout.others is not None else []
+    needed = (layout.text, layout.title, layout.label, *others)
+    columns = list(dict.fromkeys(name for name in needed if name is not None))
     try:
         with fsspec.open(path, "rb") as file:
             table = pq.ParquetFile(file, memory_map=False, pre_buffer=False)

@@ -126,7 +126,7 @@ class Corpus:
 
         Raises: DataError when a file is damaged or 1/2 labels are mixed with 0/1 labels.
         """
-        kinds = self._label_kinds() if self.mode != "none" and self.has_labels else set()
+        kinds = self.label_kinds() if self.mode != "none" and self.has_labels else set()
         for source in self.sources:
             line = 1
             for raw in source.blocks(int(self.settings.block_mb * MB)):
@@ -135,7 +135,7 @@ class Corpus:
                 yield _review_block(source.path, reviews, line, kinds)
                 line += reviews.line_count
 
-    def _label_kinds(self) -> set[int]:
+    def label_kinds(self) -> set[int]:
         """Kinds of label codes, read as far as needed to know what "1" means."""
         kinds: set[int] = set()
         for source in self.sources:

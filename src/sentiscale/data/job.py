@@ -58,13 +58,13 @@ class Job:
 
     def plan(self, block_bytes: int) -> dict[str, Any]:
         """What makes finished shards reusable: the same files, settings, size of partitions and release."""
-        files = [[source.path, source.size, _version(source), test] for source, test in self.sources]
+        files = [[source.path, source.size, version_of(source), test] for source, test in self.sources]
         settings = self.settings.model_dump(mode="json", exclude={"memory", "block_mb"})
         release = package_versions("sentiscale")
         return {"files": files, "settings": settings, "block_bytes": block_bytes, "release": release}
 
 
-def _version(source: Source) -> str:
+def version_of(source: Source) -> str:
     """What changes with the file's content; what comes through a pipe is never the same."""
     if source.pipe is not None:
         return uuid4().hex

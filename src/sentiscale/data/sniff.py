@@ -141,7 +141,10 @@ def _jsonl(path: str, head: bytes, settings: PrepareSettings, mode: LabelMode, w
     types = {int: "int64", float: "double", bool: "bool"}
     label_type = types.get(next(iter(kinds)), "string") if len(kinds) == 1 else "string"
     label_type = "double" if set(kinds) == {int, float} else label_type
-    return Layout("jsonl", chosen.text, chosen.title, chosen.label, chosen.stars, label_type=label_type)
+    return Layout(
+        "jsonl", chosen.text, chosen.title, chosen.label, chosen.stars,
+        label_type=label_type, columns=tuple(keys),
+    )  # fmt: skip
 
 
 def _documents(head: bytes, whole: bool) -> Iterator[dict[str, object]]:

@@ -40,6 +40,10 @@ class Workspace:
         """Where the shard of a partition lies."""
         return self._shards / f"{number:08d}.safetensors"
 
+    def part(self, number: int) -> Path:
+        """Where a part of a result lies until all are there; as shards, they are kept to go on with."""
+        return self._shards / f"{number:08d}.parquet"
+
     def notes(self, number: int) -> Path:
         """Where a partition's noteworthy rows are put down."""
         return self._notes / f"{number:08d}.arrow"
@@ -109,7 +113,7 @@ def _locked(root: Path, out: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(
-                f"another `prepare` is writing {out} now. Wait for it or choose another --out."
+                f"another process is writing {out} now. Wait for it or choose another --out."
             ) from error
         yield
     finally:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sentiscale.text.clean import raw_rows
 from sentiscale.text.compiled import Bytes, frozen
 from sentiscale.text.labels import MIDDLE, NONE, UNKNOWN, Reason, label_codes, star_codes
+from sentiscale.text.originals import csv_table, json_table, null_rows
 from sentiscale.text.records import (
     CR,
     LF,
@@ -51,11 +52,13 @@ class Layout:
     header: bool = False
     """Whether the first CSV record names the columns."""
     columns: tuple[str, ...] = ()
-    """Columns of a CSV file in order."""
+    """Columns of a CSV file in order; of JSON lines the keys seen at the beginning."""
     escapes: bool = False
     """Whether a backslash and an n in the text stand for a line break (headerless Amazon Polarity)."""
     terminator: int = LF
     """Byte that ends a line."""
+    others: pa.Schema | None = None
+    """Columns wanted beside text and label, by name and type; None for none."""
 
 
 def _no_lines() -> NDArray[np.int64]:
@@ -78,6 +81,8 @@ class Columns:
     """Reason.MALFORMED or TOO_LONG where a record cannot be used as it stands, else Reason.NONE."""
     blank: NDArray[np.int64] = field(default_factory=_no_lines)
     """Blank lines of the block, which are no records."""
+    others: pa.Table | None = None
+    """The columns of `Layout.others`; nulls in records that could not be parsed."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +196,7 @@ def parse_csv(data: Bytes, layout: Layout) -> Columns:
         begin = fields.begins[-1]
         after = begin + _first_line(data[begin:])
         parts.append(_csv_columns(data[:begin], split_csv(data[:begin], ord(layout.delimiter)), layout))
-        parts.append(_malformed_line(data[begin:after]))
+        parts.append(_malformed_line(data[begin:after], layout))
         data = data[after:]
 
 
@@ -209,19 +214,25 @@ def _csv_columns(data: Bytes, fields: Fields, layout: Layout) -> Columns:
     if layout.escapes:
         text = pc.replace_substring(text, b"\\n", b" ")
     label = picked.get(layout.label or "")
+    wanted, others = layout.others, None
+    if wanted is not None:
+        others = csv_table(data, fields, layout.columns, rows, wanted)
     if len(rows) < len(good):  # malformed records keep their place, with the raw record as text
         place = pa.array(np.cumsum(good) - 1, mask=~good)
         ends = np.minimum(np.append(fields.begins[1:], len(data)), fields.begins + SNIPPET_BYTES)
         text = pc.if_else(pa.array(good), text.take(place), gather(data, fields.begins, ends))
         label = label.take(place) if label is not None else None
+        others = others.take(place) if others is not None else None
     faults = np.where(good, Reason.NONE, Reason.MALFORMED).astype(np.uint8)
-    return Columns(text, label, fields.lines, _breaks(data), faults, fields.blank)
+    return Columns(text, label, fields.lines, _breaks(data), faults, fields.blank, others)
 
 
-def _malformed_line(data: Bytes) -> Columns:
+def _malformed_line(data: Bytes, layout: Layout) -> Columns:
     text = pa.array([data[:SNIPPET_BYTES].tobytes()], pa.large_binary())
     faults = np.array([Reason.MALFORMED], np.uint8)
-    return Columns(text, pa.nulls(1, pa.large_binary()), np.zeros(1, np.int64), _breaks(data), faults)
+    others = null_rows(layout.others, 1) if layout.others is not None else None
+    none = pa.nulls(1, pa.large_binary())
+    return Columns(text, none, np.zeros(1, np.int64), _breaks(data), faults, others=others)
 
 
 def _joined(parts: list[Columns]) -> Columns:
@@ -236,6 +247,7 @@ def _joined(parts: list[Columns]) -> Columns:
         line_count=int(before[-1]),
         faults=np.concatenate([part.faults for part in parts]),
         blank=np.concatenate([part.blank + lines for part, lines in zip(parts, before, strict=False)]),
+        others=pa.concat_tables([part.others for part in parts]) if parts[0].others is not None else None,
     )
 
 
@@ -243,6 +255,17 @@ def _first_line(data: Bytes) -> int:
     """Bytes up to and including the first line break, all when there is none."""
     breaks = np.flatnonzero((data == LF) | ((data == CR) & (np.append(data[1:], CR) != LF)))
     return int(breaks[0]) + 1 if len(breaks) else len(data)
+
+
+def count_lines(data: bytes, layout: Layout) -> int:
+    """Lines (of Parquet: rows) of a block, as `parse` counts them."""
+    if layout.format == "parquet":
+        with pa.ipc.open_stream(pa.py_buffer(data)) as stream:
+            return int(stream.read_all().num_rows)
+    if layout.format == "csv":
+        return _breaks(frozen(data))
+    terminator = bytes([layout.terminator])
+    return data.count(terminator) + (len(data) > 0 and not data.endswith(terminator))
 
 
 def _breaks(data: Bytes) -> int:
@@ -264,7 +287,8 @@ def parse_jsonl(data: Bytes, layout: Layout) -> Columns:
     # Arrow does not look at line ends: only between braces can they be trusted to part the objects.
     if np.all(data[inner] == ord("{")) and np.all(data[last - 1] == ord("}")):
         parsed = _read_json(data, names, layout)
-    if parsed is not None and len(parsed[names[0]]) == len(filled):
+    clean = parsed is not None and len(parsed[names[0]]) == len(filled)
+    if parsed is not None and clean:
         good = np.ones(len(filled), np.bool_)
     else:
         parsed, good = _read_json_lines(data, starts, ends, names, layout)
@@ -273,7 +297,10 @@ def parse_jsonl(data: Bytes, layout: Layout) -> Columns:
     faults[ends - starts > MAX_RECORD_BYTES] = Reason.TOO_LONG
     raw = gather(data, starts, np.minimum(ends, starts + SNIPPET_BYTES))
     text = pc.if_else(pa.array(faults == Reason.NONE), text, raw) if faults.any() else text
-    return Columns(text, parsed.get(layout.label or ""), filled, lines, faults, blank)
+    wanted, others = layout.others, None
+    if wanted is not None:
+        others = json_table(data, (inner, last), faults == Reason.NONE, clean, wanted)
+    return Columns(text, parsed.get(layout.label or ""), filled, lines, faults, blank, others)
 
 
 def _read_json(data: Bytes, names: list[str], layout: Layout) -> dict[str, pa.Array] | None:
@@ -335,7 +362,9 @@ def parse_arrow(data: Bytes, layout: Layout) -> Columns:
         table = stream.read_all()
     text = join_title(_column(table, layout.text), _column(table, layout.title))
     rows = table.num_rows
-    return Columns(text, _column(table, layout.label), np.arange(rows), rows, np.zeros(rows, np.uint8))
+    others = table.select(layout.others.names) if layout.others is not None else None
+    label, faults = _column(table, layout.label), np.zeros(rows, np.uint8)
+    return Columns(text, label, np.arange(rows), rows, faults, others=others)
 
 
 def _column(table: pa.Table, name: str | None) -> Any:
