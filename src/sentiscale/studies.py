@@ -9,7 +9,7 @@
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sentiscale.analysis.report_markdown import markdown as as_markdown
 from sentiscale.analysis.report_page import write_report
@@ -18,19 +18,18 @@ from sentiscale.analysis.study import Study
 from sentiscale.analysis.timings import read_timings
 from sentiscale.analysis.timings_study import study_of_timings
 from sentiscale.atomic import check_output, write_file
-from sentiscale.bench.engines.attach import attached, beside_training
-from sentiscale.bench.interference import LIMIT_CORES
 from sentiscale.bench.plan import DEFAULT_ROWS, Amount, Asked
-from sentiscale.bench.stored import RECORDS
-from sentiscale.bench.study import Study as Measured
-from sentiscale.bench.study import Watcher, measure_all, prepared
 from sentiscale.config import Settings, preset_values, resolve
 from sentiscale.errors import DataError, UsageError, did_you_mean
 from sentiscale.measurements import BenchRun
 from sentiscale.planning.asked import Asked as AskedPlan
 from sentiscale.planning.asked import plan_from
-from sentiscale.planning.plan import Plan
+from sentiscale.planning.plan import RECORDS, Plan
 from sentiscale.records import read_jsonl
+
+if TYPE_CHECKING:
+    from sentiscale.bench.study import Study as Measured
+    from sentiscale.bench.study import Watcher
 
 AMOUNTS = ("rows", "steps", "target_accuracy")
 SIZES = ("seconds_per_row", "vocab", "embedding", "hidden", "layers", "dense_bytes")
@@ -42,10 +41,10 @@ def bench(
     *,
     prepare: Sequence[str | Path] = (),
     predict: str | Path | None = None,
-    watcher: Watcher | None = None,
-    limit_cores: float = LIMIT_CORES,
+    watcher: "Watcher | None" = None,
+    limit_cores: float | None = None,
     **asked: Any,
-) -> Measured:
+) -> "Measured":
     """Measure training under every layout, as `sentiscale bench` does; finished runs in `out` are kept.
 
     Args:
@@ -54,7 +53,7 @@ def bench(
         prepare: fastText files to prepare as well, by engine.
         predict: a model directory or a run to label texts with as well.
         watcher: is told how it goes.
-        limit_cores: cores that other programs may keep busy; else a run is repeated.
+        limit_cores: cores that other programs may keep busy, else a run is repeated; None is 0.25.
         **asked: fields of `sentiscale.bench.plan.Asked` (`layouts=("1x1", "2x1"), repeats=3`), one of
             `rows`, `steps` and `target_accuracy`, and settings of the training by section and name joined
             by two underscores (`model__hidden_dim=64`).
@@ -64,14 +63,20 @@ def bench(
         DataError: prepared data that are missing or damaged.
         Interrupted: stopped; finished runs are kept.
     """
+    # Loads torch, which a report and a plan do without.
+    from sentiscale.bench.engines.attach import attached, beside_training
+    from sentiscale.bench.interference import LIMIT_CORES
+    from sentiscale.bench.study import measure_all, prepared
+
     wanted, settings = _asked(asked)
+    limit = LIMIT_CORES if limit_cores is None else limit_cores
     conditions, planned = prepared(data, wanted, settings)
     with beside_training(data, Path(out), prepare, predict, wanted.threads or ()) as beside:
-        return measure_all(*attached(conditions, planned, beside), out, watcher, limit_cores)
+        return measure_all(*attached(conditions, planned, beside), out, watcher, limit)
 
 
 def report(
-    *studies: Measured | str | Path,
+    *studies: "Measured | str | Path",
     timings: str | Path | None = None,
     out: str | Path | None = None,
     markdown: str | Path | None = None,
@@ -142,8 +147,8 @@ def _check_names(given: dict[str, Any], allowed: set[str]) -> None:
             )
 
 
-def _runs(study: Measured | str | Path) -> list[BenchRun]:
-    if isinstance(study, Measured):
+def _runs(study: "Measured | str | Path") -> list[BenchRun]:
+    if not isinstance(study, str | Path):
         return study.runs
     path = Path(study) / RECORDS if Path(study).is_dir() else Path(study)
     if not path.is_file():
