@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -29,6 +28,8 @@ class Combination:
 
         Shapes: all (rows,); `wide_logits` None leaves the wide part out.
         """
+        from sklearn.linear_model import LogisticRegression  # seconds to load; prediction needs none
+
         if len(np.unique(labels)) < 2:
             return cls()
         columns = [net_logits] if wide_logits is None else [net_logits, wide_logits]

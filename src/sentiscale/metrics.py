@@ -3,7 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
 from sentiscale.records import EvalCounts, Record
 
@@ -61,6 +60,8 @@ def count(logits: FloatArray, labels: LabelArray) -> EvalCounts:
 
 def score(logits: FloatArray, labels: LabelArray) -> Scores:
     """All scores of logits (rows,) against labels (rows,) of 0 and 1."""
+    from sklearn.metrics import precision_recall_fscore_support, roc_auc_score  # prediction needs none
+
     counts = count(logits, labels)
     bins = calibration_bins(probabilities(logits), labels)
     precision, recall, f1, _ = precision_recall_fscore_support(

@@ -80,10 +80,14 @@ def load_model(path: Path) -> SavedModel:
     """
     config = _read_config(path)
     vocab = Vocab.read(path / "vocab.txt")
-    net = SentimentNet(config.model, len(vocab))
+    with torch.device("meta"):
+        net = SentimentNet(config.model, len(vocab))
     try:
         tensors = load_file(path / "weights.safetensors")
-        net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+        weights = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
+        # The large table stays in the mapped file, whose pages processes share; the rest wants to be aligned.
+        weights = {k: v if k.startswith("embedding.") else v.clone() for k, v in weights.items()}
+        net.load_state_dict(weights, assign=True)
         wide = _wide_of(config, tensors)
     except FileNotFoundError as error:
         raise DataError(f"{path} has no weights.safetensors; copy the whole directory again.") from error

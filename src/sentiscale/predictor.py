@@ -25,9 +25,9 @@ from sentiscale.text.tokens import NumberedRows
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
-BATCH_ROWS = 128
+BATCH_ROWS = 256
 """Rows of a batch at most."""
-BATCH_TOKENS = 128 * 128
+BATCH_TOKENS = 8192
 """Padded tokens of a batch at most: bounds the memory of a forward pass."""
 CHUNK_ROWS = 8192
 """Rows sorted by length together when a stream is labelled: enough to pad little, few enough to flow."""

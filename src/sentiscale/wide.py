@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import SGDClassifier
 
 from sentiscale.config import WideSettings
 from sentiscale.ngrams import Chunks, FloatArray, IntArray, Ngrams, count_by_class
@@ -54,6 +53,8 @@ def solve(
     Shapes: tokens (all,), offsets (rows + 1,), labels (rows,) of 0 and 1, both occurring. Memory does not
     grow with the rows: features that are too many to be kept are made again, and gone through fewer times.
     """
+    from sklearn.linear_model import SGDClassifier  # seconds to load; prediction needs none
+
     ngrams = Ngrams(settings.bits, settings.longest, settings.gaps)
     order = np.random.default_rng(seed).permutation(len(labels))
     features = Chunks(ngrams, tokens, offsets, chunked(order), threads)

