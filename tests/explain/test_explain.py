@@ -1,0 +1,211 @@
+"""What each word contributed: exact for the wide part, integrated for the network, complete in the sum."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sentiscale import explain as explaining
+from sentiscale.combine import Combination
+from sentiscale.errors import UsageError
+from sentiscale.explain import TOLERANCE, explain
+from sentiscale.ngrams import Ngrams
+from sentiscale.predictor import Predictor
+from sentiscale.text.vocab import UNK
+from tests.explain.conftest import WORDS, made
+
+BOTH = Combination(net=0.6, wide=0.8, bias=-0.3)
+NETWORK = Combination(net=1.0, wide=0.0, bias=0.2)
+WIDE = Combination(net=0.0, wide=1.0, bias=0.2)
+
+CHARACTERS = st.one_of(
+    st.sampled_from(" '\u2019!?.n'ts\u3000\u200d\ufe0f"),
+    st.characters(),
+    st.characters(min_codepoint=0xD800, max_codepoint=0xDFFF, categories=["Cs"]),
+)
+TEXTS = st.lists(st.one_of(st.sampled_from(WORDS), st.text(CHARACTERS, max_size=8)), max_size=30).map(
+    " ".join
+)
+
+
+@pytest.fixture(scope="module")
+def models() -> list[Predictor]:
+    """Every way of reading: both cleanings, cells, poolings; short memory, so that texts are truncated."""
+    return [
+        made(BOTH),
+        made(BOTH, "alpha", cell="gru", bidirectional=True, pooling="max"),
+        made(BOTH, max_tokens=6, stored_tokens=10, pooling="last", layers=2),
+    ]
+
+
+@settings(max_examples=60)
+@example(texts=["", "not\u3000great", "\ud83d great!", "!!!! ''' x'n't", "great " * 20])
+@given(texts=st.lists(TEXTS, min_size=1, max_size=4))
+def test_words_stand_where_they_say_and_add_up_to_the_logit(models, texts):
+    for predictor in models:
+        logits = predictor.logits(predictor.encoder.encode(texts))
+        explanations = explain(predictor, texts, steps=4)
+        assert [explanation.prediction for explanation in explanations] == predictor.predict(texts)
+        for text, logit, explanation in zip(texts, logits, explanations, strict=True):
+            assert explanation.logit == pytest.approx(logit, abs=1e-5)
+            contributions = sum(share.contribution for share in explanation.words)
+            assert explanation.base + contributions == pytest.approx(explanation.logit, abs=1e-5)
+            spans = [(share.word, share.start, share.end) for share in explanation.words]
+            assert spans == predictor.encoder.words_of(text)
+            assert len(spans) == predictor.encoder.encode([text]).lengths[0]
+
+
+@given(
+    row=st.lists(st.integers(UNK, 6), max_size=30),
+    longest=st.integers(1, 3),
+    gaps=st.integers(0, 4),
+)
+def test_occurrences_are_the_features_that_training_counts(row, longest, gaps):
+    tokens, kind = np.array(row, np.int32), Ngrams(12, longest, gaps)
+    buckets, places = kind.occurrences(tokens)
+    matrix = kind.matrix(tokens, np.array([0, len(row)]), np.zeros(1, np.int64))
+    assert np.unique(buckets).tolist() == matrix.indices.tolist()
+    assert len(buckets) == len(places)
+    words: dict[tuple[int, ...], set[int]] = {}
+    for bucket, place in zip(buckets.tolist(), places, strict=True):
+        apart = place[-1] - place[0] >= len(place)
+        words.setdefault((apart, *(row[i] for i in place)), set()).add(bucket)
+        assert UNK not in [row[i] for i in place]
+        assert len(place) <= longest or (len(place) == 2 and apart)
+    assert all(len(found) == 1 for found in words.values()), "one feature, one bucket"
+
+
+def test_a_word_alone_has_the_whole_wide_term_and_a_pair_is_halved():
+    """By hand: "not bad" has the features not, bad, and the pair; the row is brought to length 1."""
+    predictor = made(WIDE, gaps=0)
+    wide = predictor.model.wide
+    ids = [2 + WORDS.index(word) for word in ("not", "bad")]
+    bucket_of = {
+        word: wide.ngrams.occurrences(np.array(row, np.int32))[0][-1]
+        for word, row in {"not": ids[:1], "bad": ids[1:], "pair": ids}.items()
+    }
+    bucket_of["pair"] = wide.ngrams.occurrences(np.array(ids, np.int32))[0][1]
+    scales = {name: wide.scales[bucket] for name, bucket in bucket_of.items()}
+    length = np.sqrt(sum(scale**2 for scale in scales.values()))
+    term = {name: scales[name] / length * wide.weights[bucket_of[name]] for name in scales}
+    (explanation,) = explain(predictor, ["Not bad"])
+    assert [share.contribution for share in explanation.words] == pytest.approx(
+        [term["not"] + term["pair"] / 2, term["bad"] + term["pair"] / 2], abs=1e-6
+    )
+    assert explanation.base == pytest.approx(wide.intercept + 0.2)
+    assert abs(explanation.gap) < 1e-5
+
+
+def test_repeated_words_share_what_they_count_once():
+    shares = explain(made(WIDE), ["great great great"])[0].words
+    alone = explain(made(WIDE), ["great"])[0].words
+    assert shares[0].contribution == pytest.approx(shares[2].contribution, abs=1e-6)
+    assert len(alone) == 1
+
+
+def test_unknown_words_have_a_share_of_the_network_only():
+    text = "great zzzz bad"
+    assert explain(made(WIDE), [text])[0].words[1].contribution == 0
+    assert explain(made(NETWORK), [text])[0].words[1].contribution != 0
+
+
+def path_gradients(predictor: Predictor, text: str, points: int) -> np.ndarray:
+    """Integrated gradients written down once more: the mean over many midpoints, one at a time."""
+    net = predictor.model.net
+    ids = torch.from_numpy(predictor.encoder.encode([text]).ids.astype(np.int64))[None]
+    vectors, total = net.embedding(ids).detach(), torch.zeros(1)
+    for point in range(points):
+        scaled = (vectors * (point + 0.5) / points).requires_grad_()
+        net.head(net.recurrent(scaled, torch.tensor([ids.shape[1]]))).backward()
+        total = total + scaled.grad
+    return (total / points * vectors).sum(2)[0].numpy()
+
+
+@pytest.mark.parametrize("shape", [{}, {"cell": "gru", "pooling": "last"}, {"bidirectional": True}], ids=str)
+def test_network_shares_are_integrated_gradients(shape):
+    predictor, text = made(NETWORK, **shape), "not bad, zzzz, the great good !"
+    (explanation,) = explain(predictor, [text], steps=64)
+    expected = path_gradients(predictor, text, 1000)
+    assert [share.contribution for share in explanation.words] == pytest.approx(expected, abs=0.01)
+    assert max(abs(expected)) > 0.1
+    vectors = torch.zeros(1, len(expected), 8)
+    net = predictor.model.net
+    without = net.head(net.recurrent(vectors, torch.tensor([len(expected)]))).item()
+    assert explanation.base == pytest.approx(without + 0.2, abs=1e-5)
+
+
+def test_what_the_network_does_not_read_has_the_share_of_the_wide_part_only():
+    text = " ".join(
+        WORDS
+    )  # 12 tokens, of which 10 are stored; the network reads the first and last 3 of these
+    limits = {"max_tokens": 6, "stored_tokens": 10}
+    network = explain(made(NETWORK, **limits), [text])[0]
+    assert network.prediction.truncated
+    read = [share.contribution != 0 for share in network.words]
+    assert read == [True] * 3 + [False] * 4 + [True] * 3 + [False] * 2
+    wide = [share.contribution != 0 for share in explain(made(WIDE, **limits), [text])[0].words]
+    assert wide == [True] * 10 + [False] * 2
+
+
+def test_the_same_alone_as_beside_others_and_in_small_portions(monkeypatch):
+    predictor = made(BOTH)
+    texts = ["great", "not bad", "", "the good " * 30, "do n't !", *(["bad not the"] * 20)]
+    together = explain(predictor, texts)
+    monkeypatch.setattr(explaining, "MOST_PLACES", 1000)
+    for text, other in zip(texts, together, strict=True):
+        (alone,) = explain(predictor, [text])
+        assert alone.logit == pytest.approx(other.logit, abs=1e-5)
+        assert [share.contribution for share in alone.words] == pytest.approx(
+            [share.contribution for share in other.words], abs=1e-5
+        )
+
+
+def test_more_points_are_taken_until_little_is_left_over(monkeypatch):
+    texts = ["great bad ! good not", "the é great", "n't n't n't bad"]
+    predictor = made(NETWORK)
+    assert max(abs(explanation.gap) for explanation in explain(predictor, texts, steps=1)) <= TOLERANCE
+    monkeypatch.setattr(explaining, "MOST_STEPS", 1)
+    coarse = explain(predictor, texts, steps=1)
+    assert max(abs(explanation.gap) for explanation in coarse) > TOLERANCE
+    for explanation in coarse:  # and the sum is right all the same
+        contributions = sum(share.contribution for share in explanation.words)
+        assert explanation.base + contributions == pytest.approx(explanation.logit, abs=1e-5)
+
+
+def test_a_text_without_words_is_its_base():
+    for text in ("", " ... ", "\n"):
+        (explanation,) = explain(made(BOTH), [text])
+        assert explanation.words == ()
+        assert explanation.base == explanation.logit
+        assert explanation.gap == 0
+
+
+def test_what_cannot_be_explained_is_refused():
+    predictor = made(BOTH)
+    with pytest.raises(UsageError, match="list of texts"):
+        explain(predictor, "great")
+    with pytest.raises(UsageError, match="steps is 0"):
+        explain(predictor, ["great"], steps=0)
+    assert explain(predictor, []) == []
+
+
+def test_as_plain_values():
+    (explanation,) = explain(made(BOTH), ["Not bad \U0001f600"])
+    document = json.loads(json.dumps(explanation.as_dict()))
+    assert document.keys() == {*explanation.prediction.as_dict(), "logit", "base", "gap", "words"}
+    assert [(w["word"], w["start"], w["end"]) for w in document["words"]] == [
+        ("not", 0, 3), ("bad", 4, 7), ("😀", 8, 9),
+    ]  # fmt: skip
+
+
+def test_explaining_leaves_the_model_and_arithmetic_as_they_were():
+    predictor = made(BOTH)
+    before = predictor.predict(["great bad"])
+    with torch.inference_mode():  # as a server may call it
+        explain(predictor, ["great bad"])
+    assert predictor.predict(["great bad"]) == before
+    assert all(parameter.grad is None for parameter in predictor.model.net.parameters())
+    assert torch.tensor([1e-40]).add(1e-41).item() > 0  # denormal numbers are numbers again
