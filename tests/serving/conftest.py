@@ -31,7 +31,7 @@ def write_model(path: Path, *, seed: int = 3) -> Path:
     generator = np.random.default_rng(seed)
     scales, weights = generator.random((2, 2**10), np.float32) + 0.1
     wide = WideModel(scales, weights - 0.6, 0.7, Ngrams(10, 3, 2))
-    joined = Combination(0.7, 0.6, 0.1)
+    joined = Combination(0.7, 0.6, -0.35)  # both labels occur
     config = model_config(
         cleaning="words", max_tokens=400, stored_tokens=512, model=settings, wide=wide, combination=joined
     )
@@ -48,7 +48,8 @@ def record() -> RunRecord:
     }  # fmt: skip
     return RunRecord(
         id="made", started_at=now(), argv=[], settings={}, layout="1x1", world_size=1, threads_per_rank=1,
-        seed=0, data_digest="d1", host=Host.current(), versions={}, valid=scores, test=scores, train_seconds=3.5,
+        seed=0, data_digest="d1", host=Host.current(), versions={}, valid=scores, test=scores,
+        train_seconds=3.5,
     )  # fmt: skip
 
 
@@ -74,6 +75,7 @@ def predictor(model: Path) -> Predictor:
 def service(model: Path, folder: Path) -> Iterator[Served]:
     """A service that is there for many tests; impatient with slow clients, so that they need not wait."""
     os.environ.pop("SENTISCALE_API_KEY", None)
-    short = ("--set", "serve.header_timeout_s=0.5", "--set", "serve.body_timeout_s=0.5")
-    with served(model, folder, *short, "--max-characters", 5000) as running:
+    short = ("header_timeout_s=0.5", "body_timeout_s=0.5", "keep_alive_s=1", "max_characters=5000")
+    options = [word for setting in short for word in ("--set", f"serve.{setting}")]
+    with served(model, folder, *options) as running:
         yield running

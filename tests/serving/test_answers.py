@@ -94,7 +94,8 @@ def test_the_model_describes_itself(service, model):
     assert card["calibration"][0]["rows"] == 4
     assert card["data"] == {"digest": "d1", "rows": {"train": None, "valid": 100, "test": 100}}
     assert card["limits"] == {
-        "texts": 256, "characters": 5000, "body_bytes": 2**20, "explain_texts": 32, "explain_characters": 5000,
+        "texts": 256, "characters": 5000, "body_bytes": 2**20, "explain_texts": 32,
+        "explain_characters": 5000,
     }  # fmt: skip
     assert "explains" not in card
 

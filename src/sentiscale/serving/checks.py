@@ -89,9 +89,10 @@ def check_json(headers: Mapping[bytes, bytes]) -> None:
 
 
 def body_too_large(limit: int) -> Fault:
-    """The answer to a body that is too large; the connection ends with it."""
+    """The answer to a body that is too large. The connection stays, so that a client who is still sending
+    reads this and not a reset; how long the rest may take, `protocol.py` limits."""
     message = f"the body has more than {limit} bytes; send fewer texts at a time."
-    return Fault(413, message, limit=limit, headers={"Connection": "close"})
+    return Fault(413, message, limit=limit)
 
 
 def _host_of(value: str) -> str:

@@ -92,7 +92,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """It has been answered."""
         super().on_response_complete()
-        if self._in_message:  # answered before the whole body was there: let the rest come, for a while
+        if self._in_head:  # of the next request, which came close behind
+            self._await_head()
+        elif self._in_message:  # answered before the whole body was there: let the rest come, for a while
             self._start_timer(LINGER_SECONDS, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:

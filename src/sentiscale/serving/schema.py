@@ -148,7 +148,7 @@ def with_whole_characters(text: Any) -> Any:
 def request_model(settings: ServeSettings) -> type[BaseModel]:
     """The body of `POST /v1/predict` with the limits of this service."""
     text = Annotated[
-        StrictStr, BeforeValidator(with_whole_characters), Field(max_length=settings.max_characters)
+        StrictStr, Field(max_length=settings.max_characters), BeforeValidator(with_whole_characters)
     ]
     texts = Annotated[
         list[text],

@@ -136,11 +136,12 @@ export class TableView {
   }
 
   drawSummary(shown) {
-    const positive = this.rows.filter(({ prediction }) => prediction?.label === "positive").length;
-    const negative = this.rows.filter(({ prediction }) => prediction?.label === "negative").length;
+    const found = { positive: 0, negative: 0, "not labelled": 0, "to go": 0 };
+    for (const { prediction, problem } of this.rows) found[prediction?.label ?? (problem ? "not labelled" : "to go")] += 1;
+    const { positive, negative } = found;
+    const parts = Object.entries(found).filter(([name, rows]) => rows > 0 || name in { positive, negative });
     byId("many-summary").textContent =
-      `${counted(this.rows.length, "review")}: ${count(positive)} positive, ${count(negative)} negative` +
-      `${positive + negative < this.rows.length ? `, ${count(this.rows.length - positive - negative)} not labelled` : ""}.`;
+      `${counted(this.rows.length, "review")}: ${parts.map(([name, rows]) => `${count(rows)} ${name}`).join(", ")}.`;
     const share = byId("many-share");
     share.style.setProperty("--negative-share", negative);
     share.style.setProperty("--positive-share", positive);
