@@ -4,7 +4,8 @@ The logit is a weighted sum of two parts and a bias. The wide part is linear, so
 exact: an n-gram's term is divided equally among its occurrences and the words these are made of. The network
 is no sum of words; there the contributions are integrated gradients (Sundararajan, Taly & Yan, 2017,
 "Axiomatic attribution for deep networks"): the gradient in a word's vector, averaged over a straight way from
-no words at all (vectors of zeros, at the same length) to the review, times that vector.
+the vector of unknown words to that of the word, times the difference of the two. So both parts begin at the
+same text: the review with every word unknown, whose n-grams do not count.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,15 +24,16 @@ from sentiscale.model import SentimentNet
 from sentiscale.modeldir import SavedModel
 from sentiscale.parallel.process import flushed_denormals
 from sentiscale.predictor import Prediction, Predictor
+from sentiscale.text.vocab import PAD, UNK
 from sentiscale.wide import WideModel
 
 Shares = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-STEPS = 16
+STEPS = 32
 """Points on the way at which gradients are taken at first."""
 
-MOST_STEPS = 1024
+MOST_STEPS = 512
 """Points at most, for a review whose integral does not come out right with fewer."""
 
 TOLERANCE = 0.01
@@ -40,8 +42,8 @@ TOLERANCE = 0.01
 GROUP_ROWS = 16
 """Reviews of about one length that are integrated together."""
 
-MOST_PLACES = 16_384
-"""Tokens, padding included, that go through the network at once: bounds the memory."""
+MOST_PLACES = 4096
+"""Tokens, padding included, that go through the network at once: few enough to stay in a core's caches."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Explanation:
     logit: float
     """Its sigmoid is the probability of "positive"."""
     base: float
-    """The logit of the same text without its words: what the model says before it reads one."""
+    """The logit of a text of as many unknown words: what the model says before it knows one."""
     words: tuple[WordShare, ...]
     """All words in the order of the text."""
     gap: float
@@ -78,7 +80,7 @@ class Explanation:
         return {**fields.pop("prediction"), **fields, "words": list(fields["words"])}
 
 
-def explain(predictor: Predictor, texts: Sequence[str], *, steps: int = STEPS) -> list[Explanation]:
+def explain(predictor: Predictor, texts: Sequence[str | None], *, steps: int = STEPS) -> list[Explanation]:
     """Say of each text what each of its words contributed to the logit.
 
     A long review has words that the network does not read; these have the share of the wide part only, and
@@ -87,15 +89,16 @@ def explain(predictor: Predictor, texts: Sequence[str], *, steps: int = STEPS) -
 
     Args:
         predictor: the model.
-        texts: reviews; thousands are no problem, but their explanations are all in memory.
-        steps: points of the integral; four times as many, and again, where more than 0.01 is left over.
+        texts: reviews; thousands are no problem, but their explanations are all in memory. A null is an
+            empty text.
+        steps: points of the integral; twice as many, and again, where more than 0.01 is left over.
 
-    Raises: UsageError when `texts` is one string or `steps` is below 1.
+    Raises: UsageError when `texts` is one string or `steps` is below 2.
     """
     if isinstance(texts, str):
         raise UsageError("explain takes a list of texts and got one text; put it into a list: [text].")
-    if steps < 1:
-        raise UsageError(f"steps is {steps}; it must be at least 1.")
+    if steps < 2:
+        raise UsageError(f"steps is {steps}; it must be at least 2.")
     if not len(texts):
         return []
     rows = predictor.encoder.encode(texts)
@@ -109,7 +112,7 @@ def explain(predictor: Predictor, texts: Sequence[str], *, steps: int = STEPS) -
         base = float(bases[row]) if len(of_network) else logit
         gap = logit - base - float(of_network.sum() + of_wide.sum())
         shares = of_network + of_wide + _spread(gap, of_network if of_network.any() else of_wide)
-        words = _words(predictor, text, shares)
+        words = _words(predictor, text or "", shares)
         explanations.append(Explanation(prediction, logit, base, words, gap))
     return explanations
 
@@ -153,14 +156,14 @@ def _terms(wide: WideModel, buckets: npt.NDArray[np.int32]) -> Shares:
 def _network_shares(
     model: SavedModel, tokens: npt.NDArray[np.int32], offsets: IntArray, steps: int
 ) -> tuple[Shares, Shares]:
-    """What each token adds to the network's term in the logit, and the whole logit without words.
+    """What each token adds to the network's term in the logit, and the whole logit with all words unknown.
 
     Shapes: tokens (all,), offsets (rows + 1,); returns (all,) and (rows,), 0 where the network does not read.
     """
     shares, bases = np.zeros(len(tokens)), np.zeros(len(offsets) - 1)
     joined, longest = model.combination, model.config.max_tokens
     numbers = np.arange(1, len(tokens) + 1)  # from 1, so that 0 is padding
-    without_words = joined.bias + (joined.wide * model.wide.intercept if model.wide else 0.0)
+    without_ngrams = joined.bias + (joined.wide * model.wide.intercept if model.wide else 0.0)
     # A caller's inference mode would make tensors of which no gradients can be taken.
     with flushed_denormals(), torch.inference_mode(False):
         for rows in _groups(offsets, longest):
@@ -171,7 +174,7 @@ def _network_shares(
             )
             real_BT = places_BT > 0
             shares[places_BT[real_BT] - 1] = found_BT[real_BT]
-            bases[rows] = base_B + without_words
+            bases[rows] = base_B + without_ngrams
     return shares, bases
 
 
@@ -186,18 +189,20 @@ def _groups(offsets: IntArray, longest: int) -> Iterator[IntArray]:
 def _integrated(
     net: SentimentNet, ids_BT: Tensor, lengths_B: Tensor, steps: int, weight: float
 ) -> tuple[Shares, Shares]:
-    """Integrated gradients (B, T) of `weight` times the network's logit, and the same without words (B,).
+    """Integrated gradients (B, T) of `weight` times the network's logit, and this logit without words (B,).
 
     Rows whose integral leaves more than TOLERANCE over are done again with more points.
     """
     with torch.no_grad():
         embedded_BTE = net.embedding(ids_BT)
-        ends_2B = _head(net, torch.cat([embedded_BTE, torch.zeros_like(embedded_BTE)]), lengths_B.repeat(2))
+        unknown_BTE = net.embedding(torch.where(ids_BT == PAD, PAD, UNK))
+        ends_2B = _head(net, torch.cat([embedded_BTE, unknown_BTE]), lengths_B.repeat(2))
         whole_B, base_B = weight * ends_2B.double().numpy().reshape(2, -1)
         shares_BT = np.zeros(ids_BT.shape)
         left_B = np.arange(len(ids_BT))
         for points in _refined(steps):
-            found_BT = weight * _attributed(net, embedded_BTE[left_B], lengths_B[left_B], points)
+            ends_BTE = embedded_BTE[left_B], unknown_BTE[left_B]
+            found_BT = weight * _attributed(net, *ends_BTE, lengths_B[left_B], points)
             shares_BT[left_B] = found_BT
             gap_B = (whole_B - base_B)[left_B] - found_BT.sum(axis=1)
             left_B = left_B[np.abs(gap_B) > TOLERANCE]
@@ -207,21 +212,28 @@ def _integrated(
 
 
 def _refined(steps: int) -> Iterator[int]:
-    """Numbers of points to try: `steps`, then four times as many, and again, up to MOST_STEPS."""
+    """Numbers of points to try: `steps`, then twice as many, and again, up to MOST_STEPS."""
     yield steps
-    while (steps := 4 * steps) <= MOST_STEPS:
+    while (steps := 2 * steps) <= MOST_STEPS:
         yield steps
 
 
-def _attributed(net: SentimentNet, embedded_BTE: Tensor, lengths_B: Tensor, steps: int) -> Shares:
-    """Integrated gradients (B, T) by Gauss-Legendre quadrature, summed over the width of a word's vector."""
+def _attributed(
+    net: SentimentNet, embedded_BTE: Tensor, baseline_BTE: Tensor, lengths_B: Tensor, steps: int
+) -> Shares:
+    """Integrated gradients (B, T) by the midpoint rule, summed over the width of a word's vector.
+
+    The largest value over time, which the pooling takes, makes gradients jump on the way: there the midpoint
+    rule leaves less over than Gauss-Legendre quadrature.
+    """
     rows, width, _ = embedded_BTE.shape
     method = IntegratedGradients(lambda vectors, lengths: _head(net, vectors, lengths))
     found_BTE = method.attribute(
         embedded_BTE,
-        baselines=torch.zeros_like(embedded_BTE),
+        baselines=baseline_BTE,
         additional_forward_args=(lengths_B,),
         n_steps=steps,
+        method="riemann_middle",
         internal_batch_size=max(rows, MOST_PLACES // width),
     )
     shares_BT: Shares = found_BTE.double().sum(dim=2).numpy()

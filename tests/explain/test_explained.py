@@ -54,7 +54,7 @@ def test_a_review_cannot_steer_the_terminal():
 
 @given(text=st.text(CHARACTERS, max_size=40))
 def test_any_text_is_shown_with_one_character_for_each(text):
-    (explanation,) = explain(made(BOTH), [text], steps=1)
+    (explanation,) = explain(made(BOTH), [text], steps=2)
     line = coloured_line(text, explanation, marked=False)
     assert len(line.plain) == len(text)
     assert "\x1b" not in line.plain
