@@ -1,0 +1,74 @@
+"""`sentiscale export`: a model as one ONNX file, checked before it is written."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sentiscale.cli.options import (
+    ConfigOption,
+    FormatOption,
+    JsonOption,
+    LabelColumnOption,
+    QuietOption,
+    SetOption,
+    StarsColumnOption,
+    TextColumnOption,
+    TitleColumnOption,
+    print_json,
+)
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
+    out: Annotated[Path, typer.Option(help="File to write, NAME.onnx; NAME.vocab.txt goes beside it.")],
+    int8: Annotated[
+        bool, typer.Option("--int8", help="8 bits a weight: a quarter of the size. Needs --check.")
+    ] = False,
+    check: Annotated[
+        str | None,
+        typer.Option(metavar="DATA_OR_FILE", help="Prepared data or a labelled file to compare on."),
+    ] = None,
+    max_drop: Annotated[
+        float, typer.Option(help="Refuse to write when accuracy falls by more than this.")
+    ] = 0.002,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    format: FormatOption = None,  # noqa: A002 - the flag's name
+    text_column: TextColumnOption = None,
+    title_column: TitleColumnOption = None,
+    label_column: LabelColumnOption = None,
+    stars_column: StarsColumnOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a model for ONNX Runtime: token ids and lengths in, probabilities out."""
+    from sentiscale.cli.progress import make_progress
+    from sentiscale.config import resolve
+    from sentiscale.export.job import export as run_export
+
+    flags = {
+        "prepare.format": format,
+        "prepare.text_column": text_column,
+        "prepare.title_column": title_column,
+        "prepare.label_column": label_column,
+        "prepare.stars_column": stars_column,
+    }
+    settings = resolve(config=config, overrides=overrides or (), flags=flags).prepare
+    report = run_export(
+        model, out, int8=int8, check=check, max_drop=max_drop, force=force, settings=settings,
+        progress=make_progress(quiet),
+    )  # fmt: skip
+    if as_json:
+        print_json(report.model_dump())
+        return
+    print(f"{'':12}{'MB':>9}{'reviews/s':>11}{'accuracy':>10}{'largest difference':>20}{'changed':>9}")
+    for form in report.forms:
+        accuracy = "-" if form.accuracy is None else f"{form.accuracy:.4f}"
+        print(
+            f"{form.name:12}{form.megabytes:>9.1f}{form.rows_per_s:>11,.0f}{accuracy:>10}"
+            f"{form.largest_difference:>20.1e}{form.changed:>9,}"
+        )
+    print(f"one thread; {report.rows:,} rows: {report.checked_on}")
+    print(f"wrote {report.out} (opset {report.opset}) and {report.vocabulary}")
