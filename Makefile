@@ -12,7 +12,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow readme lint ruff types layers bench-prepare bench-parallel bench-time-to-accuracy clean distclean
+.PHONY: help setup demo test test-slow readme docs lint ruff types layers bench-prepare bench-parallel bench-time-to-accuracy clean distclean
 
 BIN := .venv/bin
 CODE := src tests $(wildcard benchmarks examples notebooks)
@@ -41,6 +41,11 @@ test-slow: setup  ## the tests that take minutes
 
 readme: setup  ## run the commands of README.md as a reader would
 	@$(BIN)/python -m pytest -q tests/architecture/test_readme.py -m "slow or not slow" $(PYTEST_ARGS)
+
+docs: setup  ## the site of docs/ in build/docs, with Sphinx, which this installs into .venv
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --group docs
+	@$(BIN)/python -m sphinx -W --keep-going -q -c docs -d build/doctrees . build/docs
+	@echo "build/docs/index.html: open it in a browser"
 
 lint: ruff types layers  ## style, types and import layers
 

@@ -120,6 +120,7 @@ def test_constraints_pin_every_dependency_of_the_project():
         *project["project"]["dependencies"],
         *project["project"]["optional-dependencies"]["fetch"],
         *project["dependency-groups"]["dev"],
+        *project["dependency-groups"]["docs"],
     ]
     pins = {}
     for line in (REPOSITORY / "constraints.txt").read_text().splitlines():

@@ -4,23 +4,15 @@ Blocks tagged `bash` are run in an empty directory; `console` marks those that i
 a network, which are not.
 """
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from sentiscale.cli import VERBS
 from tests.conftest import REPOSITORY
+from tests.docs.running import blocks_of, run_page
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(tag: str) -> list[str]:
-    return [text for found, text in BLOCK.findall(README) if found == tag]
 
 
 def test_readme_is_short():
@@ -28,7 +20,8 @@ def test_readme_is_short():
 
 
 def test_every_verb_the_readme_uses_exists():
-    used = set(re.findall(r"^(?:\.venv/bin/)?sentiscale ([a-z]+)", "\n".join(blocks("bash")), re.MULTILINE))
+    commands = "\n".join(block.text for block in blocks_of(README) if block.tag == "bash")
+    used = set(re.findall(r"^(?:\.venv/bin/)?sentiscale ([a-z]+)", commands, re.MULTILINE))
     assert used
     assert used <= set(VERBS)
 
@@ -50,12 +43,4 @@ def after_demo(tmp_path, sentiscale):
 @pytest.mark.slow
 def test_commands_and_python_of_the_readme_run(after_demo):
     """One test: later blocks use what earlier ones wrote."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    for name, shell in (("bash", ["bash", "-euo", "pipefail"]), ("python", [sys.executable])):
-        for text in blocks(name):
-            script = after_demo / f"block.{name}"
-            script.write_text(text)
-            done = subprocess.run(
-                [*shell, script], cwd=after_demo, env=environment, capture_output=True, text=True
-            )
-            assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+    run_page(README, after_demo)

@@ -1,0 +1,88 @@
+"""The directive `{fields} module:Class`: name, type, default and docstring of each field of a class.
+
+For the settings and for everything that is written as JSON. The text under a field is read from the source.
+"""
+
+import importlib
+import inspect
+import types
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from docutils import nodes
+from markdown_cells import cell, code, table
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.docutils import SphinxDirective
+
+WORDS = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null"}
+BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+def type_words(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
+    """A type as a reader of TOML or JSON would say it."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_words(arguments[0], arguments[1:])
+    if origin is Literal:
+        return " | ".join(str(each) for each in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(type_words(each) for each in arguments if each is not type(None))
+    if origin in (list, tuple):
+        return f"list of {type_words(arguments[0])}"
+    if origin is dict:
+        return "object"
+    words = WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    return " ".join([words, *bounds(metadata)])
+
+
+def bounds(metadata: tuple[Any, ...]) -> list[str]:
+    """`>= 1`, `< 1`: the limits pydantic checks."""
+    found = []
+    for each in metadata:
+        for limit in (each, *getattr(each, "metadata", ())):
+            found += [
+                f"{sign} {getattr(limit, name)}"
+                for name, sign in BOUNDS.items()
+                if getattr(limit, name, None) is not None
+            ]
+    return list(dict.fromkeys(found))
+
+
+def default_words(value: Any) -> str:
+    """The default as TOML would have it."""
+    if value is None or value is PydanticUndefined or isinstance(value, BaseModel):
+        return ""
+    return code(str(value).lower() if isinstance(value, bool) else str(value))
+
+
+def field_rows(module: str, kind: type[BaseModel]) -> list[list[str]]:
+    """A row for each field, with the docstring under it in the class it comes from."""
+    rows = []
+    for name, field in kind.model_fields.items():
+        owner = next(each for each in kind.__mro__ if name in inspect.get_annotations(each))
+        documented = ModuleAnalyzer.for_module(owner.__module__).find_attr_docs()
+        text = " ".join(documented.get((owner.__name__, name), []))
+        words = type_words(field.annotation, tuple(field.metadata))
+        rows.append([code(name), cell(words), default_words(field.default), cell(text)])
+    return rows
+
+
+class Fields(SphinxDirective):
+    """A table of fields."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Called by Sphinx."""
+        module, _, name = self.arguments[0].partition(":")
+        kind = getattr(importlib.import_module(module), name)
+        lines = table(["name", "type", "default", "meaning"], field_rows(module, kind))
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.add_directive("fields", Fields)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
