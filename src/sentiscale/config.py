@@ -9,13 +9,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from sentiscale.errors import UsageError, did_you_mean
 
 Cleaning = Literal["alpha", "words"]
 InputFormat = Literal["auto", "fasttext", "csv", "jsonl", "parquet"]
 Cell = Literal["lstm", "gru"]
+TrackerName = Literal["mlflow", "tensorboard"]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -204,6 +213,39 @@ class TrainSettings(Section):
         return self.batch_size or (32 if rows < FEW_ROWS else 128)
 
 
+class TrackSettings(Section):
+    """Who else follows a training run; nothing here changes what is trained."""
+
+    to: tuple[TrackerName, ...] = ()
+    """mlflow, tensorboard, or both with a comma between; none leaves it at the run directory."""
+    mlflow_uri: str | None = None
+    """MLflow's server or store, without a password; None is what MLFLOW_TRACKING_URI says."""
+    experiment: Annotated[str, Field(min_length=1)] = "sentiscale"
+    """MLflow experiment under which the run is filed."""
+    upload_model: bool = True
+    """Also send the model directory to MLflow; it is tens of megabytes."""
+    answer_seconds: Annotated[int, Field(ge=1)] = 10
+    """Seconds a server may take to answer one request, unless MLFLOW_HTTP_REQUEST_TIMEOUT says otherwise."""
+
+    @field_validator("to", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        names = [name.strip() for name in value.split(",")]
+        return list(dict.fromkeys(name for name in names if name not in ("", "none")))
+
+    @field_validator("mlflow_uri")
+    @classmethod
+    def _without_password(cls, value: str | None) -> str | None:
+        if value is not None and "@" in value.partition("://")[2].partition("/")[0]:
+            raise ValueError(
+                "it holds a name or a password, and settings are stored in the run. "
+                "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+            )
+        return value
+
+
 class Settings(Section):
     """Everything that can be set, by section."""
 
@@ -212,6 +254,7 @@ class Settings(Section):
     wide: WideSettings = WideSettings()
     vectors: VectorSettings = VectorSettings()
     train: TrainSettings = TrainSettings()
+    track: TrackSettings = TrackSettings()
 
     def resolved(self, rows: int) -> "Settings":
         """The same with numbers for what depends on the number of training rows."""
@@ -230,6 +273,7 @@ PREPARE_FLAGS = {
 TRAIN_FLAGS = {
     "model": "model.cell",
     "wide": "wide.enabled",
+    "track": "track.to",
     **{
         name: f"train.{name}"
         for name in (

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from sentiscale.analysis.report_markdown import markdown, plain, said
+from sentiscale.analysis.markdown import plain, said
+from sentiscale.analysis.report_markdown import markdown
 from sentiscale.analysis.report_table import full_table
 from tests.analysis_page import studies
 from tests.analysis_page.test_report_page import STUDIES

@@ -12,6 +12,7 @@ LAYOUT = typer.Option(
     help="Replicas x stages: 1x1, 4x1, 1x2, 2x2, ..., or auto, which measures; default: a replica a core."
 )
 OVERSUBSCRIBE = typer.Option("--oversubscribe", help="Allow more threads than cores, to measure overhead.")
+TRACK = typer.Option(help="Also write the run to mlflow, tensorboard or both, with a comma between; or none.")
 RESTARTS = typer.Option(help="Times to go on by itself after ranks failed; default: 0.")
 
 
@@ -37,6 +38,7 @@ def train(
     target_accuracy: Annotated[float | None, typer.Option(help="Stop when validation reaches it.")] = None,
     time_limit: Annotated[float | None, typer.Option(help="Stop after this many seconds.")] = None,
     checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
+    track: Annotated[str | None, TRACK] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in --out.")] = False,
     config: ConfigOption = None,

@@ -24,11 +24,13 @@ from sentiscale.parallel.rankenv import RankEnv
 from sentiscale.parallel.world import alone
 from sentiscale.progress import Progress
 from sentiscale.records import EpochMetrics, Record, RunRecord
+from sentiscale.tracking.following import check_trackers
 from sentiscale.training.auto import choose_layout
 from sentiscale.training.checkpoint import TrainState, save_checkpoint
 from sentiscale.training.evaluate import evaluate
 from sentiscale.training.feed import rank_batches
 from sentiscale.training.finish import finish, write_record
+from sentiscale.training.follow import followed
 from sentiscale.training.hardware import Hardware, Place, taken_place
 from sentiscale.training.job import Job
 from sentiscale.training.learner import StepResult, train_steps
@@ -76,6 +78,7 @@ def train(
     if settings is None:
         settings = Settings.model_validate(RunDir(Path(out)).stored_settings()) if resume else Settings()
     settings = settings.resolved(dataset.manifest.rows.get("train", 0))
+    check_trackers(settings.track)
     job = Job(dataset, RunDir(Path(out)), settings, resume, force)
     env = RankEnv.current()
     if env is None:
@@ -117,14 +120,15 @@ def run_rank(job: Job, place: Place, progress: Progress) -> RunRecord:
     ):  # fmt: skip
         training = set_up(job, place, progress)
         write_record(training, "running")
-        try:
-            reason = fit(training, place.hardware.node_threads, wish, progress)
-        except BaseException as error:
-            write_record(training, "interrupted" if isinstance(error, Interrupted) else "failed", error)
-            raise
-        logger.info("stopped: %s", reason)
-        progress.say(f"stopped: {reason}")
-        return finish(training)
+        with followed(training, progress, resumed=job.resume):
+            try:
+                reason = fit(training, place.hardware.node_threads, wish, progress)
+            except BaseException as error:
+                write_record(training, "interrupted" if isinstance(error, Interrupted) else "failed", error)
+                raise
+            logger.info("stopped: %s", reason)
+            progress.say(f"stopped: {reason}")
+            return finish(training)
 
 
 def fit(training: Training, threads: int, wish: StopWish, progress: Progress) -> str:
@@ -258,6 +262,7 @@ def validate(training: Training, progress: Progress) -> None:
     if not training.world.is_main:
         return
     training.run_dir.append_metrics(metrics)
+    training.on_metrics(metrics)
     line = (
         f"epoch {metrics.epoch:.2f}, {metrics.seconds:.0f} s: "
         f"valid accuracy {metrics.valid_accuracy:.4f}, loss {metrics.valid_loss:.4f}"

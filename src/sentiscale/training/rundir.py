@@ -1,11 +1,12 @@
 """The run directory: where everything about one run lies, and the log in it."""
 
+import fcntl
 import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic import ValidationError
 
@@ -96,10 +97,20 @@ class RunDir:
         """Add one line to metrics.jsonl."""
         append_jsonl(self.metrics, metrics)
 
+    def in_use(self) -> bool:
+        """Whether a process of this machine is training here now."""
+        try:
+            with open(self.log, "rb") as log:
+                return not _lock(log)
+        except OSError:
+            return False
+
     @contextmanager
     def logging(self) -> Iterator[None]:
-        """Write the training log to train.log while the block runs."""
+        """Write the training log to train.log while the block runs; who asks `in_use` is told so."""
         handler = logging.FileHandler(self.log, encoding="utf-8")
+        assert handler.stream is not None  # opened at once
+        _lock(handler.stream)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.setLevel(logging.INFO)
         logger.propagate = False
@@ -109,3 +120,14 @@ class RunDir:
         finally:
             logger.removeHandler(handler)
             handler.close()
+
+
+def _lock(file: IO[Any]) -> bool:
+    """Take the lock of an open file until it is closed, or its process ends; False if another has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network storage has no locks
+        return True
+    return True

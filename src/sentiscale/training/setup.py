@@ -6,6 +6,7 @@ import math
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ from sentiscale.parallel.precision import LossScaler, Precision
 from sentiscale.parallel.stage import FloatArray, Stage
 from sentiscale.parallel.world import World
 from sentiscale.progress import Progress
-from sentiscale.records import Host, RunRecord, git_commit, now, package_versions
+from sentiscale.records import EpochMetrics, Host, RunRecord, TrainedOn, git_commit, now, package_versions
 from sentiscale.training.checkpoint import Holding, TrainState, find_latest, load_state, load_tensors
 from sentiscale.training.clock import PhaseClock
 from sentiscale.training.hardware import Hardware, Place
@@ -63,6 +64,8 @@ class Training:
     saved_at: float
     """time.monotonic() of the last checkpoint, or of the start."""
     record: RunRecord
+    on_metrics: Callable[[EpochMetrics], None] = lambda metrics: None
+    """Told of every validation, on rank 0."""
     bytes_sent: int = 0
     """By this rank, in the steps of this process."""
     steps_here: int = 0
@@ -116,7 +119,7 @@ def set_up(job: Job, place: Place, progress: Progress) -> Training:
             barrier(world)
     return Training(
         settings, dataset, train_split, valid_split, job.run_dir, learner, wide, valid_wide, state, best,
-        clock, time.monotonic(), new_record(settings, hardware, dataset.manifest.digest),
+        clock, time.monotonic(), new_record(settings, hardware, dataset),
     )  # fmt: skip
 
 
@@ -213,7 +216,7 @@ def warn_off_the_fast_path(runner: Stage, progress: Progress) -> None:
         progress.say(f"warning: {message}")
 
 
-def new_record(settings: Settings, hardware: Hardware, data_digest: str) -> RunRecord:
+def new_record(settings: Settings, hardware: Hardware, dataset: PreparedDataset) -> RunRecord:
     """The record at the start of a run."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     resolved = settings.model_dump(mode="json")
@@ -228,8 +231,23 @@ def new_record(settings: Settings, hardware: Hardware, data_digest: str) -> RunR
         threads_per_rank=hardware.threads,
         oversubscribed=hardware.oversubscribed,
         seed=settings.train.seed,
-        data_digest=data_digest,
+        data_digest=dataset.manifest.digest,
+        data=described(dataset),
         host=Host.current(gpu),
         versions=package_versions("sentiscale", "torch", "numpy", "scikit-learn", "numba", "pyarrow"),
         git_commit=git_commit(),
+    )
+
+
+def described(dataset: PreparedDataset) -> TrainedOn:
+    """What a record says of the data, so that it still can when they are gone."""
+    manifest = dataset.manifest
+    return TrainedOn(
+        path=str(dataset.path.absolute()),
+        rows=manifest.rows,
+        labels=manifest.labels_per_split,
+        cleaning=manifest.cleaning,
+        vocab_size=manifest.vocab_size,
+        duplicates=manifest.duplicates,
+        inputs=[*manifest.inputs, *manifest.test_inputs],
     )

@@ -1,0 +1,69 @@
+"""Follow a run as TensorBoard shows it: event files in the run directory's `tensorboard/`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sentiscale.tracking.seam import Scalar, TrackedRun
+
+FOLDER = "tensorboard"
+
+
+class TensorboardEvents:
+    """A tracker (see `seam.Tracker`); `tensorboard --logdir RUNS` shows every run below a folder."""
+
+    def __init__(self) -> None:
+        self.writer: Any = None
+        self.settings: Mapping[str, Scalar] = {}
+        self.last_step = 0
+        self.there_up_to = -1
+        """The last step that an earlier event file has, as far as it still counts."""
+
+    def begin(self, settings: Mapping[str, Scalar], run: TrackedRun) -> None:
+        """Open an event file; on resuming, readers drop what an earlier file says of steps redone."""
+        from tensorboardX import SummaryWriter
+
+        self.settings = settings
+        folder = run.path / FOLDER
+        if run.resumed_at is not None and any(folder.glob("events.*")):
+            self.there_up_to, first = run.resumed_at, run.resumed_at + 1
+            # Files are named by the second they were opened in; without the suffix one could replace another.
+            self.writer = SummaryWriter(str(folder), purge_step=first, filename_suffix=f".from-{first}")
+        else:
+            self.writer = SummaryWriter(str(folder))
+            self.writer.add_text("settings", table(settings), 0)
+        self.writer.flush()
+
+    def metrics(self, step: int, values: Mapping[str, float], at: float) -> None:
+        """Write one point of every curve."""
+        self.last_step = step
+        if step <= self.there_up_to:
+            return
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step, walltime=at)
+        self.writer.flush()
+
+    def artefact(self, path: Path) -> None:
+        """Show a picture; other files lie beside the events anyway."""
+        if path.suffix == ".png":
+            from matplotlib.image import imread
+
+            self.writer.add_image(path.stem, imread(path)[..., :3], self.last_step, dataformats="HWC")
+
+    def end(self, status: str, scores: Mapping[str, float]) -> None:
+        """Write the final figures, and settings beside them for TensorBoard's table of runs."""
+        from tensorboardX.summary import hparams
+
+        for name, value in scores.items():
+            self.writer.add_scalar(name, value, self.last_step)
+        if scores:
+            for summary in hparams(dict(self.settings), dict(scores)):
+                self.writer.file_writer.add_summary(summary)
+        self.writer.add_text("status", status, self.last_step)
+        self.writer.close()
+
+
+def table(settings: Mapping[str, Scalar]) -> str:
+    """Settings as a Markdown table."""
+    lines = (f"| {name} | {value} |" for name, value in settings.items())
+    return "\n".join(("| setting | value |", "| --- | --- |", *lines))

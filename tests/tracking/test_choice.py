@@ -1,0 +1,49 @@
+"""What `--track` takes, and what is said where it cannot work."""
+
+import importlib.util
+
+import pytest
+
+from sentiscale.config import TrackSettings, resolve
+from sentiscale.errors import UsageError
+from sentiscale.tracking.following import check_trackers
+from tests.cli.conftest import cli
+
+__all__ = ["cli"]
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("mlflow", ("mlflow",)), ("tensorboard, mlflow", ("tensorboard", "mlflow")), ("none", ()),
+        ("mlflow,mlflow", ("mlflow",)), ("", ()),
+    ],
+)  # fmt: skip
+def test_names_with_commas_between(given, taken):
+    assert resolve(flags={"track.to": given}).track.to == taken
+    assert resolve(overrides=[f"track.to={given or 'none'}"]).track.to == taken
+
+
+def test_unknown_tracker_is_refused_before_anything_is_written(cli, dataset, tmp_path):
+    done = cli("train", dataset.path, "--out", tmp_path / "run", "--track", "wandb")
+    assert done.returncode == 2
+    assert "'mlflow' or 'tensorboard'" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("uri", ["http://me:secret@host:5000", "https://me@host/path"])
+def test_no_password_gets_into_the_settings_of_a_run(uri):
+    with pytest.raises(UsageError, match="MLFLOW_TRACKING_PASSWORD") as refused:
+        resolve(flags={"track.mlflow_uri": uri})
+    assert "secret" not in str(refused.value)
+    assert resolve(flags={"track.mlflow_uri": "http://host/a@b"}).track.mlflow_uri == "http://host/a@b"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is not None, reason="MLflow is installed here")
+def test_a_missing_library_is_named_before_any_work(cli, dataset, tmp_path):
+    done = cli("train", dataset.path, "--out", tmp_path / "run", "--track", "mlflow")
+    assert done.returncode == 2
+    assert "pip install 'sentiscale[mlflow]'" in done.stderr
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UsageError, match="--track mlflow"):
+        check_trackers(TrackSettings(to=("mlflow",)))
