@@ -11,6 +11,8 @@ from sentiscale.text.clean import raw_rows
 
 SPECIAL = r'[\x00-\x1f"\\]'
 """What JSON escapes in strings."""
+WHOLE = r"^-?\d+$"
+"""Numbers that would be read back as integers."""
 NULL = "null"
 
 
@@ -59,6 +61,7 @@ def _values(column: pa.Array) -> pa.Array:
     elif pa.types.is_floating(kind):
         numbers = column.cast(pa.float64())
         texts = pc.if_else(pc.is_finite(numbers), numbers, None).cast(pa.large_string())
+        texts = pc.if_else(pc.match_substring_regex(texts, WHOLE), _joined(texts, ".0"), texts)
     else:
         texts = pa.array([_dumped(value) for value in column.to_pylist()], pa.large_string())
     return pc.fill_null(texts, NULL)
