@@ -1,6 +1,7 @@
-"""The directive `{fields} module:Class`: name, type, default and docstring of each field of a class.
+"""The directives `{fields} module:Class` and `{sections} module:Class`.
 
-For the settings and for everything that is written as JSON. The text under a field is read from the source.
+The first makes a table of the fields of a class, with the docstring that stands under each in the source: for
+settings and for everything that is written as JSON. The second does so for each field of a class of classes.
 """
 
 import importlib
@@ -17,6 +18,7 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
 WORDS = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null"}
+TITLES = ("name", "type", "default", "meaning")
 BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
@@ -57,7 +59,7 @@ def default_words(value: Any) -> str:
     return code(str(value).lower() if isinstance(value, bool) else str(value))
 
 
-def field_rows(module: str, kind: type[BaseModel]) -> list[list[str]]:
+def field_rows(kind: type[BaseModel]) -> list[list[str]]:
     """A row for each field, with the docstring under it in the class it comes from."""
     rows = []
     for name, field in kind.model_fields.items():
@@ -78,11 +80,36 @@ class Fields(SphinxDirective):
         """Called by Sphinx."""
         module, _, name = self.arguments[0].partition(":")
         kind = getattr(importlib.import_module(module), name)
-        lines = table(["name", "type", "default", "meaning"], field_rows(module, kind))
+        lines = table(TITLES, field_rows(kind))
         return self.parse_text_to_nodes("\n".join(lines))
+
+
+class Sections(SphinxDirective):
+    """A heading and a table for each section of the settings."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Called by Sphinx."""
+        module, _, name = self.arguments[0].partition(":")
+        lines = []
+        for section, field in getattr(importlib.import_module(module), name).model_fields.items():
+            kind = field.annotation
+            about = (kind.__doc__ or "").split("\n\n")[0]
+            rows = field_rows(kind)
+            lines += [
+                f"## {section}",
+                "",
+                about,
+                "",
+                *table(TITLES, rows),
+                "",
+            ]
+        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_directive("fields", Fields)
+    app.add_directive("sections", Sections)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

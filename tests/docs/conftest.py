@@ -1,12 +1,15 @@
 """What a page takes for granted, in small: reviews, prepared data, a run, a study."""
 
+import io
 import shutil
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REAL_DATA, REPOSITORY
 
 STUDY = "benchmarks/results/scaling-study_epyc-2-cores_20261123.jsonl"
 
@@ -19,6 +22,20 @@ def make_reviews(folder: Path) -> None:
 
     synth(2000, 5, out=folder / "reviews.ft.txt")
     synth(2000, 5, out=folder / "reviews.csv")
+
+
+def make_collection(folder: Path) -> None:
+    """The first real reviews, or generated ones where those are absent: a training file and a test file."""
+    from sentiscale.synthetic.output import synth
+
+    for split, rows in (("train", 6000), ("test", 1000)):
+        source, target = REAL_DATA / f"reviews-{split}.ft.txt.zst", folder / f"{split}.ft.txt"
+        if source.exists():
+            stream = io.BufferedReader(pa.input_stream(source, compression="zstd"))
+            with stream as lines, open(target, "wb") as out:
+                out.writelines(islice(lines, rows))
+        else:
+            synth(rows, rows, out=target)
 
 
 def make_data(folder: Path) -> None:
@@ -45,6 +62,8 @@ def make_study(folder: Path) -> None:
 MAKERS = {
     "reviews.ft.txt": make_reviews,
     "reviews.csv": make_reviews,
+    "train.ft.txt": make_collection,
+    "test.ft.txt": make_collection,
     "data": make_data,
     "run": make_run,
     "study": make_study,

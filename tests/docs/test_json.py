@@ -19,6 +19,7 @@ CALLS = {
     "doctor": ("doctor", "--quick"),
     "evaluate": ("evaluate", "run/model", "data"),
     "predict": ("predict", "run/model", "reviews.csv"),
+    "runs": ("runs", "run"),
     "export": ("export", "run/model", "--out", "model.onnx"),
     "train": ("train", "data", "--out", "run-2", "--epochs", "0.5", "--no-wide"),
     "demo": ("demo", "--rows", "1000"),
@@ -50,7 +51,7 @@ def test_a_verb_prints_the_keys_of_the_page(verb, lay: Lay, sentiscale: Command,
 def test_the_page_has_every_verb_with_json():
     from sentiscale.cli import VERBS
 
-    with_json = {verb for verb in VERBS if "as_json" in parameters(verb) or "json" in parameters(verb)}
+    with_json = {verb for verb in VERBS if {"as_json", "json"} & parameters(verb)}
     assert with_json == set(re.findall(r"^## (\w+)$", PAGE, re.MULTILINE))
 
 

@@ -27,7 +27,13 @@ TAGS = {
 }  # fmt: skip
 
 GIVEN = {
+    "docs/tutorial/amazon-reviews.md": ("train.ft.txt", "test.ft.txt"),
+    "docs/how-to/export-to-onnx.md": ("data", "run"),
+    "docs/how-to/resume.md": ("reviews.ft.txt", "data"),
     "docs/how-to/run-a-scaling-study.md": ("data",),
+    "docs/explanation/row-sparse-gradients.md": ("data",),
+    "docs/explanation/reading-a-scaling-report.md": ("study",),
+    "docs/explanation/how-plan-predicts.md": ("study",),
 }
 """What a page takes for granted, as its reader has it from the tutorial; in small."""
 
