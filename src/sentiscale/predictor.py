@@ -170,7 +170,7 @@ class Predictor:
             for rows in batches:
                 fill(rows)
         else:
-            with _single_threads(threads) as pool:
+            with SingleThreads(threads) as pool:
                 list(pool.map(fill, batches))
         return logits
 
@@ -227,7 +227,7 @@ def _joined(parts: list[Predictions]) -> Predictions:
     return Predictions(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
-class _single_threads:  # noqa: N801 - a context manager used like a function
+class SingleThreads:
     """A pool of threads in each of which torch works alone.
 
     `torch.set_num_threads` holds for the calling thread and for threads that use torch for the first time
@@ -254,7 +254,7 @@ class Crew:
 
     def __init__(self, predictor: Predictor, threads: int) -> None:
         self.predictor = predictor
-        self._threads = _single_threads(threads)
+        self._threads = SingleThreads(threads)
         self._pool = self._threads.pool
 
     def __enter__(self) -> "Crew":
