@@ -1,7 +1,9 @@
 """Run what a page shows: its bash and python blocks, in order, in one empty folder, as a reader would.
 
-`console` marks what installs something, never ends, or needs a network, a cluster or a graphics processor;
-it is not run. All other tags are not code to run: `text` is what comes out, `toml` and the like are files.
+Python blocks go on where the one before stopped, unless there is bash between them. A block inside an
+HTML comment is run and not shown: for what a page takes for granted. `console` marks what installs
+something, never ends, or needs a network, a cluster or a graphics processor; it is not run. All other tags
+are not code to run: `text` is what comes out, `toml` and the like are files.
 """
 
 import os
@@ -34,8 +36,14 @@ def blocks_of(page: str) -> list[Block]:
 
 
 def runnable(page: str) -> list[Block]:
-    """Those that are run."""
-    return [block for block in blocks_of(page) if block.tag in SHELLS]
+    """Those that are run, Python that goes on put together."""
+    scripts: list[Block] = []
+    for block in blocks_of(page):
+        if block.tag == "python" and scripts and scripts[-1].tag == "python":
+            scripts[-1] = Block("python", f"{scripts[-1].text}\n{block.text}", scripts[-1].line)
+        elif block.tag in SHELLS:
+            scripts.append(block)
+    return scripts
 
 
 def run_block(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
