@@ -146,13 +146,13 @@ def make_tfidf(model: Path, data: Path, folder: Path) -> None:
 def make_onnx(model: Path, data: Path, folder: Path) -> None:
     from sentiscale.export.job import export
 
-    export(model, folder / "fp32.onnx", check=data, max_drop=1.0)
+    export(model, folder / "fp32.onnx", check=data, max_drop=0.5)
 
 
 def make_int8(model: Path, data: Path, folder: Path) -> None:
     from sentiscale.export.job import export
 
-    export(model, folder / "int8.onnx", int8=True, check=data, max_drop=1.0)
+    export(model, folder / "int8.onnx", int8=True, check=data, max_drop=0.5)
 
 
 def write_table(out: Path, reviews: str) -> None:
