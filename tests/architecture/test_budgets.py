@@ -28,6 +28,11 @@ def is_verb(path: Path, function: Function) -> bool:
     return path.parent.name == "cli" and function.name == path.stem
 
 
+def is_estimator(path: Path, function: Function) -> bool:
+    """scikit-learn wants every setting of an estimator to be an argument of its own, by name."""
+    return path == SOURCE / "sklearn.py" and function.name == "__init__"
+
+
 def parameters(function: Function) -> int:
     given = function.args
     names = [argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
@@ -43,7 +48,7 @@ def test_file_is_short(path):
 def test_functions_are_short_and_take_few_parameters(path):
     for function in functions(path):
         lines = (function.end_lineno or function.lineno) - function.lineno + 1
-        if not is_verb(path, function):
+        if not is_verb(path, function) and not is_estimator(path, function):
             assert lines <= MOST_FUNCTION_LINES, f"{function.name} has {lines} lines"
             # The Python form of a verb takes what the verb takes, by keyword.
             assert function.name in VERBS or parameters(function) <= MOST_PARAMETERS, (
