@@ -111,7 +111,8 @@ def _code_digest() -> str:
     """A short digest of the modules that decide what a task gives."""
     package = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for path in sorted([*package.glob("data/*.py"), *package.glob("text/*.py")]):
+    parts = ("*.py", "data/*.py", "labelling/*.py", "text/*.py")
+    for path in sorted(path for part in parts for path in package.glob(part)):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:8]
 
