@@ -33,7 +33,7 @@ IntArray = npt.NDArray[np.int64]
 STEPS = 32
 """Points on the way at which gradients are taken at first."""
 
-MOST_STEPS = 512
+MOST_STEPS = 256
 """Points at most, for a review whose integral does not come out right with fewer."""
 
 TOLERANCE = 0.01
