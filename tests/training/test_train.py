@@ -7,6 +7,7 @@ from safetensors.numpy import load_file
 
 import sentiscale
 from sentiscale.errors import OutputExistsError, SentiscaleError, UsageError
+from sentiscale.modeldir import read_record
 from sentiscale.predictor import Predictor
 from sentiscale.records import EpochMetrics, RunRecord, read_jsonl
 from sentiscale.training.loop import train
@@ -72,6 +73,11 @@ def test_the_saved_model_scores_as_the_record_says(dataset, tmp_path):
     assert scores.rows == record.test["rows"]
     assert scores.accuracy == record.test["accuracy"]
     assert scores.loss == pytest.approx(record.test["loss"], abs=1e-5)
+    kept = read_record(tmp_path / "run" / "model")["test"]
+    assert kept["confusion"] == scores.confusion
+    assert sum(bin_["rows"] for bin_ in kept["calibration"]) == scores.rows
+    rights = sum(bin_["rows"] * bin_["accuracy"] for bin_ in kept["calibration"])
+    assert rights == pytest.approx(scores.accuracy * scores.rows)
 
 
 def test_the_model_directory_needs_nothing_else(dataset, tmp_path):
