@@ -10,7 +10,7 @@ from sentiscale.synthetic.output import synth
 
 SMALL = {
     "model.embedding_dim": 8, "model.hidden_dim": 8, "wide.bits": 12, "vectors.passes": 0.5,
-    "train.epochs": 1, "train.max_tokens": 32,
+    "train.epochs": 1, "train.max_tokens": 32, "train.validate_every": 1,
 }  # fmt: skip
 
 
@@ -42,23 +42,7 @@ def plain() -> Reviews:
     rng = random.Random(0)
     labels = [rng.choice(["bad", "good"]) for _ in range(200)]
     words = {"bad": ["broken", "awful", "useless", "poor"], "good": ["lovely", "great", "superb", "fine"]}
-    others = [
-        "the",
-        "a",
-        "it",
-        "was",
-        "is",
-        "this",
-        "box",
-        "phone",
-        "soap",
-        "book",
-        "and",
-        "of",
-        "to",
-        "in",
-        "with",
-    ]
+    others = ["the", "a", "it", "was", "is", "this", "box", "phone", "soap", "book", "and", "of", "to", "in"]
     texts = [" ".join([*rng.choices(others, k=9), *rng.choices(words[label], k=2)]) for label in labels]
     return Reviews(texts, labels)
 

@@ -65,15 +65,7 @@ def word(value):
     return str(round(float(np.clip(value, -1e6, 1e6)) * 2)).replace("-", "m")
 
 
-EXPECTED: dict[str, str] = {}
-"""Checks that fail, each with its reason: there are none."""
-
-
 @pytest.mark.slow
-@parametrize_with_checks(
-    [OfNumbers(settings=SMALL, precision="fp32")],
-    expected_failed_checks=lambda estimator: EXPECTED,
-    xfail_strict=True,
-)
+@parametrize_with_checks([OfNumbers(settings=SMALL, precision="fp32")])
 def test_estimator_behind_a_spelling_of_numbers(estimator, check):
     check(estimator)

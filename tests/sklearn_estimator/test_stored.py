@@ -66,6 +66,7 @@ def test_a_pickle_needs_nothing_of_torch(fitted):
     assert needed <= {"sentiscale", "numpy"}
 
 
+@pytest.mark.slow
 def test_a_pickle_is_read_in_another_process(fitted, reviews, tmp_path):
     (tmp_path / "classifier.pickle").write_bytes(pickle.dumps(fitted))
     code = (
