@@ -99,11 +99,24 @@ def test_a_word_alone_has_the_whole_wide_term_and_a_pair_is_halved():
     assert abs(explanation.gap) < 1e-5
 
 
+@settings(max_examples=30)
+@example(text="great great great")
+@given(text=TEXTS)
+def test_the_wide_part_leaves_nothing_over(text):
+    """The rest is spread over the words, so a wrong share would not show in the sum: it shows here."""
+    predictor = made(WIDE)
+    (explanation,) = explain(predictor, [text])
+    assert abs(explanation.gap) < 1e-5
+    shares = sum(share.contribution for share in explanation.words)
+    if explanation.words:
+        assert explanation.base == pytest.approx(predictor.model.wide.intercept + WIDE.bias)
+        assert explanation.base + shares == pytest.approx(explanation.logit, abs=1e-5)
+
+
 def test_repeated_words_share_what_they_count_once():
-    shares = explain(made(WIDE), ["great great great"])[0].words
-    alone = explain(made(WIDE), ["great"])[0].words
-    assert shares[0].contribution == pytest.approx(shares[2].contribution, abs=1e-6)
-    assert len(alone) == 1
+    first, middle, last = explain(made(WIDE, gaps=0), ["great great great"])[0].words
+    assert first.contribution == pytest.approx(last.contribution, abs=1e-9)
+    assert middle.contribution != pytest.approx(first.contribution, abs=1e-3)  # it is in both pairs
 
 
 def test_both_parts_begin_at_a_text_of_unknown_words():
