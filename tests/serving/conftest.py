@@ -76,6 +76,6 @@ def service(model: Path, folder: Path) -> Iterator[Served]:
     """A service that is there for many tests; impatient with slow clients, so that they need not wait."""
     os.environ.pop("SENTISCALE_API_KEY", None)
     short = ("header_timeout_s=0.5", "body_timeout_s=0.5", "keep_alive_s=1", "max_characters=5000")
-    options = [word for setting in short for word in ("--set", f"serve.{setting}")]
+    options = ["--workers", "1"] + [word for setting in short for word in ("--set", f"serve.{setting}")]
     with served(model, folder, *options) as running:
         yield running

@@ -54,7 +54,7 @@ class Served:
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [line for line in lines if name is None or line["event"] == name]
 
-    def wait_for(self, name: str, count: int = 1, seconds: float = 60) -> dict[str, Any]:
+    def wait_for(self, name: str, count: int = 1, seconds: float = 150) -> dict[str, Any]:
         """The event of that name, the `count`-th of its kind."""
         until = time.monotonic() + seconds
         while len(found := self.events(name)) < count:
@@ -146,6 +146,8 @@ class Load:
     texts: list[str]
     clients: int = 4
     headers: dict[str, str] = field(default_factory=dict)
+    pause: float = 0.0
+    """Seconds between requests of one client, so that others get some of the processors."""
     answers: list[Answer] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     """Requests without an answer, and why."""
@@ -182,4 +184,5 @@ class Load:
             except (OSError, http.client.HTTPException) as error:
                 self.lost.append(repr(error))
                 connection.close()
+            time.sleep(self.pause)
         connection.close()

@@ -13,12 +13,12 @@ def serve(
     model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
     host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one [8000].")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that hold the model [1].")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that hold the model [one a core].")] = None,
     batch_delay_ms: Annotated[
         float | None, typer.Option(help="Longest wait for others to share a forward pass [3].")
     ] = None,
     max_batch: Annotated[int | None, typer.Option(help="Most texts of a forward pass [64].")] = None,
-    queue: Annotated[int | None, typer.Option(help="Texts that may wait [512].")] = None,
+    queue: Annotated[int | None, typer.Option(help="Texts that may wait [1024].")] = None,
     max_texts: Annotated[int | None, typer.Option(help="Most texts of a request [256].")] = None,
     max_characters: Annotated[int | None, typer.Option(help="Most characters of a text [20000].")] = None,
     max_body_kb: Annotated[int | None, typer.Option(help="Most kilobytes of a request [1024].")] = None,

@@ -201,6 +201,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 async def _fault_answer(request: Request, error: Exception) -> Response:
     assert isinstance(error, Fault)
+    await asyncio.sleep(error.pause)
     return Response(error.body, error.status, error.headers, JSON)
 
 

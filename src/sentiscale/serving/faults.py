@@ -31,6 +31,8 @@ CODES: dict[int, str] = {
 }
 """The usual code of each status."""
 
+REFUSAL_PAUSE = 0.2
+"""Seconds that a refusal for lack of room is held back."""
 SHOWN = 60
 """Characters of what was sent that a message repeats at most."""
 
@@ -53,6 +55,8 @@ class Fault(Exception):  # noqa: N818 - an answer to the client, not a failure o
         self.code = code or CODES[status]
         self.limit = limit
         self.headers = dict(headers or {})
+        self.pause = 0.0
+        """Seconds to hold the answer back."""
 
     @property
     def body(self) -> bytes:
@@ -66,8 +70,13 @@ def error_body(code: str, message: str, limit: float | None = None) -> bytes:
 
 
 def busy(status: int, message: str, *, code: str, seconds: int = 1, limit: float | None = None) -> Fault:
-    """A refusal that asks to try again after some seconds."""
-    return Fault(status, message, code=code, limit=limit, headers={"Retry-After": str(seconds)})
+    """A refusal that asks to try again after some seconds.
+
+    It is held back a little: clients that try again at once would cost more than those that are answered.
+    """
+    fault = Fault(status, message, code=code, limit=limit, headers={"Retry-After": str(seconds)})
+    fault.pause = REFUSAL_PAUSE
+    return fault
 
 
 def raw_response(fault: Fault) -> bytes:

@@ -46,8 +46,17 @@ class ClientGone(Exception):  # noqa: N818 - it says what happened
 class Gate:
     """An ASGI application around another one."""
 
-    def __init__(self, inner: Application, settings: ServeSettings, metrics: Metrics, log: Log) -> None:
+    def __init__(
+        self,
+        inner: Application,
+        settings: ServeSettings,
+        metrics: Metrics,
+        log: Log,
+        check_room: Callable[[], None] = lambda: None,
+    ) -> None:
         self.inner, self.settings, self.metrics, self.log = inner, settings, metrics, log
+        self.check_room = check_room
+        """Raises a Fault when no text can be taken: told before a body is read and parsed for nothing."""
         self.checks = Checks(settings)
         self.requests = 0
         """Requests in progress."""
@@ -56,11 +65,10 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         exchange = Exchange(scope, send, self.settings.timeout_s)
-        self.requests += 1
         try:
-            body = await self._admitted(scope, receive)
-            await self.inner(scope, _replayed(body, receive), exchange.send)
+            await self._answer(scope, receive, exchange)
         except Fault as fault:
+            await asyncio.sleep(fault.pause)
             await exchange.refuse(fault)
         except ClientGone:
             exchange.status = 499  # as nginx counts those who did not wait
@@ -68,8 +76,15 @@ class Gate:
             self.log.event("failed", id=exchange.id, error=type(error).__name__, at=_where(error))
             await exchange.refuse(Fault(500, "the service failed to answer this request."))
         finally:
-            self.requests -= 1
             self._note(scope, exchange)
+
+    async def _answer(self, scope: Scope, receive: Receive, exchange: "Exchange") -> None:
+        self.requests += 1
+        try:
+            body = await self._admitted(scope, receive)
+            await self.inner(scope, _replayed(body, receive), exchange.send)
+        finally:
+            self.requests -= 1
 
     async def _admitted(self, scope: Scope, receive: Receive) -> bytes:
         """Check the head, then read the body: the whole of it, bounded in size and time."""
@@ -82,6 +97,7 @@ class Gate:
         if method != "POST" or path not in ROUTES:
             return b""
         check_json(headers)
+        self.check_room()
         return await self._body(receive)
 
     async def _body(self, receive: Receive) -> bytes:

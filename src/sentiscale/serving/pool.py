@@ -48,7 +48,8 @@ class Pool:
         """The model card of each generation that may still answer."""
         self._failing = False
         self._reloading = asyncio.Lock()
-        self._wanted: asyncio.Task[bool] | None = None
+        self._wanted: asyncio.Task[None] | None = None
+        self._asked_again = False
 
     @property
     def ready(self) -> int:
@@ -80,7 +81,7 @@ class Pool:
             old = self.current
             self._take_over(workers)
             self.metrics.reloads.labels("done").inc()
-            self.tell("reloaded", digest=workers[0].card["digest"], name=workers[0].card["name"])
+            self.tell("reloaded", digest=workers[0].card["digest"], model=workers[0].card["name"])
             if old is not None:
                 await self._retire(old)
             return True
@@ -97,11 +98,11 @@ class Pool:
             await asyncio.gather(*generation.keepers, return_exceptions=True)
 
     async def _started(self) -> Worker:
-        return await Worker.start(str(self.model), self.settings.worker_threads, self.program)
+        return await Worker.start(str(self.model), self.settings.threads, self.program)
 
     async def _all_started(self) -> list[Worker]:
         started = await asyncio.gather(
-            *(self._started() for _ in range(self.settings.workers)), return_exceptions=True
+            *(self._started() for _ in range(self.settings.worker_count)), return_exceptions=True
         )
         workers = [worker for worker in started if isinstance(worker, Worker)]
         failures = [failure for failure in started if isinstance(failure, BaseException)]
@@ -119,9 +120,11 @@ class Pool:
         self.cards[number] = generation.card
         self.current = generation
         generation.workers.update(workers)
-        for place in range(self.settings.workers):
+        for place in range(self.settings.worker_count):
             ready = workers[place] if place < len(workers) else None
-            generation.keepers.append(asyncio.create_task(self._keep(generation, ready)))
+            keeper = asyncio.create_task(self._keep(generation, ready))
+            keeper.add_done_callback(self._note_failure)
+            generation.keepers.append(keeper)
 
     async def _retire(self, generation: Generation) -> None:
         """Let the workers of an old model finish the batch they have, then end them."""
@@ -173,9 +176,22 @@ class Pool:
         return None
 
     def want_reload(self) -> None:
-        """Reload soon, unless that is under way."""
+        """Reload soon; while that is under way, once more afterwards."""
+        self._asked_again = True
         if self._wanted is None or self._wanted.done():
-            self._wanted = asyncio.create_task(self.reload())
+            self._wanted = asyncio.create_task(self._reload_as_wanted())
+            self._wanted.add_done_callback(self._note_failure)
+
+    async def _reload_as_wanted(self) -> None:
+        while self._asked_again:
+            self._asked_again = False
+            await self.reload()
+
+    def _note_failure(self, task: "asyncio.Task[Any]") -> None:
+        """A fault of ours in a task that nobody waits for must not stay unseen."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.tell("failed", error=repr(error))
 
     async def _serve_one(self, generation: Generation, worker: Worker) -> bool:
         """Take a batch from the line and answer it.

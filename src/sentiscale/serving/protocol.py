@@ -88,6 +88,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_message = False
         self._stop_timer()
         super().on_message_complete()
+        if self.cycle.response_complete:  # it was refused before: what uvicorn's own clock does not cover
+            self._start_timer(self.settings.keep_alive_s, self.transport.close)
 
     def on_response_complete(self) -> None:
         """It has been answered."""

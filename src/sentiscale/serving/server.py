@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import sys
@@ -23,6 +24,8 @@ from sentiscale.serving.waiting import WaitingLine
 from sentiscale.serving.watching import watch_model
 
 BACKLOG = 1024
+OTHER_FILES = 256
+"""Files that are open besides clients' connections."""
 
 
 class Server(uvicorn.Server):
@@ -44,6 +47,7 @@ def serve(model: Path, settings: ServeSettings, log: Log) -> None:
     """
     settings.api_key()
     listening = bound_socket(settings)
+    allow_connections(settings.max_connections)
     log.take_over()
     with listening, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         stopped_by = runner.run(_serve(model, settings, log, listening))
@@ -61,9 +65,9 @@ async def _serve(model: Path, settings: ServeSettings, log: Log, listening: sock
     try:
         with stop.signals_caught():
             await _unless_stopped(pool.start(), stop)
-            server = _server(Gate(build_app(service), settings, metrics, log), settings)
+            server = _server(Gate(build_app(service), settings, metrics, log, line.check_room), settings)
             serving = asyncio.create_task(server.serve([listening]))
-            watching = asyncio.create_task(watch_model(model, pool.reload)) if settings.reload else None
+            watching = asyncio.create_task(watch_model(model, pool.want_reload)) if settings.reload else None
             _announce(listening, settings, log, pool)
             await asyncio.wait(
                 {asyncio.create_task(stop.asked.wait()), serving}, return_when="FIRST_COMPLETED"
@@ -173,6 +177,15 @@ def bound_socket(settings: ServeSettings) -> socket.socket:
             "one), or stop what listens there."
         ) from error
     return listening
+
+
+def allow_connections(count: int) -> None:
+    """Raise this process's limit of open files, as far as it may: by default, 1,024 is usual."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        reachable = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
 
 
 def _announce(listening: socket.socket, settings: ServeSettings, log: Log, pool: Pool) -> None:

@@ -16,6 +16,8 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 KEY_VARIABLE = "SENTISCALE_API_KEY"
 SHORTEST_KEY = 16
+MOST_WORKERS = 8
+"""Unless more are asked for: each takes the memory of the model."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -30,17 +32,17 @@ class ServeSettings(BaseModel):
     """Port to listen on; 0 takes a free one."""
     allowed_hosts: tuple[str, ...] = ()
     """Names that requests may address this service by; empty: those of loopback, or any on other hosts."""
-    workers: Positive = 1
-    """Processes that hold the model."""
-    threads: Positive | None = None
-    """Threads of each worker; None is cores divided by workers."""
+    workers: Positive | None = None
+    """Processes that hold the model, each with a copy of it; None is one a core, at most 8."""
+    threads: Positive = 1
+    """Threads of each worker. For batches of this size more of them are slower."""
     batch_delay_ms: Annotated[float, Field(ge=0, le=1000)] = 3.0
     """Longest time a request waits for others to share a forward pass with; 0 waits for none."""
     max_batch: Positive = 64
     """Most texts of one forward pass; 1 switches gathering off."""
     batch_characters: Positive = 200_000
     """Most characters of one forward pass, unless a single text has more."""
-    queue: Positive = 512
+    queue: Positive = 1024
     """Texts that may wait; a request beyond that is answered 429."""
     max_texts: Positive = 256
     """Most texts of one request."""
@@ -52,9 +54,9 @@ class ServeSettings(BaseModel):
     """Most characters of one text to be explained."""
     max_body_kb: Positive = 1024
     """Most kilobytes (1024 bytes) of a request's body."""
-    max_requests: Positive = 1024
+    max_requests: Positive = 2048
     """Most requests at a time, bodies still arriving included; more are answered 503."""
-    max_connections: Positive = 2048
+    max_connections: Positive = 4096
     """Most open connections."""
     timeout_s: Seconds = 10.0
     """Longest time from a request's last byte to its answer, and for finishing when the service stops."""
@@ -95,9 +97,9 @@ class ServeSettings(BaseModel):
         return self.max_body_kb * 1024
 
     @property
-    def worker_threads(self) -> int:
-        """Threads of each worker."""
-        return self.threads or max(1, available_cores() // self.workers)
+    def worker_count(self) -> int:
+        """Processes that hold the model."""
+        return self.workers or min(available_cores(), MOST_WORKERS)
 
     @property
     def on_loopback(self) -> bool:

@@ -91,17 +91,19 @@ class WaitingLine:
 
         Raises: Fault 429 when there is no room.
         """
-        limit, loop = self.settings.queue, asyncio.get_running_loop()
-        if self.texts + len(texts) > limit:
-            message = (
-                f"{self.texts} texts are waiting, and {len(texts)} more would exceed the limit of {limit}; "
-                "try again later."
-            )
-            raise busy(429, message, code="queue_full", limit=limit)
+        self.check_room(len(texts))
+        loop = asyncio.get_running_loop()
         now = loop.time()
         job = Job(texts, explain, now + self.settings.timeout_s, now, loop.create_future())
         self._join_end(job)
         return job
+
+    def check_room(self, texts: int = 1) -> None:
+        """Raises: Fault 429 when there is no room for so many texts."""
+        limit = self.settings.queue
+        if self.texts + texts > limit:
+            waiting = f"{self.texts} texts are waiting, and {texts} more would exceed the limit of {limit}"
+            raise busy(429, f"{waiting}; try again later.", code="queue_full", limit=limit)
 
     async def take(self) -> list[Piece]:
         """The next batch. Waits for one, and then a little longer for others to share it.

@@ -1,7 +1,7 @@
 """Notice that the model directory has changed, and have the new model taken."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 EVERY_SECONDS = 1.0
@@ -11,7 +11,7 @@ FILES = ("config.toml", "vocab.txt", "weights.safetensors")
 Fingerprint = tuple[tuple[int, int, int], ...]
 
 
-async def watch_model(model: Path, reload: Callable[[], Awaitable[object]]) -> None:
+async def watch_model(model: Path, reload: Callable[[], object]) -> None:
     """Look each second; `reload` is called once for a change that has been the same for two looks."""
     taken = before = await asyncio.to_thread(fingerprint, model)
     while True:
@@ -19,7 +19,7 @@ async def watch_model(model: Path, reload: Callable[[], Awaitable[object]]) -> N
         now = await asyncio.to_thread(fingerprint, model)
         if now and now == before and now != taken:
             taken = now
-            await reload()
+            reload()
         before = now
 
 

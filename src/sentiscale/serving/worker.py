@@ -18,9 +18,10 @@ from sentiscale.serving.wire import Message, packed, receive_blocking
 if TYPE_CHECKING:
     from sentiscale.predictor import Predictor
 
-LENGTH_STEPS = (400, 1200)
-"""Texts up to so many characters go through the network together, so that short ones are not padded to the
-length of long ones."""
+MOST_PADDING = 3.0
+"""A batch that padding would make so many times larger is cut in two: short texts and long ones."""
+LONGEST_READ = 2400
+"""Characters beyond which a text takes no longer: about what the network reads of it."""
 
 WARM_UP = ("Great screen, but the battery died in a week. ",) * 8
 
@@ -82,7 +83,7 @@ def answered(predictor: "Predictor", request: Message) -> Message:
 
 
 def predictions(predictor: "Predictor", texts: Sequence[str]) -> list[dict[str, Any]]:
-    """What the model says of each text, short and long ones apart."""
+    """What the model says of each text."""
     found: list[dict[str, Any]] = [{}] * len(texts)
     for places in by_length(texts):
         answers = predictor.predict([texts[place] for place in places])
@@ -92,11 +93,17 @@ def predictions(predictor: "Predictor", texts: Sequence[str]) -> list[dict[str, 
 
 
 def by_length(texts: Sequence[str]) -> list[list[int]]:
-    """Places of the texts of each class of length, shortest class first; empty classes are left out."""
-    classes: list[list[int]] = [[] for _ in range(len(LENGTH_STEPS) + 1)]
-    for place, text in enumerate(texts):
-        classes[sum(len(text) > step for step in LENGTH_STEPS)].append(place)
-    return [places for places in classes if places]
+    """Places of texts that go through the network together: all, or the short ones apart from the long.
+
+    A pass costs its rows times its longest row, so one long text would make its neighbours as slow as itself.
+    """
+    sizes = [min(len(text), LONGEST_READ) + 1 for text in texts]
+    if len(texts) * max(sizes) <= MOST_PADDING * sum(sizes):
+        return [list(range(len(texts)))]
+    order = sorted(range(len(texts)), key=sizes.__getitem__)
+    costs = [cut * sizes[order[cut - 1]] + (len(order) - cut) * max(sizes) for cut in range(1, len(order))]
+    cut = 1 + costs.index(min(costs))
+    return [order[:cut], order[cut:]]
 
 
 def explainer() -> Callable[..., Any] | None:
