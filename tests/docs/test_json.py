@@ -20,6 +20,7 @@ CALLS = {
     "evaluate": ("evaluate", "run/model", "data"),
     "predict": ("predict", "run/model", "reviews.csv"),
     "runs": ("runs", "run"),
+    "card": ("card", "run"),
     "export": ("export", "run/model", "--out", "model.onnx"),
     "train": ("train", "data", "--out", "run-2", "--epochs", "0.5", "--no-wide"),
     "demo": ("demo", "--rows", "1000"),
