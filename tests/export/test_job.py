@@ -156,6 +156,16 @@ def test_the_verb_prints_a_table_or_one_json_document(cli, trained, dataset, tmp
     assert all(form.keys() == FORM_KEYS for form in document["forms"])
 
 
+def test_the_verb_reads_a_labelled_table_by_its_columns(cli, trained, tmp_path):
+    rows = [{"body": f"great {number}", "verdict": "positive"} for number in range(30)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = ("--text-column", "body", "--label-column", "verdict")
+    done = cli("export", trained, "--out", "model.onnx", "--check", "rows.jsonl", *columns, "--json")
+    document = json.loads(done.stdout)
+    assert (document["rows"], document["checked_on"]) == (30, "rows.jsonl")
+    assert done.stderr == "comparing on 30 rows: rows.jsonl\n"
+
+
 def test_the_verb_refuses_with_the_promised_exit_codes(cli, trained, tmp_path):
     for arguments, code, message in (
         ((trained, "--out", "model.onnx", "--int8"), 2, "Give some with --check"),

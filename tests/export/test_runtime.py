@@ -1,5 +1,6 @@
 """Loading an exported file, and what happens with one that is none."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -35,6 +36,20 @@ def test_texts_are_encoded_as_the_model_does(content):
     rows = exported.encoder.encode(texts)
     assert rows.ids.tolist() == original.encoder.encode(texts).ids.tolist()
     np.testing.assert_allclose(exported.logits(rows), original.logits(rows), atol=2e-5)
+
+
+def test_a_service_that_runs_the_file_needs_no_torch(content, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    code = f"""
+import sys
+from sentiscale.export.runtime import OnnxPredictor
+predictor = OnnxPredictor.load({str(path)!r})
+predictor.logits(predictor.encoder.encode(["w1 w2"]))
+assert not {{"torch", "sklearn", "onnx"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_rows_give_no_logits(content):
