@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.serving.page.driving import Driver
 from tests.serving.served import served
 
+PATIENCE_MS = 30_000
 KEY = "a-key-of-thirty-two-characters-0"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -46,6 +47,7 @@ def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         pytest.skip(f"needs one of {', '.join(BROWSERS)}, which is not installed")
+    expect.set_options(timeout=PATIENCE_MS)
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
@@ -62,7 +64,7 @@ def pages(browser: Browser) -> Iterator[Callable[..., Driver]]:
         context = browser.new_context(**how)
         complaints = Complaints(urlsplit(address).netloc)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE_MS)
         complaints.watch(page)
         opened.append((context, complaints))
         page.goto(address)

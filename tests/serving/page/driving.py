@@ -24,15 +24,14 @@ class Driver:
     def write(self, text: str) -> None:
         self.page.locator("#text").fill(text)
 
-    def choose(self, path: Path) -> None:
-        self.page.locator("#file").set_input_files(path)
-
     def choose_text(self, name: str, text: str | bytes) -> None:
+        self.clear()
         content = text if isinstance(text, bytes) else text.encode()
         self.page.locator("#file").set_input_files({"name": name, "mimeType": "", "buffer": content})
 
-    def wait_for_labels(self, rows: int, seconds: int = 20) -> None:
+    def wait_for_labels(self, rows: int, seconds: int = 30) -> None:
         """Wait until every row of the table is settled."""
+        expect(self.page.locator("#many")).to_be_visible()
         summary = self.page.locator("#many-summary")
         settled = re.compile(rf"^{rows:,} reviews?: [\d,]+ positive, [\d,]+ negative\.$")
         expect(summary).to_have_text(settled, timeout=1000 * seconds)

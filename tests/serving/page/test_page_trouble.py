@@ -83,7 +83,7 @@ def test_a_server_that_is_gone_is_told_and_found_again(open_page, model, folder)
     driver.write("good and bad")
     waiting = "The server does not answer. Is it still running?"
     expect(driver.page.locator("#waiting")).to_contain_text(waiting)
-    expect(driver.page.locator("#problem")).to_contain_text(waiting, timeout=30_000)
+    expect(driver.page.locator("#problem")).to_contain_text(waiting)
     with served(model, folder, "--port", first.port):
         driver.page.locator("#problem").get_by_role("button", name="Try again").click()
         expect(driver.page.locator("#one .coloured")).to_have_text("good and bad")
@@ -97,7 +97,7 @@ def test_a_file_goes_on_where_a_killed_server_left_it(open_page, model, folder):
         expect(driver.page.locator("#progress-text")).to_have_text(re.compile("^[1-9]"))
         driver.allowed.append("net::ERR_")
         first.stop(signal.SIGKILL)
-    expect(driver.page.locator("#problem")).to_contain_text("not labelled yet", timeout=30_000)
+    expect(driver.page.locator("#problem")).to_contain_text("not labelled yet")
     with served(model, folder, "--port", first.port):
         driver.page.get_by_role("button", name="Go on").click()
         driver.wait_for_labels(20_000, seconds=120)

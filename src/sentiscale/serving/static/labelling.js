@@ -27,7 +27,7 @@ export const forget = () => known.clear();
 export const DEFAULT_LIMITS = { texts: 32, characters: 10000, body_bytes: 262144, explain_texts: 1 };
 
 /**
- * Labels rows: fills `row.prediction`, or `row.problem` with a sentence.
+ * Labels rows: fills `row.prediction`, or `row.problem` with a sentence and `row.settled` if it cannot change.
  * `onChange()` is called after each answer, `onWait(sentence)` while the server is busy.
  */
 export class Labelling {
@@ -46,9 +46,9 @@ export class Labelling {
     return this.rows.filter((row) => !row.prediction && !row.problem);
   }
 
-  /** Rows that were refused or failed wait again. */
+  /** Rows that the server refused wait again; those that it can never take do not. */
   forgive() {
-    for (const row of this.rows) row.problem = null;
+    for (const row of this.rows) row.problem = row.settled ? row.problem : null;
     this.failed = 0;
     this.faults = 0;
     this.done = this.rows.length - this.waiting().length;
@@ -109,6 +109,7 @@ export class Labelling {
     const problem = row.text.trim() === "" ? "No text." : tooLong(row.text, this.limits);
     const size = this.units.encode(JSON.stringify(row.text)).length + 1;
     if (problem || size > this.limits.body_bytes * BODY_SHARE) {
+      row.settled = true;
       this.finish(row, { problem: problem || "Too large for one request." });
       return 0;
     }
@@ -154,7 +155,7 @@ export class Labelling {
     row.prediction = prediction;
     row.problem = problem;
     this.done += 1;
-    if (problem) this.failed += 1;
+    if (problem && !row.settled) this.failed += 1;
   }
 }
 

@@ -6,7 +6,8 @@ const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" })
 /** Rows to be labelled, from a table that was read; `number` counts from 1. */
 export function rowsOf({ rows, textColumn, titleColumn }) {
   return rows.map((cells, at) => ({
-    number: at + 1, cells, text: titled(cells[textColumn], cells[titleColumn]), prediction: null, problem: null,
+    number: at + 1, cells, text: titled(cells[textColumn], cells[titleColumn]),
+    prediction: null, problem: null, settled: false,
   }));
 }
 
