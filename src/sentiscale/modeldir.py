@@ -58,6 +58,12 @@ class SavedModel:
     wide: WideModel | None
     combination: Combination
 
+    @property
+    def parameters(self) -> int:
+        """Numbers that were learnt: the network's, and a weight and a scale a bucket of the wide part."""
+        own = sum(parameter.numel() for parameter in self.net.parameters())
+        return own + (self.wide.weights.size + self.wide.scales.size if self.wide else 0)
+
 
 def save_model(path: Path, model: SavedModel, record: RunRecord | None = None) -> None:
     """Write the directory, whole or not at all; what stood there is replaced."""

@@ -75,7 +75,7 @@ class Server:
                 command, stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
                 env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
             )  # fmt: skip
-        wait_until(self.answers, 150, f"the server does not answer; see {log.name}")
+        wait_until(self.answers, 300, f"the server does not answer; see {log.name}")
 
     def answers(self) -> bool:
         """Whether it is up."""

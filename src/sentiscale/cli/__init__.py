@@ -26,7 +26,7 @@ app = typer.Typer(
 
 VERBS: tuple[str, ...] = (
     "prepare", "eda", "train", "evaluate", "predict", "export", "serve", "bench", "report", "plan", "compare",
-    "synth", "fetch", "doctor", "demo",
+    "runs", "card", "synth", "fetch", "doctor", "demo",
 )  # fmt: skip
 """Verbs in the order of the menu; each is a module here with a function of the same name."""
 

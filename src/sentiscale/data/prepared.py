@@ -16,7 +16,7 @@ from sentiscale.atomic import write_file
 from sentiscale.config import Cleaning
 from sentiscale.data.digests import file_digests
 from sentiscale.errors import DataError, did_you_mean
-from sentiscale.records import Record
+from sentiscale.records import Record, TrainedOn
 from sentiscale.text.vocab import Vocab
 
 DATASET_SCHEMA = 2
@@ -168,6 +168,19 @@ class PreparedDataset:
                 f"Prepare it again with --force."
             )
         return Split(name, tokens, offsets, labels)
+
+    def described(self) -> TrainedOn:
+        """What a record says of the data, so that it still can when they are gone."""
+        manifest = self.manifest
+        return TrainedOn(
+            path=str(self.path.absolute()),
+            rows=manifest.rows,
+            labels=manifest.labels_per_split,
+            cleaning=manifest.cleaning,
+            vocab_size=manifest.vocab_size,
+            duplicates=manifest.duplicates,
+            inputs=[*manifest.inputs, *manifest.test_inputs],
+        )
 
     def _map(self, split: str, part: str, dtype: type[np.generic]) -> NDArray[Any]:
         path = self.path / split_file(split, part)

@@ -29,7 +29,11 @@ def check_trackers(settings: TrackSettings) -> None:
 
 
 def make_tracker(name: str, settings: TrackSettings) -> Tracker:
-    """The tracker of this name; its library is loaded only when it is first used."""
+    """The tracker of this name, its library loaded.
+
+    That is done here, in the thread of training: other libraries look into `sys.modules` and stumble over
+    modules that another thread has imported half (scikit-learn over Polars, which MLflow loads).
+    """
     if name == "mlflow":
         from sentiscale.tracking.mlflow_run import MlflowRun
 
@@ -45,7 +49,12 @@ class Following:
     def __init__(self, settings: TrackSettings, run: TrackedRun, say: Callable[[str], None]) -> None:
         self.run = run
         self.upload_model = settings.upload_model
-        self.couriers = [Courier(name, make_tracker(name, settings), say) for name in settings.to]
+        self.couriers: list[Courier] = []
+        for name in settings.to:
+            try:
+                self.couriers.append(Courier(name, make_tracker(name, settings), say))
+            except Exception as error:  # whatever a broken installation raises
+                say(f"warning: {name} cannot be loaded and does not follow this run: {error}")
         chosen = settings_of(run.record)
         for courier in self.couriers:
             courier.send(lambda tracker: tracker.begin(chosen, run))

@@ -1,5 +1,6 @@
 """Follow a run in MLflow: parameters, curves, final scores, files, and the model as MLflow loads it."""
 
+import importlib
 import json
 import os
 import platform
@@ -20,6 +21,11 @@ LONGEST_VALUE = 500
 MOST_PARAMETERS = 100
 """Of one request."""
 
+MODULES = (
+    "mlflow.tracking", "mlflow.entities", "mlflow.exceptions", "mlflow.artifacts",
+    "mlflow.store.artifact.artifact_repository_registry", "mlflow.store.artifact.mlflow_artifacts_repo",
+)  # fmt: skip
+"""All that is used, some of it by MLflow itself only when it is needed."""
 LOADER = "sentiscale.mlflow_model"
 """The module that `mlflow.pyfunc.load_model` hands the model directory to."""
 
@@ -28,6 +34,7 @@ class MlflowRun:
     """A tracker (see `seam.Tracker`)."""
 
     def __init__(self, settings: TrackSettings) -> None:
+        load()
         self.settings = settings
         self.client: Any = None
         self.run_id: str | None = None
@@ -120,10 +127,9 @@ class MlflowRun:
             self.client.log_batch(self.run_id, params=part)
 
 
-def connect(settings: TrackSettings) -> Any:
-    """A client of the server or store that the settings or the environment name; sends nothing yet."""
+def load() -> None:
+    """Import what is used of MLflow, which reads some of this when it is imported."""
     defaults = {
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(settings.answer_seconds),
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the courier tries again
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # --json promises one document there
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -131,8 +137,15 @@ def connect(settings: TrackSettings) -> Any:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    for module in MODULES:
+        importlib.import_module(module)
+
+
+def connect(settings: TrackSettings) -> Any:
+    """A client of the server or store that the settings or the environment name."""
     from mlflow.tracking import MlflowClient
 
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(settings.answer_seconds))
     return MlflowClient(tracking_uri=settings.mlflow_uri)
 
 

@@ -13,6 +13,13 @@ class TensorboardEvents:
     """A tracker (see `seam.Tracker`); `tensorboard --logdir RUNS` shows every run below a folder."""
 
     def __init__(self) -> None:
+        import matplotlib.image
+        import tensorboardX.summary
+        from tensorboardX import SummaryWriter
+
+        self.open = SummaryWriter
+        self.hparams = tensorboardX.summary.hparams
+        self.read_picture = matplotlib.image.imread
         self.writer: Any = None
         self.settings: Mapping[str, Scalar] = {}
         self.last_step = 0
@@ -21,16 +28,14 @@ class TensorboardEvents:
 
     def begin(self, settings: Mapping[str, Scalar], run: TrackedRun) -> None:
         """Open an event file; on resuming, readers drop what an earlier file says of steps redone."""
-        from tensorboardX import SummaryWriter
-
         self.settings = settings
         folder = run.path / FOLDER
         if run.resumed_at is not None and any(folder.glob("events.*")):
             self.there_up_to, first = run.resumed_at, run.resumed_at + 1
             # Files are named by the second they were opened in; without the suffix one could replace another.
-            self.writer = SummaryWriter(str(folder), purge_step=first, filename_suffix=f".from-{first}")
+            self.writer = self.open(str(folder), purge_step=first, filename_suffix=f".from-{first}")
         else:
-            self.writer = SummaryWriter(str(folder))
+            self.writer = self.open(str(folder))
             self.writer.add_text("settings", table(settings), 0)
         self.writer.flush()
 
@@ -46,18 +51,16 @@ class TensorboardEvents:
     def artefact(self, path: Path) -> None:
         """Show a picture; other files lie beside the events anyway."""
         if path.suffix == ".png":
-            from matplotlib.image import imread
-
-            self.writer.add_image(path.stem, imread(path)[..., :3], self.last_step, dataformats="HWC")
+            self.writer.add_image(
+                path.stem, self.read_picture(path)[..., :3], self.last_step, dataformats="HWC"
+            )
 
     def end(self, status: str, scores: Mapping[str, float]) -> None:
         """Write the final figures, and settings beside them for TensorBoard's table of runs."""
-        from tensorboardX.summary import hparams
-
         for name, value in scores.items():
             self.writer.add_scalar(name, value, self.last_step)
         if scores:
-            for summary in hparams(dict(self.settings), dict(scores)):
+            for summary in self.hparams(dict(self.settings), dict(scores)):
                 self.writer.file_writer.add_summary(summary)
         self.writer.add_text("status", status, self.last_step)
         self.writer.close()

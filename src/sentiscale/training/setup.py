@@ -26,7 +26,7 @@ from sentiscale.parallel.precision import LossScaler, Precision
 from sentiscale.parallel.stage import FloatArray, Stage
 from sentiscale.parallel.world import World
 from sentiscale.progress import Progress
-from sentiscale.records import EpochMetrics, Host, RunRecord, TrainedOn, git_commit, now, package_versions
+from sentiscale.records import EpochMetrics, Host, RunRecord, git_commit, now, package_versions
 from sentiscale.training.checkpoint import Holding, TrainState, find_latest, load_state, load_tensors
 from sentiscale.training.clock import PhaseClock
 from sentiscale.training.hardware import Hardware, Place
@@ -232,22 +232,8 @@ def new_record(settings: Settings, hardware: Hardware, dataset: PreparedDataset)
         oversubscribed=hardware.oversubscribed,
         seed=settings.train.seed,
         data_digest=dataset.manifest.digest,
-        data=described(dataset),
+        data=dataset.described(),
         host=Host.current(gpu),
         versions=package_versions("sentiscale", "torch", "numpy", "scikit-learn", "numba", "pyarrow"),
         git_commit=git_commit(),
-    )
-
-
-def described(dataset: PreparedDataset) -> TrainedOn:
-    """What a record says of the data, so that it still can when they are gone."""
-    manifest = dataset.manifest
-    return TrainedOn(
-        path=str(dataset.path.absolute()),
-        rows=manifest.rows,
-        labels=manifest.labels_per_split,
-        cleaning=manifest.cleaning,
-        vocab_size=manifest.vocab_size,
-        duplicates=manifest.duplicates,
-        inputs=[*manifest.inputs, *manifest.test_inputs],
     )

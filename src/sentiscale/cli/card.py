@@ -1,0 +1,53 @@
+"""`sentiscale card`: a model card, the page that says what a model is, how good, and where it fails."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sentiscale.cli.options import JsonOption, QuietOption, print_json
+
+LANGUAGE = typer.Option(help="Language of the reviews, such as en; nothing in a run tells it.")
+LICENSE = typer.Option(help="Licence of the model, such as apache-2.0.")
+DATA = typer.Option(help="Prepared data, where they are no longer where training found them.")
+REVIEWS = typer.Option(metavar="FILE", help="A labelled table with categories, for slices by category.")
+
+
+def card(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, or its model directory.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="CARD.md", help="Write it here; default: print.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; default: that of the run.")] = None,
+    language: Annotated[str | None, LANGUAGE] = None,
+    license: Annotated[str | None, LICENSE] = None,  # noqa: A002 - the flag's name
+    data: Annotated[Path | None, DATA] = None,
+    reviews: Annotated[Path | None, REVIEWS] = None,
+    by: Annotated[str | None, typer.Option(metavar="COLUMN", help="With --reviews: its column.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Describe a trained model: data, scores with intervals, slices, limits, cost, how to use it.
+
+    Markdown with the front matter that model hubs read. The test split is labelled again for the slices.
+    """
+    from sentiscale.atomic import check_output, write_file
+    from sentiscale.card.collect import CardChoices, make_card
+    from sentiscale.card.markdown import markdown
+    from sentiscale.cli.progress import make_progress
+
+    if out is not None:
+        check_output(out, replace=force)
+    choices = CardChoices(name, language, license, data, reviews, by)
+    found = make_card(run, choices, make_progress(quiet))
+    text = markdown(found)
+    if out is not None:
+        write_file(out, text)
+    if as_json:
+        print_json({"out": out, **found.model_dump(mode="json")})
+    elif out is None:
+        sys.stdout.write(text)
+    else:
+        print(f"{out}: model card of {found.name}, {len(found.slices)} kinds of slices")
