@@ -18,12 +18,3 @@ def test_the_example_explains_reviews(trained):
     assert lines[0].split()[0] in ("positive", "negative")
     assert 'without "' in lines[3]
     assert lines[4].endswith("...")
-
-
-def test_the_example_without_arguments_says_how_it_is_run():
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLE)], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 1
-    assert "Run: python examples/explain.py" in done.stderr
-    assert "Traceback" not in done.stderr
