@@ -1,32 +1,34 @@
-"""Links to folders and to pages outside the site (README.md) lead to their text, copied beside the pages.
+"""Links to Markdown that is no page of the site, such as README.md, lead to a copy of it beside the pages.
 
-Files that are no pages become downloads by themselves; only what is left over comes here.
+Links to other files of the repository become such downloads by themselves.
 """
 
 from pathlib import Path
 from typing import Any
 
-from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
+from sphinx.transforms.post_transforms import SphinxPostTransform
 
 
-def as_download(app: Sphinx, env: BuildEnvironment, node: nodes.Element, content: nodes.Element) -> Any:
-    """Answer a reference to a file that is there, but is no page, with a link to a copy of it."""
-    page = Path(env.doc2path(node["refdoc"]))
-    target = (page.parent / node["reftarget"].split("#")[0]).resolve()
-    for file in (target, target.with_name(target.name + ".md")):
-        if file.is_file():
-            name = file.relative_to(Path(app.srcdir)).as_posix()
-            link = addnodes.download_reference("", "", reftarget=f"/{name}", refdoc=node["refdoc"])
-            link["filename"] = env.dlfiles.add_file(node["refdoc"], name)
-            link += content
-            return link
-    return None
+class LinksToCopies(SphinxPostTransform):
+    """Replaces links to documents that are files, but not pages."""
+
+    default_priority = 5  # before the links are resolved, which would be warnings
+
+    def run(self, **kwargs: Any) -> None:
+        """Called by Sphinx for each page."""
+        for node in list(self.document.findall(addnodes.pending_xref)):
+            name = f"{node['reftarget']}.md"
+            if node.get("refdomain") != "doc" or node["reftarget"] in self.env.all_docs:
+                continue
+            if (Path(self.env.srcdir) / name).is_file():
+                link = addnodes.download_reference("", "", *node.children, reftarget=f"/{name}")
+                link["filename"] = Path(self.env.dlfiles.add_file(node["refdoc"], name)).as_posix()
+                node.replace_self(link)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
-    app.connect("missing-reference", as_download)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    app.add_post_transform(LinksToCopies)
+    return {"parallel_read_safe": True, "parallel_write_safe": False}
