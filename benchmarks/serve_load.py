@@ -63,14 +63,16 @@ def closed(port: int, bodies: Sequence[bytes], connections: int, seconds: float)
 
 
 def at_rate(
-    port: int, bodies: Sequence[bytes], rate: float, seconds: float, connections: int = 3000
+    port: int, bodies: Sequence[bytes], rate: float, seconds: float, connections: int | None = None
 ) -> Outcome:
     """Requests leave at a fixed rate whatever comes back; a latency counts from when its request was due.
 
     So a service that stalls is charged for all that were due meanwhile (no coordinated omission). A request
-    that finds no free connection within a second is not sent, and counts as lost.
+    that finds no free connection within a second is not sent, and counts as lost; there are enough of them
+    for all that is due within 3 s, at most 3,000.
     """
-    return asyncio.run(_at_rate(port, bodies, rate, seconds, connections))
+    enough = connections or min(3000, max(16, round(3 * rate)))
+    return asyncio.run(_at_rate(port, bodies, rate, seconds, enough))
 
 
 def _wrk(port: int, bodies: Sequence[bytes], connections: int, seconds: float) -> Outcome:

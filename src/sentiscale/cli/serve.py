@@ -15,7 +15,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one [8000].")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that hold the model [one a core].")] = None,
     batch_delay_ms: Annotated[
-        float | None, typer.Option(help="Longest wait for others to share a forward pass [3].")
+        float | None, typer.Option(help="Longest wait for others to share a forward pass [1].")
     ] = None,
     max_batch: Annotated[int | None, typer.Option(help="Most texts of a forward pass [64].")] = None,
     queue: Annotated[int | None, typer.Option(help="Texts that may wait [1024].")] = None,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import resource
 import signal
 import socket
@@ -68,6 +69,8 @@ async def _serve(model: Path, settings: ServeSettings, log: Log, listening: sock
             server = _server(Gate(build_app(service), settings, metrics, log, line.check_room), settings)
             serving = asyncio.create_task(server.serve([listening]))
             watching = asyncio.create_task(watch_model(model, pool.want_reload)) if settings.reload else None
+            gc.collect()
+            gc.freeze()  # or a search for garbage goes through all libraries: 50 ms without an answer
             _announce(listening, settings, log, pool)
             await asyncio.wait(
                 {asyncio.create_task(stop.asked.wait()), serving}, return_when="FIRST_COMPLETED"

@@ -36,7 +36,7 @@ class ServeSettings(BaseModel):
     """Processes that hold the model, each with a copy of it; None is one a core, at most 8."""
     threads: Positive = 1
     """Threads of each worker. For batches of this size more of them are slower."""
-    batch_delay_ms: Annotated[float, Field(ge=0, le=1000)] = 3.0
+    batch_delay_ms: Annotated[float, Field(ge=0, le=1000)] = 1.0
     """Longest time a request waits for others to share a forward pass with; 0 waits for none."""
     max_batch: Positive = 64
     """Most texts of one forward pass; 1 switches gathering off."""
