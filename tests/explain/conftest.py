@@ -1,5 +1,6 @@
 """A trained model, and models that are put together without training."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ def trained(dataset, tmp_path_factory) -> Path:
     return run / "model"
 
 
+@cache
 def made(
     joined: Combination, cleaning="words", *, max_tokens=400, stored_tokens=512, gaps=2, **shape
 ) -> Predictor:
