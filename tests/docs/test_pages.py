@@ -28,11 +28,15 @@ TAGS = {
 
 GIVEN = {
     "docs/tutorial/amazon-reviews.md": ("train.ft.txt", "test.ft.txt"),
+    "docs/how-to/compare-runs.md": ("data", "run", "reviews.csv"),
     "docs/how-to/export-to-onnx.md": ("data", "run"),
     "docs/how-to/predict-millions.md": ("run",),
     "docs/how-to/predict-millions.md": ("run",),
     "docs/how-to/resume.md": ("reviews.ft.txt", "data"),
     "docs/how-to/run-a-scaling-study.md": ("data",),
+    "docs/how-to/track-experiments.md": ("data",),
+    "docs/how-to/track-experiments.md": ("data",),
+    "docs/how-to/compare-runs.md": ("data", "run", "reviews.csv"),
     "docs/explanation/row-sparse-gradients.md": ("data",),
     "docs/explanation/reading-a-scaling-report.md": ("study",),
     "docs/explanation/how-plan-predicts.md": ("study",),
