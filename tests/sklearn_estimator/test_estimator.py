@@ -1,6 +1,7 @@
 """The estimator learns, answers in the caller's labels, refuses what it cannot use, leaves no trace."""
 
 import os
+import pickle
 import random
 import signal
 import sys
@@ -204,7 +205,8 @@ def test_same_seed_same_model(fitted, reviews):
 def test_nothing_of_the_process_is_changed(reviews, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = process_state()
-    small(threads=None).fit(*reviews).predict(reviews.texts)
+    classifier = small(threads=None).fit(*reviews)
+    pickle.loads(pickle.dumps(classifier)).predict(reviews.texts)
     assert process_state() == before
     assert list(tmp_path.iterdir()) == []
 
@@ -231,12 +233,17 @@ def process_state() -> list[object]:
 
 def test_ctrl_c_ends_it_and_leaves_nothing(reviews, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    classifier = small(epochs=1e6, settings={**SMALL, "train.epochs": 1e6})
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
+    told = []
+
+    def interrupt(lines, message):  # at the first validation: training is under way
+        told.append(message)
+        if "valid accuracy" in message and len(told) < 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("sentiscale.sklearn.Lines.say", interrupt)
+    classifier = small(verbose=1, settings={**SMALL, "train.epochs": 1000})
+    with pytest.raises(KeyboardInterrupt, match="SIGINT received"):
         classifier.fit(*reviews)
-    timer.join()
     assert list(tmp_path.iterdir()) == []
     assert not hasattr(classifier, "classes_")
 
