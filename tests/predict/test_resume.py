@@ -140,24 +140,33 @@ def test_a_pipe_cannot_be_gone_on_with(cli, model):
     assert "--resume reads the input again" in failed.stderr
 
 
+@pytest.fixture(scope="module")
+def undisturbed(model, tmp_path_factory):
+    """A longer job in small blocks: its command, all but the output, and its result."""
+    folder = tmp_path_factory.mktemp("long")
+    rows = "".join(f"{n},{'good' if n % 3 else 'not bad'} film {n}\n" for n in range(200_000))
+    (folder / "in.csv").write_text("id,text\n" + rows)
+    blocks = ("--set", "prepare.block_mb=0.02")
+    command = [sys.executable, "-m", "sentiscale", "predict", model, folder / "in.csv", *blocks, "--quiet"]
+    subprocess.run([*command, "--out", folder / "whole.parquet"], check=True, timeout=120)
+    return command, folder / "whole.parquet"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_the_real_command_stopped_half_way(model, tmp_path, number):
+def test_the_real_command_stopped_half_way(undisturbed, tmp_path, number):
     """Killed outright, or asked to end; what is visible meanwhile is nothing."""
-    reviews = tmp_path / "in.txt"
-    reviews.write_text("".join(f"{'good' if n % 3 else 'not bad'} film {n}\n" for n in range(1_500_000)))
-    command = [sys.executable, "-m", "sentiscale", "predict", model, reviews, "--quiet", "--out"]
-    subprocess.run([*command, tmp_path / "whole.parquet"], check=True, timeout=170)
-    process = subprocess.Popen([*command, tmp_path / "out.parquet"], stderr=subprocess.PIPE, text=True)
-    journal = tmp_path / ".out.parquet.journal"
-    while process.poll() is None and not (journal.exists() and journal.stat().st_size > 500_000):
+    command, whole = undisturbed
+    out, journal = tmp_path / "out.parquet", tmp_path / ".out.parquet.journal"
+    process = subprocess.Popen([*command, "--out", out], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (journal.exists() and journal.stat().st_size > 200_000):
         time.sleep(0.01)
     assert process.poll() is None, "it ended before it could be stopped"
     process.send_signal(number)
     _, messages = process.communicate(timeout=60)
     assert process.returncode == (-number if number == signal.SIGKILL else 130)
     assert "Traceback" not in messages
-    assert not (tmp_path / "out.parquet").exists()
-    subprocess.run([*command, tmp_path / "out.parquet", "--resume"], check=True, timeout=170)
-    assert (tmp_path / "out.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
-    assert sorted(os.listdir(tmp_path)) == ["in.txt", "out.parquet", "whole.parquet"]
+    assert not out.exists()
+    subprocess.run([*command, "--out", out, "--resume"], check=True, timeout=120)
+    assert out.read_bytes() == whole.read_bytes()
+    assert os.listdir(tmp_path) == ["out.parquet"]
