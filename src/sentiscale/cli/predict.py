@@ -45,7 +45,7 @@ def predict(
         bool, typer.Option("--labelled", help="The input has labels: print the accuracy at the end.")
     ] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Also what each word contributed; some 10 reviews a second.")
+        bool, typer.Option("--explain", help="Also what each word contributed; far slower.")
     ] = False,
     workers: Annotated[int | None, typer.Option(help="Cores to use; default all.")] = None,
     precision: Annotated[
