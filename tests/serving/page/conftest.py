@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.serving.page.driving import Driver
-from tests.serving.served import served
+from tests.serving.served import Served, served
 
 PATIENCE_MS = 30_000
 KEY = "a-key-of-thirty-two-characters-0"
@@ -108,10 +108,10 @@ def address(service) -> str:
 
 
 @pytest.fixture(scope="module")
-def keyed_address(model, folder) -> Iterator[str]:
-    """Wants a key, explains short reviews only, and queues one small batch that waits for others."""
+def keyed_service(model, folder) -> Iterator[Served]:
+    """Wants a key, explains short reviews only, and has room for a single small batch to wait."""
     (folder / "key").write_text(KEY)
-    limits = {"max_texts": 8, "queue": 8, "batch_delay_ms": 1000, "explain_characters": 100}
+    limits = {"max_texts": 8, "queue": 8, "explain_characters": 100}
     options = [word for name, value in limits.items() for word in ("--set", f"serve.{name}={value}")]
     with served(model, folder, "--api-key-file", folder / "key", *options) as running:
-        yield f"http://127.0.0.1:{running.port}/"
+        yield running

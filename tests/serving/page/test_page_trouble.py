@@ -7,14 +7,14 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.serving.page.conftest import KEY
-from tests.serving.served import served
+from tests.serving.served import Load, served
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def keyed(open_page, keyed_address):
-    driver = open_page(keyed_address)
+def keyed(open_page, keyed_service):
+    driver = open_page(f"http://127.0.0.1:{keyed_service.port}/")
     driver.allowed += ["status of 401", "status of 429"]
     return driver
 
@@ -49,16 +49,18 @@ def test_a_key_is_asked_for_refused_and_kept_in_memory_only(keyed):
     expect(page.locator("#model .cards")).to_be_visible()
 
 
-def test_an_overloaded_server_is_waited_for(keyed):
-    """Its queue holds one batch and waits before it computes: the page's second request is refused."""
+def test_an_overloaded_server_is_waited_for(keyed, keyed_service):
+    """Others keep its only place in the queue taken; when they leave, the page gets its answers."""
     statuses = []
     keyed.page.on("response", lambda answer: statuses.append(answer.status))
     give_key(keyed)
     expect(keyed.page.locator("#model .cards")).to_be_visible()
-    keyed.choose_text("many.txt", "\n".join(f"good number {at}" for at in range(40)))
-    expect(keyed.page.locator("#waiting")).to_have_text(
-        re.compile(r"^The server is busy\. Trying again in \d+ s\.$")
-    )
+    texts, headers = ["good bad " * 2000] * 8, {"Authorization": f"Bearer {KEY}"}
+    with Load(keyed_service, texts, headers=headers) as load:
+        load.wait_for(2)
+        keyed.choose_text("many.txt", "\n".join(f"good number {at}" for at in range(40)))
+        busy = re.compile(r"^The server is busy\. Trying again in \d+ s\.$")
+        expect(keyed.page.locator("#waiting")).to_have_text(busy)
     keyed.wait_for_labels(40)
     expect(keyed.page.locator("#waiting")).to_have_text("")
     assert 429 in statuses
