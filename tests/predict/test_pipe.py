@@ -1,7 +1,10 @@
 """Lines from a pipe: one in, one out, at once where the pipe pauses, whatever its bytes."""
 
+import json
+import os
 import subprocess
 import sys
+from threading import Thread
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,3 +84,32 @@ def test_printed_lines_are_what_formatting_gives(predictor, capsys):
 def test_fasttext_labels_are_not_part_of_the_review(cli, model):
     bare = cli("predict", model, stdin="good film\n").stdout
     assert cli("predict", model, stdin="__label__2 good film\n").stdout == bare
+
+
+def test_a_named_pipe_is_read_as_lines(cli, model, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = Thread(target=(tmp_path / "pipe").write_text, args=("good film\nbad\n",))
+    writer.start()
+    done = cli("predict", model, "pipe")
+    writer.join()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == cli("predict", model, stdin="good film\nbad\n").stdout
+
+
+def test_a_table_comes_through_standard_input_if_it_is_called_one(model):
+    command = [
+        sys.executable,
+        "-m",
+        "sentiscale",
+        "predict",
+        model,
+        "-",
+        "--format",
+        "csv",
+        "--quiet",
+        "--json",
+    ]
+    done = subprocess.run(
+        command, input="id,text\n1,good\n2,bad\n", capture_output=True, text=True, check=True
+    )
+    assert [row["line"] for row in json.loads(done.stdout)["predictions"]] == [2, 3]

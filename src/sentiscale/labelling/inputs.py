@@ -16,7 +16,7 @@ from sentiscale.config import PrepareSettings
 from sentiscale.data.corpus import Corpus, Source
 from sentiscale.data.sources import STDIN, Stream, compression_of, find_files, is_pipe
 from sentiscale.errors import DataError, UsageError
-from sentiscale.labelling.lines import BLOCK_BYTES, standard_input, whole_lines
+from sentiscale.labelling.lines import BLOCK_BYTES, standard_input, what_comes, whole_lines
 from sentiscale.text.compiled import frozen
 from sentiscale.text.formats import LabelMode, Layout, judge, parse
 from sentiscale.text.labels import NEGATIVE, ONE, POSITIVE, TWO, Reason, settle
@@ -207,6 +207,11 @@ def _one_reject(data: bytes, source: Source, line: int) -> Chunk:
 def _line_chunks(path: str, *, labelled: bool) -> Iterator[Chunk]:
     if path == "-":
         yield from _chunks_of_lines("standard input", whole_lines(standard_input()), labelled)
+        return
+    if is_pipe(path):
+        with open(path, "rb", buffering=0) as pipe:
+            blocks = whole_lines(lambda: what_comes(pipe.fileno()))
+            yield from _chunks_of_lines(path, blocks, labelled)
         return
     compression = compression_of(path) if os.path.splitext(path)[1] in COMPRESSED else None
     with Stream(path, compression) as stream:

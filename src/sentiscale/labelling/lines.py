@@ -44,10 +44,11 @@ def standard_input() -> Callable[[], bytes]:
         descriptor = sys.stdin.fileno()
     except (OSError, ValueError):  # not a file of the system, as in a test
         return lambda: sys.stdin.buffer.read(BLOCK_BYTES)
-    return lambda: _what_comes(descriptor)
+    return lambda: what_comes(descriptor)
 
 
-def _what_comes(descriptor: int) -> bytes:
+def what_comes(descriptor: int) -> bytes:
+    """The next bytes of an open file or pipe: a block, or what there is when it pauses; empty at the end."""
     parts = [os.read(descriptor, BLOCK_BYTES)]
     size = len(parts[0])
     while parts[-1] and size < BLOCK_BYTES:
