@@ -59,6 +59,7 @@ html_theme = "furo"  # system fonts; nothing is fetched from another host
 html_title = f"sentiscale {release}"
 html_extra_path = ["_root"]  # index.html of the site's root, which leads to docs/
 html_copy_source = False
+html_show_search_summary = False  # summaries are fetched, which a browser refuses for files on the disk
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True}
 pygments_style = "friendly"

@@ -94,7 +94,7 @@ def test_no_page_asks_another_host(site):
 def test_links_between_pages_lead_to_files(site):
     broken = []
     for page in site.rglob("*.html"):
-        for link in re.findall(r'href="([^"#:]+)(?:#[^"]*)?"', text_of(page)):
+        for link in re.findall(r'href="([^"#:?]+)[^":]*"', text_of(page)):
             if not (page.parent / link).exists():
                 broken.append(f"{page.relative_to(site)}: {link}")
     assert broken == []
@@ -119,9 +119,7 @@ def test_search_finds_pages_in_a_browser_without_a_network(site, tmp_path):
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(f"{(site / 'search.html').as_uri()}?q=micro-batches")
-        page.wait_for_selector("#search-results li a", timeout=30_000)
-        titles = page.locator("#search-results li a").all_inner_texts()
+        page.wait_for_selector("#search-results li a:has-text('When model parallelism pays')", timeout=60_000)
         browser.close()
-    assert any("model parallelism" in title for title in titles), titles
     assert [url for url in asked if not url.startswith("file:")] == []
     assert problems == []
