@@ -168,7 +168,7 @@ class Load:
     def statuses(self) -> set[int]:
         return {answer.status for answer in self.answers}
 
-    def wait_for(self, count: int, seconds: float = 60) -> None:
+    def wait_for(self, count: int, seconds: float = 150) -> None:
         """Until so many more answers are there."""
         until, wanted = time.monotonic() + seconds, len(self.answers) + count
         while len(self.answers) < wanted:
@@ -176,7 +176,7 @@ class Load:
             time.sleep(0.01)
 
     def _send(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.service.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.service.port, timeout=150)
         while not self._ended.is_set():
             try:
                 body = {"texts": self.texts}

@@ -39,6 +39,7 @@ def with_pool(model: Path, test: Callable[[Pool, list[str]], Awaitable[None]]) -
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_a_batch_that_raises_is_answered_but_for_the_text_at_fault(model):
     async def test(pool: Pool, told: list[str]) -> None:
         good = [pool.line.submit([f"good {n}"], explain=False) for n in range(4)]

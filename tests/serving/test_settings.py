@@ -87,8 +87,8 @@ def test_an_address_that_is_none(cli, model):
     assert "--host is '256.1.1.1', which is no address" in done.stderr
 
 
-def test_a_directory_that_holds_no_model(sentiscale, tmp_path):
-    done = sentiscale("serve", tmp_path / "none", "--port", 0)
+def test_a_directory_that_holds_no_model(cli, tmp_path):
+    done = cli("serve", tmp_path / "none", "--port", 0)
     assert done.returncode == 3
     assert "is no model directory: it has no config.toml" in done.stderr
     assert "Traceback" not in done.stderr

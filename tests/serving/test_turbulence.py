@@ -27,13 +27,20 @@ def live(folder) -> Path:
 @pytest.fixture(scope="module")
 def troubled(live, folder) -> Iterator[Served]:
     """A service that tests do harm to, one after the other."""
-    patience = ("--workers", 1, "--set", "serve.silence_s=3", "--timeout-s", 60)
-    with served(live, folder, "--reload", *patience) as running:
+    patience = ("--workers", 1, "--set", "serve.silence_s=3", "--timeout-s", 150)
+    with served(live, folder, "--reload", "--host", "0.0.0.0", *patience) as running:
         yield running
 
 
 def worker_of(service: Served) -> psutil.Process:
     return max(service.workers(), key=lambda process: process.create_time())
+
+
+def test_listening_to_everybody_without_a_key_is_warned_of(troubled):
+    notes = [event["message"] for event in troubled.events("note")]
+    assert any(
+        "warning: whoever reaches 0.0.0.0 may send requests; set --api-key-file" in note for note in notes
+    )
 
 
 def test_a_worker_that_is_killed_costs_no_request(troubled):
@@ -48,6 +55,7 @@ def test_a_worker_that_is_killed_costs_no_request(troubled):
     assert "killed by signal 9" in troubled.events("worker_lost")[0]["reason"]
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced_and_its_batch_done_again(troubled):
     before = len(troubled.events("worker_lost"))
     with Load(troubled, TEXTS, pause=0.02) as load:
@@ -60,6 +68,7 @@ def test_a_worker_that_hangs_is_replaced_and_its_batch_done_again(troubled):
     assert "did not answer for 3 s" in lost["reason"]
 
 
+@pytest.mark.slow
 def test_an_idle_worker_that_dies_is_replaced_before_anybody_asks(troubled):
     lost, started = len(troubled.events("worker_lost")), len(troubled.events("worker_started"))
     worker_of(troubled).kill()
@@ -85,9 +94,13 @@ def test_a_new_model_is_taken_without_dropping_a_request(troubled, live):
     expected = [p.positive_probability for p in Predictor.load(live).predict(TEXTS)]
     assert list(by_model.values())[1] == pytest.approx(expected, abs=1e-5)
     assert next(iter(by_model.values())) != pytest.approx(expected, abs=1e-3)
-    assert len(troubled.workers()) == 1
+    until = time.monotonic() + 60
+    while len(troubled.workers()) > 1:  # the old one ends when it has finished
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_broken_model_is_refused_and_the_old_one_answers(troubled, live, folder):
     digest = troubled.predict("good").json["model"]["digest"]
     whole = folder / "whole"
@@ -104,6 +117,7 @@ def test_a_broken_model_is_refused_and_the_old_one_answers(troubled, live, folde
     troubled.wait_for("reloaded", 2)  # the same content, written anew
 
 
+@pytest.mark.slow
 def test_a_signal_takes_the_model_anew(troubled):
     before = len(troubled.events("reloaded"))
     troubled.process.send_signal(signal.SIGHUP)

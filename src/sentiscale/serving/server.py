@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from sentiscale.errors import Interrupted, UsageError
+from sentiscale.errors import DataError, Interrupted, UsageError
 from sentiscale.serving.app import Service, build_app
 from sentiscale.serving.gate import Gate
 from sentiscale.serving.logs import Log
@@ -22,7 +22,7 @@ from sentiscale.serving.pool import Pool
 from sentiscale.serving.protocol import bounded_protocol
 from sentiscale.serving.settings import ServeSettings
 from sentiscale.serving.waiting import WaitingLine
-from sentiscale.serving.watching import watch_model
+from sentiscale.serving.watching import FILES, watch_model
 
 BACKLOG = 1024
 OTHER_FILES = 256
@@ -47,6 +47,7 @@ def serve(model: Path, settings: ServeSettings, log: Log) -> None:
         Interrupted: stopped by Ctrl-C, after finishing.
     """
     settings.api_key()
+    check_model(model)
     listening = bound_socket(settings)
     allow_connections(settings.max_connections)
     log.take_over()
@@ -155,6 +156,18 @@ def _server(app: Any, settings: ServeSettings) -> Server:
         timeout_graceful_shutdown=max(1, round(settings.timeout_s)),
     )
     return Server(config)
+
+
+def check_model(model: Path) -> None:
+    """Tell the usual mistake at once, not after the seconds that loading takes.
+
+    Raises: DataError for a directory without a model's files.
+    """
+    missing = next((name for name in FILES if not (model / name).is_file()), None)
+    if missing is not None:
+        raise DataError(
+            f"{model} is no model directory: it has no {missing}. `sentiscale train` writes RUN/model."
+        )
 
 
 def bound_socket(settings: ServeSettings) -> socket.socket:
