@@ -81,7 +81,7 @@ def forward(model: str, cores: str, reviews: str) -> dict[str, float]:
 
 
 def onnx(model: str, cores: str) -> Answer:
-    from sentiscale.export.runtime import OnnxPredictor
+    from sentiscale.exporting.runtime import OnnxPredictor
 
     predictor = OnnxPredictor.load(model, threads=int(cores))
     encoder = predictor.encoder
@@ -144,13 +144,13 @@ def make_tfidf(model: Path, data: Path, folder: Path) -> None:
 
 
 def make_onnx(model: Path, data: Path, folder: Path) -> None:
-    from sentiscale.export.job import export
+    from sentiscale.exporting.job import export
 
     export(model, folder / "fp32.onnx", check=data, max_drop=0.5)
 
 
 def make_int8(model: Path, data: Path, folder: Path) -> None:
-    from sentiscale.export.job import export
+    from sentiscale.exporting.job import export
 
     export(model, folder / "int8.onnx", int8=True, check=data, max_drop=0.5)
 

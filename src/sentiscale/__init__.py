@@ -11,21 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sentiscale.analysis.eda import eda
-    from sentiscale.api import Run, train
+    from sentiscale.api import Model, Run, train
     from sentiscale.data.prepare import prepare
     from sentiscale.data.prepared import PreparedDataset
     from sentiscale.evaluation import evaluate
+    from sentiscale.explain import Explanation
+    from sentiscale.exporting.job import export
+    from sentiscale.exporting.runtime import OnnxPredictor
     from sentiscale.fetching.fetch import fetch
     from sentiscale.predictor import Prediction, Predictor
     from sentiscale.synthetic.output import synth
 
 _HOME = {
+    "Explanation": "sentiscale.explain",
+    "Model": "sentiscale.api",
+    "OnnxPredictor": "sentiscale.exporting.runtime",
     "Prediction": "sentiscale.predictor",
     "Predictor": "sentiscale.predictor",
     "PreparedDataset": "sentiscale.data.prepared",
     "Run": "sentiscale.api",
     "eda": "sentiscale.analysis.eda",
     "evaluate": "sentiscale.evaluation",
+    "export": "sentiscale.exporting.job",
     "fetch": "sentiscale.fetching.fetch",
     "prepare": "sentiscale.data.prepare",
     "synth": "sentiscale.synthetic.output",
@@ -33,12 +40,16 @@ _HOME = {
 }
 
 __all__ = [
+    "Explanation",
+    "Model",
+    "OnnxPredictor",
     "Prediction",
     "Predictor",
     "PreparedDataset",
     "Run",
     "eda",
     "evaluate",
+    "export",
     "fetch",
     "prepare",
     "synth",

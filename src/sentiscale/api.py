@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from sentiscale.config import TRAIN_FLAGS, preset_values, resolve
 from sentiscale.data.prepared import PreparedDataset
@@ -10,8 +10,32 @@ from sentiscale.errors import UsageError, did_you_mean
 from sentiscale.predictor import Prediction, Predictor
 from sentiscale.progress import Progress
 from sentiscale.records import RunRecord
+from sentiscale.text.column import Texts
 from sentiscale.training.loop import train as run_training
 from sentiscale.training.rundir import RunDir
+
+if TYPE_CHECKING:
+    from sentiscale.explain import Explanation
+
+
+class Model(Predictor):
+    """A trained model: labels, probabilities and reasons.
+
+    >>> model = Model.load("run/model")  # doctest: +SKIP
+    >>> model.predict_proba(["Great screen, but the battery died in a week."])  # doctest: +SKIP
+    array([[0.93, 0.07]])
+    """
+
+    @overload
+    def explain(self, texts: str) -> "Explanation": ...
+    @overload
+    def explain(self, texts: list[str] | tuple[str, ...]) -> "list[Explanation]": ...
+    def explain(self, texts: str | list[str] | tuple[str, ...]) -> "Explanation | list[Explanation]":
+        """What each word contributed to the logit of one review, or of several; some 20 reviews a second."""
+        from sentiscale.explain import explain  # loads Captum
+
+        found = explain(self, [texts] if isinstance(texts, str) else texts)
+        return found[0] if isinstance(texts, str) else found
 
 
 class Run:
@@ -22,17 +46,17 @@ class Run:
         self.record = record
 
     @cached_property
-    def predictor(self) -> Predictor:
+    def model(self) -> Model:
         """The trained model, loaded when first used."""
-        return Predictor.load(self.path / "model")
+        return Model.load(self.path / "model")
 
     @overload
-    def predict(self, texts: str) -> Prediction: ...
+    def predict(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap] # a str is asked first
     @overload
-    def predict(self, texts: list[str] | tuple[str, ...]) -> list[Prediction]: ...
-    def predict(self, texts: str | list[str] | tuple[str, ...]) -> Prediction | list[Prediction]:
-        """Label one review, or several; the answer has the form of the question."""
-        return self.predictor.predict(texts)
+    def predict(self, texts: Texts) -> list[Prediction]: ...
+    def predict(self, texts: str | Texts) -> Prediction | list[Prediction]:
+        """Label one review, or several (see `Model.predict`); the answer has the form of the question."""
+        return self.model.predict(texts)
 
     def __repr__(self) -> str:
         scores = self.record.test or self.record.valid

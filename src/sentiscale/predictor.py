@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -97,7 +97,7 @@ class Predictor:
         self.precision = precision or Precision("fp32")
 
     @classmethod
-    def load(cls, path: str | Path, *, precision: str = "fp32") -> "Predictor":
+    def load(cls, path: str | Path, *, precision: str = "fp32") -> Self:
         """Read a model directory.
 
         Args:
@@ -204,10 +204,6 @@ class Predictor:
 
     def _predictions(self, rows: NumberedRows) -> Predictions:
         return self.predictions(rows, self.logits(rows))
-
-
-Model = Predictor
-"""Another name for it."""
 
 
 def length_batches(lengths: IntArray) -> list[IntArray]:

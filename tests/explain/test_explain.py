@@ -8,6 +8,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sentiscale import Model
 from sentiscale import explain as explaining
 from sentiscale.combine import Combination
 from sentiscale.errors import UsageError
@@ -223,3 +224,9 @@ def test_explaining_leaves_the_model_and_arithmetic_as_they_were():
     assert predictor.predict(["great bad"]) == before
     assert all(parameter.grad is None for parameter in predictor.model.net.parameters())
     assert torch.tensor([1e-40]).add(1e-41).item() > 0  # denormal numbers are numbers again
+
+
+def test_a_model_explains_one_review_or_several(trained):
+    model = Model.load(trained)
+    one = model.explain("great")
+    assert [found.words for found in model.explain(["great", ""])] == [one.words, ()]

@@ -7,8 +7,8 @@ import pytest
 
 from sentiscale.combine import Combination
 from sentiscale.config import ModelSettings
-from sentiscale.export.onnxmodel import onnx_bytes
-from sentiscale.export.runtime import OnnxPredictor
+from sentiscale.exporting.onnxmodel import onnx_bytes
+from sentiscale.exporting.runtime import OnnxPredictor
 from sentiscale.model import SentimentNet
 from sentiscale.modeldir import SavedModel, model_config
 from sentiscale.ngrams import Ngrams

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 
-from sentiscale.export.job import export
+from sentiscale.exporting.job import export
 from sentiscale.predictor import Predictor
 from sentiscale.text.clean import clean
 from tests.conftest import REPOSITORY

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from sentiscale.errors import DataError, OutputExistsError, SentiscaleError, UsageError
-from sentiscale.export import job
-from sentiscale.export.checkrows import generated_rows, labelled_rows
-from sentiscale.export.job import export
-from sentiscale.export.runtime import OnnxPredictor
+from sentiscale.exporting import job
+from sentiscale.exporting.checkrows import generated_rows, labelled_rows
+from sentiscale.exporting.job import export
+from sentiscale.exporting.runtime import OnnxPredictor
 from sentiscale.predictor import Predictor
 from sentiscale.text.vocab import Vocab
 
@@ -68,7 +68,7 @@ def test_int8_is_smaller_and_nearly_as_good(trained, dataset, tmp_path):
 
 def test_a_worse_file_is_refused_and_nothing_is_written(trained, dataset, tmp_path, monkeypatch):
     """Tables in 1 of the 8 bits cost accuracy for sure."""
-    monkeypatch.setattr("sentiscale.export.quantised.MOST", 1)
+    monkeypatch.setattr("sentiscale.exporting.quantised.MOST", 1)
     (tmp_path / "model.onnx").write_bytes(b"what was there")
     with pytest.raises(
         SentiscaleError, match="was not written: accuracy on the check rows falls by"
@@ -81,7 +81,7 @@ def test_a_worse_file_is_refused_and_nothing_is_written(trained, dataset, tmp_pa
 
 def test_a_file_with_other_probabilities_is_refused(trained, tmp_path, monkeypatch):
     """A fault in the graph, here a factor of the hash, is found by the rows that are generated."""
-    monkeypatch.setattr("sentiscale.export.widepart.JOINING", 0x9E3779B97F4A7C17)
+    monkeypatch.setattr("sentiscale.exporting.widepart.JOINING", 0x9E3779B97F4A7C17)
     with pytest.raises(
         SentiscaleError, match="was not written: ONNX Runtime gives probabilities that differ"
     ):

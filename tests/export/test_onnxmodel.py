@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentiscale.errors import UsageError
-from sentiscale.export.graph import IR_VERSION, OPSET
-from sentiscale.export.onnxmodel import onnx_bytes
+from sentiscale.exporting.graph import IR_VERSION, OPSET
+from sentiscale.exporting.onnxmodel import onnx_bytes
 from sentiscale.metrics import probabilities
 from sentiscale.ngrams import Ngrams
 from sentiscale.predictor import Predictor
@@ -143,7 +143,7 @@ def test_the_file_keeps_to_what_common_runtimes_read():
 
 def test_a_model_too_large_for_the_format_is_refused(monkeypatch):
     """A file of this format ends at 2 GB; the limit is lowered here, not the model blown up."""
-    monkeypatch.setattr("sentiscale.export.onnxmodel.MOST_BYTES", 5000)
+    monkeypatch.setattr("sentiscale.exporting.onnxmodel.MOST_BYTES", 5000)
     with pytest.raises(UsageError, match="Add --int8, or train it with a smaller vocabulary"):
         onnx_bytes(made())
 

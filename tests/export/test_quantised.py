@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sentiscale.export.quantised import MOST_OF_WEIGHTS, int8_columns, int8_rows, square_roots
+from sentiscale.exporting.quantised import MOST_OF_WEIGHTS, int8_columns, int8_rows, square_roots
 
 TABLES = arrays(
     np.float32, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.floats(-1000, 1000, width=32)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import sentiscale
-from sentiscale.export.job import export
-from sentiscale.export.runtime import OnnxPredictor
+from sentiscale.exporting.job import export
+from sentiscale.exporting.runtime import OnnxPredictor
 from sentiscale.metrics import probabilities
 from sentiscale.predictor import Predictor
 

@@ -8,9 +8,9 @@ import onnx
 import pytest
 
 from sentiscale.errors import DataError, UsageError
-from sentiscale.export.facts import Facts
-from sentiscale.export.onnxmodel import onnx_bytes
-from sentiscale.export.runtime import OnnxPredictor
+from sentiscale.exporting.facts import Facts
+from sentiscale.exporting.onnxmodel import onnx_bytes
+from sentiscale.exporting.runtime import OnnxPredictor
 from sentiscale.predictor import Predictor
 from tests.export.conftest import made
 
@@ -43,7 +43,7 @@ def test_a_service_that_runs_the_file_needs_no_torch(content, tmp_path):
     path.write_bytes(content)
     code = f"""
 import sys
-from sentiscale.export.runtime import OnnxPredictor
+from sentiscale.exporting.runtime import OnnxPredictor
 predictor = OnnxPredictor.load({str(path)!r})
 predictor.logits(predictor.encoder.encode(["w1 w2"]))
 assert not {{"torch", "sklearn", "onnx"}} & set(sys.modules)

@@ -46,7 +46,7 @@ def export(
     """Write a model for ONNX Runtime: token ids and lengths in, probabilities out."""
     from sentiscale.cli.progress import make_progress
     from sentiscale.config import resolve
-    from sentiscale.export.job import export as run_export
+    from sentiscale.exporting.job import export as run_export
 
     flags = {
         "prepare.format": format,

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from sentiscale.export.graph import FLOAT, MICROSOFT, Graph, Value, axes
-from sentiscale.export.quantised import int8_columns, int8_rows
-from sentiscale.export.rows import NetworkRows
+from sentiscale.exporting.graph import FLOAT, MICROSOFT, Graph, Value, axes
+from sentiscale.exporting.quantised import int8_columns, int8_rows
+from sentiscale.exporting.rows import NetworkRows
 from sentiscale.model import SentimentNet
 
 FloatArray = npt.NDArray[np.float32]

@@ -6,11 +6,11 @@ import numpy as np
 from onnx import ModelProto, checker, helper
 
 from sentiscale.errors import UsageError
-from sentiscale.export.facts import Facts
-from sentiscale.export.graph import FLOAT, INT64, Graph
-from sentiscale.export.network import add_network
-from sentiscale.export.rows import add_network_rows, add_rows
-from sentiscale.export.widepart import add_wide, look_ahead
+from sentiscale.exporting.facts import Facts
+from sentiscale.exporting.graph import FLOAT, INT64, Graph
+from sentiscale.exporting.network import add_network
+from sentiscale.exporting.rows import add_network_rows, add_rows
+from sentiscale.exporting.widepart import add_wide, look_ahead
 from sentiscale.modeldir import SavedModel
 
 INPUTS = {"ids": (INT64, ["batch", "tokens"]), "lengths": (INT64, ["batch"])}

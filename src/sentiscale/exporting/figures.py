@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sentiscale.export.checkrows import CheckRows
+from sentiscale.exporting.checkrows import CheckRows
 from sentiscale.metrics import count, probabilities
 from sentiscale.records import Record
 

@@ -7,9 +7,9 @@ since 1.21, but int64 always; so values are cast between the two, which changes 
 import numpy as np
 import numpy.typing as npt
 
-from sentiscale.export.graph import FLOAT, INT32, INT64, UINT64, Graph, Value, axes, whole
-from sentiscale.export.quantised import square_roots
-from sentiscale.export.rows import Rows
+from sentiscale.exporting.graph import FLOAT, INT32, INT64, UINT64, Graph, Value, axes, whole
+from sentiscale.exporting.quantised import square_roots
+from sentiscale.exporting.rows import Rows
 from sentiscale.ngrams import Ngrams
 from sentiscale.text.vocab import UNK
 from sentiscale.wide import WideModel

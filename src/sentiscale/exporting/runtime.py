@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from sentiscale.data.batches import padded_ids, sorted_order
 from sentiscale.errors import DataError, UsageError
-from sentiscale.export.facts import Facts
-from sentiscale.export.needs import optional_package
+from sentiscale.exporting.facts import Facts
+from sentiscale.exporting.needs import optional_package
 from sentiscale.records import available_cores
 from sentiscale.text.encode import Encoder
 from sentiscale.text.tokens import NumberedRows

@@ -5,7 +5,7 @@ Shape suffixes: B rows, M the longest row of the batch (at least 1), W tokens th
 
 from dataclasses import dataclass
 
-from sentiscale.export.graph import INT32, Graph, axes, whole
+from sentiscale.exporting.graph import INT32, Graph, axes, whole
 from sentiscale.text.vocab import PAD
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from sentiscale.atomic import check_output, whole_file
 from sentiscale.config import PrepareSettings
 from sentiscale.errors import SentiscaleError, UsageError
-from sentiscale.export.checkrows import CheckRows, generated_rows, labelled_rows
-from sentiscale.export.figures import FormFigures, Scorer, compare_forms
-from sentiscale.export.needs import optional_package
-from sentiscale.export.runtime import OnnxPredictor
+from sentiscale.exporting.checkrows import CheckRows, generated_rows, labelled_rows
+from sentiscale.exporting.figures import FormFigures, Scorer, compare_forms
+from sentiscale.exporting.needs import optional_package
+from sentiscale.exporting.runtime import OnnxPredictor
 from sentiscale.modeldir import read_record
 from sentiscale.parallel.process import torch_threads
 from sentiscale.predictor import Predictor
@@ -110,7 +110,7 @@ def _check_request(path: Path, *, int8: bool, check: str | Path | None, max_drop
 
 def _contents(predictor: Predictor, digest: str, *, int8: bool) -> dict[str, bytes]:
     """The files to compare by name, the one to be written last."""
-    from sentiscale.export.onnxmodel import onnx_bytes  # the extra's packages are there by now
+    from sentiscale.exporting.onnxmodel import onnx_bytes  # the extra's packages are there by now
 
     contents = {FP32: onnx_bytes(predictor.model, data_digest=digest)}
     if int8:
@@ -153,7 +153,7 @@ def _refuse_worse(path: Path, forms: list[FormFigures], max_drop: float) -> None
 def _report(
     path: Path, vocabulary: Path, rows: CheckRows, max_drop: float, forms: list[FormFigures]
 ) -> ExportReport:
-    from sentiscale.export.graph import IR_VERSION, OPSET
+    from sentiscale.exporting.graph import IR_VERSION, OPSET
 
     return ExportReport(
         out=str(path),
