@@ -18,6 +18,7 @@ from tests.training.conftest import dataset, quick, reviews
 
 __all__ = ["dataset", "reviews"]
 
+SERVER_ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 ENVIRONMENT = REPOSITORY / "build" / "mlflow"
 
 
@@ -73,7 +74,7 @@ class Server:
         with open(self.folder / "server.log", "ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
-                env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+                env=os.environ | SERVER_ENVIRONMENT,
             )  # fmt: skip
         wait_until(self.answers, 300, f"the server does not answer; see {log.name}")
 
@@ -103,7 +104,9 @@ class Server:
         return self.get("runs/get", run_id=run_id)["run"]
 
     def steps(self, run_dir: Path, name: str = "valid_accuracy") -> list[int]:
-        """Steps of all points of a curve, as they came in."""
+        """Steps of all points of a curve, as they came in; none as long as there is no run."""
+        if not (run_dir / "mlflow.json").exists():
+            return []
         run_id = json.loads((run_dir / "mlflow.json").read_text())["run_id"]
         found = self.get("metrics/get-history", run_id=run_id, metric_key=name)
         return [int(point["step"]) for point in found.get("metrics", [])]
@@ -123,6 +126,8 @@ def server(mlflow_python, tmp_path) -> Iterator[Server]:
     folder = tmp_path / "mlflow"
     folder.mkdir()
     server = Server(mlflow_python, folder)
-    server.start()
-    yield server
-    server.kill()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()

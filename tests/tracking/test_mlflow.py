@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -23,18 +24,32 @@ print(model.predict(["Terrible."])[0]["positive_probability"])
 """
 
 
-def start(server: Server, dataset, run: Path, *flags: str, **changes: object) -> subprocess.Popen[str]:
-    """A real `sentiscale train --track mlflow` in a process of its own."""
-    settings = {**QUICK, **{name.replace("__", "."): value for name, value in changes.items()}}
-    overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
-    return subprocess.Popen(
-        [
-            server.python, "-m", "sentiscale", "train", dataset.path, "--out", run, "--json", "--quiet",
-            "--track", "mlflow", *overrides, *flags,
-        ],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"MLFLOW_TRACKING_URI": server.uri},
-    )  # fmt: skip
+@pytest.fixture
+def start(server: Server, dataset) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """`start(run, "--resume", train__epochs=2)`: a real `sentiscale train` in a process of its own."""
+    started: list[subprocess.Popen[str]] = []
+
+    def call(run: Path, *flags: str, **changes: object) -> subprocess.Popen[str]:
+        settings = {**QUICK, **{name.replace("__", "."): value for name, value in changes.items()}}
+        overrides = [
+            word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")
+        ]
+        process = subprocess.Popen(
+            [
+                server.python, "-m", "sentiscale", "train", dataset.path, "--out", run, "--json", "--quiet",
+                "--track", "mlflow", *overrides, *flags,
+            ],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {"MLFLOW_TRACKING_URI": server.uri},
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield call
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+            process.communicate()
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:
@@ -52,9 +67,9 @@ def validations(run: Path) -> list[EpochMetrics]:
     return list(read_jsonl(path, EpochMetrics)) if path.exists() else []
 
 
-def test_everything_of_a_run_can_be_read_back(server, dataset, tmp_path):
+def test_everything_of_a_run_can_be_read_back(server, start, dataset, tmp_path):
     run = tmp_path / "run"
-    finish(start(server, dataset, run))
+    finish(start(run))
     record = RunRecord.model_validate_json((run / "record.json").read_bytes())
     found = server.run(run)
     assert found["info"]["status"] == "FINISHED"
@@ -80,10 +95,10 @@ def test_everything_of_a_run_can_be_read_back(server, dataset, tmp_path):
     assert float(loaded.stdout) == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_killed_server_costs_one_warning_and_nothing_once_it_is_back(server, dataset, tmp_path):
+def test_a_killed_server_costs_one_warning_and_nothing_once_it_is_back(server, start, tmp_path):
     run = tmp_path / "run"
-    process = start(server, dataset, run, train__epochs=12.0, train__validate_every=0.2)
-    wait_until(lambda: (run / "mlflow.json").exists() and bool(server.steps(run)), 200, "nothing arrives")
+    process = start(run, train__epochs=12.0, train__validate_every=0.2)
+    wait_until(lambda: bool(server.steps(run)), 200, "nothing arrives")
     server.kill()
     seen = len(validations(run))
     wait_until(lambda: len(validations(run)) >= seen + 2, 200, "training stands still")
@@ -98,10 +113,10 @@ def test_a_killed_server_costs_one_warning_and_nothing_once_it_is_back(server, d
     assert server.run(run)["info"]["status"] == "FINISHED"
 
 
-def test_training_ends_well_without_the_server(server, dataset, tmp_path):
+def test_training_ends_well_without_the_server(server, start, tmp_path):
     run = tmp_path / "run"
-    process = start(server, dataset, run, train__epochs=4.0)
-    wait_until(lambda: (run / "mlflow.json").exists() and bool(server.steps(run)), 200, "nothing arrives")
+    process = start(run, train__epochs=4.0)
+    wait_until(lambda: bool(server.steps(run)), 200, "nothing arrives")
     server.kill()
     finish(process)
     log = (run / "train.log").read_text()
@@ -110,16 +125,16 @@ def test_training_ends_well_without_the_server(server, dataset, tmp_path):
     assert RunRecord.model_validate_json((run / "record.json").read_bytes()).status == "finished"
 
 
-def test_a_resumed_run_goes_on_in_the_same_one(server, dataset, tmp_path):
+def test_a_resumed_run_goes_on_in_the_same_one(server, start, tmp_path):
     run = tmp_path / "run"
     flags = {"train__epochs": 6.0, "train__checkpoint_every": 7}
-    process = start(server, dataset, run, **flags)
+    process = start(run, **flags)
     wait_until(lambda: (run / "checkpoints" / "step-00000007").exists(), 200, "no checkpoint")
     process.send_signal(signal.SIGINT)
     finish(process, 130)
     first = server.run(run)["info"]
     assert first["status"] == "KILLED"
-    finish(start(server, dataset, run, "--resume", **flags))
+    finish(start(run, "--resume", **flags))
     second = server.run(run)["info"]
     assert (second["run_id"], second["status"]) == (first["run_id"], "FINISHED")
     assert server.steps(run) == [point.step for point in validations(run)]
@@ -130,14 +145,14 @@ def test_a_resumed_run_goes_on_in_the_same_one(server, dataset, tmp_path):
     assert len(answer.json()["runs"]) == 1
 
 
-def test_killed_without_a_word_and_resumed(server, dataset, tmp_path):
+def test_killed_without_a_word_and_resumed(server, start, tmp_path):
     run = tmp_path / "run"
     flags = {"train__epochs": 6.0, "train__checkpoint_every": 20}
-    process = start(server, dataset, run, **flags)
+    process = start(run, **flags)
     wait_until(lambda: len(validations(run)) >= 3 and len(server.steps(run)) >= 3, 200, "no validation")
     process.kill()
     process.communicate()
     assert server.run(run)["info"]["status"] == "RUNNING"
-    finish(start(server, dataset, run, "--resume", **flags))
+    finish(start(run, "--resume", **flags))
     assert server.run(run)["info"]["status"] == "FINISHED"
     assert sorted(set(server.steps(run))) == [point.step for point in validations(run)]

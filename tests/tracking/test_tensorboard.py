@@ -116,3 +116,12 @@ def test_settings_are_stored_and_taken_up_again(followed_run):
     assert json.loads((followed_run / "record.json").read_text())["settings"]["track"]["to"] == [
         "tensorboard"
     ]
+
+
+@pytest.mark.slow
+def test_of_several_ranks_the_first_is_followed(dataset, tmp_path):
+    settings = quick(track__to="tensorboard", train__layout="2x1", train__oversubscribe=True)
+    record = train(dataset, tmp_path / "run", settings)
+    folder = tmp_path / "run" / "tensorboard"
+    assert len(list(folder.iterdir())) == 1
+    assert [step for step, _ in values(folder, "valid_loss")] == [point.step for point in record.metrics]
