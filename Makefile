@@ -6,13 +6,13 @@
 #   PYTEST_ARGS="-k layout"  more options for pytest
 #   PYTEST_WORKERS=2         files of tests run at once: many of them wait for processes
 #   BENCH_FILES="a.ft.txt …" fastText files for benchmarks (default: 240,000 generated reviews)
-#   BENCH_ARGS="--rounds 6"  more options for bench-prepare, bench-parallel or bench-time-to-accuracy
+#   BENCH_ARGS="--rounds 6"  more options for the bench words
 #   PEERS=compare            extras with the peers of bench-time-to-accuracy (default: Keras too)
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow readme docs lint ruff types layers bench-prepare bench-parallel bench-time-to-accuracy clean distclean
+.PHONY: help setup demo test test-slow readme docs lint ruff types layers bench-prepare bench-parallel bench-time-to-accuracy bench-predict bench-serve clean distclean
 
 BIN := .venv/bin
 CODE := src tests $(wildcard benchmarks examples notebooks)
@@ -74,6 +74,18 @@ bench-time-to-accuracy: setup $(BENCH_FILES)  ## accuracy against training time 
 	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[$(PEERS)]'
 	@test -d build/data || $(BIN)/sentiscale prepare $(firstword $(BENCH_FILES)) --out build/data --quiet
 	@$(BIN)/python benchmarks/bench_time_to_accuracy.py build/data --out build/time-to-accuracy $(BENCH_ARGS)
+
+bench-predict: setup $(BENCH_FILES)  ## labelling files beside the network's own speed, ONNX and the peers
+	@mkdir -p build
+	@test -d build/data || $(BIN)/sentiscale prepare $(firstword $(BENCH_FILES)) --out build/data --quiet
+	@test -d build/run || $(BIN)/sentiscale train build/data --out build/run --quiet
+	@$(BIN)/python benchmarks/bench_predict.py $(firstword $(BENCH_FILES)) --model build/run/model --data build/data --out build/predict.jsonl $(BENCH_ARGS)
+
+bench-serve: setup $(BENCH_FILES)  ## the HTTP service under load: latency, rate, overload, a killed worker
+	@mkdir -p build
+	@test -d build/data || $(BIN)/sentiscale prepare $(firstword $(BENCH_FILES)) --out build/data --quiet
+	@test -d build/run || $(BIN)/sentiscale train build/data --out build/run --quiet
+	@$(BIN)/python benchmarks/bench_serve.py build/run/model --reviews $(firstword $(BENCH_FILES)) --out build/serve $(BENCH_ARGS)
 
 build/reviews.ft.txt: | setup
 	@mkdir -p build
