@@ -1,6 +1,7 @@
 """What a model is and how good it is: the answer of `GET /v1/model`, read from its directory."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,23 @@ def load_with_card(path: Path) -> tuple[SavedModel, dict[str, Any]]:
     Raises: DataError when it is missing or damaged, or was replaced meanwhile.
     """
     before = fingerprint(path)
-    model = load_model(path)
+    model = in_memory(load_model(path))
     card = model_card(path, model)
     if fingerprint(path) != before:
         raise DataError(f"{path} was replaced while it was read.")
     return model, card
+
+
+def in_memory(model: SavedModel) -> SavedModel:
+    """The same without pages of the file, which safetensors maps.
+
+    Who copies a new model over the old file cuts it short for a moment; a process that reads a page then
+    is ended by the system (SIGBUS).
+    """
+    if model.wide is None:
+        return model
+    wide = replace(model.wide, scales=model.wide.scales.copy(), weights=model.wide.weights.copy())
+    return replace(model, wide=wide)
 
 
 def model_card(path: Path, model: SavedModel) -> dict[str, Any]:
