@@ -1,5 +1,7 @@
 """A trained model, models put together without training, and how ONNX Runtime is asked."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,17 @@ def run(dataset, tmp_path_factory) -> Path:
 def trained(run) -> Path:
     """Its model directory."""
     return run / "model"
+
+
+@pytest.fixture(scope="session")
+def elsewhere(trained, tmp_path_factory) -> Path:
+    """The same model where the data it was trained on are not at hand."""
+    path = tmp_path_factory.mktemp("elsewhere") / "model"
+    shutil.copytree(trained, path)
+    record = json.loads((path / "record.json").read_text())
+    record["data"]["path"] = "/nowhere"
+    (path / "record.json").write_text(json.dumps(record))
+    return path
 
 
 def made(ngrams: Ngrams | None = None, *, wide: bool = True, **shape) -> SavedModel:

@@ -21,10 +21,10 @@ REPORT_KEYS = {
 
 
 @pytest.fixture(scope="module")
-def exported(trained, tmp_path_factory):
+def exported(elsewhere, tmp_path_factory):
     """A model written with generated rows to check on, and the report."""
     out = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    return out, export(trained, out)
+    return out, export(elsewhere, out)
 
 
 def test_the_report_compares_the_file_with_the_model(exported, trained):
@@ -52,6 +52,12 @@ def test_the_file_answers_as_the_model_does(exported, trained, dataset):
     assert Vocab.read(out.parent / "model.vocab.txt") == original.model.vocab == loaded.facts.vocab()
     assert loaded.facts.data_digest == dataset.manifest.digest
     assert sorted(path.name for path in out.parent.iterdir()) == ["model.onnx", "model.vocab.txt"]
+
+
+def test_the_data_of_the_training_are_taken_where_they_still_are(trained, dataset, tmp_path):
+    report = export(trained, tmp_path / "model.onnx")
+    assert report.checked_on == f"split 'test' of {dataset.path.absolute()}"
+    assert report.written.accuracy is not None
 
 
 def test_int8_is_smaller_and_nearly_as_good(trained, dataset, tmp_path):
@@ -89,20 +95,20 @@ def test_a_file_with_other_probabilities_is_refused(trained, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_requests_that_cannot_work_are_refused_before_any_work(trained, tmp_path, monkeypatch):
+def test_requests_that_cannot_work_are_refused_before_any_work(elsewhere, tmp_path, monkeypatch):
     monkeypatch.setattr(job, "Predictor", None)  # nothing is loaded
     with pytest.raises(UsageError, match=r"must end in \.onnx"):
-        export(trained, tmp_path / "model.pt")
+        export(elsewhere, tmp_path / "model.pt")
     with pytest.raises(UsageError, match=r"--max-drop is 2; it must be at least 0 and below 1"):
-        export(trained, tmp_path / "model.onnx", max_drop=2)
+        export(elsewhere, tmp_path / "model.onnx", max_drop=2)
     with pytest.raises(UsageError, match="Give some with --check"):
-        export(trained, tmp_path / "model.onnx", int8=True)
+        export(elsewhere, tmp_path / "model.onnx", int8=True)
     (tmp_path / "model.vocab.txt").touch()
     with pytest.raises(OutputExistsError, match=r"model\.vocab\.txt exists already"):
-        export(trained, tmp_path / "model.onnx")
+        export(elsewhere, tmp_path / "model.onnx")
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UsageError, match=r"pip install 'sentiscale\[export\]'"):
-        export(trained, tmp_path / "other.onnx")
+        export(elsewhere, tmp_path / "other.onnx")
 
 
 def test_check_rows_of_prepared_data_and_of_its_raw_file_agree(trained, dataset, reviews):
@@ -166,9 +172,9 @@ def test_the_verb_reads_a_labelled_table_by_its_columns(cli, trained, tmp_path):
     assert done.stderr == "comparing on 30 rows: rows.jsonl\n"
 
 
-def test_the_verb_refuses_with_the_promised_exit_codes(cli, trained, tmp_path):
+def test_the_verb_refuses_with_the_promised_exit_codes(cli, trained, elsewhere, tmp_path):
     for arguments, code, message in (
-        ((trained, "--out", "model.onnx", "--int8"), 2, "Give some with --check"),
+        ((elsewhere, "--out", "model.onnx", "--int8"), 2, "Give some with --check"),
         ((trained, "--out", "model.bin"), 2, "must end in .onnx"),
         ((tmp_path, "--out", "model.onnx"), 3, "is no model directory"),
         ((trained, "--out", "model.onnx", "--check", "absent.txt"), 3, "absent.txt"),

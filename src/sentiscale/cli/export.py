@@ -23,7 +23,7 @@ def export(
     model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
     out: Annotated[Path, typer.Option(help="File to write, NAME.onnx; NAME.vocab.txt goes beside it.")],
     int8: Annotated[
-        bool, typer.Option("--int8", help="8 bits a weight: a quarter of the size. Needs --check.")
+        bool, typer.Option("--int8", help="8 bits a weight: a quarter of the size. Needs labelled rows.")
     ] = False,
     check: Annotated[
         str | None,

@@ -1,10 +1,12 @@
 """Write a model as an ONNX file, checked against the original before it is there."""
 
 from pathlib import Path
+from typing import Any
 
 from sentiscale.atomic import check_output, whole_file
 from sentiscale.config import PrepareSettings
-from sentiscale.errors import SentiscaleError, UsageError
+from sentiscale.data.prepared import PreparedDataset
+from sentiscale.errors import DataError, SentiscaleError, UsageError
 from sentiscale.exporting.checkrows import CheckRows, generated_rows, labelled_rows
 from sentiscale.exporting.figures import FormFigures, Scorer, compare_forms
 from sentiscale.exporting.needs import optional_package
@@ -61,8 +63,9 @@ def export(
         model: a model directory.
         out: the file to write; its name ends in .onnx.
         int8: keep embedding, LSTM and the wide part's tables in 8 bits.
-        check: prepared data or a labelled file to compare on, at most 10,000 rows of it. Without it,
-            generated rows, on which probabilities are compared; `int8` needs labelled ones.
+        check: prepared data or a labelled file to compare on, at most 10,000 rows of it. Without it, the
+            prepared data of the training if they are still there, else generated rows, on which
+            probabilities are compared; `int8` needs labelled ones.
         max_drop: the most that accuracy on the check rows may fall.
         force: replace what is there.
         settings: how a labelled file is read (format, columns).
@@ -75,6 +78,8 @@ def export(
     """
     path, progress = Path(out), progress or Progress()
     vocabulary = path.with_suffix(".vocab.txt")
+    record = read_record(Path(model))
+    check = check or _training_data(record)
     _check_request(path, int8=int8, check=check, max_drop=max_drop)
     check_output(path, replace=force)
     check_output(vocabulary, replace=force)
@@ -84,14 +89,23 @@ def export(
     else:
         rows = labelled_rows(predictor, check, settings or PrepareSettings())
     progress.say(f"comparing on {len(rows):,} rows: {rows.source}")
-    digest = read_record(Path(model)).get("data_digest", "")
-    contents = _contents(predictor, digest, int8=int8)
+    contents = _contents(predictor, record.get("data_digest", ""), int8=int8)
     forms = _compare(predictor, Path(model), contents, rows)
     _refuse_worse(path, forms, max_drop)
     with whole_file(path) as file, whole_file(vocabulary) as words:
         file.write(contents[forms[-1].name])
         words.write(("\n".join(predictor.model.vocab.words) + "\n").encode())
     return _report(path, vocabulary, rows, max_drop, forms)
+
+
+def _training_data(record: dict[str, Any]) -> Path | None:
+    """The prepared data that the model was trained on, if they still lie where they were."""
+    path = Path((record.get("data") or {}).get("path", ""))
+    try:
+        same = PreparedDataset.open(path).manifest.digest == record.get("data_digest")
+    except DataError:
+        return None
+    return path if same else None
 
 
 def _check_request(path: Path, *, int8: bool, check: str | Path | None, max_drop: float) -> None:

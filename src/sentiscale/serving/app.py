@@ -35,7 +35,6 @@ REASONS = {
     422: "The body does not have the form described, or oversteps a limit.",
     429: "Too many texts are waiting; try again after Retry-After seconds.",
     500: "A text could not be answered.",
-    501: "This installation cannot explain.",
     503: "Not ready, stopping, or too many requests at a time; try again after Retry-After seconds.",
     504: "No answer in time.",
 }
@@ -88,7 +87,7 @@ def build_app(service: Service) -> FastAPI:
 
 def _add_predict(app: FastAPI, service: Service) -> None:
     Body = request_model(service.settings)
-    errors = _errors(400, 401, 408, 413, 415, 422, 429, 500, 501, 503, 504)
+    errors = _errors(400, 401, 408, 413, 415, 422, 429, 500, 503, 504)
 
     @app.post("/v1/predict", response_model=PredictAnswer, responses=errors, summary="Label reviews")
     async def predict(body: Body, request: Request) -> Response:  # type: ignore[valid-type]
@@ -117,9 +116,7 @@ async def _answered(service: Service, texts: Sequence[str], explain: bool) -> An
 
 
 def _check_explainable(texts: Sequence[str], service: Service) -> None:
-    settings, current = service.settings, service.pool.current
-    if current is None or not current.card["explains"]:
-        raise Fault(501, "this installation cannot explain predictions; leave `explain` out.")
+    settings = service.settings
     if len(texts) > settings.explain_texts:
         message = (
             f"texts has {len(texts)} entries; with explain, at most {settings.explain_texts} are allowed."
@@ -140,7 +137,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         """What the model is, what it has learnt from, how good it is, and what one request may hold."""
         service.check_ready()
         assert service.pool.current is not None
-        return json_answer({**public_card(service.pool.current.card), "limits": service.limits})
+        return json_answer({**service.pool.current.card, "limits": service.limits})
 
     @app.get("/healthz", response_model=State, summary="Alive")
     async def healthz() -> Response:
@@ -182,11 +179,6 @@ def _add_file(app: FastAPI, address: str, file: File | None) -> None:
         return Response(file.content, headers=headers)
 
     app.add_api_route(address, answer, methods=["GET", "HEAD"], include_in_schema=False)
-
-
-def public_card(card: Mapping[str, Any]) -> dict[str, Any]:
-    """The card without what is for the front process only."""
-    return {name: value for name, value in card.items() if name != "explains"}
 
 
 def json_answer(document: Mapping[str, Any]) -> Response:

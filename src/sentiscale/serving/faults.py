@@ -25,7 +25,6 @@ CODES: dict[int, str] = {
     429: "queue_full",
     431: "head_too_large",
     500: "internal",
-    501: "not_available",
     503: "not_ready",
     504: "timeout",
 }

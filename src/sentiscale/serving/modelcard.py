@@ -81,7 +81,7 @@ def _data(
 ) -> dict[str, Any] | None:
     if not record:
         return None
-    rows = {"train": record.get("train_rows")}
+    rows = {"train": ((record.get("data") or {}).get("rows") or {}).get("train")}
     rows |= {name: (scores or {}).get("rows") for name, scores in (("valid", valid), ("test", test))}
     return {"digest": record.get("data_digest"), "rows": rows}
 

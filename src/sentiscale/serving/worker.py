@@ -7,7 +7,7 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import BufferedRWPair
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from sentiscale.errors import SentiscaleError
 from sentiscale.serving.wire import Message, packed, receive_blocking
 
 if TYPE_CHECKING:
+    from sentiscale.explain import Explanation
     from sentiscale.predictor import Predictor
 
 MOST_PADDING = 3.0
@@ -59,7 +60,7 @@ def load(path: Path, threads: int) -> tuple["Predictor", dict[str, Any]]:
         predictor.predict([text * repeats for text in WARM_UP])
     gc.collect()
     gc.freeze()  # what is there now stays: no later search for garbage needs to go through it
-    return predictor, {**card, "explains": explainer() is not None}
+    return predictor, card
 
 
 def answer_all(predictor: "Predictor", stream: BufferedRWPair) -> None:
@@ -77,8 +78,8 @@ def answered(predictor: "Predictor", request: Message) -> Message:
     texts = request["texts"]
     if not request["explain"]:
         return {"predictions": predictions(predictor, texts)}
-    explain = explainer()
-    assert explain is not None, "the front refuses such requests"
+    from sentiscale.explain import explain  # loads Captum, at the first request that needs it
+
     return {"predictions": [_explained(found) for found in explain(predictor, texts)]}
 
 
@@ -106,14 +107,7 @@ def by_length(texts: Sequence[str]) -> list[list[int]]:
     return [order[:cut], order[cut:]]
 
 
-def explainer() -> Callable[..., Any] | None:
-    """The function that explains, or None where this installation has none."""
-    import sentiscale.explain
-
-    return getattr(sentiscale.explain, "explain", None)
-
-
-def _explained(explanation: Any) -> dict[str, Any]:
+def _explained(explanation: "Explanation") -> dict[str, Any]:
     words = [
         {"word": word.word, "start": word.start, "end": word.end, "contribution": word.contribution}
         for word in explanation.words
