@@ -6,7 +6,9 @@ import pytest
 
 from sentiscale.config import TrackSettings, resolve
 from sentiscale.errors import UsageError
-from sentiscale.tracking.following import check_trackers
+from sentiscale.tracking.following import Following, check_trackers
+from sentiscale.tracking.seam import TrackedRun
+from sentiscale.training.rundir import RunDir
 from tests.cli.conftest import cli
 
 __all__ = ["cli"]
@@ -47,3 +49,15 @@ def test_a_missing_library_is_named_before_any_work(cli, dataset, tmp_path):
     assert not (tmp_path / "run").exists()
     with pytest.raises(UsageError, match="--track mlflow"):
         check_trackers(TrackSettings(to=("mlflow",)))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is not None, reason="MLflow is installed here")
+def test_a_broken_installation_costs_a_warning(followed_run, tmp_path, monkeypatch):
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow" / "__init__.py").write_text("raise RuntimeError('libmlflow is missing')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    record, told = RunDir(followed_run).read_record(), []
+    following = Following(TrackSettings(to="mlflow"), TrackedRun(tmp_path, record, None), told.append)
+    following.metrics(record.metrics[0])
+    following.end(record)
+    assert told == ["warning: mlflow cannot be loaded and does not follow this run: libmlflow is missing"]

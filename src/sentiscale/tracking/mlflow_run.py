@@ -1,6 +1,7 @@
 """Follow a run in MLflow: parameters, curves, final scores, files, and the model as MLflow loads it."""
 
 import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -24,8 +25,9 @@ MOST_PARAMETERS = 100
 MODULES = (
     "mlflow.tracking", "mlflow.entities", "mlflow.exceptions", "mlflow.artifacts",
     "mlflow.store.artifact.artifact_repository_registry", "mlflow.store.artifact.mlflow_artifacts_repo",
+    "mlflow.tracking.request_header.registry", "IPython",
 )  # fmt: skip
-"""All that is used, some of it by MLflow itself only when it is needed."""
+"""All that is used; some of it MLflow imports only later, IPython just where it is installed."""
 LOADER = "sentiscale.mlflow_model"
 """The module that `mlflow.pyfunc.load_model` hands the model directory to."""
 
@@ -138,7 +140,8 @@ def load() -> None:
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     for module in MODULES:
-        importlib.import_module(module)
+        if importlib.util.find_spec(module) is not None:
+            importlib.import_module(module)
 
 
 def connect(settings: TrackSettings) -> Any:
