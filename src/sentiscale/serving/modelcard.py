@@ -48,7 +48,7 @@ def model_card(path: Path, model: SavedModel) -> dict[str, Any]:
         "digest": digest(path),
         "cell": model.config.model.cell,
         "wide": model.wide is not None,
-        "parameters": parameters(model),
+        "parameters": model.parameters,
         "vocab_size": len(model.vocab),
         "max_tokens": model.config.max_tokens,
         "cleaning": model.config.cleaning,
@@ -68,12 +68,6 @@ def digest(path: Path) -> str:
         with open(path / name, "rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()[:DIGEST_CHARACTERS]
-
-
-def parameters(model: SavedModel) -> int:
-    """Numbers that were learnt: the network's, and a weight and a scale a bucket of the wide part."""
-    own = sum(parameter.numel() for parameter in model.net.parameters())
-    return own + (model.wide.weights.size + model.wide.scales.size if model.wide else 0)
 
 
 def _data(
