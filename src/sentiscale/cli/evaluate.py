@@ -16,6 +16,7 @@ from sentiscale.cli.options import (
     TextColumnOption,
     TitleColumnOption,
     print_json,
+    reading_settings,
 )
 
 
@@ -35,17 +36,12 @@ def evaluate(
 ) -> None:
     """Score a model on every labelled row: accuracy, loss, F1, AUC, calibration, confusion."""
     from sentiscale.cli.progress import make_progress
-    from sentiscale.config import resolve
     from sentiscale.evaluation import evaluate as run_evaluation
 
-    flags = {
-        "prepare.format": format,
-        "prepare.text_column": text_column,
-        "prepare.title_column": title_column,
-        "prepare.label_column": label_column,
-        "prepare.stars_column": stars_column,
-    }
-    settings = resolve(config=config, overrides=overrides or (), flags=flags).prepare
+    settings = reading_settings(
+        config, overrides, format=format, text_column=text_column, title_column=title_column,
+        label_column=label_column, stars_column=stars_column,
+    )  # fmt: skip
     scores = run_evaluation(model, data, split=split, settings=settings, progress=make_progress(quiet))
     if as_json:
         print_json(scores.model_dump())

@@ -16,6 +16,7 @@ from sentiscale.cli.options import (
     TextColumnOption,
     TitleColumnOption,
     print_json,
+    reading_settings,
 )
 
 
@@ -45,17 +46,12 @@ def export(
 ) -> None:
     """Write a model for ONNX Runtime: token ids and lengths in, probabilities out."""
     from sentiscale.cli.progress import make_progress
-    from sentiscale.config import resolve
     from sentiscale.exporting.job import export as run_export
 
-    flags = {
-        "prepare.format": format,
-        "prepare.text_column": text_column,
-        "prepare.title_column": title_column,
-        "prepare.label_column": label_column,
-        "prepare.stars_column": stars_column,
-    }
-    settings = resolve(config=config, overrides=overrides or (), flags=flags).prepare
+    settings = reading_settings(
+        config, overrides, format=format, text_column=text_column, title_column=title_column,
+        label_column=label_column, stars_column=stars_column,
+    )  # fmt: skip
     report = run_export(
         model, out, int8=int8, check=check, max_drop=max_drop, force=force, settings=settings,
         progress=make_progress(quiet),

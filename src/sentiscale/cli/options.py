@@ -3,9 +3,12 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from sentiscale.config import PrepareSettings
 
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
@@ -24,6 +27,19 @@ LabelColumnOption = Annotated[str | None, typer.Option(help="Column with the lab
 StarsColumnOption = Annotated[
     str | None, typer.Option(help="Column with 1-5 stars: 1-2 negative, 4-5 positive, 3 left out.")
 ]
+
+
+def reading_settings(
+    config: Path | None, overrides: list[str] | None, **flags: str | None
+) -> "PrepareSettings":
+    """How a table is read: format and columns, by settings file, `--set` and these flags.
+
+    Raises: UsageError for settings that cannot be.
+    """
+    from sentiscale.config import resolve
+
+    given = {f"prepare.{name}": value for name, value in flags.items()}
+    return resolve(config=config, overrides=overrides or (), flags=given).prepare
 
 
 def print_json(document: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from sentiscale.cli.options import (
     TextColumnOption,
     TitleColumnOption,
     print_json,
+    reading_settings,
 )
 
 if TYPE_CHECKING:
@@ -69,21 +70,16 @@ def predict(
 ) -> None:
     """Label reviews: `label<TAB>probability` for each line of the input, in the same order."""
     from sentiscale.cli.progress import make_progress
-    from sentiscale.config import resolve
     from sentiscale.errors import UsageError
     from sentiscale.labelling.inputs import Inputs
     from sentiscale.labelling.outputs import Added
     from sentiscale.predictor import Predictor
     from sentiscale.records import available_cores
 
-    flags = {
-        "prepare.format": format,
-        "prepare.text_column": text_column,
-        "prepare.title_column": title_column,
-        "prepare.label_column": label_column,
-        "prepare.stars_column": stars_column,
-    }
-    settings = resolve(config=config, overrides=overrides or (), flags=flags).prepare
+    settings = reading_settings(
+        config, overrides, format=format, text_column=text_column, title_column=title_column,
+        label_column=label_column, stars_column=stars_column,
+    )  # fmt: skip
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}; it must be at least 1.")
     if out is None and (resume or scheduler):
