@@ -50,6 +50,7 @@ def load(path: Path, threads: int) -> tuple["Predictor", dict[str, Any]]:
     """The model, ready to answer, and its card."""
     import torch
 
+    import sentiscale.explain  # noqa: F401 - loads Captum now, not at the first request that needs it
     from sentiscale.predictor import Predictor
     from sentiscale.serving.modelcard import load_with_card
 
@@ -78,7 +79,7 @@ def answered(predictor: "Predictor", request: Message) -> Message:
     texts = request["texts"]
     if not request["explain"]:
         return {"predictions": predictions(predictor, texts)}
-    from sentiscale.explain import explain  # loads Captum, at the first request that needs it
+    from sentiscale.explain import explain
 
     return {"predictions": [_explained(found) for found in explain(predictor, texts)]}
 

@@ -42,8 +42,9 @@ class Complaints:
             self.found.append(f"request to another host: {url}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """Ends with this folder's tests: while it runs, no test of this process can call `asyncio.run`."""
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         pytest.skip(f"needs one of {', '.join(BROWSERS)}, which is not installed")

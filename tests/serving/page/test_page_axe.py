@@ -8,7 +8,7 @@ import pytest
 from tests.serving.page.test_page_looks import with_everything, with_one
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def axe() -> str:
     """Its source, from the package that carries it."""
     spec = find_spec("axe_playwright_python")
