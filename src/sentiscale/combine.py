@@ -17,8 +17,11 @@ class Combination:
     """`logit = net * network's logit + wide * wide part's logit + bias`."""
 
     net: float = 1.0
+    """Weight of the network's logit."""
     wide: float = 0.0
+    """Weight of the wide part's."""
     bias: float = 0.0
+    """Added to both."""
 
     @classmethod
     def fit(

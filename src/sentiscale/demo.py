@@ -31,14 +31,19 @@ class DemoResult:
     """What the demonstration made."""
 
     out: Path
+    """The directory with all of it."""
     seconds: dict[str, float]
     """By step: synth, prepare, eda, train, evaluate, predict."""
     rows: dict[str, int]
+    """Of each split."""
     page: Path
     """What there is to see in the reviews."""
     record: RunRecord
+    """Of the training."""
     test: Scores
+    """How good the model is on the test split."""
     predictions: list[tuple[str, Prediction]]
+    """A few texts, and what the model says of them."""
 
 
 def demo(

@@ -65,6 +65,7 @@ class Explanation:
     """Why a review got its logit: `logit = base + the contributions of all words`."""
 
     prediction: Prediction
+    """Label and probability, as `predict` gives them."""
     logit: float
     """Its sigmoid is the probability of "positive"."""
     base: float

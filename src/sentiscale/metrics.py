@@ -18,7 +18,9 @@ class CalibrationBin(Record):
     low: float
     """Least confidence of the bin; confidence is the probability of the label given, 0.5 or more."""
     high: float
+    """Largest confidence of the bin."""
     rows: int
+    """How many fell into it."""
     confidence: float
     """Mean over the bin's rows."""
     accuracy: float
@@ -29,16 +31,21 @@ class Scores(Record):
     """How good predictions are on labelled rows; "positive" is the class that f1 and the like speak of."""
 
     accuracy: float
+    """Share of rows labelled correctly."""
     loss: float
     """Mean binary cross-entropy, nats."""
     f1: float
+    """Harmonic mean of precision and recall."""
     precision: float
+    """Share of the rows called positive that are; 0 where none was."""
     recall: float
+    """Share of the positive rows that were called so; 0 without any."""
     auc: float | None
     """Area under the ROC curve; None when only one class occurs."""
     ece: float
     """Expected calibration error over 15 equal bins of confidence (Guo et al., 2017)."""
     rows: int
+    """How many were scored."""
     confusion: list[list[int]]
     """[[true negatives, false positives], [false negatives, true positives]]."""
     calibration: list[CalibrationBin] = Field(default_factory=list)

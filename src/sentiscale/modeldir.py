@@ -34,18 +34,23 @@ class ModelConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: int = FORMAT_VERSION
+    """Of the directory; another one is refused."""
     cleaning: Cleaning
+    """Cleaning profile: alpha or words."""
     max_tokens: int
     """Tokens the network reads of a review."""
     stored_tokens: int
     """Tokens kept of a review before anything else, as in preparation; the wide part reads all of them."""
     model: ModelSettings
+    """Shape of the network."""
     combination: dict[str, float]
+    """How the two parts are joined: net, wide, bias."""
     wide_longest: int | None = None
     """Longest n-gram of the wide part; None without one."""
     wide_gaps: int = 0
     """Most words between the two of a pair that counts as a feature of the wide part."""
     wide_intercept: float = 0.0
+    """Logit of the wide part for a text without features."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,15 @@ class SavedModel:
     """Everything a model directory holds, in memory."""
 
     config: ModelConfig
+    """What `config.toml` says."""
     vocab: Vocab
+    """Word to id."""
     net: SentimentNet
+    """The network, in evaluation mode."""
     wide: WideModel | None
+    """The linear part; None without one."""
     combination: Combination
+    """How the two are joined."""
 
     @property
     def parameters(self) -> int:

@@ -29,6 +29,7 @@ class Ngrams:
     """What counts as a feature, and into how many buckets it goes."""
 
     bits: int
+    """2**bits buckets."""
     longest: int
     """Longest run of neighbours."""
     gaps: int

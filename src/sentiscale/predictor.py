@@ -40,9 +40,11 @@ class Prediction:
     """What the model says of one review."""
 
     label: Literal["negative", "positive"]
+    """The class that is the more probable one."""
     probability: float
     """Of `label`, between 0.5 and 1."""
     positive_probability: float
+    """Of "positive", between 0 and 1."""
     truncated: bool
     """Whether the review is longer than the network reads (its beginning and end are read)."""
     unknown_share: float
@@ -58,8 +60,11 @@ class Predictions:
     """What the model says of many reviews, in columns (rows,): no object a row."""
 
     positive_probability: npt.NDArray[np.float64]
+    """Of "positive", between 0 and 1."""
     truncated: npt.NDArray[np.bool_]
+    """Whether the review is longer than the network reads."""
     unknown_share: npt.NDArray[np.float64]
+    """Share of its words that are not in the vocabulary."""
 
     def __len__(self) -> int:
         return len(self.positive_probability)

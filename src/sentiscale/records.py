@@ -35,9 +35,13 @@ class EvalCounts(Record):
     """Sums over evaluated rows; adding two of them gives the counts of both sets together."""
 
     true_positive: int = 0
+    """Positive rows that were called positive."""
     false_positive: int = 0
+    """Negative rows that were called positive."""
     true_negative: int = 0
+    """Negative rows that were called negative."""
     false_negative: int = 0
+    """Positive rows that were called negative."""
     loss_sum: float = 0.0
     """Binary cross-entropy summed over rows, in nats."""
 
@@ -66,14 +70,21 @@ class PhaseTimes(Record):
     """Seconds of a training run by phase; what is left of the whole is start-up and logging."""
 
     wide: float = 0.0
+    """Solving the linear part, its validation logits included."""
     vectors: float = 0.0
     """Learning first word vectors."""
     data: float = 0.0
+    """Waiting for the rows of the next step."""
     compute: float = 0.0
+    """Forward and backward passes."""
     reduce: float = 0.0
+    """Exchange with other ranks, waiting for them included."""
     update: float = 0.0
+    """Changing the weights."""
     eval: float = 0.0
+    """Validations."""
     checkpoint: float = 0.0
+    """Writing checkpoints."""
 
     @property
     def step_seconds(self) -> float:
@@ -90,12 +101,17 @@ class Host(Record):
     """The machine a figure was measured on."""
 
     cpu_model: str
+    """As the processor names itself."""
     cores: int
     """Cores this process may use."""
     memory_mb: int
+    """All memory of the machine, in MB of 2^20 bytes."""
     gpu: str | None = None
+    """Name of the graphics processor that was used; None without one."""
     system: str
+    """Operating system, its version, and the kind of processor."""
     python: str
+    """Version of Python."""
     load_1m: float
     """Average number of running processes over the last minute, at the start."""
 
@@ -119,25 +135,32 @@ class EpochMetrics(Record):
     epoch: float
     """Epochs finished; fractions count rows within an epoch."""
     step: int
+    """Optimiser steps done."""
     seconds: float
     """Seconds since training began, everything after `prepare` included."""
     train_loss: float | None
     """Mean loss of the network over the training rows since the last validation; None at step 0."""
     valid_accuracy: float
+    """Share of the validation rows labelled correctly, both parts of the model joined."""
     valid_loss: float
+    """Mean binary cross-entropy of the validation rows, in nats."""
     learning_rate: float
+    """That of the step that follows."""
 
 
 class TrainedOn(Record):
     """The prepared data of a training run, as it was then."""
 
     path: str
+    """The directory, as it was named."""
     rows: dict[str, int]
     """Of each split."""
     labels: dict[str, dict[str, int]]
     """Rows of each class in each split."""
     cleaning: str
+    """Cleaning profile: alpha or words."""
     vocab_size: int
+    """Words of the vocabulary, padding and unknown included."""
     duplicates: int
     """Rows that preparation dropped because an equal text was kept."""
     inputs: list[str]
@@ -148,44 +171,75 @@ class RunRecord(Record):
     """All there is to know about one training run."""
 
     schema_version: int = SCHEMA_VERSION
+    """Of this record; it grows when a key changes its meaning."""
     id: str
+    """Drawn at random at every start, so `--resume` gives another one."""
     started_at: datetime
+    """When it began; after `--resume`, when it was gone on with."""
     finished_at: datetime | None = None
+    """When it ended, whatever the status; None while it runs."""
     argv: list[str]
+    """The command and its arguments."""
     settings: dict[str, Any]
+    """All resolved settings, by section."""
     layout: str
+    """Replicas x stages."""
     world_size: int
+    """Ranks: replicas times stages."""
     threads_per_rank: int
+    """Threads that torch used in each rank."""
     precision: str = "fp32"
+    """Arithmetic of the network: fp32, bf16, fp16 or fp64."""
     oversubscribed: bool = False
+    """More threads than cores: the times show overhead, not speed."""
     layout_choice: dict[str, Any] | None = None
     """What was measured and why it was chosen, where the layout was `auto`."""
     seed: int
+    """What everything drawn at random was drawn from."""
     data_digest: str
+    """Identity of the prepared data, as in their manifest."""
     data: TrainedOn | None = None
     """None in records from before it was kept."""
     host: Host
+    """The machine of rank 0."""
     versions: dict[str, str]
+    """Of sentiscale and the libraries it computes with, by name."""
     git_commit: str | None = None
+    """Commit of the folder the command was called in; None outside of a repository."""
     phases: PhaseTimes = PhaseTimes()
     """Of rank 0."""
     phases_per_rank: list[PhaseTimes] = Field(default_factory=list)
+    """The same of every rank, by rank; empty until the run is finished."""
     train_seconds: float = 0.0
+    """Everything after `prepare` but scoring the test split, resumed parts added up."""
     steps: int = 0
+    """Optimiser steps done."""
     epochs: float = 0.0
+    """Passes over the training rows, with fractions."""
     rows_per_s: float = 0.0
+    """Training rows over the time of the steps: data, compute, reduce and update."""
     tokens_per_s: float = 0.0
+    """Their tokens without padding, over the same time."""
     flops_utilisation: float | None = None
+    """Share of the cores' measured matrix-multiply peak; None on a graphics processor."""
     bytes_reduced_per_step: int = 0
+    """Sent in a mean step by the rank that sends most."""
     peak_memory_mb_per_rank: list[float] = Field(default_factory=list)
+    """Largest memory of each rank, in MB of 2^20 bytes."""
     metrics: list[EpochMetrics] = Field(default_factory=list)
+    """One entry a validation."""
     best_step: int | None = None
     """The step whose weights the model directory holds."""
     valid: dict[str, Any] = Field(default_factory=dict)
+    """Scores of the written model on the validation split; empty until the run is finished."""
     test: dict[str, Any] | None = None
+    """The same on the test split, looked at once; None without one."""
     target: dict[str, Any] | None = None
+    """`accuracy` that was asked for, whether it was `reached`, after how many `seconds`."""
     status: Literal["running", "finished", "interrupted", "failed"] = "running"
+    """finished: there is a model. The others say why there may be none."""
     failure: str | None = None
+    """Kind and message of the error that ended it."""
 
 
 def append_jsonl(path: Path, record: BaseModel) -> None:

@@ -25,9 +25,13 @@ class WideModel:
     """A solved linear model; `scales` and `weights` have one number a bucket (2**bits,)."""
 
     scales: FloatArray
+    """What a feature of each bucket counts: how uneven it is between the classes."""
     weights: FloatArray
+    """What the solver found for each bucket."""
     intercept: float
+    """Logit of a text without features."""
     ngrams: Ngrams
+    """What is a feature, and its bucket."""
 
     def logits(self, tokens: npt.NDArray[Any], offsets: IntArray) -> FloatArray:
         """Logits (rows,) of ragged token ids."""

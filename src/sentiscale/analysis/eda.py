@@ -18,9 +18,11 @@ class Eda:
     """A page that was written, and the numbers behind it."""
 
     out: Path
+    """The page."""
     bytes: int
     """Size of the page."""
     facts: Facts
+    """The numbers behind it."""
 
 
 def eda(

@@ -14,10 +14,13 @@ class StudyRow:
     """All repeats of one case, beside the base of its family."""
 
     case: Case
+    """What was measured."""
     repeats: int
+    """Runs of it."""
     disturbed: int
     """Repeats during which other processes were busy."""
     seconds_median: float
+    """Of the amount of work, over the repeats."""
     seconds_ci95: Interval | None
     """None with a single repeat: there is nothing to tell a spread from."""
     rows_per_s: float
@@ -25,11 +28,13 @@ class StudyRow:
     speedup: float | None
     """Over the base; None without one. In weak scaling: work done a second, over the base's."""
     speedup_ci95: Interval | None
+    """None where there is no speedup or no spread."""
     efficiency: float | None
     """Speedup over cores, relative to the base: 1 at the base."""
     karp_flatt: float | None
     """Experimentally determined serial share (Karp & Flatt, 1990); None at the base."""
     oversubscribed: bool
+    """More ranks x threads than cores: shows overhead, no speed."""
     waiting_share: float | None
     """Of the steps: exchange and waiting for others, on the rank with the most of it."""
     times: dict[str, tuple[float, float]]
@@ -37,6 +42,7 @@ class StudyRow:
     bytes_per_step: int
     """Sent by the rank that sends most."""
     peak_memory_mb_per_rank: list[float]
+    """Median over repeats, by rank, in MB of 2^20 bytes."""
     accuracy: float | None
     """Median over repeats, where training went on to a target."""
     reached: int | None
@@ -77,6 +83,7 @@ class Family:
     name: str
     """As a heading, such as "LSTM, 128 rows a step, bf16"."""
     scaling: str
+    """strong or weak."""
     base: str
     """What speedups are over, in words."""
     rows: list[StudyRow]
@@ -92,8 +99,11 @@ class Recommendation:
     """What to use, why, and how sure that is."""
 
     layout: str
+    """Replicas x stages."""
     threads: int
+    """Of each rank."""
     why: str
+    """In words, with the figures."""
     confidence: str
     """In words, with what it rests on."""
 
@@ -103,15 +113,20 @@ class Study:
     """Everything a report shows."""
 
     families: list[Family]
+    """The one the recommendation is from first."""
     recommendation: Recommendation | None
+    """None where nothing can be recommended."""
     findings: list[str]
     """Sentences, the most important first: layouts, model, precision, batch size, memory, preparation."""
     caveats: list[str]
     """What cannot be concluded, and why."""
     hosts: list[Host]
+    """Machines the runs were made on."""
     commands: list[str] = field(default_factory=list)
     """Those that measured; empty where Python did."""
     amounts: list[str] = field(default_factory=list)
     """How much each training run did, in words."""
     versions: dict[str, str] = field(default_factory=dict)
+    """Of the libraries, by name."""
     git_commits: list[str] = field(default_factory=list)
+    """Commits the runs were made at."""

@@ -21,6 +21,7 @@ class Amount(Record):
     rows: int | None = None
     """The same for all cases; in weak scaling, of each replica."""
     steps: int | None = None
+    """So many timed optimiser steps, whatever the rows in them."""
     target_accuracy: float | None = None
     """Train until validation reaches it."""
 
@@ -39,36 +40,48 @@ class Asked(Record):
     """What a study is to measure; None stands for what suits this machine."""
 
     layouts: tuple[str, ...] | None = None
+    """Replicas x stages, such as 2x1."""
     threads: tuple[int, ...] | None = None
+    """Of each rank."""
     batch_sizes: tuple[int, ...] = (32, 128, 512)
+    """Rows of an optimiser step."""
     models: tuple[str, ...] = ("lstm", "gru")
+    """lstm, gru."""
     precisions: tuple[str, ...] = ("auto",)
     """auto: what training takes by itself on the device."""
     devices: tuple[str, ...] = ("cpu",)
+    """cpu, cuda."""
     scaling: str = "strong"
     """Strong: each batch size over all ranks. Weak: of each replica."""
     repeats: int = 5
+    """Runs of each case."""
     seed: int = 0
     """Fixes the rows that are trained on and the order of the runs."""
     baselines: bool = True
     """Also what parallel runs are judged by: plain serial, one rank that exchanges with itself, threads only,
     and independent trainings side by side."""
     amount: Amount = Amount(rows=DEFAULT_ROWS)
+    """How much each run does."""
 
 
 class LeftOut(Record):
     """A case that is not measured, and why."""
 
     case: Case
+    """The case."""
     reason: str
+    """Why it cannot run here, as a sentence."""
 
 
 class StudyPlan(Record):
     """All there is to measure."""
 
     cases: list[Case]
+    """In the order they are listed; they run in random order."""
     left_out: list[LeftOut] = Field(default_factory=list)
+    """Asked for, but impossible here."""
     repeats: int = 1
+    """Runs of each case."""
 
     @property
     def runs(self) -> int:

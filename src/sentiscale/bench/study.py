@@ -31,9 +31,13 @@ class Coming:
     """A run that is about to begin."""
 
     case: Case
+    """What it will measure."""
     repeat: int
+    """Which repeat of the case, from 0."""
     done: int
+    """Runs of the study that are finished."""
     total: int
+    """Runs of the study."""
     left_s: float | None
     """Seconds until the study ends, this run included."""
 
@@ -62,7 +66,9 @@ class Study:
     """What a study has measured."""
 
     out: Path
+    """The directory with `records.jsonl`."""
     plan: StudyPlan
+    """What was to be measured."""
     runs: list[BenchRun]
     """Those of the plan, in the order they were done in."""
     seconds: float

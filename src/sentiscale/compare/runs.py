@@ -29,12 +29,17 @@ class Job(Record):
     """One run, to be done in a process of its own."""
 
     model: str
+    """Contestant, as in `--models`."""
     point: str = ""
     """Which of a contestant's points, such as "5 epochs"."""
     seed: int
+    """What everything drawn at random is drawn from."""
     recipe: dict[str, Any]
+    """Everything that decides what the contestant does."""
     conditions: Conditions
+    """What it shares with the others."""
     data_digest: str
+    """Identity of the prepared data, as in their manifest."""
 
     @property
     def label(self) -> str:
@@ -51,8 +56,11 @@ class JobFile(Record):
     """What the process of a run is told."""
 
     job: Job
+    """The run."""
     trainer: str
+    """Module of `sentiscale.compare.peers` that does it, or preset: our own."""
     data: Path
+    """The prepared data."""
     work: Path
     """An empty folder that is removed afterwards."""
 
@@ -63,6 +71,7 @@ class CurvePoint(Record):
     seconds: float
     """Of training so far."""
     valid_accuracy: float
+    """Share of the validation rows labelled correctly."""
 
 
 class Outcome(Record):
@@ -81,9 +90,11 @@ class Outcome(Record):
     test: dict[str, Any] | None = None
     """Scores on the test split, looked at once."""
     curve: list[CurvePoint] = Field(default_factory=list)
+    """Validations in order; empty where a contestant makes none."""
     projected_seconds: float | None = None
     """What full training would take at the measured speed; nobody has waited for it."""
     versions: dict[str, str] = Field(default_factory=dict)
+    """Of the libraries it computes with, by name."""
 
 
 class CompareRun(Job, Outcome):

@@ -17,19 +17,31 @@ class Row(Record):
     """What the runs of one contestant at one point came to."""
 
     model: str
+    """Contestant, as in `--models`."""
     point: str
+    """Which of its points; empty where it has one."""
     seeds: list[int]
+    """One a run."""
     train_seconds_median: float | None
+    """Wall time of training, reading left out."""
     test_accuracy_median: float | None
+    """Over the seeds; None where only steps were timed."""
     test_accuracy_min: float | None
+    """The worst seed's."""
     test_accuracy_max: float | None
+    """The best seed's."""
     valid_accuracy_median: float | None
+    """The same of the validation split."""
     core_seconds_median: float | None
     """Processor time of training, over all threads and processes."""
     read_seconds_median: float
+    """Turning prepared data into what the contestant reads; not part of training."""
     rows_per_s: float | None
+    """Training rows a second, median; a row counts once a pass."""
     rows_per_s_min: float | None
+    """The slowest seed's."""
     rows_per_s_max: float | None
+    """The fastest seed's."""
     projected_seconds: float | None
     """Of full training at the measured speed, where nobody waited for it."""
     to_accuracy: dict[str, float | None]

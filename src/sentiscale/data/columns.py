@@ -21,9 +21,13 @@ class ColumnChoice:
     """Columns to read."""
 
     text: str
+    """Column with the review."""
     title: str | None
+    """Column put in front of it."""
     label: str | None
+    """Column with the label or the stars."""
     stars: bool
+    """Whether that column holds 1-5 stars."""
 
 
 def choose_columns(

@@ -25,8 +25,11 @@ class Source:
     """One file of reviews."""
 
     path: str
+    """Path or URL; - is standard input."""
     compression: str | None
+    """gzip, bz2, xz or zstd; None for a plain file."""
     layout: Layout
+    """Where text and label are in it."""
     size: int
     """Bytes as stored; 0 for a pipe."""
     pipe: Stream | None = None
@@ -52,6 +55,7 @@ class Rejects:
     """Rows of a block that cannot be used."""
 
     lines: NDArray[np.int64]
+    """Line of each, from 1; of Parquet the row."""
     reasons: NDArray[np.uint8]
     """Values of `Reason`."""
     snippets: pa.Array
@@ -67,9 +71,11 @@ class ReviewBlock:
     labels: NDArray[np.uint8]
     """0 negative, 1 positive, 255 none."""
     file: str
+    """Path or URL, for messages."""
     line: NDArray[np.int64]
     """Line on which each review begins, from 1; for Parquet the row."""
     rejects: Rejects
+    """Rows that cannot be used."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -80,8 +86,11 @@ class Corpus:
     """Review files in input order."""
 
     sources: tuple[Source, ...]
+    """The files."""
     settings: PrepareSettings
+    """How they are read."""
     mode: LabelMode
+    """Whether labels are needed."""
 
     @classmethod
     def find(

@@ -29,11 +29,13 @@ class Manifest(Record):
     """What a prepared dataset holds and how it was made."""
 
     schema_version: int = DATASET_SCHEMA
+    """Of the directory's layout; another one is refused."""
     rows: dict[str, int]
     """Rows of each split."""
     labels: dict[str, int]
     """Rows of each class ("negative", "positive") over all splits."""
     labels_per_split: dict[str, dict[str, int]]
+    """The same for each split."""
     rejected: dict[str, Any]
     """{"total": rows, "by_reason": {reason: rows}}; each is a row of rejects.parquet."""
     duplicates: int
@@ -61,22 +63,29 @@ class Manifest(Record):
     vocab_size: int
     """Words of the vocabulary, padding and unknown included."""
     cleaning: Cleaning
+    """Cleaning profile: alpha or words."""
     max_tokens: int
+    """Most tokens stored of a review."""
     length_histogram: dict[str, int]
     """Kept rows by tokens before cutting: key n (1, 2, 4, 8, …) counts rows of n/2 + 1 to n tokens."""
     settings: dict[str, Any]
     """The resolved settings of preparation."""
     inputs: list[str]
+    """Files that were read, in order."""
     test_inputs: list[str] = Field(default_factory=list)
+    """Files of the named test set."""
     versions: dict[str, str]
+    """Of sentiscale and the libraries that did the work, by name."""
     bytes_in: int
     """Bytes of raw input after decompression."""
     seconds: float
+    """From the first look at the input to the last file in place."""
     mb_per_s: float
     """Megabytes (10^6 bytes) of raw input per second."""
     peak_memory_mb: float
     """Largest memory of all processes together, in MB of 2^20 bytes."""
     workers: int
+    """Processes or threads that worked at once."""
     partitions: dict[str, float] = Field(default_factory=dict)
     """How the input was divided: count, rows_mean, bytes_mean, and for both the largest over the mean."""
     spilled_mb: dict[str, float] = Field(default_factory=dict)
@@ -94,6 +103,7 @@ class Split:
     """Rows of one split; row i has tokens[offsets[i]:offsets[i + 1]] and labels[i]."""
 
     name: str
+    """train, valid or test."""
     tokens: NDArray[np.uint16] | NDArray[np.uint32]
     """Word ids of all rows back to back."""
     offsets: NDArray[np.int64]

@@ -14,7 +14,9 @@ class Check(Record):
     """One line of the report."""
 
     name: str
+    """What was looked at."""
     status: Status
+    """ok: as it should be. warning: works, but worse than it could. problem: does not."""
     value: Any = None
     """What was found, for programs: a number, a text or a mapping of them."""
     detail: str
@@ -27,6 +29,7 @@ class Report(Record):
     """All checks, in the order they were made."""
 
     checks: list[Check]
+    """One entry a check."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

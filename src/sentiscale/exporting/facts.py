@@ -18,6 +18,7 @@ class Facts(Record):
     """The file's `metadata_props`: strings in the file, lists as JSON, the vocabulary one word a line."""
 
     format: str = FORMAT
+    """Name and version of this list of facts."""
     labels: tuple[str, ...] = LABELS
     """The second is the one whose probability the model gives."""
     cleaning: Cleaning
@@ -27,7 +28,9 @@ class Facts(Record):
     stored_tokens: int = Field(ge=1)
     """Tokens of a review to hand over: its first ones."""
     padding_id: int = PAD
+    """Token id that fills short rows."""
     unknown_id: int = UNK
+    """Token id of words that the vocabulary does not have."""
     weights: str = "fp32"
     """fp32 or int8."""
     version: str = ""

@@ -24,6 +24,7 @@ class FormFigures(Record):
     """One form of the model beside the original."""
 
     name: str
+    """torch fp32, which is the original; onnx fp32 or onnx int8."""
     megabytes: float
     """10^6 bytes of the file that holds it."""
     rows_per_s: float

@@ -27,16 +27,21 @@ class ExportReport(Record):
     """What was written, and how it compares with the original."""
 
     out: str
+    """The ONNX file."""
     vocabulary: str
     """File with one word a line; the same words are inside the ONNX file."""
     weights: str
     """fp32 or int8."""
     opset: int
+    """Version of ONNX' operators that the file uses."""
     ir_version: int
+    """Version of ONNX' file format."""
     rows: int
     """Rows checked."""
     checked_on: str
+    """Where the check rows come from."""
     max_drop: float
+    """Most accuracy that may be lost; beyond it nothing is written."""
     forms: list[FormFigures]
     """The original first, the written one last."""
 

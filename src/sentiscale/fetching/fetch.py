@@ -18,13 +18,17 @@ class FetchSummary(Record):
     """What lies in the directory, checked."""
 
     out: str
+    """The directory."""
     source: str
     """The form in which the collection is there."""
     files: dict[str, list[str]]
     """By split: train and test."""
     rows: dict[str, int]
+    """Reviews of each split."""
     bytes: int
+    """Of all files."""
     seconds: float
+    """For downloading and checking."""
     next: str
     """The command that prepares these files."""
 

@@ -31,14 +31,19 @@ class LabelSummary(Record):
     """What was labelled."""
 
     rows: int
+    """Rows that have a prediction."""
     positive: int
+    """Those called positive."""
     negative: int
+    """Those called negative."""
     rejected: int
     """Rows of a table that could not be read and have no prediction."""
     accuracy: float | None
     """Share of right labels where the input has labels, else None."""
     seconds: float
+    """From the first row read to the last one handed on."""
     rows_per_s: float
+    """`rows` over `seconds`."""
 
 
 @dataclass

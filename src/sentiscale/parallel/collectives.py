@@ -100,6 +100,7 @@ class StepVerdict:
     """What all ranks conclude from the reports: the same on each of them."""
 
     loss_sum: float
+    """Over the rows of all ranks, in nats."""
     norm: float
     """Of the clipped gradients over all stages."""
     broken_ranks: tuple[int, ...]
@@ -107,8 +108,11 @@ class StepVerdict:
     finite: bool
     """Whether the gradients of all ranks are numbers."""
     stop: bool
+    """Whether a signal asked any rank to stop."""
     out_of_time: bool
+    """Whether the time limit is reached."""
     save: bool
+    """Whether a checkpoint is due."""
 
 
 def agree(report: StepReport, world: World) -> StepVerdict:

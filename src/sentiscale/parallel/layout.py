@@ -22,7 +22,9 @@ class Layout:
     """`data` replicas of a model that is cut into `model` stages."""
 
     data: int
+    """Replicas, each with its share of a batch's rows."""
     model: int
+    """Stages that a replica is cut into, each on a rank of its own: 1 or 2."""
 
     @classmethod
     def parse(cls, text: str) -> "Layout":

@@ -14,11 +14,17 @@ class RankEnv:
     """One rank's place, from 0: in the world, on its host, and where all ranks meet."""
 
     rank: int
+    """Over all hosts."""
     world_size: int
+    """Ranks on all hosts."""
     local_rank: int
+    """On this host."""
     local_world_size: int
+    """Ranks on this host."""
     master_address: str
+    """Host of the store."""
     master_port: int
+    """Its port."""
     store_hosted_elsewhere: bool = False
     """The launcher or torchrun's agent holds the store; else rank 0 does."""
     attempt: int = 0
@@ -26,6 +32,7 @@ class RankEnv:
     own_launcher: bool = False
     """Started by `sentiscale.parallel.launch`, which then tells what went wrong."""
     run_id: str = ""
+    """Equal for all ranks of a run; keeps runs apart that use one store."""
 
     @classmethod
     def current(cls, environment: Mapping[str, str] = os.environ) -> "RankEnv | None":

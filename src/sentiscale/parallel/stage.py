@@ -35,9 +35,13 @@ class Plan:
     """How a network is trained on a mesh; the same on every rank."""
 
     model: ModelSettings
+    """Shape of the network."""
     vocab_size: int
+    """Rows of the embedding."""
     precision: Precision
+    """Arithmetic of the network."""
     seed: int = 0
+    """What first weights and dropout are drawn from."""
     micro_batches: int = 1
     """Parts that a batch is cut into on its way through two stages."""
     wire_dtype: torch.dtype | None = None

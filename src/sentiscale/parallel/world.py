@@ -23,14 +23,18 @@ class World:
     """Where this rank stands. A group is None where it would have one member: nothing is sent then."""
 
     layout: Layout
+    """Replicas and stages."""
     rank: int
+    """From 0, over all hosts."""
     device: torch.device
+    """Where this rank computes."""
     everyone: Group | None = None
     replicas: Group | None = None
     """Data axis: the ranks that hold the same stage."""
     neighbours: Group | None = None
     """Those replicas that share this one's host, and so can share memory."""
     neighbour_ranks: tuple[int, ...] = (0,)
+    """Ranks of that group."""
     counterparts: Group | None = None
     """One replica of every host: what each passes on to the others reaches all hosts once."""
     inward: Group | None = None

@@ -16,10 +16,13 @@ class Check:
     """A recorded case, and what would have been predicted for it."""
 
     layout: str
+    """Replicas x stages."""
     batch_size: int
+    """Rows of a step over all ranks."""
     measured: float
     """Seconds of a step, median over repeats."""
     predicted: float
+    """Seconds of a step, from other cases."""
     scatter: float
     """Of the repeats: half their range over the median."""
 

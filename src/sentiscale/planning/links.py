@@ -20,15 +20,20 @@ class Timing(Record):
     bytes: int
     """Of one rank's tensor."""
     seconds: float
+    """On the slowest rank, median."""
 
 
 class LinkTimes(Record):
     """What was measured between ranks."""
 
     schema_version: int = SCHEMA_VERSION
+    """Of this record."""
     ranks: int
+    """How many took part, all on one host."""
     host: Host
+    """That host."""
     timings: list[Timing] = Field(min_length=1)
+    """Each operation at several sizes."""
 
     def sockets(self) -> Link:
         """gloo's link that explains the timings best."""

@@ -24,10 +24,15 @@ class Plan:
     """What was predicted, and from what."""
 
     forecast: Forecast
+    """Costs and cluster it rests on."""
     question: Question
+    """What was asked for."""
     rows: list[PlanRow]
+    """One a number of ranks."""
     sentences: list[str]
+    """What follows, the most important first."""
     assumptions: list[str]
+    """What was taken for granted because nobody measured it."""
 
     def document(self) -> dict[str, Any]:
         """What `--json` prints."""

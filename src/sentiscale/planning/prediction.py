@@ -38,11 +38,15 @@ class Question:
     rows: int
     """Of an epoch."""
     stages: int = 1
+    """1, or 2 where the network is cut in two."""
     scaling: Literal["strong", "weak"] = "strong"
+    """strong: the batch stays as ranks are added. weak: it grows with them."""
     micro_batches: int = 2
+    """Parts of a batch on its way through two stages."""
     price_per_hour: float | None = None
     """Of a host."""
     seed: int = 0
+    """What the simulated steps are drawn from."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,11 @@ class Forecast:
     """Costs, the machine they are put on, and how good predictions were where they could be checked."""
 
     costs: Costs
+    """What a training costs a rank."""
     cluster: Cluster
+    """Hosts and the network between them."""
     checks: Sequence[Check] = ()
+    """Recorded cases beside what would have been predicted for them."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +66,37 @@ class PlanRow:
     """What is predicted for one number of ranks."""
 
     workers: int
+    """Ranks."""
     layout: str
+    """Replicas x stages."""
     hosts: int
+    """Machines they need."""
     batch_size: int
+    """Rows of a step over all ranks."""
     step: StepParts
+    """Where a mean step goes, in seconds."""
     seconds_per_epoch: float
+    """Of the steps alone, without validations."""
     seconds_range: Range
+    """Of an epoch, if computing and links are as much faster or slower as they may be."""
     rows_per_s: float
+    """Training rows a second."""
     speedup: float
     """Rows a second over those of one rank alone with the same batch size (strong) or its share (weak)."""
     speedup_range: Range
+    """For that range."""
     efficiency: float
+    """Speedup over ranks."""
     efficiency_range: Range
+    """For that range."""
     ceiling: float
     """Efficiency if exchange took no time and all ranks were equally fast."""
     communication_share: float
     """Of a step: exchange and waiting for others."""
     cost_per_epoch: float | None
+    """In the currency of the price of a host; None without one."""
     trust: Literal["checked", "computed", "not to be trusted"]
+    """checked: like what was measured here. computed: beyond it, within reach."""
     doubts: tuple[str, ...] = field(default=())
     """Why it is not to be trusted."""
 

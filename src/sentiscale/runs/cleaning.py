@@ -30,10 +30,15 @@ class Removal(Record):
     """What would go from one run."""
 
     run: str
+    """Path of the run directory."""
     status: Status
+    """As in `RunSummary`."""
     paths: list[str]
+    """Files and folders that would go."""
     bytes: int
+    """Of all of them."""
     why: str
+    """Why they are no longer needed."""
 
 
 def plan_cleaning(runs: Iterable[RunSummary]) -> list[Removal]:

@@ -32,16 +32,20 @@ class Line(Record):
     """One setting or figure, with its value in each run; None where a run has none."""
 
     name: str
+    """As in the record, dotted: train.lr, test.accuracy."""
     values: list[Value]
+    """In the order of the runs."""
 
 
 class RunComparison(Record):
     """Runs side by side; every line has a value for each, in the order of `runs`."""
 
     runs: list[str]
+    """Paths of the run directories."""
     settings: list[Line]
     """Only those that differ."""
     results: list[Line]
+    """Scores and costs."""
     notes: list[str]
     """What a reader should know before drawing conclusions, one sentence each."""
 

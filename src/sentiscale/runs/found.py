@@ -28,22 +28,33 @@ class RunSummary(Record):
     run: str
     """Path of the run directory."""
     status: Status
+    """That of the record; lost: nobody trains it any more; damaged: its record cannot be read."""
     started_at: datetime | None = None
+    """When it began."""
     cell: str | None = None
+    """lstm or gru."""
     wide: bool = False
+    """Whether it has the linear part."""
     layout: str | None = None
+    """Replicas x stages."""
     train_rows: int | None = None
     """None in records from before it was kept."""
     split: Literal["test", "valid"] | None = None
     """On which split accuracy and loss were found: test, or valid where nothing was tested."""
     accuracy: float | None = None
+    """Share of that split's rows labelled correctly."""
     loss: float | None = None
+    """Mean binary cross-entropy of that split, in nats."""
     rows: int | None = None
     """Of that split."""
     train_seconds: float | None = None
+    """Everything after `prepare`; None before the first step."""
     rows_per_s: float | None = None
+    """Training rows over the time of the steps."""
     data_digest: str | None = None
+    """Identity of the prepared data, as in their manifest."""
     failure: str | None = None
+    """Kind and message of the error that ended it."""
 
 
 def runs_in(folders: Sequence[str | Path]) -> list[RunSummary]:

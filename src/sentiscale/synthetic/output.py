@@ -23,12 +23,17 @@ class SynthSummary(Record):
     """What was written."""
 
     out: str
+    """The file, or - for standard output."""
     rows: int
+    """Reviews written."""
     bytes: int
+    """Before compression."""
     types: int
     """Distinct words, lower-cased."""
     seconds: float
+    """For all of it."""
     rows_per_s: float
+    """`rows` over `seconds`."""
 
 
 def blocks(rows: int, seed: int = 0, *, format: str = "fasttext", start: int = 0) -> Iterator[bytes]:  # noqa: A002 - the flag's name

@@ -45,20 +45,31 @@ class TrainState(Record):
     optimizer_steps: int = 0
     """The same without the steps that fp16 skipped."""
     loss_scale: float | None = None
+    """Of fp16; None in other arithmetic."""
     good_steps: int = 0
     """Since the loss scale last changed."""
     seconds: float = 0.0
+    """Of training so far, earlier parts of a resumed run included."""
     rows: int = 0
+    """Training rows gone through, a row counting once a pass."""
     tokens: int = 0
+    """Theirs, without padding."""
     padded_tokens: int = 0
+    """The same with padding: what the network computed."""
     phases: PhaseTimes = PhaseTimes()
+    """Seconds of this rank by phase."""
     loss_sum: float = 0.0
     """Training loss summed since the last validation, nats."""
     loss_rows: int = 0
+    """Rows that sum is over."""
     metrics: list[EpochMetrics] = Field(default_factory=list)
+    """One entry a validation."""
     best_step: int | None = None
+    """Of the best validation so far; None before the first."""
     best_accuracy: float = -1.0
+    """Validation accuracy there."""
     best_loss: float = 0.0
+    """Validation loss there, nats."""
     best_combination: dict[str, float] = Field(default_factory=dict)
     """How the parts are joined at the best step."""
     stale: int = 0

@@ -69,7 +69,9 @@ class RankSummary(Record):
     """What one rank adds to the record."""
 
     phases: PhaseTimes
+    """Its seconds by phase."""
     peak_memory_mb: float
+    """Its largest memory, in MB of 2^20 bytes."""
     bytes_per_step: int
     """That it sent, gradients, changed rows and activations."""
 

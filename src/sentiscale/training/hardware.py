@@ -27,8 +27,11 @@ class Hardware:
     """What a run computes on, the same in every rank but for the device's number."""
 
     layout: Layout
+    """Replicas and stages."""
     device: torch.device
+    """Where this rank computes."""
     precision: Precision
+    """Arithmetic of the network."""
     threads: int
     """Of each rank."""
     ranks_here: int

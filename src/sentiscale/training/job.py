@@ -16,10 +16,15 @@ class Job:
     """One run of training, with resolved settings."""
 
     dataset: PreparedDataset
+    """The prepared data."""
     run_dir: RunDir
+    """Where everything is written."""
     settings: Settings
+    """What to train and how."""
     resume: bool = False
+    """Go on from the newest checkpoint."""
     force: bool = False
+    """Replace a run that is there."""
 
 
 class Measuring(BaseModel):
@@ -42,9 +47,13 @@ class JobFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: Path
+    """Directory of the prepared data."""
     out: Path
+    """The run directory."""
     settings: Settings
+    """Resolved settings."""
     resume: bool
+    """Go on from the newest checkpoint."""
     quiet: bool
     """Whether rank 0 shows no progress."""
     steps: int | None = None

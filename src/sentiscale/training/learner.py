@@ -44,9 +44,13 @@ class Learner:
     """This rank's part of the network, its optimiser, and the scale of the loss."""
 
     world: World
+    """All ranks, and this one's place."""
     runner: Stage
+    """This rank's part of the network."""
     optimizer: Adam
+    """Adam over what this rank owns."""
     scaler: LossScaler
+    """Of the loss, for fp16."""
 
     @classmethod
     def build(cls, plan: Plan, world: World) -> "Learner":
@@ -73,10 +77,13 @@ class StepResult:
     """What one optimiser step did; the same on every rank but for `batch` and `bytes_sent`."""
 
     step: int
+    """Its number, from 0."""
     verdict: StepVerdict
+    """What all ranks concluded from it."""
     bytes_sent: int
     """By this rank, gradients and changed rows."""
     batch: Batch
+    """This rank's rows."""
 
 
 def train_steps(

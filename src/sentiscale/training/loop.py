@@ -275,7 +275,9 @@ class Outcome(Record):
     """What rank 0 found when it scored the validation split."""
 
     metrics: EpochMetrics
+    """As a line of metrics.jsonl."""
     combination: dict[str, float]
+    """How the parts were joined for it: net, wide, bias."""
 
     def better(self, state: TrainState) -> bool:
         """Whether this is the best validation so far."""

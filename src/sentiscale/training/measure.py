@@ -39,9 +39,13 @@ class StepTimes(Record):
     """What some training steps cost, warm-up left out."""
 
     layout: str
+    """Replicas x stages."""
     threads_per_rank: int
+    """Threads that torch used in each rank."""
     precision: str
+    """Arithmetic of the network."""
     steps: int
+    """Timed ones."""
     step_seconds: float
     """Median over steps; each step takes as long as its slowest rank."""
     rows_per_s: float
@@ -51,6 +55,7 @@ class StepTimes(Record):
     bytes_per_step: list[int]
     """Sent, by rank."""
     peak_memory_mb_per_rank: list[float]
+    """Largest memory of each rank, in MB of 2^20 bytes."""
     losses: list[float]
     """Mean loss of the rows of each step from the very first on, in nats."""
     rows: int = 0
@@ -60,6 +65,7 @@ class StepTimes(Record):
     seconds_by_step: list[float] = Field(default_factory=list)
     """Of each step, on its slowest rank."""
     warm_up_seconds: float = 0.0
+    """Of the steps before the timed ones."""
     first_step_at: float = 0.0
     """When rank 0 began its first step, warm-up included, on the host's monotonic clock."""
     other_cores: float = 0.0
@@ -116,10 +122,15 @@ class Cost:
     """What one step took on this rank."""
 
     seconds: float
+    """By this rank's clock."""
     rows: int
+    """Of the step, over all ranks."""
     own_rows: int
+    """Of these, this rank's."""
     bytes_sent: int
+    """By this rank."""
     loss: float
+    """Summed over the step's rows, nats."""
 
     @classmethod
     def of(cls, result: StepResult, seconds: float) -> "Cost":

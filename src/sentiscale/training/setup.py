@@ -48,22 +48,31 @@ class Training:
     """A run in progress, as one rank sees it."""
 
     settings: Settings
+    """Resolved: with numbers for all that depends on the data."""
     dataset: PreparedDataset
+    """The prepared data."""
     train_split: Split
+    """Rows to learn from."""
     valid_split: Split
+    """Rows to choose the best weights by."""
     run_dir: RunDir
+    """Where everything is written."""
     learner: Learner
+    """Network, optimiser and loss scale."""
     wide: WideModel | None
     """Rank 0 only."""
     valid_wide: FloatArray | None
     """The wide part's logits on the validation rows; rank 0 only."""
     state: TrainState
+    """Where the run stands."""
     best: dict[str, Tensor]
     """What this rank owned of the network at the best validation so far."""
     clock: PhaseClock
+    """Seconds by phase."""
     saved_at: float
     """time.monotonic() of the last checkpoint, or of the start."""
     record: RunRecord
+    """What is known of the run from its start."""
     on_metrics: Callable[[EpochMetrics], None] = lambda metrics: None
     """Told of every validation, on rank 0."""
     bytes_sent: int = 0
