@@ -45,15 +45,15 @@ class PrepareSettings(Section):
     format: InputFormat = "auto"
     """Input format; auto looks at the content, then at the name."""
     text_column: str | None = None
-    """Column or JSON key with the review; None looks for the usual names (text, review, content, …)."""
+    """Column or JSON key with the review. Not set: one with a usual name (text, review, content, …)."""
     title_column: str | None = None
-    """Column put in front of the review, followed by a colon and a space; None: the usual name if present."""
+    """Column put in front of the review, a colon between. Not set: title, summary or the like, if present."""
     label_column: str | None = None
-    """Column with the label: 0/1, 1/2, negative/positive, __label__1/__label__2."""
+    """Column with the label: 0/1, 1/2, negative/positive, __label__1/__label__2. Not set: a usual name."""
     stars_column: str | None = None
-    """Column with 1-5 stars: 1-2 negative, 4-5 positive, 3 dropped and counted."""
+    """Column with 1-5 stars: 1-2 negative, 4-5 positive, 3 dropped and counted. Not set: a usual name."""
     split: tuple[float, ...] | None = None
-    """Shares of train, valid and test, adding to 1; None is 0.8, 0.1, 0.1, or 0.95, 0.05 with a test set."""
+    """Shares of train, valid and test, adding to 1. Not set: 0.8, 0.1, 0.1; with a test set 0.95, 0.05."""
     clean: Cleaning = "words"
     """alpha: lower-case letters and spaces only. words: keeps negation, digits, `!` and `?`."""
     vocab_size: Annotated[int, Field(ge=3, le=2**31 - 1)] = 120_000
@@ -69,7 +69,7 @@ class PrepareSettings(Section):
     block_mb: Annotated[float, Field(gt=0, le=1024)] = 8.0
     """Megabytes of raw input one task works on; does not change the result."""
     memory: ByteSize | None = None
-    """Memory of all processes to stay within, as in 2GB; None is 0.9 GB on two cores. Result stays."""
+    """Memory of all processes to stay within, as in 2GB; result stays. Not set: 0.9 GB on two cores."""
 
     @model_validator(mode="after")
     def _check(self) -> "PrepareSettings":
@@ -144,9 +144,9 @@ class TrainSettings(Section):
     """How the network is trained."""
 
     epochs: Annotated[float, Field(gt=0)] | None = None
-    """Passes over the training rows, fractions allowed; None is 2, or 4 below 40,000 rows."""
+    """Passes over the training rows, fractions allowed. Not set: 2, or 4 below 40,000 rows."""
     batch_size: Positive | None = None
-    """Global rows a step over all ranks, whatever the layout; None is 128, or 32 below 40,000 rows."""
+    """Global rows a step over all ranks, whatever the layout. Not set: 128, or 32 below 40,000 rows."""
     lr: Annotated[float, Field(gt=0)] = 4e-3
     """Adam's largest learning rate."""
     warmup_steps: Annotated[int, Field(ge=0)] = 100
@@ -154,7 +154,7 @@ class TrainSettings(Section):
     schedule: Literal["linear", "constant"] = "linear"
     """What follows the warm-up: a straight line to 0 at the last step, or no change."""
     max_norm: Annotated[float, Field(gt=0)] | None = 1.0
-    """Gradient norm limit of the network without its embedding; None switches clipping off."""
+    """Gradient norm limit of the network without its embedding; 1e9 is as good as none."""
     max_tokens: Annotated[int, Field(ge=2)] = 400
     """Tokens of a review the network reads: the first and the last half of this number."""
     word_dropout: Share = 0.0
@@ -162,15 +162,15 @@ class TrainSettings(Section):
     validate_every: Annotated[float, Field(gt=0)] = 0.25
     """Epochs between validations."""
     patience: Positive | None = None
-    """Stop after this many validations without a lower loss; None never stops early."""
+    """Stop after this many validations that were no better than the best one. Not set: never."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Fixes initial weights, order of rows and everything drawn at random."""
     target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Stop when validation accuracy reaches this."""
+    """Stop when validation accuracy reaches this. Not set: go on to the last epoch."""
     time_limit: Annotated[float, Field(gt=0)] | None = None
-    """Stop after this many seconds of training, the wide part included."""
+    """Stop after this many seconds of training, the wide part included. Not set: no limit."""
     checkpoint_every: Positive | None = None
-    """Steps between checkpoints; None goes by `checkpoint_seconds` alone."""
+    """Steps between checkpoints. Not set: `checkpoint_seconds` alone decides."""
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Seconds between checkpoints; the last step and a signal also save one."""
     keep_checkpoints: Positive = 2
@@ -180,10 +180,10 @@ class TrainSettings(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
     """Arithmetic of the network; auto is bf16 where the hardware multiplies it faster, else fp32."""
     layout: str | None = None
-    """DATAxMODEL, replicas times stages, or auto. None is a replica a core on a CPU, each with 32 rows of
+    """DATAxMODEL, replicas times stages, or auto. Not set: a replica a core on a CPU, each with 32 rows of
     a step or more, one process on a GPU, and under torchrun all ranks as replicas."""
     threads_per_rank: Positive | None = None
-    """Threads of each rank; None is cores divided by ranks."""
+    """Threads of each rank. Not set: cores divided by ranks."""
     oversubscribe: bool = False
     """Allow more threads than cores: to measure overhead, never to be fast."""
     micro_batches: Positive = 2
@@ -191,7 +191,7 @@ class TrainSettings(Section):
     gradient_compression: Literal["none", "bf16", "fp16"] = "none"
     """What gradients are rounded to while they travel between replicas: half the bytes, fewer digits."""
     recurrent_device: str | None = None
-    """Device of the recurrent layer, such as cuda:1, in one process with two; None: that of the rest."""
+    """Device of the recurrent layer, such as cuda:1, in one process with two. Not set: that of the rest."""
     embedding_gradients: Literal["sparse", "dense"] = "sparse"
     """dense sends and applies the whole table at every step, as the classic recipe does; to compare."""
     max_restarts: Annotated[int, Field(ge=0)] = 0
@@ -219,7 +219,7 @@ class TrackSettings(Section):
     to: tuple[TrackerName, ...] = ()
     """mlflow, tensorboard, or both with a comma between; none leaves it at the run directory."""
     mlflow_uri: str | None = None
-    """MLflow's server or store, without a password; None is what MLFLOW_TRACKING_URI says."""
+    """MLflow's server or store, without a password. Not set: what MLFLOW_TRACKING_URI says."""
     experiment: Annotated[str, Field(min_length=1)] = "sentiscale"
     """MLflow experiment under which the run is filed."""
     upload_model: bool = True
@@ -250,11 +250,17 @@ class Settings(Section):
     """Everything that can be set, by section."""
 
     prepare: PrepareSettings = PrepareSettings()
+    """How raw reviews become a prepared dataset."""
     model: ModelSettings = ModelSettings()
+    """The shape of the network."""
     wide: WideSettings = WideSettings()
+    """The linear model beside it."""
     vectors: VectorSettings = VectorSettings()
+    """How first word vectors are learnt."""
     train: TrainSettings = TrainSettings()
+    """How the network is trained."""
     track: TrackSettings = TrackSettings()
+    """Who else follows a run."""
 
     def resolved(self, rows: int) -> "Settings":
         """The same with numbers for what depends on the number of training rows."""
