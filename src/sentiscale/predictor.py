@@ -296,7 +296,7 @@ class _Chunk:
         try:
             self.logits[batch] = self.predictor.batch_logits(self.rows.ids, self.rows.offsets, batch)
             self.finish_if_done(1)
-        except BaseException as error:
+        except BaseException as error:  # raised again where the future is asked for its result
             with self._lock:
                 if not self.future.done():
                     self.future.set_exception(error)

@@ -176,7 +176,7 @@ class RemoteCluster(Cluster):
             self._count()
         except TimeoutError:  # the link may be down for a while: what is under way is not lost
             self._bear_silence()
-        except Exception as error:
+        except Exception as error:  # Dask's and its transport's errors have no base in common
             raise ConnectionError(str(error)) from error
 
     def reconnect(self) -> None:
@@ -274,7 +274,7 @@ class RemoteCluster(Cluster):
             found = [self._ask(lambda: self.client.run_on_scheduler(objection, bare))]
         except OSError:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever our own check raised over there
             found = [explained(error, f"the scheduler at {self.address}") or f"{self.address}: {error}"]
         answers = self._ask(lambda: self.client.run(objection, self.ticket, on_error="return"))
         for worker, answer in answers.items():

@@ -180,7 +180,7 @@ class _Flight(Generic[TaskT, ResultT]):
         client = self.cluster.client
         try:
             future = self.cluster.submit(self.function, task)
-        except Exception as error:
+        except Exception as error:  # of no common base; the client's status tells whether the link broke
             if client.status in ("running", "connecting"):
                 raise
             self._arrived.put(_Outcome(attempt, None, error, by_task=False))
@@ -192,7 +192,7 @@ class _Flight(Generic[TaskT, ResultT]):
         value, error = None, None
         try:
             value = await future.result()
-        except BaseException as caught:
+        except BaseException as caught:  # handed over: this thread is Dask's, and nobody looks at it
             error = caught
         self._arrived.put(_Outcome(attempt, value, error, future.status == "error"))
 

@@ -170,7 +170,7 @@ class _Reader:
                 known = next(self._finished, None)
                 self.read.put((chunk, known if known is not None else self._submit(chunk.texts)))
                 del chunk
-        except BaseException as error:
+        except BaseException as error:  # raised again in the thread that takes the chunks
             self.read.put(error)
 
     def stop(self) -> None:

@@ -111,7 +111,7 @@ class Pulse:
             while not self._ending.wait(BEAT_SECONDS):
                 self._round(board)
             board.post(replace(self.beat(), ended=True))
-        except Exception as error:
+        except Exception as error:  # a heartbeat that dies unseen would leave a rank that nobody can end
             if not self._ending.is_set():
                 self.decide(self._store_lost() if _is_of_network(error) else self._own_fault(error))
 

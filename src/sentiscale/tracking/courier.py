@@ -73,7 +73,7 @@ class Courier:
         """Run one errand; returns whether it worked."""
         try:
             errand(self.tracker)
-        except Exception as error:
+        except Exception as error:  # a tracker's trouble, of whatever kind, must not end a training
             self._warn(error)
             return False
         finally:
