@@ -41,7 +41,9 @@ def innermost(hint: Any) -> Any:
 
 
 def default_of(parameter: Any) -> str:
-    """A default that Typer knows; others stand in the help text."""
+    """What holds where the flag is not given, as `--help` shows it."""
+    if isinstance(parameter.show_default, str):
+        return cell(parameter.show_default)
     value = parameter.default
     if parameter.required:
         return "required"

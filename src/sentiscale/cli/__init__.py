@@ -4,6 +4,7 @@ import errno
 import functools
 import gc
 import importlib
+import inspect
 import os
 import signal
 import sys
@@ -24,11 +25,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-VERBS: tuple[str, ...] = (
-    "prepare", "eda", "train", "evaluate", "predict", "export", "serve", "bench", "report", "plan", "compare",
-    "runs", "card", "synth", "fetch", "doctor", "demo",
-)  # fmt: skip
-"""Verbs in the order of the menu; each is a module here with a function of the same name."""
+MENU = {
+    "First steps": ("demo", "doctor"),
+    "Data": ("prepare", "eda", "synth", "fetch"),
+    "Models": ("train", "evaluate", "runs", "card"),
+    "Models put to use": ("predict", "export", "serve"),
+    "Measurements": ("bench", "report", "plan", "compare"),
+}
+"""Verbs as the menu shows them; each is a module here with a function of the same name."""
+
+VERBS: tuple[str, ...] = tuple(verb for verbs in MENU.values() for verb in verbs)
 
 
 def _show_version(wanted: bool) -> None:
@@ -49,9 +55,17 @@ def _options(
 
 
 def _add_verbs() -> None:
-    for verb in VERBS:
-        module = importlib.import_module(f"sentiscale.cli.{verb}")
-        app.command(verb)(_reporting_errors(getattr(module, verb)))
+    for panel, verbs in MENU.items():
+        for verb in verbs:
+            module = importlib.import_module(f"sentiscale.cli.{verb}")
+            function = getattr(module, verb)
+            about = _flowing(inspect.getdoc(function) or "")
+            app.command(verb, help=about, rich_help_panel=panel)(_reporting_errors(function))
+
+
+def _flowing(text: str) -> str:
+    """Each paragraph in one line, so that it fills the terminal; click's mark of fixed lines keeps them."""
+    return "\n\n".join(part if "\b" in part else part.replace("\n", " ") for part in text.split("\n\n"))
 
 
 def _reporting_errors(verb: Callable[..., Any]) -> Callable[..., Any]:

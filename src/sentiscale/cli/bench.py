@@ -19,23 +19,51 @@ ALLOWED = {
 }
 DEFAULT_LIMIT = 0.25
 
-LAYOUTS = typer.Option(help="Replicas x stages, by commas; default: what suits this machine.")
+CASES = "What is measured"
+RUNS = "How much, and how often"
+
+LAYOUTS = typer.Option(
+    help="Replicas x stages, by commas.", show_default="what suits this machine", rich_help_panel=CASES
+)
 THREADS = typer.Option(
-    help="Threads of a rank, and workers beside training, by commas; default: 1, 2, 4 ... to all cores."
+    help="Threads of a rank, and workers beside training, by commas.",
+    show_default="1, 2, 4 ... to all cores", rich_help_panel=CASES,
+)  # fmt: skip
+BATCH_SIZES = typer.Option(help="Rows of a step, by commas.", rich_help_panel=CASES)
+MODELS = typer.Option(help="lstm, gru.", rich_help_panel=CASES)
+PRECISIONS = typer.Option(help="auto, fp32, bf16, fp16, fp64.", rich_help_panel=CASES)
+DEVICES = typer.Option(help="cpu, cuda.", show_default="all there are", rich_help_panel=CASES)
+BASELINES = typer.Option(
+    help="Also plain serial, one rank exchanging with itself, threads only, and copies.",
+    rich_help_panel=CASES,
 )
-DEVICES = typer.Option(help="cpu, cuda; default: all there are.")
-SCALING = typer.Option(help="strong: a batch for all ranks together; weak: the same batch for each replica.")
-ROWS = typer.Option(min=1, help="Rows that each run goes through [default: 2560].")
-STEPS = typer.Option(min=1, help="Instead: optimiser steps of each run.")
-TARGET = typer.Option(help="Instead: train to this validation accuracy, with all that training does.")
-BASELINES = typer.Option(help="Also plain serial, one rank exchanging with itself, threads only, and copies.")
-LIMIT = typer.Option(min=0, help="Cores that other programs may keep busy; else a run is repeated.")
-TRACE = typer.Option(metavar="FILE.json", help="Write the timeline of a few steps, for Perfetto.")
 PREPARE = typer.Option(
-    metavar="FILE", help="Also prepare these fastText files by engine; may be given again."
+    metavar="FILE",
+    help="Also prepare these fastText files by engine; may be given again.",
+    rich_help_panel=CASES,
 )
-PREDICT = typer.Option(metavar="MODEL", help="Also label texts with a model or run, by threads and batch.")
-TRAIN = typer.Option(help="Training cases; --no-train leaves those of --prepare and --predict.")
+PREDICT = typer.Option(
+    metavar="MODEL", help="Also label texts with a model or run, by threads and batch.", rich_help_panel=CASES
+)
+TRAIN = typer.Option(
+    help="Training cases; --no-train leaves those of --prepare and --predict.", rich_help_panel=CASES
+)
+REPEATS = typer.Option(min=1, help="Runs of each case.", rich_help_panel=RUNS)
+SCALING = typer.Option(
+    help="strong: a batch for all ranks together; weak: the same batch for each replica.",
+    rich_help_panel=RUNS,
+)
+ROWS = typer.Option(min=1, help="Rows that each run goes through.", show_default="2560", rich_help_panel=RUNS)
+STEPS = typer.Option(min=1, help="Instead: optimiser steps of each run.", rich_help_panel=RUNS)
+TARGET = typer.Option(
+    help="Instead: train to this validation accuracy, with all that training does.", rich_help_panel=RUNS
+)
+TIME_LIMIT = typer.Option(help="Seconds of training to a target.", rich_help_panel=RUNS)
+SEED = typer.Option(min=0, help="Fixes rows and the order of runs.", rich_help_panel=RUNS)
+LIMIT = typer.Option(
+    min=0, help="Cores that other programs may keep busy; else a run is repeated.", rich_help_panel=RUNS
+)
+TRACE = typer.Option(metavar="FILE.json", help="Write the timeline of a few steps, for Perfetto.")
 DRY_RUN = typer.Option("--dry-run", help="Only print what would be measured.")
 
 
@@ -44,20 +72,20 @@ def bench(
     out: Annotated[Path, typer.Option(help="Directory for records.jsonl; resumed.")] = Path("bench"),
     layouts: Annotated[str | None, LAYOUTS] = None,
     threads: Annotated[str | None, THREADS] = None,
-    batch_sizes: Annotated[str, typer.Option(help="Rows of a step, by commas.")] = "32,128,512",
-    models: Annotated[str, typer.Option(help="lstm, gru.")] = "lstm,gru",
-    precisions: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16, fp64.")] = "auto",
+    batch_sizes: Annotated[str, BATCH_SIZES] = "32,128,512",
+    models: Annotated[str, MODELS] = "lstm,gru",
+    precisions: Annotated[str, PRECISIONS] = "auto",
     devices: Annotated[str | None, DEVICES] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Runs of each case.")] = 5,
+    repeats: Annotated[int, REPEATS] = 5,
     scaling: Annotated[str, SCALING] = "strong",
     rows: Annotated[int | None, ROWS] = None,
     steps: Annotated[int | None, STEPS] = None,
     target_accuracy: Annotated[float | None, TARGET] = None,
-    time_limit: Annotated[float | None, typer.Option(help="Seconds of training to a target.")] = None,
+    time_limit: Annotated[float | None, TIME_LIMIT] = None,
     prepare: Annotated[list[str] | None, PREPARE] = None,
     predict: Annotated[Path | None, PREDICT] = None,
     train: Annotated[bool, TRAIN] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Fixes rows and the order of runs.")] = 0,
+    seed: Annotated[int, SEED] = 0,
     baselines: Annotated[bool, BASELINES] = True,
     limit: Annotated[float, LIMIT] = DEFAULT_LIMIT,
     trace: Annotated[Path | None, TRACE] = None,

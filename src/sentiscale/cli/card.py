@@ -8,6 +8,7 @@ import typer
 
 from sentiscale.cli.options import JsonOption, QuietOption, print_json
 
+NAME = typer.Option(help="Name of the model.", show_default="that of the run")
 LANGUAGE = typer.Option(help="Language of the reviews, such as en; nothing in a run tells it.")
 LICENSE = typer.Option(help="Licence of the model, such as apache-2.0.")
 DATA = typer.Option(help="Prepared data, where they are no longer where training found them.")
@@ -17,9 +18,9 @@ REVIEWS = typer.Option(metavar="FILE", help="A labelled table with categories, f
 def card(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, or its model directory.")],
     out: Annotated[
-        Path | None, typer.Option(metavar="CARD.md", help="Write it here; default: print.")
+        Path | None, typer.Option(metavar="CARD.md", help="Write it here.", show_default="print it")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the model; default: that of the run.")] = None,
+    name: Annotated[str | None, NAME] = None,
     language: Annotated[str | None, LANGUAGE] = None,
     license: Annotated[str | None, LICENSE] = None,  # noqa: A002 - the flag's name
     data: Annotated[Path | None, DATA] = None,

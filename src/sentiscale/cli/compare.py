@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODELS = "fast,balanced,lstm,gru,tfidf-lr"
 LIMIT = typer.Option(help="Seconds of training after which those stop that can: ours, recurrent peers.")
+THREADS = typer.Option(min=1, help="Threads of a run.", show_default="all cores")
+LAYOUT = typer.Option(help="Replicas x stages of ours.", show_default="as `train` does")
 STEPS = typer.Option(min=1, help="Time only so many training steps: speed, no accuracy.")
 
 
@@ -24,8 +26,8 @@ def compare(
     out: Annotated[Path, typer.Option(help="Directory for records and picture; resumed.")] = Path("compare"),
     seeds: Annotated[str, typer.Option(help="One run of each contestant per seed.")] = "0,1,2",
     time_limit: Annotated[float | None, LIMIT] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of a run; default: all cores.")] = None,
-    layout: Annotated[str, typer.Option(help="Replicas x stages of ours; default: as `train` does.")] = "",
+    threads: Annotated[int | None, THREADS] = None,
+    layout: Annotated[str, LAYOUT] = "",
     steps: Annotated[int | None, STEPS] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,

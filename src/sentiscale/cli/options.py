@@ -10,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     from sentiscale.config import PrepareSettings
 
+INPUT = "How the input is read"
+
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 ConfigOption = Annotated[
@@ -20,13 +22,29 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be given again."),
 ]
-FormatOption = Annotated[str | None, typer.Option(help="auto, fasttext, csv, jsonl or parquet.")]
-TextColumnOption = Annotated[str | None, typer.Option(help="Column with the review.")]
-TitleColumnOption = Annotated[str | None, typer.Option(help="Column with its title.")]
-LabelColumnOption = Annotated[str | None, typer.Option(help="Column with the label.")]
-StarsColumnOption = Annotated[
-    str | None, typer.Option(help="Column with 1-5 stars: 1-2 negative, 4-5 positive, 3 left out.")
+FormatOption = Annotated[
+    str | None,
+    typer.Option(help="auto, fasttext, csv, jsonl or parquet.", show_default="auto", rich_help_panel=INPUT),
 ]
+TextColumnOption = Annotated[
+    str | None,
+    typer.Option(help="Column with the review.", show_default="text, review, ...", rich_help_panel=INPUT),
+]
+TitleColumnOption = Annotated[
+    str | None,
+    typer.Option(help="Column with its title.", show_default="title, summary, ...", rich_help_panel=INPUT),
+]
+LabelColumnOption = Annotated[
+    str | None,
+    typer.Option(help="Column with the label.", show_default="label, sentiment, ...", rich_help_panel=INPUT),
+]
+StarsColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Column with 1-5 stars: 1-2 negative, 4-5 positive, 3 left out.",
+        show_default="stars, rating, ...", rich_help_panel=INPUT,
+    ),
+]  # fmt: skip
 
 
 def reading_settings(

@@ -11,48 +11,81 @@ from sentiscale.errors import UsageError
 if TYPE_CHECKING:
     from sentiscale.planning.plan import Plan
 
+MACHINES = "On what machines"
+TRAINING = "Which training"
+SIZES = "Sizes, instead of RECORDS"
+
 RECORDS = typer.Argument(metavar="[RECORDS]", help="The --out of `sentiscale bench`, or a records.jsonl.")
-NETWORK = typer.Option(help="100mbit, 1gbit, 10gbit, 25gbit, 100gbit, infiniband, or BANDWIDTH,LATENCY.")
-CORES = typer.Option(min=1, help="Cores of each host; default: those of the recorded host.")
-MEASURE = typer.Option("--measure-network", help="First time gloo and shared memory here; kept in RECORDS.")
-STAGES = typer.Option(min=1, max=2, help="2 cuts the network in two: model parallel, or hybrid.")
-SHAPE = typer.Option(help="Instead of RECORDS: `classic`, the classic recipe's sizes.")
-PER_ROW = typer.Option(help="Instead of RECORDS: seconds of forward and backward of a row on a core.")
-TOTAL = typer.Option(help="With --shape or sizes: bytes/s that sockets of one host carry together.")
-MEMORY = typer.Option(help="With --shape or sizes: bytes/s that the memory of one host gives all ranks.")
+WORKERS = typer.Option(help="Ranks to predict, separated by commas.", rich_help_panel=MACHINES)
+NETWORK = typer.Option(
+    help="100mbit, 1gbit, 10gbit, 25gbit, 100gbit, infiniband, or BANDWIDTH,LATENCY.",
+    show_default="10gbit", rich_help_panel=MACHINES,
+)  # fmt: skip
+CORES = typer.Option(
+    min=1, help="Cores of each host.", show_default="those of the recorded host", rich_help_panel=MACHINES
+)
+THREADS = typer.Option(min=1, help="Threads of each rank.", rich_help_panel=MACHINES)
+PRICE = typer.Option(min=0, help="Of one host, to tell what an epoch costs.", rich_help_panel=MACHINES)
+MEASURE = typer.Option(
+    "--measure-network", help="First time gloo and shared memory here; kept in RECORDS.",
+    rich_help_panel=MACHINES,
+)  # fmt: skip
+STAGES = typer.Option(
+    min=1, max=2, help="2 cuts the network in two: model parallel, or hybrid.", rich_help_panel=TRAINING
+)
+SCALING = typer.Option(help="strong: --batch-size stays; weak: it grows.", rich_help_panel=TRAINING)
+BATCH_SIZE = typer.Option(
+    min=1,
+    help="Rows a step (strong), or of each replica (weak).",
+    show_default="the middle one of RECORDS; of sizes 32",
+    rich_help_panel=TRAINING,
+)
+ROWS = typer.Option(
+    min=1, help="Rows of an epoch.", show_default="100000; of `classic` 320000", rich_help_panel=TRAINING
+)
+MODEL = typer.Option(help="lstm or gru, where RECORDS have both.", rich_help_panel=TRAINING)
+PRECISION = typer.Option(help="fp32, bf16 or fp16, where RECORDS have several.", rich_help_panel=TRAINING)
+MICRO_BATCHES = typer.Option(
+    min=1, help="Parts of a batch on two stages.", show_default="as recorded", rich_help_panel=TRAINING
+)
+SHAPE = typer.Option(help="`classic`: the sizes of the classic recipe.", rich_help_panel=SIZES)
+PER_ROW = typer.Option(help="Seconds of forward and backward of a row on a core.", rich_help_panel=SIZES)
+VOCAB = typer.Option(min=1, help="Words, each with a dense gradient.", rich_help_panel=SIZES)
+EMBEDDING = typer.Option(min=1, help="Width of a word's vector.", rich_help_panel=SIZES)
+HIDDEN = typer.Option(min=1, help="Units of each recurrent layer.", rich_help_panel=SIZES)
+LAYERS = typer.Option(min=1, help="Recurrent layers.", rich_help_panel=SIZES)
+BYTES = typer.Option(
+    "--bytes", min=0, help="Gradients of a step, instead of the four sizes above.", rich_help_panel=SIZES
+)
+TOTAL = typer.Option(help="Bytes/s that sockets of one host carry together.", rich_help_panel=SIZES)
+MEMORY = typer.Option(help="Bytes/s that the memory of one host gives all ranks.", rich_help_panel=SIZES)
 
 
 def plan(
     records: Annotated[Path | None, RECORDS] = None,
-    workers: Annotated[str, typer.Option(help="Ranks to predict, separated by commas.")] = "1,2,4,8,16",
+    workers: Annotated[str, WORKERS] = "1,2,4,8,16",
     network: Annotated[str | None, NETWORK] = None,
     cores_per_host: Annotated[int | None, CORES] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of each rank.")] = 1,
+    threads: Annotated[int, THREADS] = 1,
     stages: Annotated[int, STAGES] = 1,
-    scaling: Annotated[str, typer.Option(help="strong: --batch-size stays; weak: it grows.")] = "strong",
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Rows a step (strong), or of each replica (weak).")
-    ] = None,
-    rows: Annotated[int | None, typer.Option(min=1, help="Rows of an epoch; default 100,000.")] = None,
-    model: Annotated[str | None, typer.Option(help="lstm or gru, where RECORDS have both.")] = None,
-    precision: Annotated[str | None, typer.Option(help="The same for precisions.")] = None,
-    micro_batches: Annotated[
-        int | None, typer.Option(min=1, help="Parts of a batch on two stages; default: as recorded.")
-    ] = None,
-    price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of one host.")] = None,
+    scaling: Annotated[str, SCALING] = "strong",
+    batch_size: Annotated[int | None, BATCH_SIZE] = None,
+    rows: Annotated[int | None, ROWS] = None,
+    model: Annotated[str | None, MODEL] = None,
+    precision: Annotated[str | None, PRECISION] = None,
+    micro_batches: Annotated[int | None, MICRO_BATCHES] = None,
+    price_per_hour: Annotated[float | None, PRICE] = None,
     measure_network: Annotated[bool, MEASURE] = False,
     shape: Annotated[str | None, SHAPE] = None,
     seconds_per_row: Annotated[float | None, PER_ROW] = None,
-    vocab: Annotated[int | None, typer.Option(min=1, help="Words, each with a dense gradient.")] = None,
-    embedding: Annotated[int | None, typer.Option(min=1, help="Width of a word's vector.")] = None,
-    hidden: Annotated[int | None, typer.Option(min=1, help="Units of each recurrent layer.")] = None,
-    layers: Annotated[int | None, typer.Option(min=1, help="Recurrent layers.")] = None,
-    bytes_per_step: Annotated[
-        float | None, typer.Option("--bytes", min=0, help="Gradients of a step, instead of sizes.")
-    ] = None,
+    vocab: Annotated[int | None, VOCAB] = None,
+    embedding: Annotated[int | None, EMBEDDING] = None,
+    hidden: Annotated[int | None, HIDDEN] = None,
+    layers: Annotated[int | None, LAYERS] = None,
+    bytes_per_step: Annotated[float | None, BYTES] = None,
     host_bandwidth: Annotated[float | None, TOTAL] = None,
     memory_bandwidth: Annotated[float | None, MEMORY] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes everything drawn at random.")] = 0,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -48,7 +48,7 @@ def predict(
     explain: Annotated[
         bool, typer.Option("--explain", help="Also what each word contributed; far slower.")
     ] = False,
-    workers: Annotated[int | None, typer.Option(help="Cores to use; default all.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Cores to use.", show_default="all")] = None,
     precision: Annotated[
         str, typer.Option(help="fp32; or bf16, faster where the processor has it, changes the third digit.")
     ] = "fp32",

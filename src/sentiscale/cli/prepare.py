@@ -24,39 +24,62 @@ if TYPE_CHECKING:
 
 INPUTS_HELP = "Files, globs, folders or URLs, plain or .gz .bz2 .xz .zst."
 
+KEPT = "What is kept"
+HANDS = "Who works on it"
+
+TEST = typer.Option(metavar="FILE", help="A test set of its own; may be given again.", rich_help_panel=KEPT)
+SPLIT = typer.Option(
+    metavar="SHARES", help="Of train, valid and test.", show_default="0.8,0.1,0.1; with --test 0.95,0.05",
+    rich_help_panel=KEPT,
+)  # fmt: skip
+CLEAN = typer.Option(
+    help="words keeps negation, digits, ! and ?; alpha only letters.",
+    show_default="words",
+    rich_help_panel=KEPT,
+)
+VOCAB_SIZE = typer.Option(help="Most words kept.", show_default="120000", rich_help_panel=KEPT)
+MIN_COUNT = typer.Option(help="Rarer words are unknown.", show_default="2", rich_help_panel=KEPT)
+MAX_TOKENS = typer.Option(help="Tokens kept of a review.", show_default="512", rich_help_panel=KEPT)
+DEDUPE = typer.Option(
+    "--dedupe/--no-dedupe",
+    help="Keep the first of equal reviews.",
+    show_default="dedupe",
+    rich_help_panel=KEPT,
+)
+WORKERS = typer.Option(help="Blocks worked on at once.", show_default="cores", rich_help_panel=HANDS)
+PROCESSES = typer.Option(
+    "--processes/--threads",
+    help="What workers are.",
+    show_default="threads up to 8 workers",
+    rich_help_panel=HANDS,
+)
+MEMORY = typer.Option(
+    metavar="SIZE", help="To stay within, as in 2GB.", show_default="about 0.9GB", rich_help_panel=HANDS
+)
+SCHEDULER = typer.Option(
+    metavar="tcp://HOST:PORT", help="A running Dask scheduler to use.", rich_help_panel=HANDS
+)
+
 
 def prepare(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUTS_HELP)],
     out: Annotated[Path, typer.Option(help="Directory to write, whole or not at all.")],
-    test: Annotated[
-        list[str] | None, typer.Option(metavar="FILE", help="A test set of its own; may be given again.")
-    ] = None,
+    test: Annotated[list[str] | None, TEST] = None,
     format: FormatOption = None,  # noqa: A002 - the flag's name
     text_column: TextColumnOption = None,
     title_column: TitleColumnOption = None,
     label_column: LabelColumnOption = None,
     stars_column: StarsColumnOption = None,
-    split: Annotated[
-        str | None, typer.Option(metavar="SHARES", help="Of train, valid, test: 0.8,0.1,0.1.")
-    ] = None,
-    clean: Annotated[str | None, typer.Option(help="words (default) or alpha.")] = None,
-    vocab_size: Annotated[int | None, typer.Option(help="Most words kept.")] = None,
-    min_count: Annotated[int | None, typer.Option(help="Rarer words are unknown.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Tokens kept of a review.")] = None,
-    dedupe: Annotated[
-        bool | None, typer.Option("--dedupe/--no-dedupe", help="Keep the first of equal reviews (default).")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Blocks worked on at once; default: cores.")] = None,
-    processes: Annotated[
-        bool | None,
-        typer.Option("--processes/--threads", help="What workers are; default: threads up to 8 workers."),
-    ] = None,
-    memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="To stay within, as in 2GB; default: about 0.9GB.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="tcp://HOST:PORT", help="A running Dask scheduler to use.")
-    ] = None,
+    split: Annotated[str | None, SPLIT] = None,
+    clean: Annotated[str | None, CLEAN] = None,
+    vocab_size: Annotated[int | None, VOCAB_SIZE] = None,
+    min_count: Annotated[int | None, MIN_COUNT] = None,
+    max_tokens: Annotated[int | None, MAX_TOKENS] = None,
+    dedupe: Annotated[bool | None, DEDUPE] = None,
+    workers: Annotated[int | None, WORKERS] = None,
+    processes: Annotated[bool | None, PROCESSES] = None,
+    memory: Annotated[str | None, MEMORY] = None,
+    scheduler: Annotated[str | None, SCHEDULER] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
     config: ConfigOption = None,

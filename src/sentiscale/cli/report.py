@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 DEFAULT_OUT = Path("report.html")
 
 DIRS = typer.Argument(metavar="DIR...", help="Directories of `sentiscale bench`; several are taken together.")
-OUT = typer.Option(metavar="FILE.html", help="The page [default: report.html; with --json none].")
+OUT = typer.Option(metavar="FILE.html", help="The page.", show_default="report.html; with --json none")
 TIMINGS = typer.Option(metavar="FILE.csv", help="Other people's times: workers,seconds[,strategy].")
 
 

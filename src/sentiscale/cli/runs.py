@@ -20,14 +20,15 @@ CLEAN = typer.Option("--clean", help="Say what could go: checkpoints of finished
 
 def runs(
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="[DIR...]", help="Runs, or folders of runs; default: here.")
+        list[Path] | None,
+        typer.Argument(metavar="[DIR...]", help="Runs, or folders of runs.", show_default="here"),
     ] = None,
     sort: Annotated[str, typer.Option(help="when (newest first), accuracy or seconds.")] = "when",
     compare: Annotated[bool, typer.Option("--compare", help="Set the given runs side by side.")] = False,
     clean: Annotated[bool, CLEAN] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --clean: delete it.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --clean: only say it; the default.")
+        bool, typer.Option("--dry-run", help="With --clean: only say it, as without --yes.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

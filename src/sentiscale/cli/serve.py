@@ -8,28 +8,42 @@ import typer
 
 from sentiscale.cli.options import ConfigOption, SetOption
 
+BATCHES = "How requests are gathered"
+LIMITS = "What a request may be"
+
+HOST = typer.Option(help="Address to listen on.", show_default="127.0.0.1")
+PORT = typer.Option(help="Port; 0 takes a free one.", show_default="8000")
+WORKERS = typer.Option(help="Processes that hold the model.", show_default="one a core, at most 8")
+BATCH_DELAY = typer.Option(
+    help="Longest wait for others to share a forward pass.", show_default="1", rich_help_panel=BATCHES
+)
+MAX_BATCH = typer.Option(help="Most texts of a forward pass.", show_default="64", rich_help_panel=BATCHES)
+QUEUE = typer.Option(help="Texts that may wait.", show_default="1024", rich_help_panel=BATCHES)
+MAX_TEXTS = typer.Option(help="Most texts of a request.", show_default="256", rich_help_panel=LIMITS)
+MAX_CHARACTERS = typer.Option(help="Most characters of a text.", show_default="20000", rich_help_panel=LIMITS)
+MAX_BODY = typer.Option(help="Most kilobytes of a request.", show_default="1024", rich_help_panel=LIMITS)
+TIMEOUT = typer.Option(help="Longest time to an answer.", show_default="10", rich_help_panel=LIMITS)
+API_KEY = typer.Option(help="File with the key to ask for.", show_default="SENTISCALE_API_KEY, or no key")
+LOG_FORMAT = typer.Option(help="json or text.", show_default="text on a terminal, else json")
+
 
 def serve(
     model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
-    host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one [8000].")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that hold the model [one a core].")] = None,
-    batch_delay_ms: Annotated[
-        float | None, typer.Option(help="Longest wait for others to share a forward pass [1].")
-    ] = None,
-    max_batch: Annotated[int | None, typer.Option(help="Most texts of a forward pass [64].")] = None,
-    queue: Annotated[int | None, typer.Option(help="Texts that may wait [1024].")] = None,
-    max_texts: Annotated[int | None, typer.Option(help="Most texts of a request [256].")] = None,
-    max_characters: Annotated[int | None, typer.Option(help="Most characters of a text [20000].")] = None,
-    max_body_kb: Annotated[int | None, typer.Option(help="Most kilobytes of a request [1024].")] = None,
-    timeout_s: Annotated[float | None, typer.Option(help="Longest time to an answer [10].")] = None,
+    host: Annotated[str | None, HOST] = None,
+    port: Annotated[int | None, PORT] = None,
+    workers: Annotated[int | None, WORKERS] = None,
+    batch_delay_ms: Annotated[float | None, BATCH_DELAY] = None,
+    max_batch: Annotated[int | None, MAX_BATCH] = None,
+    queue: Annotated[int | None, QUEUE] = None,
+    max_texts: Annotated[int | None, MAX_TEXTS] = None,
+    max_characters: Annotated[int | None, MAX_CHARACTERS] = None,
+    max_body_kb: Annotated[int | None, MAX_BODY] = None,
+    timeout_s: Annotated[float | None, TIMEOUT] = None,
     reload: Annotated[
         bool | None, typer.Option("--reload", help="Take a new model when the directory changes.")
     ] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="File with the key to ask for.")] = None,
-    log_format: Annotated[
-        str | None, typer.Option(help="json or text [text on a terminal, else json].")
-    ] = None,
+    api_key_file: Annotated[Path | None, API_KEY] = None,
+    log_format: Annotated[str | None, LOG_FORMAT] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:

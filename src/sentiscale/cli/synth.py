@@ -15,7 +15,9 @@ def synth(
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes everywhere.")] = 0,
     format: Annotated[  # noqa: A002 - the flag's name
         str | None,
-        typer.Option("--format", metavar="NAME", help="fasttext, csv or jsonl; otherwise by the suffix."),
+        typer.Option(
+            "--format", metavar="NAME", help="fasttext, csv or jsonl.", show_default="by the suffix"
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     quiet: QuietOption = False,

@@ -7,37 +7,76 @@ import typer
 
 from sentiscale.cli.options import ConfigOption, JsonOption, QuietOption, SetOption, print_json
 
-PER_RANK = typer.Option(help="Threads of each rank; default: cores / ranks.")
-LAYOUT = typer.Option(
-    help="Replicas x stages: 1x1, 4x1, 1x2, 2x2, ..., or auto, which measures; default: a replica a core."
+LEARNT = "What is learnt"
+RANKS = "On what, and with how many ranks"
+STOPS = "When it stops, what it keeps"
+
+MODEL = typer.Option(help="Recurrent layer: lstm or gru.", show_default="lstm", rich_help_panel=LEARNT)
+WIDE = typer.Option(
+    "--wide/--no-wide", help="A linear n-gram part beside it.", show_default="wide", rich_help_panel=LEARNT
 )
-OVERSUBSCRIBE = typer.Option("--oversubscribe", help="Allow more threads than cores, to measure overhead.")
-TRACK = typer.Option(help="Also write the run to mlflow, tensorboard or both, with a comma between; or none.")
-RESTARTS = typer.Option(help="Times to go on by itself after ranks failed; default: 0.")
+PRESET = typer.Option(
+    help="Settings by name: fast, balanced, accurate.", show_default="balanced", rich_help_panel=LEARNT
+)
+EPOCHS = typer.Option(
+    help="Passes over the training rows.",
+    show_default="2; below 40,000 rows 4; fast 1",
+    rich_help_panel=LEARNT,
+)
+BATCH_SIZE = typer.Option(
+    help="Rows a step, over all ranks.", show_default="128; below 40,000 rows 32", rich_help_panel=LEARNT
+)
+LR = typer.Option(help="Adam's largest learning rate.", show_default="0.004", rich_help_panel=LEARNT)
+SEED = typer.Option(help="Fixes everything drawn at random.", show_default="0", rich_help_panel=LEARNT)
+DEVICE = typer.Option(help="auto, cpu or cuda.", show_default="auto", rich_help_panel=RANKS)
+PRECISION = typer.Option(
+    help="Arithmetic: auto, fp32, bf16, fp16 or fp64.", show_default="auto", rich_help_panel=RANKS
+)
+LAYOUT = typer.Option(
+    help="Replicas x stages: 1x1, 4x1, 1x2, 2x2, ..., or auto, which measures.",
+    show_default="a replica a core", rich_help_panel=RANKS,
+)  # fmt: skip
+PER_RANK = typer.Option(help="Threads of each rank.", show_default="cores / ranks", rich_help_panel=RANKS)
+OVERSUBSCRIBE = typer.Option(
+    "--oversubscribe", help="Allow more threads than cores, to measure overhead.", rich_help_panel=RANKS
+)
+MICRO_BATCHES = typer.Option(
+    help="Parts of a batch between two stages.", show_default="2", rich_help_panel=RANKS
+)
+RESTARTS = typer.Option(
+    help="Times to go on by itself after ranks failed.", show_default="0", rich_help_panel=RANKS
+)
+TARGET = typer.Option(help="Stop when validation reaches it.", rich_help_panel=STOPS)
+TIME_LIMIT = typer.Option(help="Stop after this many seconds.", rich_help_panel=STOPS)
+CHECKPOINT = typer.Option(
+    help="Steps between checkpoints.", show_default="one a minute", rich_help_panel=STOPS
+)
+TRACK = typer.Option(
+    help="Also write the run to mlflow, tensorboard, both (with a comma between) or none.",
+    show_default="none", rich_help_panel=STOPS,
+)  # fmt: skip
 
 
 def train(
     data: Annotated[Path, typer.Argument(help="Prepared data, the --out of `sentiscale prepare`.")],
     out: Annotated[Path, typer.Option(help="Run directory to write.")],
-    model: Annotated[str | None, typer.Option(help="lstm (default) or gru.")] = None,
-    wide: Annotated[
-        bool | None, typer.Option("--wide/--no-wide", help="A linear n-gram part beside it (default).")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="fast, balanced (default) or accurate.")] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the training rows.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Global rows a step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Adam's largest learning rate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Fixes everything drawn at random.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, fp16 or fp64.")] = None,
+    model: Annotated[str | None, MODEL] = None,
+    wide: Annotated[bool | None, WIDE] = None,
+    preset: Annotated[str | None, PRESET] = None,
+    epochs: Annotated[float | None, EPOCHS] = None,
+    batch_size: Annotated[int | None, BATCH_SIZE] = None,
+    lr: Annotated[float | None, LR] = None,
+    seed: Annotated[int | None, SEED] = None,
+    device: Annotated[str | None, DEVICE] = None,
+    precision: Annotated[str | None, PRECISION] = None,
     layout: Annotated[str | None, LAYOUT] = None,
     threads_per_rank: Annotated[int | None, PER_RANK] = None,
     oversubscribe: Annotated[bool | None, OVERSUBSCRIBE] = None,
-    micro_batches: Annotated[int | None, typer.Option(help="Parts of a batch between two stages.")] = None,
+    micro_batches: Annotated[int | None, MICRO_BATCHES] = None,
     max_restarts: Annotated[int | None, RESTARTS] = None,
-    target_accuracy: Annotated[float | None, typer.Option(help="Stop when validation reaches it.")] = None,
-    time_limit: Annotated[float | None, typer.Option(help="Stop after this many seconds.")] = None,
-    checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
+    target_accuracy: Annotated[float | None, TARGET] = None,
+    time_limit: Annotated[float | None, TIME_LIMIT] = None,
+    checkpoint_every: Annotated[int | None, CHECKPOINT] = None,
     track: Annotated[str | None, TRACK] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in --out.")] = False,
