@@ -6,6 +6,7 @@ settings and for everything that is written as JSON. The second does so for each
 
 import importlib
 import inspect
+import re
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -52,22 +53,33 @@ def bounds(metadata: tuple[Any, ...]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def default_words(value: Any) -> str:
-    """The default as TOML would have it."""
-    if value is None or value is PydanticUndefined or isinstance(value, BaseModel):
+def default_words(value: Any, *, is_setting: bool) -> str:
+    """The default as TOML or JSON would have it; of a setting that is not set, the meaning says the rest."""
+    if value is PydanticUndefined or isinstance(value, BaseModel):
         return ""
+    if value is None:
+        return "not set" if is_setting else code("null")
+    if isinstance(value, tuple):
+        return code(str(list(value)))
     return code(str(value).lower() if isinstance(value, bool) else str(value))
+
+
+def meaning(text: str, *, is_setting: bool) -> str:
+    """A field's docstring for those who read TOML or JSON: Python's None has another name there."""
+    return cell(re.sub(r"\bNone\b", "not set" if is_setting else "null", text))
 
 
 def field_rows(kind: type[BaseModel]) -> list[list[str]]:
     """A row for each field, with the docstring under it in the class it comes from."""
     rows = []
+    is_setting = kind.model_config.get("extra") == "forbid"
     for name, field in kind.model_fields.items():
         owner = next(each for each in kind.__mro__ if name in inspect.get_annotations(each))
         documented = ModuleAnalyzer.for_module(owner.__module__).find_attr_docs()
         text = " ".join(documented.get((owner.__name__, name), []))
         words = type_words(field.annotation, tuple(field.metadata))
-        rows.append([code(name), cell(words), default_words(field.default), cell(text)])
+        default = default_words(field.default, is_setting=is_setting)
+        rows.append([code(name), cell(words), default, meaning(text, is_setting=is_setting)])
     return rows
 
 
