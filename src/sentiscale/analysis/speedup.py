@@ -17,6 +17,7 @@ class Measured:
     """All repeats of one case."""
 
     case: Case
+    """Which case."""
     seconds: tuple[float, ...]
     """Ascending."""
     costs: tuple[float, ...]
@@ -25,6 +26,7 @@ class Measured:
     runs: tuple[BenchRun, ...] = ()
     """Empty where only times are known."""
     oversubscribed: bool = False
+    """More ranks x threads than cores."""
 
     @property
     def cost(self) -> float:

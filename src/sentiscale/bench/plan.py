@@ -94,9 +94,13 @@ class Way:
     """A way to use the machine: what a case says beside its model and batch."""
 
     layout: str
+    """Replicas x stages."""
     threads: int = 1
+    """Of each rank."""
     collectives: bool = False
+    """Whether gradients go through the exchange."""
     copies: int = 1
+    """Independent trainings at once."""
 
     @property
     def workers(self) -> int:

@@ -45,12 +45,17 @@ class Conditions:
     """What all runs of a study share."""
 
     dataset: PreparedDataset
+    """Prepared data."""
     settings: Settings
+    """What is trained."""
     amount: Amount
+    """How much each run does."""
     seed: int
+    """Fixes rows and the order of runs."""
     tokens_per_row: float
     """As the network sees them, on average over the training rows."""
     gpu: str | None = None
+    """Name of the graphics processor; None without one."""
     beside: Mapping[str, Beside] = field(default_factory=dict)
     """What is measured beside training, by kind of case: preparation, prediction."""
 

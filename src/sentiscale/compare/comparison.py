@@ -27,7 +27,9 @@ class Comparison:
     """What a comparison found."""
 
     data: Path
+    """Directory of the prepared data."""
     runs: list[CompareRun]
+    """All of them, earlier goes included."""
     rows: list[Row]
     """One for each contestant and point, in the order they were asked for."""
     plot: Path | None

@@ -22,6 +22,7 @@ class Contestant:
     """One way to train a classifier."""
 
     name: str
+    """As in `--models`."""
     about: str
     """One line for --help."""
     trainer: str
@@ -29,6 +30,7 @@ class Contestant:
     recipe: Recipe = field(default_factory=dict)
     """A peer's settings, or flags of ours over the preset."""
     preset: str | None = None
+    """Of ours: the preset it starts from; None for peers."""
     points: Mapping[str, Recipe] = field(default_factory=lambda: {"": {}})
     """Runs of different length, each on its own: name of the point, and what it changes in the recipe."""
     library: str | None = None

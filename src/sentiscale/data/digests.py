@@ -15,7 +15,9 @@ class DigestTask(NamedTuple):
     """Some chunks of a file."""
 
     path: str
+    """The file."""
     first: int
+    """Number of the first chunk."""
 
 
 def file_digest(path: Path) -> str:

@@ -51,12 +51,15 @@ class Rows:
     ids: NDArray[np.int32]
     """Word numbers back to back, kept[r] of row r."""
     kept: NDArray[np.int64]
+    """Words of each row after cutting."""
     lengths: NDArray[np.int64]
     """Words before cutting."""
     labels: NDArray[np.uint8]
+    """0 negative, 1 positive."""
     held_out: NDArray[np.bool_]
     """Rows to validate on."""
     words: WordTable
+    """What the numbers stand for."""
 
 
 def prepare_texts(

@@ -22,9 +22,11 @@ class Job:
     """What is to be prepared."""
 
     corpus: Corpus
+    """The reviews."""
     test: Corpus | None
     """The named test set."""
     settings: PrepareSettings
+    """How they are prepared."""
 
     @cached_property
     def sources(self) -> list[tuple[Source, bool]]:

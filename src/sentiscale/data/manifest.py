@@ -25,9 +25,13 @@ class Effort:
     """What a preparation took."""
 
     seconds: float
+    """From the first look at the input to the last file in place."""
     peak_memory_mb: float
+    """Of all processes together, in MB of 2^20 bytes."""
     workers: int
+    """How many worked at once."""
     phases: Mapping[str, float]
+    """Seconds of each."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,9 @@ class Totals:
     labels: NDArray[np.int64]
     """By split and class (3, 2)."""
     lengths: NDArray[np.int64]
+    """Kept rows by tokens before cutting, in powers of two."""
     cut: NDArray[np.int64]
+    """Rows that were cut, and tokens cut off them (2,)."""
 
     @classmethod
     def of(cls, counts: Sequence[PlacementCounts]) -> "Totals":
@@ -58,14 +64,21 @@ class Outcome:
     """What came of a preparation."""
 
     partitions: Sequence[Partition]
+    """All of them, encoded."""
     repeats: Repeats
+    """Equal texts, and texts with both labels."""
     totals: Totals
+    """Their counts."""
     vocab_size: int
+    """Padding and unknown included."""
     distinct_words: int
+    """Of the training split, in the vocabulary or not."""
     unknown: NDArray[np.int64]
     """Unknown tokens of each split."""
     conflicts: int
+    """Rows whose text occurs with both labels."""
     oddities: Mapping[str, int]
+    """Rows that look unusual, by kind."""
     files: Mapping[str, str]
     """Digest of every file."""
     spilled: Mapping[str, int]

@@ -21,11 +21,15 @@ class Partition:
     """Consecutive pieces of the input, all of the named test set or none; its summary comes from a worker."""
 
     number: int
+    """From 0, in input order."""
     is_test: bool
+    """Whether it is of the named test set."""
     pieces: tuple[Piece, ...]
+    """What is read, in order."""
     consumed: int
     """Stored bytes read for it."""
     summary: PartitionSummary | None = field(default=None)
+    """None until it is encoded."""
 
     @property
     def done(self) -> PartitionSummary:

@@ -35,14 +35,19 @@ class Placement:
     """Which rows of a shard belong to which split."""
 
     shard: str
+    """File with the encoded partition."""
     is_test: bool
+    """Whether all of it is of the named test set."""
     shares: tuple[float, ...]
+    """Of train, valid and test."""
     dedupe: bool
+    """Whether repeated rows are dropped."""
     repeated: NDArray[np.uint32]
     """Rows whose text another partition has before."""
     labels: NDArray[np.uint8]
     """Class of each label code."""
     max_tokens: int
+    """Most tokens stored of a review."""
 
 
 class PlacementCounts(NamedTuple):
@@ -63,10 +68,13 @@ class WriteTask:
     """Where a partition's rows go."""
 
     placement: Placement
+    """Which rows are written, and to which split."""
     result: str
     """Directory with the preallocated split files and the vocabulary."""
     vocab: str
+    """File with the vocabulary."""
     vocab_digest: str
+    """What that file must be."""
     first_row: tuple[int, ...]
     """For each split the rows before this partition."""
     first_token: tuple[int, ...]

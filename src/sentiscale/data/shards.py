@@ -46,7 +46,9 @@ class Piece:
     begin: int
     """Where they begin in the reviews' file, decompressed."""
     size: int
+    """Bytes, decompressed."""
     layout: Layout
+    """Where text and label are in the file."""
     too_long: bool
     """Whether the bytes are only the beginning of one record beyond the size limit."""
     lines_before: int | None
@@ -58,10 +60,15 @@ class EncodeTask:
     """A partition and what to do with it; small, for it travels to the worker."""
 
     pieces: tuple[Piece, ...]
+    """What is read, in order."""
     is_test: bool
+    """Whether all of it is of the named test set."""
     cleaning: Cleaning
+    """Cleaning profile."""
     max_tokens: int
+    """Most tokens stored of a review."""
     keep_text: bool
+    """Whether raw texts are stored too."""
     shard: str
     """Where the shard goes."""
 
@@ -216,10 +223,13 @@ class RejectedRows(NamedTuple):
     """Rejected rows of a partition."""
 
     pieces: NDArray[np.uint32]
+    """Number of the piece each is from."""
     lines: NDArray[np.int64]
     """Line of the piece, from 0."""
     reasons: NDArray[np.uint8]
+    """Values of `Reason`."""
     snippets: pa.Array
+    """First characters of each."""
 
 
 def rejected_rows(shard: Path) -> RejectedRows:

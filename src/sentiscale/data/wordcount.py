@@ -30,8 +30,11 @@ class WordCounts(NamedTuple):
     """Distinct words, back to back, and how often each occurs."""
 
     data: Bytes
+    """Bytes of all words."""
     offsets: Offsets
+    """Where each begins (words + 1)."""
     counts: NDArray[np.int64]
+    """Of each."""
 
 
 class WordCounter:

@@ -32,7 +32,9 @@ class CheckRows:
     """Token ids back to back, row i being tokens[offsets[i]:offsets[i + 1]], and what is known of them."""
 
     tokens: npt.NDArray[Any]
+    """Ids of all rows."""
     offsets: IntArray
+    """Where each begins (rows + 1)."""
     labels: LabelArray | None
     """0 negative, 1 positive; None for generated rows, whose labels are not those the model learnt."""
     source: str

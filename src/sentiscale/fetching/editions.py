@@ -23,6 +23,7 @@ class Edition:
     """A form in which the collection is published."""
 
     source: str
+    """In words."""
     patterns: tuple[str, ...]
     """File names, with SPLIT for train or test; the first that is there counts."""
     count: Callable[[Path], int]
@@ -58,8 +59,11 @@ class Found:
     """An edition of which all reviews are there."""
 
     edition: Edition
+    """Which one."""
     files: Files
+    """Paths by split."""
     rows: dict[str, int]
+    """Reviews by split."""
 
 
 def find_complete(folder: Path, expected: Mapping[str, int], progress: Progress) -> Found | None:

@@ -26,10 +26,13 @@ class HubFile:
     """A file as the hub describes it."""
 
     path: str
+    """Within the collection."""
     revision: str
+    """Commit of the collection."""
     size: int
     """In bytes."""
     sha256: str
+    """Of its content."""
 
 
 def download(folder: Path, progress: Progress) -> None:

@@ -35,8 +35,11 @@ class Reject:
     """A row that could not be read and gets no prediction."""
 
     file: str
+    """Path or URL."""
     line: int
+    """From 1; of Parquet the row."""
     reason: str
+    """Name of a `Reason`."""
     text: str
     """Its beginning."""
 
@@ -46,6 +49,7 @@ class Chunk:
     """Consecutive reviews of one file."""
 
     file: str
+    """Path or URL."""
     texts: pa.Array
     """Large binaries, UTF-8."""
     lines: npt.NDArray[np.int64]
@@ -55,6 +59,7 @@ class Chunk:
     others: pa.Table | None
     """The table's own columns."""
     rejects: tuple[Reject, ...] = ()
+    """Rows between them that could not be read."""
     consumed: int = 0
     """Stored bytes read for it."""
 
@@ -67,8 +72,11 @@ class Inputs:
     """Files in order, or standard input."""
 
     paths: tuple[str, ...]
+    """Files or URLs; - is standard input."""
     settings: PrepareSettings
+    """How tables are read."""
     labelled: bool = False
+    """Whether there are labels to compare with."""
 
     @classmethod
     def find(
@@ -130,6 +138,7 @@ class KeptInputs:
     """Inputs of which it is known what is kept of them."""
 
     inputs: Inputs
+    """What is read."""
     sources: dict[str, Source]
     """Of the tables, by path."""
     schema: pa.Schema | None

@@ -29,11 +29,17 @@ class FileJob:
     """What is to be written where."""
 
     predictor: Predictor
+    """The model."""
     model: Path
+    """Its directory."""
     inputs: KeptInputs
+    """What is read, and kept of it."""
     out: Path
+    """The file."""
     added: Added
+    """Columns that are added."""
     explain: Explain | None = None
+    """What words contributed to each row of a chunk; None where nobody asked."""
 
     def check(self) -> None:
         """Fail before any work.

@@ -27,11 +27,15 @@ class Piece:
     """A block of one file's records, and the copy of it that a worker can read."""
 
     source: Source
+    """The file."""
     copy: str
+    """Path of the block's bytes."""
     first_line: int
+    """Line of the file on which it begins, from 1."""
     kinds: frozenset[int] | None
     """Label codes that occur in the input; None when it is not labelled."""
     too_long: bool
+    """Whether it is the beginning of one record beyond the size limit."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,17 @@ class PartTask:
     """What a worker is told; small, for it travels."""
 
     model: str
+    """Path of the model directory."""
     digest: str
+    """What must be in that directory."""
     precision: str
+    """Arithmetic of the network."""
     pieces: tuple[Piece, ...]
+    """Blocks, in order."""
     kept: pa.Schema | None
     """Columns of all tables together."""
     added: Added
+    """Columns that are added."""
     part: str
     """Where the part goes."""
 
@@ -54,10 +63,13 @@ class PartCounts:
     """What is in a part."""
 
     rows: int
+    """Rows that have a prediction."""
     positive: int
+    """Those called positive."""
     right: int
     """Rows labelled as the input has them."""
     rejects: tuple[Reject, ...]
+    """Rows that could not be read."""
 
 
 def label_part(task: PartTask) -> PartCounts:

@@ -44,11 +44,17 @@ class ClusterJob:
     """What is to be labelled, and into which folder; the cluster's workers must see it."""
 
     predictor: Predictor
+    """The model."""
     model: Path
+    """Its directory, which all workers see."""
     inputs: Inputs
+    """What is read."""
     out: Path
+    """The folder of parts."""
     added: Added
+    """Columns that are added."""
     parts: list[_Part] = field(default_factory=list)
+    """Those under way and done, in input order."""
 
     def run(
         self, scheduler: str, *, resume: bool = False, force: bool = False, progress: Progress | None = None

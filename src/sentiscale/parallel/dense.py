@@ -25,6 +25,7 @@ class Bucket:
     """Neighbouring parameters whose gradients travel together."""
 
     parameters: list[nn.Parameter]
+    """In the order their gradients come in."""
     gradients: Tensor
     """Flat; the parameters' gradients are views of it."""
     missing: int = 0
@@ -32,6 +33,7 @@ class Bucket:
     on_wire: Tensor | None = None
     """What was sent: `gradients` themselves, or rounded."""
     work: dist.Work | None = field(default=None, repr=False)
+    """The exchange that is under way."""
 
 
 class DenseGradients:

@@ -32,18 +32,25 @@ class Beat:
     """A rank's sign of life."""
 
     rank: int
+    """Whose."""
     count: int = 0
+    """Beats so far."""
     host: str = ""
+    """Its host's name."""
     place: str = ""
     """Equal for processes that see one another's process ids."""
     pid: int = 0
+    """Of its process."""
     born: float = 0.0
     """When the process was created; with `pid` it names one process for ever."""
     phase: str = "start"
+    """What it is doing."""
     step: int = 0
+    """At which step."""
     seconds: float = 0.0
     """Time in this phase."""
     ended: bool = False
+    """Whether it ended well: no more beats follow."""
 
     def to_json(self) -> str:
         """For the store."""
@@ -73,11 +80,17 @@ class FailureReport:
     rank: int
     """Whose fault it is."""
     exit_code: int
+    """With which all of them end."""
     message: str
+    """What a person reads."""
     host: str = ""
+    """Where it happened."""
     phase: str = ""
+    """What that rank was doing."""
     step: int = 0
+    """At which step."""
     traceback: str | None = None
+    """For errors nobody foresaw; None for all others."""
     claimed_by: int = LAUNCHER
     """The rank that tells it, unless a launcher of ours does."""
     kill: Beat | None = None

@@ -39,6 +39,7 @@ class Exchange:
     from_each: Tensor
     """How many each replica has for this one (d,)."""
     rows_N: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int32))
+    """Rows that others have gradients for and this rank owns."""
     work: dist.Work | None = None
     """What is being received."""
 

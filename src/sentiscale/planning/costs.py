@@ -22,6 +22,7 @@ class Costs:
     """Measured or given. Curves over rows are over the rows of a step on one rank, alone on its host."""
 
     name: str
+    """Of the training, in words."""
     compute: Curve
     """Rows -> seconds of a step without update: batch, forward, backward, gradients sorted out."""
     forward_share: float = 1 / 3
@@ -37,7 +38,9 @@ class Costs:
     touched: Curve | None = None
     """Rows of a batch -> different rows of the embedding in it; None: not known."""
     table_rows: int = 0
+    """Rows of the embedding."""
     embedding_dim: int = 0
+    """Numbers a row."""
     dense_bytes: float = 0.0
     """Gradients of everything but the embedding."""
     gradient_bytes: int = FLOAT
@@ -75,10 +78,13 @@ class Setting:
     """What is to be predicted: ranks, how they are arranged and what a step is."""
 
     replicas: int
+    """Each with its share of a batch's rows."""
     stages: int
+    """1, or 2 where the network is cut in two."""
     batch_size: int
     """Rows of a step over all replicas."""
     micro_batches: int = 2
+    """Parts of a batch on its way through two stages."""
 
     @property
     def ranks(self) -> int:
@@ -96,12 +102,17 @@ class Work:
     """One rank's share of a step, in seconds and bytes."""
 
     forward: float
+    """Seconds."""
     backward: float
+    """Seconds."""
     update_whole: float
+    """Seconds, for what every replica changes as a whole."""
     update_rows: float
+    """Seconds, for the rows of the embedding that this rank owns."""
     row_numbers: float
     """Bytes sent to the owners of rows as soon as the forward pass is done."""
     row_gradients: float
+    """Bytes of the rows' gradients, which follow them after the backward pass."""
     whole_gradients: float
     """Bytes that are summed over all replicas."""
     changed_rows: float
@@ -109,6 +120,7 @@ class Work:
     micro_forward: float = 0.0
     """Of one micro-batch on the stage with the recurrent layer."""
     micro_backward: float = 0.0
+    """The same, backward."""
     micro_outer: float = 0.0
     """Of one micro-batch on the other stage: a third before it is sent, a third the head, a third after."""
     micro_bytes: float = 0.0

@@ -21,7 +21,9 @@ class Cluster:
     """Hosts, how many ranks each carries, and what joins the ranks."""
 
     ranks_per_host: int
+    """Ranks that a host has cores for."""
     network: Network
+    """Between hosts."""
     sockets: Link = DEFAULT_SOCKETS
     """gloo within a host; its cost of a message is also paid on the way to other hosts."""
     memory: Link = DEFAULT_MEMORY

@@ -24,13 +24,17 @@ class Measured:
     """A case's median run, by step."""
 
     case: Case
+    """Which case."""
     repeats: int
+    """Runs it is the median of."""
     step: float
     """Seconds."""
     compute: tuple[float, ...]
     """Of each rank: everything but update, exchange and waiting; of a serial run all but the update."""
     forward: float
+    """Seconds of rows and forward pass, median over ranks."""
     update: tuple[float, ...]
+    """Seconds, of each rank."""
     waiting: float
     """Mean over ranks."""
     sent: float
@@ -42,8 +46,11 @@ class Measured:
     rows: float
     """Of a step on one replica, or one copy."""
     replicas: int
+    """Of the layout."""
     stages: int
+    """Of the layout."""
     oversubscribed: bool
+    """More ranks x threads than cores."""
 
 
 @dataclass(frozen=True)

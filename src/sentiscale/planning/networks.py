@@ -15,7 +15,9 @@ class Link:
     """A way between processes: seconds a message takes at least, and bytes a second."""
 
     latency: float
+    """Seconds."""
     bandwidth: float
+    """Bytes a second."""
 
     def seconds(self, size: float, messages: float = 1.0) -> float:
         """Time of `messages` messages one after the other with `size` bytes in all."""
@@ -35,6 +37,7 @@ class Network:
     """What joins hosts."""
 
     name: str
+    """As it was asked for."""
     link: Link
     """Of one host, each direction for itself; latency is one way, of the wire alone."""
 

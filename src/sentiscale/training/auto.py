@@ -27,7 +27,9 @@ class Choice:
     settings: Settings
     """With the layout and its threads instead of `auto`."""
     why: str
+    """In words."""
     measured: list[StepTimes]
+    """Each layout that was tried."""
 
     def as_dict(self) -> dict[str, Any]:
         """What a run's record says of it."""

@@ -21,6 +21,7 @@ class Done:
     """A run that has ended well."""
 
     timed: Timed
+    """What it measured itself."""
     start_seconds: float
     """From starting the process to its first piece of work."""
     cpu_seconds: float
