@@ -6,7 +6,7 @@ Usage: python scripts/codebase_figures.py NAME=CODE[:TESTS] ... [--without FOLDE
            spaCy=spaCy/spacy:spaCy/spacy/tests --without lang
 
 CODE and TESTS are folders. Everything is counted from the syntax tree; nothing is imported. Folders named
-in --without, at any depth, and TESTS inside CODE do not count as code.
+in --without, at any depth, do not count; nor does TESTS inside CODE count as code.
 """
 
 import argparse
@@ -250,7 +250,7 @@ def column(base: str, without: Sequence[str]) -> tuple[str, dict[str, str]]:
     found = modules(code, [*without, tests] if tests else without)
     if not any(True for module in found for _ in functions(module.tree)):
         raise ValueError(f"{code} holds no Python function.")
-    return name, figures(found, modules(tests) if tests else [])
+    return name, figures(found, modules(tests, without) if tests else [])
 
 
 def main() -> None:
