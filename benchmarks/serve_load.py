@@ -7,12 +7,21 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
+
+import uvloop
 
 from sentiscale.records import Record
+
+SETTLED_SECONDS = 1.0
+"""From the opening of the connections to the first request: the service has accepted them all then."""
+CONNECTION_SECONDS = 1.0
+"""A request that finds no free connection for so long is not sent."""
+ANSWER_SECONDS = 30.0
 
 LUA = """
 local bodies, place = {}, 0
@@ -59,7 +68,7 @@ def closed(port: int, bodies: Sequence[bytes], connections: int, seconds: float)
     """Each connection sends its next request when it has the answer to the last."""
     if shutil.which("wrk"):
         return _wrk(port, bodies, connections, seconds)
-    return asyncio.run(_closed(port, bodies, connections, seconds))
+    return uvloop.run(_closed(port, bodies, connections, seconds))
 
 
 def at_rate(
@@ -69,10 +78,10 @@ def at_rate(
 
     So a service that stalls is charged for all that were due meanwhile (no coordinated omission). A request
     that finds no free connection within a second is not sent, and counts as lost; there are enough of them
-    for all that is due within 3 s, at most 3,000.
+    for all that is due within half a second, at most 3,000.
     """
-    enough = connections or min(3000, max(16, round(3 * rate)))
-    return asyncio.run(_at_rate(port, bodies, rate, seconds, enough))
+    enough = connections or min(3000, max(16, round(rate / 2)))
+    return uvloop.run(_at_rate(port, bodies, rate, seconds, enough))
 
 
 def _wrk(port: int, bodies: Sequence[bytes], connections: int, seconds: float) -> Outcome:
@@ -108,6 +117,12 @@ class Tally:
     statuses: Counter[str] = field(default_factory=Counter)
     lost: int = 0
 
+    def add(self, status: str, since: float) -> None:
+        """Count an answer; the time counts if it was a good one."""
+        self.statuses[status] += 1
+        if status == "200":
+            self.milliseconds.append(1000 * (time.perf_counter() - since))
+
     def outcome(self, seconds: float) -> Outcome:
         """The whole."""
         ordered = sorted(self.milliseconds) or [0.0]
@@ -131,18 +146,24 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self._received = bytearray()
-        self._answer: asyncio.Future[str] | None = None
+        self._then: Callable[[str | None], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its class
 
-    def send(self, request: bytes) -> "asyncio.Future[str]":
-        """The status of the answer, when it is complete."""
+    def send(self, request: bytes, then: Callable[[str | None], None]) -> None:
+        """Call `then` with the status of the answer when it is complete; with None if there will be none."""
         assert self.transport is not None
-        self._answer = asyncio.get_running_loop().create_future()
-        self.transport.write(request)
-        return self._answer
+        self._then = then
+        if self.is_open:
+            self.transport.write(request)
+        else:
+            self._end(None)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the service has not closed it."""
+        return self.transport is not None and not self.transport.is_closing()
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -151,13 +172,69 @@ class Connection(asyncio.Protocol):
             return
         head = bytes(self._received[:end]).lower()
         size = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
-        if len(self._received) >= end + 4 + size and self._answer and not self._answer.done():
-            self._answer.set_result(head[9:12].decode())
+        if len(self._received) >= end + 4 + size:
             self._received.clear()
+            self._end(head[9:12].decode())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._answer and not self._answer.done():
-            self._answer.set_exception(exc or ConnectionResetError())
+        self._end(None)
+
+    def _end(self, status: str | None) -> None:
+        then, self._then = self._then, None
+        if then is not None:
+            then(status)
+
+
+class FixedRate:
+    """Requests that are due at their times, over whichever connection is free.
+
+    It calls back instead of waiting in a task for each: the client must leave the cores to the service.
+    """
+
+    def __init__(self, connections: Sequence[Connection]) -> None:
+        self.tally = Tally()
+        self._free = list(connections)
+        self._waiting: deque[tuple[bytes, float]] = deque()
+        self.open = 0
+        """Requests that are sent and not answered."""
+
+    def due(self, request: bytes, due: float) -> None:
+        """Send it now, or when a connection is free; those that the service closed, idle, are passed over."""
+        while self._free:
+            connection = self._free.pop()
+            if connection.is_open:
+                self._send(connection, request, due)
+                return
+        self._waiting.append((request, due))
+
+    async def end(self) -> None:
+        """Wait for the answers that are still to come; those that do not come are lost."""
+        until = time.perf_counter() + ANSWER_SECONDS
+        while self.open and time.perf_counter() < until:
+            await asyncio.sleep(0.01)
+        self.tally.lost += self.open + len(self._waiting)
+
+    def _send(self, connection: Connection, request: bytes, due: float) -> None:
+        def then(status: str | None) -> None:
+            self.open -= 1
+            if status is None:
+                self.tally.lost += 1
+            else:
+                self.tally.add(status, due)
+                self._take_next(connection)
+
+        self.open += 1
+        connection.send(request, then)
+
+    def _take_next(self, connection: Connection) -> None:
+        too_late = time.perf_counter() - CONNECTION_SECONDS
+        while self._waiting:
+            request, due = self._waiting.popleft()
+            if due > too_late:
+                self._send(connection, request, due)
+                return
+            self.tally.lost += 1
+        self._free.append(connection)
 
 
 async def _connected(port: int, count: int) -> list[Connection]:
@@ -192,41 +269,30 @@ async def _closed(port: int, bodies: Sequence[bytes], connections: int, seconds:
 async def _at_rate(
     port: int, bodies: Sequence[bytes], rate: float, seconds: float, connections: int
 ) -> Outcome:
-    tally, requests = Tally(), _requests(port, bodies)
-    free: asyncio.Queue[Connection] = asyncio.Queue()
-    for connection in await _connected(port, connections):
-        free.put_nowait(connection)
-
-    async def one(request: bytes, due: float) -> None:
-        try:
-            connection = await asyncio.wait_for(free.get(), 1)
-        except TimeoutError:
-            tally.lost += 1
-            return
-        if await _one(connection, request, due, tally):
-            free.put_nowait(connection)
-
-    tasks = set()
+    requests = _requests(port, bodies)
+    load = FixedRate(await _connected(port, connections))
+    await asyncio.sleep(SETTLED_SECONDS)
     started_at = time.perf_counter()
-    total = int(rate * seconds)
-    for number in range(total):
+    for number in range(int(rate * seconds)):
         due = started_at + number / rate
         if (ahead := due - time.perf_counter()) > 0.0005:
             await asyncio.sleep(ahead)
         elif number % 16 == 0:
             await asyncio.sleep(0)
-        tasks.add(asyncio.create_task(one(requests[number % len(requests)], due)))
-    await asyncio.gather(*tasks)
-    return tally.outcome(max(seconds, time.perf_counter() - started_at))
+        load.due(requests[number % len(requests)], due)
+    await load.end()
+    return load.tally.outcome(max(seconds, time.perf_counter() - started_at))
 
 
 async def _one(connection: Connection, request: bytes, since: float, tally: Tally) -> bool:
+    answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+    connection.send(request, lambda status: None if answer.done() else answer.set_result(status))
     try:
-        status = await asyncio.wait_for(connection.send(request), 30)
-    except (OSError, TimeoutError):
+        status = await asyncio.wait_for(answer, ANSWER_SECONDS)
+    except TimeoutError:
+        status = None
+    if status is None:
         tally.lost += 1
         return False
-    tally.statuses[status] += 1
-    if status == "200":
-        tally.milliseconds.append(1000 * (time.perf_counter() - since))
+    tally.add(status, since)
     return True
