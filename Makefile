@@ -12,7 +12,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow readme docs lint ruff types layers bench-prepare bench-parallel bench-time-to-accuracy bench-predict bench-serve clean distclean
+.PHONY: help setup demo test test-slow readme docs wheel lint ruff types layers bench-prepare bench-parallel bench-time-to-accuracy bench-predict bench-serve clean distclean
 
 BIN := .venv/bin
 CODE := src tests docs/conf.py docs/_ext $(wildcard benchmarks examples notebooks)
@@ -46,6 +46,10 @@ docs: setup  ## the site of docs/ in build/docs, with Sphinx, which this install
 	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --group docs
 	@$(BIN)/python -m sphinx -W --keep-going -q -c docs -d build/doctrees . build/docs
 	@echo "build/docs/index.html: open it in a browser"
+
+wheel: setup  ## sdist and wheel in dist/; their version is that of git's last tag
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt build
+	@$(BIN)/python -m build --outdir dist .
 
 lint: ruff types layers  ## style, types and import layers
 
