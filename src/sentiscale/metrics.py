@@ -125,8 +125,3 @@ def expected_error(bins: list[CalibrationBin]) -> float:
     """Mean distance between confidence and accuracy, weighed by the rows of each bin; 0 without rows."""
     rows = sum(bin_.rows for bin_ in bins)
     return sum(bin_.rows * abs(bin_.accuracy - bin_.confidence) for bin_ in bins) / max(rows, 1)
-
-
-def calibration_error(positive_probability: npt.NDArray[np.float64], labels: LabelArray) -> float:
-    """The expected calibration error of probabilities (rows,) of "positive"."""
-    return expected_error(calibration_bins(positive_probability, labels))

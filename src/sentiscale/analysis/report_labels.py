@@ -65,11 +65,6 @@ def label_ends(
             _lead(chart, (x, y), label)
 
 
-def is_inside(label: Label) -> bool:
-    """Whether a label lies inside its chart, even on a phone."""
-    return not _leaves(_box(label))
-
-
 def _place(chart: Chart, point: Point) -> Point:
     return chart.x.at(point[0]), 1 - chart.y.at(point[1])
 
