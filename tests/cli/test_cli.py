@@ -38,7 +38,7 @@ def test_menu_lists_every_verb(sentiscale):
 
 def test_no_arguments_show_the_menu(sentiscale):
     shown = sentiscale()
-    assert "Commands" in shown.stdout + shown.stderr
+    assert "First steps" in shown.stdout + shown.stderr
     assert shown.returncode == 2
 
 
