@@ -21,7 +21,7 @@ from sentiscale.config import Cleaning, ModelSettings
 from sentiscale.errors import DataError
 from sentiscale.model import SentimentNet
 from sentiscale.ngrams import Ngrams
-from sentiscale.records import RunRecord
+from sentiscale.records import RunRecord, reason_of
 from sentiscale.text.vocab import Vocab
 from sentiscale.wide import WideModel
 
@@ -146,7 +146,9 @@ def _read_config(path: Path) -> ModelConfig:
             f"{path} is no model directory: it has no config.toml. `sentiscale train` writes RUN/model."
         ) from error
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}/config.toml cannot be read: {error}.") from error
+        raise DataError(
+            f"{path}/config.toml cannot be read: {reason_of(error)}. Copy or train it again."
+        ) from error
     version = values.get("format_version")
     if version != FORMAT_VERSION:
         raise DataError(
@@ -156,7 +158,9 @@ def _read_config(path: Path) -> ModelConfig:
     try:
         return ModelConfig.model_validate(values)
     except ValidationError as error:
-        raise DataError(f"{path}/config.toml is damaged: {error}.") from error
+        raise DataError(
+            f"{path}/config.toml is damaged: {reason_of(error)}. Copy or train it again."
+        ) from error
 
 
 def _wide_of(config: ModelConfig, tensors: dict[str, Tensor]) -> WideModel | None:

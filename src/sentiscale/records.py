@@ -242,6 +242,17 @@ class RunRecord(Record):
     """Kind and message of the error that ended it."""
 
 
+def reason_of(error: Exception) -> str:
+    """Why a file could not be read, in a few words: of several problems with its fields, the first."""
+    if isinstance(error, ValidationError):
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        return f"{where}: {problem['msg']}" if where else str(problem["msg"])
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)
+
+
 def append_jsonl(path: Path, record: BaseModel) -> None:
     """Append one record as a line, wholly or not at all.
 
@@ -269,7 +280,10 @@ def read_jsonl(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
                 try:
                     yield kind.model_validate_json(line)
                 except ValidationError as error:
-                    raise DataError(f"{path}:{number} is not a {kind.__name__}: {_first(error)}.") from error
+                    raise DataError(
+                        f"{path}:{number} is not a {kind.__name__}: {reason_of(error)}. "
+                        "Copy the file again, or take the line out to go on without it."
+                    ) from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}.") from error
 
@@ -333,12 +347,6 @@ def git_commit() -> str | None:
 def dump_json(document: dict[str, Any]) -> str:
     """One JSON document as the command line prints it."""
     return json.dumps(document, indent=2, default=str)
-
-
-def _first(error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']}" if where else str(problem["msg"])
 
 
 def _cpu_model() -> str:

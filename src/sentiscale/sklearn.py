@@ -221,7 +221,9 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         try:
             estimator = cls(**parameters)
         except TypeError as error:
-            raise DataError(f"{path / ESTIMATOR_FILE} was written by another version: {error}.") from error
+            raise DataError(
+                f"{path / ESTIMATOR_FILE} was written by another version: {error}. Fit and save it again."
+            ) from error
         estimator.classes_, estimator.predictor_ = classes, predictor
         estimator.record_ = read_record(path)
         return estimator

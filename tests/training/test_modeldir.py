@@ -98,6 +98,14 @@ def test_cut_weights_are_refused(model, keep):
         load_model(model)
 
 
+def test_a_damaged_setting_is_told_in_one_line(model):
+    config = model / "config.toml"
+    config.write_text(config.read_text().replace("max_tokens =", 'max_tokens = "many" #', 1))
+    with pytest.raises(DataError, match=r"damaged: max_tokens: .*train it again\.$") as caught:
+        load_model(model)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_vocabulary_of_another_model_is_refused(model):
     with open(model / "vocab.txt", "a", encoding="utf-8") as file:
         file.write("one-word-too-many\n")

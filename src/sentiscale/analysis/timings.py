@@ -20,8 +20,11 @@ class Timing:
     """One line of the table."""
 
     workers: int
+    """Cores, or whatever was added."""
     seconds: float
+    """Of the run."""
     strategy: str
+    """Runs with the same one are compared."""
 
 
 def read_timings(path: Path) -> list[Timing]:
@@ -72,7 +75,10 @@ def _header(where: str, cells: Sequence[str]) -> list[str]:
 
 def _timing(where: str, header: Sequence[str], cells: Sequence[str]) -> Timing:
     if len(cells) != len(header):
-        raise DataError(f"{where} has {many(len(cells), 'column')}; the header has {len(header)}.")
+        raise DataError(
+            f"{where} has {many(len(cells), 'column')}; the header has {len(header)}. "
+            "Complete the line, or take it out."
+        )
     row = dict(zip(header, cells, strict=True))
     return Timing(
         workers=_workers(where, row["workers"]),

@@ -21,7 +21,7 @@ def study_of_timings(timings: Sequence[Timing]) -> Study:
     Raises: DataError without a line.
     """
     if not timings:
-        raise DataError("there are no timings to report on.")
+        raise DataError("there are no timings to report on. Give lines of workers,seconds[,strategy].")
     groups = _groups(timings)
     spread = _spread(groups)
     best = _best(groups, spread)

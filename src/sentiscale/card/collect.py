@@ -19,7 +19,7 @@ from sentiscale.metrics import Scores, score
 from sentiscale.modeldir import SavedModel
 from sentiscale.predictor import Predictor
 from sentiscale.progress import Progress
-from sentiscale.records import RunRecord, TrainedOn
+from sentiscale.records import RunRecord, TrainedOn, reason_of
 
 COSTS = ("train_seconds", "steps", "epochs", "rows_per_s", "layout", "threads_per_rank", "precision")
 
@@ -142,8 +142,13 @@ def _record(path: Path, model_path: Path) -> RunRecord:
         except FileNotFoundError:
             continue
         except (OSError, ValidationError) as error:
-            raise DataError(f"{place / 'record.json'} cannot be read: {error}.") from error
-    raise DataError(f"{path} has no record.json, which says how the model was trained and how good it is.")
+            raise DataError(
+                f"{place / 'record.json'} cannot be read: {reason_of(error)}. Copy or train it again."
+            ) from error
+    raise DataError(
+        f"{path} has no record.json, which says how the model was trained and how good it is. "
+        "Copy it from where the model was trained."
+    )
 
 
 def _proportion(name: str, count: int, of: int) -> Proportion:

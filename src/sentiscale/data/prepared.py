@@ -16,7 +16,7 @@ from sentiscale.atomic import write_file
 from sentiscale.config import Cleaning
 from sentiscale.data.digests import file_digests
 from sentiscale.errors import DataError, did_you_mean
-from sentiscale.records import Record, TrainedOn
+from sentiscale.records import Record, TrainedOn, reason_of
 from sentiscale.text.vocab import Vocab
 
 DATASET_SCHEMA = 2
@@ -251,5 +251,5 @@ def _read_manifest(path: Path) -> Manifest:
         ) from error
     except (OSError, ValueError, AttributeError, ValidationError) as error:
         raise DataError(
-            f"{path / MANIFEST} is damaged: {error}. Prepare {path} again with --force."
+            f"{path / MANIFEST} is damaged: {reason_of(error)}. Prepare {path} again with --force."
         ) from error

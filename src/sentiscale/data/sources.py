@@ -64,7 +64,7 @@ def _resolve(item: str) -> list[str]:
     except DataError:
         raise
     except Exception as error:  # each file system of fsspec has errors of its own
-        raise DataError(f"{item} cannot be reached: {error}.") from error
+        raise DataError(f"{item} cannot be reached: {error}. Check the address.") from error
     raise DataError(f"{item} does not exist.{_neighbours(item)} Check the path.")
 
 

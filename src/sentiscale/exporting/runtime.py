@@ -44,7 +44,9 @@ class OnnxPredictor:
         try:
             self.session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base of their own
-            raise DataError(f"{name} cannot be loaded by ONNX Runtime: {_first_line(error)}.") from error
+            raise DataError(
+                f"{name} cannot be loaded by ONNX Runtime: {_first_line(error)}. Copy or export it again."
+            ) from error
         self.facts = Facts.read(self.session.get_modelmeta().custom_metadata_map, name)
 
     @classmethod

@@ -49,7 +49,8 @@ class RankEnv:
         local_rank = _whole_number(environment, "LOCAL_RANK", 0, default=0)
         if "LOCAL_WORLD_SIZE" in environment and local_rank >= local_world_size:
             raise UsageError(
-                f"LOCAL_RANK is {local_rank}; with LOCAL_WORLD_SIZE {local_world_size} it is less."
+                f"LOCAL_RANK is {local_rank}; with LOCAL_WORLD_SIZE {local_world_size} it must be from 0 to "
+                f"{local_world_size - 1}."
             )
         return cls(
             rank=rank,

@@ -14,7 +14,7 @@ from sentiscale.planning.measured import Wanted, chosen_runs, costs_of
 from sentiscale.planning.networks import Network
 from sentiscale.planning.prediction import Forecast, PlanRow, Question, predict
 from sentiscale.planning.words import best_row, sentences
-from sentiscale.records import read_jsonl
+from sentiscale.records import read_jsonl, reason_of
 
 RECORDS, LINKS = "records.jsonl", "network.json"
 
@@ -87,7 +87,9 @@ def known_links(path: Path, *, measure: bool) -> LinkTimes | None:
     try:
         return LinkTimes.model_validate_json(file.read_bytes())
     except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read: {error}. Measure again with --measure-network.") from error
+        raise DataError(
+            f"{file} cannot be read: {reason_of(error)}. Measure again with --measure-network."
+        ) from error
 
 
 def cluster_of(ranks_per_host: int, network: Network, links: LinkTimes | None) -> Cluster:

@@ -29,7 +29,7 @@ from sentiscale.atomic import whole_directory, write_file
 from sentiscale.errors import DataError
 from sentiscale.parallel.collectives import barrier, gather_texts, share_text
 from sentiscale.parallel.world import World
-from sentiscale.records import EpochMetrics, PhaseTimes, Record
+from sentiscale.records import EpochMetrics, PhaseTimes, Record, reason_of
 
 ROWS_FILE = re.compile(r"rows-(\d+)-of-(\d+)\.safetensors")
 
@@ -95,7 +95,9 @@ class Holding:
     """
 
     whole: Mapping[str, Tensor]
+    """By `quantity/parameter`."""
     rows: Mapping[str, Tensor]
+    """By `quantity/parameter`, too."""
 
 
 def save_checkpoint(folder: Path, state: TrainState, holding: Holding, world: World, keep: int) -> None:
@@ -154,7 +156,7 @@ def load_state(path: Path) -> TrainState:
     try:
         return TrainState.model_validate_json((path / "state.json").read_bytes())
     except (OSError, ValidationError) as error:
-        raise DataError(f"checkpoint {path} is incomplete: {error}.") from error
+        raise DataError(f"checkpoint {path} is incomplete: {reason_of(error)}.") from error
 
 
 def load_tensors(path: Path, into: Holding, replica: int, replicas: int) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from sentiscale.atomic import check_output, write_file
 from sentiscale.errors import DataError, OutputExistsError
-from sentiscale.records import EpochMetrics, RunRecord, append_jsonl
+from sentiscale.records import EpochMetrics, RunRecord, append_jsonl, reason_of
 
 logger = logging.getLogger("sentiscale.train")
 
@@ -82,7 +82,8 @@ class RunDir:
             return RunRecord.model_validate_json(self.record.read_bytes())
         except (OSError, ValidationError) as error:
             raise DataError(
-                f"{self.path} cannot be resumed: {self.record.name} is missing or damaged ({error})."
+                f"{self.path} cannot be resumed: {self.record.name} is missing or damaged "
+                f"({reason_of(error)}). Train anew with --force."
             ) from error
 
     def write_record(self, record: RunRecord) -> None:

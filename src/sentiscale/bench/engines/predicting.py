@@ -107,7 +107,10 @@ def predicting(
     model = model / "model" if (model / "model").is_dir() else model
     found = list(islice(_raw_texts(raw) if raw else _test_texts(data), rows))
     if not found:
-        raise DataError(f"there is no text to label in {', '.join(map(str, raw)) or data.path}.")
+        raise DataError(
+            f"there is no text to label in {', '.join(map(str, raw)) or data.path}. "
+            "Give review files with --prepare, or data that have a test split."
+        )
     cell = load_model(model).config.model.cell
     texts = folder / "texts.json"
     texts.write_text(json.dumps(found), encoding="utf-8")
