@@ -48,6 +48,8 @@ class Served:
     process: subprocess.Popen[bytes]
     log: Path
     port: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    """Sent with every `predict`."""
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
         """What it has logged; every line is JSON."""
@@ -76,7 +78,7 @@ class Served:
             connection.close()
 
     def predict(self, *texts: str, **options: Any) -> Answer:
-        return self.ask("POST", "/v1/predict", {"texts": list(texts), **options})
+        return self.ask("POST", "/v1/predict", {"texts": list(texts), **options}, self.headers)
 
     def raw(self, *parts: bytes, pause: float = 0.0, seconds: float = 20) -> bytes:
         """Send bytes as they are; everything that comes back until the service closes."""

@@ -25,7 +25,7 @@ ROUTES = frozenset(
 )
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 BODIES_BYTES = 2**26
-"""Of all bodies that are being received, together."""
+"""Of all bodies together, from their first byte until they are answered."""
 
 SAFETY: Headers = [
     (
@@ -64,7 +64,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        exchange = Exchange(scope, send, self.settings.timeout_s)
+        exchange = Exchange(scope, send)
         try:
             await self._answer(scope, receive, exchange)
         except Fault as fault:
@@ -81,12 +81,13 @@ class Gate:
     async def _answer(self, scope: Scope, receive: Receive, exchange: "Exchange") -> None:
         self.requests += 1
         try:
-            body = await self._admitted(scope, receive)
+            body = await self._admitted(scope, receive, exchange)
             await self.inner(scope, _replayed(body, receive), exchange.send)
         finally:
             self.requests -= 1
+            self._body_bytes -= exchange.body_bytes
 
-    async def _admitted(self, scope: Scope, receive: Receive) -> bytes:
+    async def _admitted(self, scope: Scope, receive: Receive, exchange: "Exchange") -> bytes:
         """Check the head, then read the body: the whole of it, bounded in size and time."""
         if self.requests > self.settings.max_requests:
             message = f"{self.settings.max_requests} requests are in progress; try again later."
@@ -98,11 +99,10 @@ class Gate:
             return b""
         check_json(headers)
         self.check_room()
-        return await self._body(receive)
+        return await self._body(receive, exchange)
 
-    async def _body(self, receive: Receive) -> bytes:
+    async def _body(self, receive: Receive, exchange: "Exchange") -> bytes:
         chunks: list[bytes] = []
-        size = 0
         try:
             async with asyncio.timeout(self.settings.body_timeout_s):
                 more = True
@@ -111,16 +111,14 @@ class Gate:
                     if message["type"] == "http.disconnect":
                         raise ClientGone
                     chunk, more = message.get("body", b""), message.get("more_body", False)
-                    size += len(chunk)
+                    exchange.body_bytes += len(chunk)
                     self._body_bytes += len(chunk)
-                    self._check_size(size)
+                    self._check_size(exchange.body_bytes)
                     chunks.append(chunk)
         except TimeoutError:
             seconds = self.settings.body_timeout_s
             late = f"the body did not arrive within {seconds:g} s."
             raise Fault(408, late, limit=seconds, headers={"Connection": "close"}) from None
-        finally:
-            self._body_bytes -= size
         return b"".join(chunks)
 
     def _check_size(self, size: int) -> None:
@@ -128,7 +126,7 @@ class Gate:
             raise body_too_large(self.settings.body_bytes)
         if self._body_bytes > BODIES_BYTES:
             raise busy(
-                503, "too many bodies are arriving at once; try again later.", code="too_many_requests"
+                503, "too many large bodies are here at once; try again later.", code="too_many_requests"
             )
 
     def _note(self, scope: Scope, exchange: "Exchange") -> None:
@@ -151,27 +149,22 @@ class Gate:
 class Exchange:
     """One request and its answer: the id, the status, the headers that all answers have."""
 
-    def __init__(self, scope: Scope, send: Send, seconds: float) -> None:
+    def __init__(self, scope: Scope, send: Send) -> None:
         self.started_at = time.perf_counter()
         self.status = 0
+        self.body_bytes = 0
+        """Received of its body."""
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         self.id = given.decode() if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        self._send, self._seconds = send, seconds
+        self._send = send
 
     async def send(self, message: Message) -> None:
-        """Pass a part of the answer on; a client that does not read it in time is left.
-
-        Raises: ClientGone then.
-        """
+        """Pass a part of the answer on; how long that may take, `protocol.py` limits."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             own = [(b"x-request-id", self.id.encode()), *SAFETY]
             message = {**message, "headers": [*message.get("headers", ()), *own]}
-        try:
-            async with asyncio.timeout(self._seconds):
-                await self._send(message)
-        except TimeoutError:
-            raise ClientGone from None
+        await self._send(message)
 
     async def refuse(self, fault: Fault) -> None:
         """Answer with an error, unless an answer has begun."""

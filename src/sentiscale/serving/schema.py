@@ -2,9 +2,19 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    create_model,
+    model_validator,
+)
 
 from sentiscale.serving.settings import ServeSettings
+from sentiscale.text.characters import whole
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -140,9 +150,25 @@ class State(BaseModel):
 
 def with_whole_characters(text: Any) -> Any:
     """Replace halves of surrogate pairs, which JSON escapes can make, as prediction does everywhere."""
-    if isinstance(text, str) and not text.isascii():
-        return text.encode("utf-8", "replace").decode()
-    return text
+    return whole(text) if isinstance(text, str) else text
+
+
+class PredictBody(BaseModel):
+    """What the body of every service has in common, whatever its limits."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"texts": ["Great screen, but the battery died in a week."]}},
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_few_fields(cls, data: Any) -> Any:
+        """Drop all unknown fields but the first: one is told, and errors for 90,000 take half a second."""
+        if not isinstance(data, dict):
+            return data
+        unknown = next((name for name in data if name not in cls.model_fields), None)
+        return {name: value for name, value in data.items() if name in cls.model_fields or name == unknown}
 
 
 def request_model(settings: ServeSettings) -> type[BaseModel]:
@@ -155,12 +181,4 @@ def request_model(settings: ServeSettings) -> type[BaseModel]:
         Field(min_length=1, max_length=settings.max_texts, description="Reviews to label."),
     ]
     explain = Annotated[StrictBool, Field(description="Also say what each word contributed.")]
-    return create_model(
-        "PredictRequest",
-        __config__=ConfigDict(
-            extra="forbid",
-            json_schema_extra={"example": {"texts": ["Great screen, but the battery died in a week."]}},
-        ),
-        texts=(texts, ...),
-        explain=(explain, False),
-    )
+    return create_model("PredictRequest", __base__=PredictBody, texts=(texts, ...), explain=(explain, False))

@@ -70,6 +70,7 @@ async def _serve(model: Path, settings: ServeSettings, log: Log, listening: sock
             server = _server(Gate(build_app(service), settings, metrics, log, line.check_room), settings)
             serving = asyncio.create_task(server.serve([listening]))
             watching = asyncio.create_task(watch_model(model, pool.want_reload)) if settings.reload else None
+            listening.listen(BACKLOG)  # before uvicorn comes to it: who connects on our word is not refused
             gc.collect()
             gc.freeze()  # or a search for garbage goes through all libraries: 50 ms without an answer
             _announce(listening, settings, log, pool)

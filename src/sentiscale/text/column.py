@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sentiscale.errors import DataError
+from sentiscale.text.characters import whole
 
 TEXT_TYPES = (
     pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary,
@@ -62,8 +63,7 @@ def _from_values(texts: Any) -> pa.Array:
     try:
         return pa.array(texts, kind, from_pandas=True)
     except UnicodeEncodeError:
-        encoded = [text.encode("utf-8", "replace") if isinstance(text, str) else None for text in texts]
-        return pa.array(encoded, pa.large_binary())
+        return _from_values([whole(text) if isinstance(text, str) else text for text in texts])
     except (pa.ArrowException, TypeError) as error:
         raise DataError(_first_other(texts) or f"the texts are no column of strings: {error}.") from error
 

@@ -1,0 +1,49 @@
+"""What stands before the application, in front of one that takes its time."""
+
+import asyncio
+import io
+from collections.abc import MutableMapping
+from typing import Any
+
+from sentiscale.serving.gate import BODIES_BYTES, Gate
+from sentiscale.serving.logs import Log
+from sentiscale.serving.observed import Metrics
+from sentiscale.serving.settings import ServeSettings
+
+MIB = 2**20
+HEADERS = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+
+
+def test_bodies_count_until_they_are_answered():
+    """They once counted until they were received: a thousand of them could wait in line, a gigabyte."""
+
+    async def run() -> tuple[list[int], int]:
+        answered, statuses = asyncio.Event(), []
+
+        async def slow(scope, receive, send) -> None:
+            await receive()
+            await answered.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        gate = Gate(slow, ServeSettings(), Metrics(), Log("json", io.StringIO()))
+
+        async def request() -> None:
+            async def receive() -> MutableMapping[str, Any]:
+                return {"type": "http.request", "body": bytes(MIB), "more_body": False}
+
+            async def send(message: MutableMapping[str, Any]) -> None:
+                statuses.extend([message["status"]] if "status" in message else [])
+
+            scope = {"type": "http", "method": "POST", "path": "/v1/predict", "headers": HEADERS}
+            await gate(scope, receive, send)
+
+        first = [asyncio.create_task(request()) for _ in range(BODIES_BYTES // MIB + 3)]
+        while len(statuses) < 3:  # those beyond the limit are refused while the others wait
+            await asyncio.sleep(0.01)
+        answered.set()
+        await asyncio.gather(*first)
+        await request()
+        return statuses, BODIES_BYTES // MIB
+
+    statuses, room = asyncio.run(run())
+    assert statuses == [503] * 3 + [200] * (room + 1)
