@@ -101,8 +101,12 @@ class CompareRun(Job, Outcome):
     """One finished run: a line of `records.jsonl`."""
 
     schema_version: int = SCHEMA_VERSION
+    """Of this record; it grows when a key changes its meaning."""
     started_at: datetime
+    """When its process was started."""
     process_seconds: float
     """Of the whole process: start, reading, training, scoring."""
     host: Host
+    """The machine."""
     git_commit: str | None = None
+    """Commit of the folder the command was called in; None outside of a repository."""
