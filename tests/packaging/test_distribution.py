@@ -10,6 +10,7 @@ import tarfile
 import tomllib
 import venv
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -165,17 +166,26 @@ def test_sdist_is_what_a_wheel_is_built_from_and_nothing_else(built):
     }  # fmt: skip
 
 
+def found(name: str) -> str | None:
+    """An interpreter of that name: this one, one on the path, or the newest of pyenv."""
+    if name == f"python{sys.version_info.major}.{sys.version_info.minor}":
+        return sys.executable
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    kept = sorted(versions.glob(f"{name.removeprefix('python')}.*/bin/{name}"))
+    return shutil.which(name) or (str(kept[-1]) if kept else None)
+
+
 @pytest.fixture(params=INTERPRETERS)
-def installed(request: pytest.FixtureRequest, wheel: Path, tmp_path: Path) -> Path:
+def installed(request: pytest.FixtureRequest, wheel: Path, tmp_path: Path) -> Iterator[Path]:
     """Programs of an environment with the wheel and what it asks for, and nothing else."""
-    here = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    interpreter = sys.executable if request.param == here else shutil.which(request.param)
+    interpreter = found(request.param)
     if interpreter is None:
         pytest.skip(f"needs {request.param}, which is not on this machine")
     succeed(interpreter, "-m", "venv", "environment", folder=tmp_path)
     programs = tmp_path / "environment" / "bin"
     install(programs / "python", wheel)
-    return programs
+    yield programs
+    shutil.rmtree(tmp_path / "environment")  # a gigabyte
 
 
 def test_wheel_works_where_nothing_else_is(installed, tmp_path):
