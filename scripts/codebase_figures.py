@@ -189,10 +189,10 @@ def sizes(code: list[Module]) -> dict[str, str]:
     depths = [nesting(function) for function in found]
     return {
         "file, median lines": f"{median(lines for lines, _ in files):.0f}",
-        "largest file": f"{files[-1][0]:,} ({files[-1][1]})",
+        "largest file": f"{files[-1][0]:,} (`{files[-1][1]}`)",
         "function, median lines": f"{median(lengths):.0f}",
         "function, 95th percentile": f"{percentile(lengths, 95)}",
-        "largest function": f"{length(longest)} ({longest.name})",
+        "largest function": f"{length(longest)} (`{longest.name}`)",
         "deepest nesting": f"{max(depths)}",
         "functions deeper than 4": f"{sum(depth > 4 for depth in depths)}",
     }

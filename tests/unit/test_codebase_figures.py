@@ -45,10 +45,10 @@ EXPECTED = """
 | files | 2 |
 | lines of code | 23 |
 | file, median lines | 16 |
-| largest file | 31 (code.py) |
+| largest file | 31 (`code.py`) |
 | function, median lines | 8 |
 | function, 95th percentile | 11 |
-| largest function | 11 (open) |
+| largest function | 11 (`open`) |
 | deepest nesting | 3 |
 | functions deeper than 4 | 0 |
 | modules with a docstring | 50 % |
