@@ -64,20 +64,31 @@ def rows_of_split(predictor: Predictor, dataset: PreparedDataset, name: str) -> 
 
     Raises: DataError when the data were cleaned otherwise than the model needs, or the split is empty.
     """
+    numbers = model_numbers(predictor, dataset)
+    split = dataset.split(name)
+    tokens, offsets = np.asarray(split.tokens), np.asarray(split.offsets)
+    if numbers is not None:
+        tokens = numbers[tokens]
+    logits = predictor.token_logits(tokens, offsets)
+    return ScoredRows(logits, np.asarray(split.labels), np.diff(offsets), unknown_shares(tokens, offsets))
+
+
+def model_numbers(predictor: Predictor, dataset: PreparedDataset) -> npt.NDArray[np.int32] | None:
+    """The model's id of each word of the data's vocabulary; None where the two vocabularies are the same.
+
+    Raises: DataError when the data were cleaned otherwise than the model needs.
+    """
     wanted = predictor.model.config.cleaning
     if dataset.manifest.cleaning != wanted:
         raise DataError(
             f"{dataset.path} was cleaned with '{dataset.manifest.cleaning}', the model reads '{wanted}'. "
             f"Prepare it again with --clean {wanted}, or evaluate on the raw file."
         )
-    split = dataset.split(name)
-    tokens, offsets = np.asarray(split.tokens), np.asarray(split.offsets)
-    if dataset.vocab != predictor.model.vocab:
-        known = [predictor.model.vocab.id_of(word) for word in dataset.vocab.words]
-        known[:2] = [0, UNK]
-        tokens = np.array(known, np.int32)[tokens]
-    logits = predictor.token_logits(tokens, offsets)
-    return ScoredRows(logits, np.asarray(split.labels), np.diff(offsets), unknown_shares(tokens, offsets))
+    if dataset.vocab == predictor.model.vocab:
+        return None
+    known = [predictor.model.vocab.id_of(word) for word in dataset.vocab.words]
+    known[:2] = [0, UNK]
+    return np.array(known, np.int32)
 
 
 def rows_of_files(

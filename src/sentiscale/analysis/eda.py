@@ -5,12 +5,10 @@ from pathlib import Path
 
 from sentiscale.analysis.eda_page import eda_page
 from sentiscale.analysis.facts import Facts, gather
-from sentiscale.atomic import check_output, write_file
+from sentiscale.analysis.page import check_page
+from sentiscale.atomic import write_file
 from sentiscale.data.prepared import PreparedDataset
-from sentiscale.errors import UsageError
 from sentiscale.progress import Progress
-
-SUFFIXES = (".html", ".htm")
 
 
 @dataclass(frozen=True)
@@ -45,17 +43,9 @@ def eda(
         UsageError: `out` exists, cannot be written or is no name of a page.
     """
     out = Path(out)
-    _check(out, force)
+    check_page(out, force, "eda.html")
     dataset = data if isinstance(data, PreparedDataset) else PreparedDataset.open(data)
     facts = gather(dataset, progress)
     page = eda_page(facts).encode()
     write_file(out, page)
     return Eda(out, len(page), facts)
-
-
-def _check(out: Path, force: bool) -> None:
-    """Fail before any work is done; the suffix keeps --force from replacing a file of another kind."""
-    if out.suffix.lower() not in SUFFIXES or out.is_dir():
-        what = "is a directory" if out.is_dir() else "does not end in .html"
-        raise UsageError(f"--out is {out}, which {what}; the page is one HTML file. Try: --out eda.html")
-    check_output(out, replace=force)

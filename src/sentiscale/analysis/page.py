@@ -4,12 +4,17 @@ import base64
 import hashlib
 from collections.abc import Callable
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sentiscale.analysis.charts import short_number
+from sentiscale.atomic import check_output
+from sentiscale.errors import UsageError
+
+SUFFIXES = (".html", ".htm")
 
 
 def render(template: str, **values: Any) -> str:
@@ -31,6 +36,17 @@ def render(template: str, **values: Any) -> str:
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{_hash(script)}'"
     page = environment.get_template(template)
     return page.render(style=Markup(style), script=Markup(script), policy=policy, **values)  # noqa: S704 - ours
+
+
+def check_page(out: Path, force: bool, example: str) -> None:
+    """Fail before any work is done; the suffix keeps --force from replacing a file of another kind.
+
+    Raises: UsageError when `out` exists, cannot be written or is no name of a page.
+    """
+    if out.suffix.lower() not in SUFFIXES or out.is_dir():
+        what = "is a directory" if out.is_dir() else "does not end in .html"
+        raise UsageError(f"--out is {out}, which {what}; the page is one HTML file. Try: --out {example}")
+    check_output(out, replace=force)
 
 
 def count(value: float) -> str:

@@ -76,7 +76,7 @@ def lean(scores: WordScores) -> Leaning:
 def draw_samples(dataset: PreparedDataset, leaning: Leaning) -> Samples:
     """Draw training reviews of each class; the same ones for the same data."""
     split = dataset.split("train")
-    raw = _raw_texts(dataset.path / "text" / "train", len(split))
+    raw = raw_texts(dataset.path / "text" / "train", len(split))
     words = dataset.vocab.words
     joined = dataset.manifest.cleaning == "words"
     samples = []
@@ -130,8 +130,15 @@ def _graded(text: str, grade: int) -> Piece:
     return Piece(text, CLASSES[grade > 0], abs(grade)) if grade else Piece(text)
 
 
-def _raw_texts(folder: Path, rows: int) -> Callable[[int], str] | None:
-    """A function that reads the raw text of a row; None where the text was not kept."""
+def raw_texts(folder: Path, rows: int) -> Callable[[int], str] | None:
+    """A function that reads the raw text of a row of a split; None where the text was not kept.
+
+    Args:
+        folder: text/SPLIT of the prepared data.
+        rows: of the split.
+
+    Raises: DataError when the files are damaged.
+    """
     parts = sorted(folder.glob("*.parquet"))
     try:
         ends = np.cumsum([pq.read_metadata(part).num_rows for part in parts])
