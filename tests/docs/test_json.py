@@ -18,6 +18,7 @@ CALLS = {
     "plan": ("plan", "study", "--workers", "4"),
     "doctor": ("doctor", "--quick"),
     "evaluate": ("evaluate", "run/model", "data"),
+    "triage": ("triage", "run/model", "data", "--out", "triage.html"),
     "predict": ("predict", "run/model", "reviews.csv"),
     "runs": ("runs", "run"),
     "card": ("card", "run"),

@@ -1,0 +1,78 @@
+"""`sentiscale triage`: where a model errs, and which labels are probably wrong."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sentiscale.cli.options import (
+    INPUT,
+    ConfigOption,
+    FormatOption,
+    JsonOption,
+    LabelColumnOption,
+    QuietOption,
+    SetOption,
+    StarsColumnOption,
+    TextColumnOption,
+    TitleColumnOption,
+    print_json,
+    reading_settings,
+)
+
+if TYPE_CHECKING:
+    from sentiscale.triaging.job import Triage
+
+
+def triage(
+    model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
+    data: Annotated[str, typer.Argument(metavar="DATA_OR_FILE", help="Prepared data or a labelled file.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write, whole or not at all.")],
+    split: Annotated[str, typer.Option(help="Which split of prepared data.")] = "test",
+    category_column: Annotated[
+        str | None,
+        typer.Option(help="Column of a table to divide the reviews by.", rich_help_panel=INPUT),
+    ] = None,
+    top: Annotated[int, typer.Option(help="Confident mistakes that --json lists.")] = 100,
+    force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
+    format: FormatOption = None,  # noqa: A002 - the flag's name
+    text_column: TextColumnOption = None,
+    title_column: TitleColumnOption = None,
+    label_column: LabelColumnOption = None,
+    stars_column: StarsColumnOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a model's mistakes apart: likely label errors, accuracy by length, words and category.
+
+    One HTML page that needs no network and no other file.
+    """
+    from sentiscale.cli.progress import make_progress
+    from sentiscale.triaging.job import triage as write_page
+
+    settings = reading_settings(
+        config, overrides, format=format, text_column=text_column, title_column=title_column,
+        label_column=label_column, stars_column=stars_column,
+    )  # fmt: skip
+    written = write_page(
+        model, data, out, split=split, category_column=category_column, top=top, settings=settings,
+        force=force, progress=make_progress(quiet),
+    )  # fmt: skip
+    if as_json:
+        print_json({"out": str(written.out), "bytes": written.bytes, **written.facts.summary()})
+    else:
+        _tell(written)
+
+
+def _tell(written: "Triage") -> None:
+    from sentiscale.analysis.triage_words import findings, headline, spoken_interval
+
+    facts = written.facts
+    for caution in facts.cautions:
+        print(f"note: {caution}")
+    print(f"{headline(facts)}: accuracy {spoken_interval(facts.everything)}")
+    for sentence in findings(facts):
+        print(f"- {sentence}")
+    print(f"{written.out}: {written.bytes / 1e3:,.0f} kB, opens in any browser")
