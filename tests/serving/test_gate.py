@@ -38,8 +38,9 @@ def test_bodies_count_until_they_are_answered():
             await gate(scope, receive, send)
 
         first = [asyncio.create_task(request()) for _ in range(BODIES_BYTES // MIB + 3)]
-        while len(statuses) < 3:  # those beyond the limit are refused while the others wait
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            while len(statuses) < 3:  # those beyond the limit are refused while the others wait
+                await asyncio.sleep(0.01)
         answered.set()
         await asyncio.gather(*first)
         await request()

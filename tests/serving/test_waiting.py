@@ -151,6 +151,32 @@ def test_characters_bound_a_batch_but_never_keep_a_text_out():
     asyncio.run(run())
 
 
+def test_a_request_is_cut_where_a_batch_would_have_too_many_characters():
+    async def run() -> None:
+        line = line_with(batch_characters=100, max_texts=10)
+        sizes = [60, 50, 10, 300, 20, 20, 20, 20, 20]
+        line.submit(["x" * size for size in sizes], explain=False)
+        taken = []
+        while line.texts:
+            taken.append([len(text) for text in texts(await line.take())])
+        assert taken == [[60], [50, 10], [300], [20, 20, 20, 20], [20]]
+
+    asyncio.run(run())
+
+
+def test_long_texts_are_explained_one_by_one():
+    """Four at once held a worker for a second and more, and every prediction behind them."""
+
+    async def run() -> None:
+        line = line_with()
+        line.submit(["short"] * 4 + ["long" * 500] * 3, explain=True)
+        line.submit(["long" * 500], explain=True)
+        taken = [len(texts(await line.take())) for _ in range(5)]
+        assert taken == [4, 1, 1, 1, 1]
+
+    asyncio.run(run())
+
+
 def test_explanations_and_predictions_take_turns():
     async def run() -> None:
         line = line_with()

@@ -6,7 +6,7 @@ small ones. What is to be explained waits apart: it takes a hundred times as lon
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ MOST_LOSSES = 2
 """After a text was in so many batches whose workers died, it is tried alone."""
 EXPLAINED_AT_ONCE = 4
 """Texts of one batch of explanations: few, so that predictions get their turn."""
+EXPLAINED_CHARACTERS = 2000
+"""Of such a batch, unless a single text has more: four long ones would take a second and more."""
 
 Predictions = list[dict[str, Any]]
 
@@ -163,12 +165,27 @@ class WaitingLine:
         self.put_back([Piece(job, place, place + 1) for place in old])
 
     def _join_end(self, job: Job) -> None:
-        size = EXPLAINED_AT_ONCE if job.explain else self.settings.max_batch
-        for start in range(0, len(job.texts), size):
-            self._lane(job).append(Piece(job, start, min(start + size, len(job.texts))))
+        self._lane(job).extend(self._pieces(job))
         self.texts += len(job.texts)
         if not self._gathering or self._has_enough():  # or a busy taker would be woken for each arrival
             self._changed.set()
+
+    def _pieces(self, job: Job) -> Iterator[Piece]:
+        """The texts of a job in order, no piece larger than a batch may be."""
+        most, room = self._limits(job)
+        first = characters = 0
+        for place, text in enumerate(job.texts):
+            if place > first and (place - first == most or characters + len(text) > room):
+                yield Piece(job, first, place)
+                first, characters = place, 0
+            characters += len(text)
+        yield Piece(job, first, len(job.texts))
+
+    def _limits(self, job: Job) -> tuple[int, int]:
+        """Most texts and characters of a batch with such a job; a single text may have more."""
+        if job.explain:
+            return EXPLAINED_AT_ONCE, EXPLAINED_CHARACTERS
+        return self.settings.max_batch, self.settings.batch_characters
 
     def _lane(self, job: Job) -> deque[Piece]:
         return self._explained if job.explain else self._usual
@@ -217,9 +234,9 @@ class WaitingLine:
         return batch
 
     def _is_full(self, texts: int, characters: int, pieces: Sequence[Piece]) -> bool:
-        most = EXPLAINED_AT_ONCE if pieces[0].job.explain else self.settings.max_batch
+        most, room = self._limits(pieces[0].job)
         suspect = any(piece.losses >= MOST_LOSSES for piece in (pieces[0], pieces[-1]))
-        return suspect or texts > most or characters > self.settings.batch_characters
+        return suspect or texts > most or characters > room
 
 
 def waited(batch: Sequence[Piece], now: float) -> float:
