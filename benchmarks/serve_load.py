@@ -17,7 +17,7 @@ import uvloop
 
 from sentiscale.records import Record
 
-SETTLED_SECONDS = 1.0
+SETTLED_SECONDS = 0.3
 """From the opening of the connections to the first request: the service has accepted them all then."""
 CONNECTION_SECONDS = 1.0
 """A request that finds no free connection for so long is not sent."""

@@ -28,7 +28,14 @@ def test_the_whole_in_short(model, tmp_path):
     command = [sys.executable, SCRIPT, model, *short, "--out", tmp_path / "out"]
     subprocess.run(command, check=True, capture_output=True, timeout=500)
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert {record["series"] for record in records} == {"closed", "workers", "half", "three times", "kill -9"}
+    assert {record["series"] for record in records} == {
+        "closed",
+        "workers",
+        "quarter",
+        "half",
+        "three times",
+        "kill -9",
+    }
     assert all(record["provenance"]["host"]["cores"] for record in records)
     table = (tmp_path / "out.md").read_text()
     assert len(table.splitlines()) == 2 + len(records)
