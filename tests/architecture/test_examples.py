@@ -42,7 +42,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the code with both examples applied."""
     folder = tmp_path_factory.mktemp("examples") / "checkout"
     folder.mkdir()
-    for name in ("src", "tests", "docs/reference"):
+    for name in ("src", "tests", "docs/reference", "benchmarks/results"):
         shutil.copytree(REPOSITORY / name, folder / name)  # with kernels that are compiled already
     shutil.copy2(REPOSITORY / "pyproject.toml", folder)
     outside = os.environ | {"GIT_CEILING_DIRECTORIES": str(folder.parent)}

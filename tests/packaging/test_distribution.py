@@ -167,12 +167,16 @@ def test_sdist_is_what_a_wheel_is_built_from_and_nothing_else(built):
 
 
 def found(name: str) -> str | None:
-    """An interpreter of that name: this one, one on the path, or the newest of pyenv."""
+    """An interpreter of that name that works: this one, one of pyenv, or one on the path."""
     if name == f"python{sys.version_info.major}.{sys.version_info.minor}":
         return sys.executable
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
-    kept = sorted(versions.glob(f"{name.removeprefix('python')}.*/bin/{name}"))
-    return shutil.which(name) or (str(kept[-1]) if kept else None)
+    kept = map(str, versions.glob(f"{name.removeprefix('python')}.*/bin/{name}"))
+    candidates = [path for path in (*kept, shutil.which(name)) if path is not None]
+    works = (
+        path for path in candidates if subprocess.run([path, "-c", ""], capture_output=True).returncode == 0
+    )
+    return next(works, None)
 
 
 @pytest.fixture(params=INTERPRETERS)
