@@ -129,10 +129,15 @@ def nesting(node: ast.AST) -> int:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, Function | ast.ClassDef):
             continue
-        is_elif = isinstance(node, ast.If) and child in node.orelse and isinstance(child, ast.If)
-        is_elif = is_elif and child.col_offset == node.col_offset
-        deepest = max(deepest, nesting(child) + (isinstance(child, BRANCHES) and not is_elif))
+        deepest = max(deepest, nesting(child) + (isinstance(child, BRANCHES) and not is_elif(child, node)))
     return deepest
+
+
+def is_elif(node: ast.AST, parent: ast.AST) -> bool:
+    """Whether `node` is an `elif` of `parent`; an `if` below `else` stands further to the right."""
+    if not (isinstance(node, ast.If) and isinstance(parent, ast.If)):
+        return False
+    return node in parent.orelse and node.col_offset == parent.col_offset
 
 
 def broad(handler: ast.ExceptHandler) -> bool:
