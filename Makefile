@@ -15,7 +15,7 @@ SHELL := bash
 .PHONY: help setup demo test test-slow readme docs wheel lint ruff types layers bench-prepare bench-parallel bench-time-to-accuracy bench-predict bench-serve clean distclean
 
 BIN := .venv/bin
-CODE := src tests docs/conf.py docs/_ext $(wildcard benchmarks examples notebooks)
+CODE := src tests scripts docs/conf.py docs/_ext $(wildcard benchmarks examples notebooks)
 PYTHON ?=
 PIP_ARGS ?=
 DEMO_ARGS ?=

@@ -81,3 +81,14 @@ def test_the_default_that_is_shown_is_the_one_that_holds(verb, flag, default):
 
 def test_the_menu_has_every_verb_once():
     assert sorted(VERBS) == sorted(COMMANDS) == sorted({verb for verbs in MENU.values() for verb in verbs})
+
+
+def test_the_shell_completes_verbs_and_flags(monkeypatch, capfd):
+    monkeypatch.setenv("_SENTISCALE_COMPLETE", "complete_bash")
+    for words, expected in (("sentiscale tr", ["train", "triage"]), ("sentiscale train --lay", ["--layout"])):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+        with pytest.raises(SystemExit) as ended:
+            app(prog_name="sentiscale")
+        assert ended.value.code == 0
+        assert capfd.readouterr().out.split() == expected
