@@ -14,6 +14,7 @@ Not for:  speed (bench_predict.py, bench_serve.py)
 import argparse
 import http.client
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("GOMP_SPINCOUNT", "400")  # as the command line does, for its reasons; before torch
 
 import numpy as np
 import pyarrow as pa
