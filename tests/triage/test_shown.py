@@ -35,7 +35,7 @@ class OneRow(SplitTexts):
         self.split = type("", (), {"tokens": np.array(ids, np.int64), "offsets": np.array([0, len(ids)])})
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(TEXT)
 def test_a_text_put_together_from_tokens_has_these_tokens(text):
     encoder = Encoder(VOCAB, "words", None)

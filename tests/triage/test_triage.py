@@ -11,12 +11,14 @@ import pytest
 from sentiscale.analysis.triage_facts import TriageFacts
 from sentiscale.config import PrepareSettings
 from sentiscale.data.prepare import prepare
+from sentiscale.data.prepared import PreparedDataset
 from sentiscale.evaluation import evaluate
 from sentiscale.modeldir import read_record
 from sentiscale.predictor import Predictor
 from sentiscale.progress import Progress
 from sentiscale.synthetic.output import synth
 from sentiscale.training.loop import train
+from sentiscale.triaging import rows as reading
 from sentiscale.triaging.cautions import of_files, of_split
 from sentiscale.triaging.job import SHOWN, Gathering, triage
 from sentiscale.triaging.rows import NO_CATEGORY
@@ -116,12 +118,20 @@ def test_blocks_of_a_file_change_nothing(of_table, predictor, table):
     assert {row.number for row in facts.drawn} == {row.number for row in of_table.drawn}
 
 
-def test_prepared_data_and_their_file_agree(predictor, of_table, reviews, table, tmp_path):
-    """The same reviews, prepared with a vocabulary of other numbers that lacks none of the model's words."""
-    dataset = prepare(reviews, tmp_path / "data", test=[table], min_count=1, workers=1)
-    assert dataset.vocab != predictor.model.vocab
+@pytest.fixture(scope="module")
+def apart(reviews, table, tmp_path_factory) -> PreparedDataset:
+    """The table as the test set of prepared data whose vocabulary has all of the model's words, and more."""
+    return prepare(
+        reviews, tmp_path_factory.mktemp("apart") / "data", test=[table], min_count=1, workers=1
+    )  # fmt: skip
+
+
+def test_prepared_data_and_their_file_agree(predictor, of_table, apart, monkeypatch):
+    """Also where the split is read in several parts, and words have other numbers than in the model."""
+    monkeypatch.setattr(reading, "CHUNK_ROWS", 300)
+    assert apart.vocab != predictor.model.vocab
     gathering = Gathering(predictor, 100, None)
-    texts, cautions = gathering.take_split(dataset, "test", {"data_digest": "other"}, Progress())
+    texts, cautions = gathering.take_split(apart, "test", {"data_digest": "other"}, Progress())
     facts = gathering.facts("run/model", "data", "test", cautions)
     assert facts.counts.model_dump(exclude={"loss_sum"}) == of_table.counts.model_dump(exclude={"loss_sum"})
     for found, expected in zip(facts.divisions, of_table.divisions[:3], strict=True):
@@ -145,9 +155,8 @@ def test_rows_that_the_model_has_seen_are_said_to_be(trained, dataset, reviews, 
     assert "Unless it was their test set" in of_files(gone, [str(reviews)])[0]
 
 
-def test_a_named_test_set_was_not_trained_on(reviews, table, tmp_path):
-    dataset = prepare(reviews, tmp_path / "data", test=[table], workers=1)
-    record = {"data_digest": dataset.manifest.digest, "data": dataset.described().model_dump()}
+def test_a_named_test_set_was_not_trained_on(apart, reviews, table):
+    record = {"data_digest": apart.manifest.digest, "data": apart.described().model_dump()}
     assert of_files(record, [str(table)]) == []
     assert "was trained on these rows" in of_files(record, [str(table), str(reviews)])[0]
 
