@@ -138,13 +138,16 @@ def read_record(path: Path) -> dict[str, Any]:
         return {}
 
 
+REMEDY = "`sentiscale train` writes RUN/model."
+
+
 def _read_config(path: Path) -> ModelConfig:
     try:
         values = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(
-            f"{path} is no model directory: it has no config.toml. `sentiscale train` writes RUN/model."
-        ) from error
+        inside = path / "model"
+        remedy = f"Did you mean {inside}?" if (inside / "config.toml").exists() else REMEDY
+        raise DataError(f"{path} is no model directory: it has no config.toml. {remedy}") from error
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}/config.toml cannot be read: {reason_of(error)}. Copy or train it again."

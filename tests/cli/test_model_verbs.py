@@ -1,6 +1,7 @@
 """train, evaluate and predict as a person or a script calls them."""
 
 import json
+import shutil
 
 import pyarrow.csv
 import pyarrow.parquet
@@ -193,6 +194,12 @@ def test_evaluate_counts_every_row_once(cli, work, model):
     assert sum(map(sum, document["confusion"])) == document["rows"]
     manifest = json.loads((work / "data" / "manifest.json").read_text())
     assert document["rows"] == manifest["rows"]["train"]
+
+
+def test_evaluating_on_the_file_of_the_training_says_so(cli, work, model, tmp_path):
+    assert "flatters it" in cli("evaluate", model, work / "reviews.txt").stderr
+    shutil.copy(work / "reviews.txt", tmp_path / "other.txt")
+    assert "flatters" not in cli("evaluate", model, "other.txt").stderr
 
 
 def test_evaluate_on_data_with_another_vocabulary_agrees_with_the_raw_file(cli, work, model, tmp_path):

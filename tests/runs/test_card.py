@@ -90,6 +90,16 @@ def test_slices_by_the_column_of_a_table(cli, finished, tmp_path):
     assert len(division["slices"]) > 1
 
 
+def test_slices_of_the_table_that_training_came_from_say_so(copied, tmp_path):
+    table = tmp_path / "new.csv"
+    synth(100, 9, out=table)
+    data = json.loads((copied("one") / "record.json").read_text())["data"]
+    run = copied("two", data={**data, "inputs": [str(table)]})
+    (run / "model" / "record.json").write_bytes((run / "record.json").read_bytes())
+    card = make_card(run, CardChoices(reviews=table, by="category"))
+    assert "flatters" in card.slices[-1].by
+
+
 def test_categories_go_with_their_rows(tmp_path):
     """Rejected rows, quotes and line ends within a review do not shift them."""
     table = tmp_path / "t.csv"

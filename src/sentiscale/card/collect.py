@@ -60,7 +60,8 @@ def make_card(run: str | Path, choices: CardChoices | None = None, progress: Pro
     slices, note = _slices(record, predictor, choices, progress)
     if choices.reviews is not None and choices.by is not None:
         rows, names = rows_by_category(predictor, choices.reviews, choices.by, choices.reading, progress)
-        slices = [*slices, divided(f"{choices.by} (in {choices.reviews.name})", rows, *by_category(names))]
+        where = f"{choices.by} (in {choices.reviews.name}{_seen(record, choices.reviews)})"
+        slices = [*slices, divided(where, rows, *by_category(names))]
     card = Card(
         name=choices.name or (path.resolve().parent if path == model_path else path.resolve()).name,
         run=str(path),
@@ -80,6 +81,12 @@ def make_card(run: str | Path, choices: CardChoices | None = None, progress: Pro
         git_commit=record.git_commit,
     )
     return card.model_copy(update={"limits": limits_of(card)})
+
+
+def _seen(record: RunRecord, table: Path) -> str:
+    """A warning where the table is one of the files that the model's data were made from."""
+    known = {Path(name).resolve() for name in record.data.inputs} if record.data else set()
+    return ", which the model's data were made from: it flatters" if table.resolve() in known else ""
 
 
 def model_facts(model: SavedModel) -> dict[str, Any]:

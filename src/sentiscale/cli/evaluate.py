@@ -1,5 +1,6 @@
 """`sentiscale evaluate`: how good a model is on labelled reviews."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -37,12 +38,19 @@ def evaluate(
     """Score a model on every labelled row: accuracy, loss, F1, AUC, calibration, confusion."""
     from sentiscale.cli.progress import make_progress
     from sentiscale.evaluation import evaluate as run_evaluation
+    from sentiscale.modeldir import read_record
+    from sentiscale.triaging.cautions import of_files
 
     settings = reading_settings(
         config, overrides, format=format, text_column=text_column, title_column=title_column,
         label_column=label_column, stars_column=stars_column,
     )  # fmt: skip
     scores = run_evaluation(model, data, split=split, settings=settings, progress=make_progress(quiet))
+    if of_files(read_record(model), [data]):
+        sys.stderr.write(
+            f"note: the model's data were prepared from {data}. Unless it was their test set, the model has "
+            "learnt most of these rows, which flatters it.\n"
+        )
     if as_json:
         print_json(scores.model_dump())
         return

@@ -196,7 +196,17 @@ class _Task:
                 sys.stderr.write("  ...\n")
             if out is not None:
                 sys.stderr.write(f"all of them: {rejects_path(out)}\n")
+        if summary.not_utf8:
+            sys.stderr.write(
+                f"{summary.not_utf8:,} reviews hold bytes that are no UTF-8, read as \ufffd. "
+                "If the input comes from Windows, convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE\n"
+            )
         if self.as_json:
             print_json({**summary.model_dump(), "out": out, "predictions": listed})
-        elif summary.accuracy is not None:
+            return
+        if out is not None:
+            print(
+                f"{out}: {summary.rows:,} rows, {summary.positive:,} positive, {summary.negative:,} negative"
+            )
+        if summary.accuracy is not None:
             sys.stderr.write(f"accuracy {summary.accuracy:.4f} on {summary.rows:,} rows\n")

@@ -143,6 +143,11 @@ def warnings(manifest: Manifest, repeats: Repeats) -> list[str]:
         told.append(
             f"{manifest.rejected['total']:,} of {read:,} rows were rejected; rejects.parquet says why."
         )
+    if foreign := manifest.rejected["by_reason"].get("invalid_utf8"):
+        told.append(
+            f"{foreign:,} rows are no UTF-8. If the file comes from Windows, convert it, then prepare "
+            "the copy: iconv -f WINDOWS-1252 -t UTF-8 FILE > utf8-copy.csv"
+        )
     if repeats.duplicates > FEW * read:
         done = "were dropped" if manifest.duplicates else "stay in, since --no-dedupe was given"
         told.append(f"{repeats.duplicates:,} rows repeat the text of another one and {done}.")

@@ -245,7 +245,11 @@ def _read_manifest(path: Path) -> Manifest:
                 f"Prepare it again with --force."
             )
         return Manifest.model_validate(document)
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except NotADirectoryError as error:
+        raise DataError(
+            f"{path} is a file, no prepared dataset. Prepare it first: sentiscale prepare {path} --out data"
+        ) from error
+    except FileNotFoundError as error:
         raise DataError(
             f"{path} is no prepared dataset: it has no {MANIFEST}. Give a directory that `prepare` wrote."
         ) from error

@@ -10,6 +10,7 @@ import fsspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sentiscale.config import PrepareSettings
@@ -26,6 +27,8 @@ TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet"}
 COMPRESSED = {".gz", ".bz2", ".xz", ".zst"}
 LABELS = ("__label__1", "__label__2", "__label__negative", "__label__positive")
 MB = 10**6
+REPLACEMENT = "\ufffd".encode()
+"""What stands in a text for bytes that are no UTF-8."""
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -65,6 +68,11 @@ class Chunk:
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    @property
+    def not_utf8(self) -> int:
+        """How many of the reviews hold the sign that stands for bytes that are no UTF-8."""
+        return int(pc.sum(pc.match_substring(self.texts, REPLACEMENT)).as_py() or 0)
 
 
 @dataclass(frozen=True)

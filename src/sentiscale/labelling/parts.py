@@ -70,6 +70,8 @@ class PartCounts:
     """Rows labelled as the input has them."""
     rejects: tuple[Reject, ...]
     """Rows that could not be read."""
+    not_utf8: int = 0
+    """Rows whose review holds U+FFFD, the sign that stands for bytes that are no UTF-8."""
 
 
 def label_part(task: PartTask) -> PartCounts:
@@ -78,7 +80,7 @@ def label_part(task: PartTask) -> PartCounts:
     schema = pa.schema([*(task.kept or ()), *task.added.schema])
     tables: list[pa.Table] = []
     rejects: list[Reject] = []
-    positive = right = 0
+    positive = right = not_utf8 = 0
     for piece in task.pieces:
         data = Path(piece.copy).read_bytes()
         kinds = set(piece.kinds) if piece.kinds is not None else None
@@ -87,11 +89,12 @@ def label_part(task: PartTask) -> PartCounts:
         added = task.added.table(chunk, predictions)
         tables.append(fitted(added if chunk.others is None else beside(chunk.others, added), schema))
         rejects += chunk.rejects
+        not_utf8 += chunk.not_utf8
         positive += int(predictions.is_positive.sum())
         if chunk.labels is not None:
             right += int(np.sum(chunk.labels == predictions.is_positive))
     table = pa.concat_tables(tables)
-    counts = PartCounts(table.num_rows, positive, right, tuple(rejects))
+    counts = PartCounts(table.num_rows, positive, right, tuple(rejects), not_utf8)
     table = table.replace_schema_metadata({COUNTS: json.dumps(asdict(counts))})
     with whole_file(Path(task.part)) as file:
         pq.write_table(table, file)

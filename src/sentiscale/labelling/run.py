@@ -38,6 +38,8 @@ class LabelSummary(Record):
     """Those called negative."""
     rejected: int
     """Rows of a table that could not be read and have no prediction."""
+    not_utf8: int
+    """Rows whose review holds U+FFFD, the sign that stands for bytes that are no UTF-8."""
     accuracy: float | None
     """Share of right labels where the input has labels, else None."""
     seconds: float
@@ -52,6 +54,7 @@ class _Counts:
     positive: int = 0
     right: int = 0
     rejected: int = 0
+    not_utf8: int = 0
 
     def take(self, chunk: Chunk, predictions: Predictions) -> None:
         """Count a chunk."""
@@ -59,6 +62,7 @@ class _Counts:
         self.rows += len(chunk)
         self.positive += int(positive.sum())
         self.rejected += len(chunk.rejects)
+        self.not_utf8 += chunk.not_utf8
         if chunk.labels is not None:
             self.right += int(np.sum(chunk.labels == positive))
 
@@ -69,6 +73,7 @@ class _Counts:
             positive=self.positive,
             negative=self.rows - self.positive,
             rejected=self.rejected,
+            not_utf8=self.not_utf8,
             accuracy=self.right / self.rows if labelled and self.rows else None,
             seconds=round(seconds, 3),
             rows_per_s=self.rows / max(seconds, 1e-9),

@@ -153,6 +153,7 @@ class ClusterJob:
             positive=positive,
             negative=rows - positive,
             rejected=sum(len(each.rejects) for each in counts),
+            not_utf8=sum(each.not_utf8 for each in counts),
             accuracy=right / rows if self.inputs.labelled and rows else None,
             seconds=round(seconds, 3),
             rows_per_s=rows / max(seconds, 1e-9),
