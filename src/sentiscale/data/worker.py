@@ -19,8 +19,8 @@ from sentiscale.errors import ClusterError, DataError
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
 
-EQUAL_EVERYWHERE = ("dask", "distributed", "sentiscale")
-"""Distributions whose versions must be the same on client, scheduler and workers."""
+EQUAL_EVERYWHERE = ("dask", "distributed")
+"""Distributions whose versions must be the same on client, scheduler and workers. Of sentiscale, the code is."""
 
 
 @dataclass(frozen=True)
