@@ -1,12 +1,15 @@
 """Settings of the service: where they come from, and what is said about impossible ones."""
 
 import socket
+from pathlib import Path
 
 import pytest
 
 from sentiscale.errors import UsageError
+from sentiscale.serving.modelcard import load_with_card
 from sentiscale.serving.settings import ServeSettings, resolve_serving
 from tests.cli.conftest import cli
+from tests.serving.conftest import write_model
 
 __all__ = ["cli"]
 
@@ -92,3 +95,13 @@ def test_a_directory_that_holds_no_model(cli, tmp_path):
     assert done.returncode == 3
     assert "is no model directory: it has no config.toml" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_served_model_keeps_no_page_of_its_file(tmp_path):
+    """Who copies a new model over the old file cuts it short for a moment: reading such a page is fatal."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("needs /proc")
+    loaded, _ = load_with_card(write_model(tmp_path / "critic" / "model"))
+    assert loaded.vocab.words
+    assert str(tmp_path) not in maps.read_text()

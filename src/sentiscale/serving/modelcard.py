@@ -27,11 +27,13 @@ def load_with_card(path: Path) -> tuple[SavedModel, dict[str, Any]]:
 
 
 def in_memory(model: SavedModel) -> SavedModel:
-    """The same without pages of the file, which safetensors maps.
+    """The same without pages of the file, which safetensors maps: the table of words and the wide part's.
 
     Who copies a new model over the old file cuts it short for a moment; a process that reads a page then
     is ended by the system (SIGBUS).
     """
+    words = model.net.embedding.weight
+    words.data = words.data.clone()
     if model.wide is None:
         return model
     wide = replace(model.wide, scales=model.wide.scales.copy(), weights=model.wide.weights.copy())
