@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sentiscale.fetching.fetch import fetch
     from sentiscale.predictor import Prediction, Predictor
     from sentiscale.synthetic.output import synth
+    from sentiscale.triaging.job import triage
 
 _HOME = {
     "Explanation": "sentiscale.explain",
@@ -37,6 +38,7 @@ _HOME = {
     "prepare": "sentiscale.data.prepare",
     "synth": "sentiscale.synthetic.output",
     "train": "sentiscale.api",
+    "triage": "sentiscale.triaging.job",
 }
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "prepare",
     "synth",
     "train",
+    "triage",
 ]
 
 

@@ -327,6 +327,7 @@ def resolve(
     values: dict[str, Any] = {}
     for nested in (base or {}, _read_toml(config) if config else {}):
         _merge(values, nested)
+    values.pop("serve", None)  # one file may serve all verbs; that section is checked by `serve`
     for text in overrides:
         key, _, raw = text.partition("=")
         if not raw or "." not in key:

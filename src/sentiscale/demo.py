@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sentiscale.analysis.eda import eda
-from sentiscale.api import train
+from sentiscale.config import Settings, preset_values, resolve
 from sentiscale.data.prepare import prepare
 from sentiscale.errors import OutputExistsError
 from sentiscale.evaluation import evaluate
@@ -15,6 +15,7 @@ from sentiscale.predictor import Prediction, Predictor
 from sentiscale.progress import Progress
 from sentiscale.records import RunRecord
 from sentiscale.synthetic.output import synth
+from sentiscale.training.loop import train
 
 REVIEWS = "reviews.ft.txt"
 
@@ -47,7 +48,12 @@ class DemoResult:
 
 
 def demo(
-    out: str | Path = "demo", *, rows: int = 20_000, seed: int = 0, progress: Progress | None = None
+    out: str | Path = "demo",
+    *,
+    rows: int = 20_000,
+    seed: int = 0,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
 ) -> DemoResult:
     """Run every step into the directory `out`, replacing an earlier demonstration there.
 
@@ -55,11 +61,13 @@ def demo(
         out: directory for reviews, prepared data and run.
         rows: reviews to generate.
         seed: of the generator and the training.
+        settings: of preparation and training; by default those of `train`.
         progress: where to show how it goes.
 
     Raises: OutputExistsError when `out` holds something else.
     """
     out, progress, seconds = Path(out), progress or Progress(), {}
+    settings = settings or resolve(base=preset_values(None), flags={"train.seed": seed})
     if out.exists() and any(out.iterdir()) and not (out / REVIEWS).exists():
         raise OutputExistsError(f"{out} is not from an earlier demonstration. Choose another --out.")
     shutil.rmtree(out, ignore_errors=True)
@@ -72,22 +80,22 @@ def demo(
     at = time.perf_counter()
     synth(rows, seed, out=out / REVIEWS, progress=progress)
     at = timed("synth", at)
-    dataset = prepare(out / REVIEWS, out / "data", progress=progress)
+    dataset = prepare(out / REVIEWS, out / "data", settings=settings.prepare, progress=progress)
     at = timed("prepare", at)
     page = eda(dataset, out / "reviews.html", progress=progress)
     at = timed("eda", at)
-    run = train(dataset, out / "run", seed=seed, progress=progress)
+    record = train(dataset, out / "run", settings, progress=progress)
     at = timed("train", at)
-    test = evaluate(run.path / "model", dataset.path, progress=progress)
+    test = evaluate(out / "run" / "model", dataset.path, progress=progress)
     at = timed("evaluate", at)
-    answers = Predictor.load(run.path / "model").predict(EXAMPLES)
+    answers = Predictor.load(out / "run" / "model").predict(EXAMPLES)
     timed("predict", at)
     return DemoResult(
         out,
         seconds,
         dataset.manifest.rows,
         page.out,
-        run.record,
+        record,
         test,
         list(zip(EXAMPLES, answers, strict=True)),
     )

@@ -92,3 +92,25 @@ def test_the_shell_completes_verbs_and_flags(monkeypatch, capfd):
             app(prog_name="sentiscale")
         assert ended.value.code == 0
         assert capfd.readouterr().out.split() == expected
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_scripts_may_give_the_common_flags_to_every_verb(verb):
+    flags = {flag for each in options(verb) for flag in each.opts}
+    assert {"--quiet", "--json", "--config", "--set"} <= flags
+
+
+def test_settings_of_other_verbs_are_checked_and_change_nothing(tmp_path):
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text("[train]\nlr = 0.1\n[serve]\nport = 9000\n")
+    bad.write_text("[trian]\nlr = 0.1\n")
+    asked = ["runs", str(tmp_path), "--json", "--quiet"]
+    usual = CliRunner().invoke(app, asked)
+    same = CliRunner().invoke(app, [*asked, "--config", str(good), "--set", "train.lr=0.2"])
+    assert (same.exit_code, same.stdout) == (0, usual.stdout)
+    for wrong in (
+        ["--config", str(bad)],
+        ["--set", "train.lr=fast"],
+        ["--config", str(tmp_path / "none.toml")],
+    ):
+        assert CliRunner().invoke(app, [*asked, *wrong]).exit_code == 2, wrong

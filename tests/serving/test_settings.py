@@ -1,6 +1,10 @@
 """Settings of the service: where they come from, and what is said about impossible ones."""
 
+import json
 import socket
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -88,6 +92,26 @@ def test_an_address_that_is_none(cli, model):
     done = cli("serve", model, "--host", "256.1.1.1")
     assert done.returncode == 2
     assert "--host is '256.1.1.1', which is no address" in done.stderr
+
+
+def test_json_says_where_it_answers_and_quiet_logs_no_request(model):
+    command = [sys.executable, "-m", "sentiscale", "serve", model, "--port", "0", "--json", "--quiet"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as service:
+        try:
+            assert service.stdout is not None
+            lines: list[str] = []
+            while not lines or lines[-1] != "}\n":
+                lines.append(service.stdout.readline())
+            said = json.loads("".join(lines))
+            assert set(said) == {"url", "model", "digest"}
+            with urllib.request.urlopen(f"{said['url']}/v1/model", timeout=30) as answer:
+                assert json.load(answer)["digest"] == said["digest"]
+            service.terminate()
+            rest, log = service.communicate(timeout=30)
+        finally:
+            service.kill()
+    assert rest == ""
+    assert '"event": "listening"' in log and '"event": "request"' not in log
 
 
 def test_a_directory_that_holds_no_model(cli, tmp_path):

@@ -9,11 +9,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
+from sentiscale.cli.options import QuietOption
 from sentiscale.errors import Interrupted, PeerFailed, SentiscaleError
 
 app = typer.Typer(
@@ -33,6 +35,25 @@ MENU = {
     "Measurements": ("bench", "report", "plan", "compare"),
 }
 """Verbs as the menu shows them; each is a module here with a function of the same name."""
+
+COMMON: dict[str, tuple[Any, Any]] = {
+    "config": (
+        Annotated[
+            Path | None,
+            typer.Option("--config", metavar="FILE.toml", help="Settings of other verbs: only checked."),
+        ],
+        None,
+    ),
+    "overrides": (
+        Annotated[
+            list[str] | None,
+            typer.Option("--set", metavar="SECTION.KEY=VALUE", help="The same, one at a time."),
+        ],
+        None,
+    ),
+    "quiet": (QuietOption, False),
+}
+"""Flags common to all verbs, for those that do not have them, and their defaults."""
 
 VERBS: tuple[str, ...] = tuple(verb for verbs in MENU.values() for verb in verbs)
 
@@ -60,12 +81,37 @@ def _add_verbs() -> None:
             module = importlib.import_module(f"sentiscale.cli.{verb}")
             function = getattr(module, verb)
             about = _flowing(inspect.getdoc(function) or "")
-            app.command(verb, help=about, rich_help_panel=panel)(_reporting_errors(function))
+            app.command(verb, help=about, rich_help_panel=panel)(_reporting_errors(_with_common(function)))
 
 
 def _flowing(text: str) -> str:
     """Each paragraph in one line, so that it fills the terminal; click's mark of fixed lines keeps them."""
     return "\n\n".join(part if "\b" in part else part.replace("\n", " ") for part in text.split("\n\n"))
+
+
+def _with_common(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags common to all verbs that this one has no use for: scripts give them to every verb."""
+    signature = inspect.signature(verb)
+    unused = {name: kind for name, kind in COMMON.items() if name not in signature.parameters}
+
+    @functools.wraps(verb)
+    def run(*args: Any, **kwargs: Any) -> None:
+        given = {name: kwargs.pop(name) for name in unused}
+        if given.get("config") or given.get("overrides"):
+            from sentiscale.config import resolve
+
+            resolve(config=given["config"], overrides=given["overrides"] or ())
+        verb(*args, **kwargs)
+
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in unused.items()
+    ]
+    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), *added]
+    )
+    run.__annotations__ = verb.__annotations__ | {each.name: each.annotation for each in added}
+    return run
 
 
 def _reporting_errors(verb: Callable[..., Any]) -> Callable[..., Any]:

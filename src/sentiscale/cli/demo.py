@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sentiscale.cli.options import JsonOption, QuietOption, print_json
+from sentiscale.cli.options import ConfigOption, JsonOption, QuietOption, SetOption, print_json
 
 
 def demo(
@@ -14,14 +14,19 @@ def demo(
     ),
     rows: Annotated[int, typer.Option(min=1000, help="Reviews to generate.")] = 20_000,
     seed: Annotated[int, typer.Option(help="Fixes everything drawn at random.")] = 0,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Generate reviews, prepare, train, evaluate and predict: under three minutes on two cores."""
     from sentiscale.cli.progress import make_progress
+    from sentiscale.config import preset_values, resolve
     from sentiscale.demo import demo as run_demo
 
-    result = run_demo(out, rows=rows, seed=seed, progress=make_progress(quiet))
+    base = preset_values(None)
+    settings = resolve(config=config, base=base, overrides=overrides or (), flags={"train.seed": seed})
+    result = run_demo(out, rows=rows, seed=seed, settings=settings, progress=make_progress(quiet))
     curves = result.out / "run" / "plots" / "curves.svg"
     if as_json:
         print_json(

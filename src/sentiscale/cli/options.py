@@ -65,3 +65,4 @@ def print_json(document: Mapping[str, Any]) -> None:
     from sentiscale.records import dump_json
 
     sys.stdout.write(dump_json(dict(document)) + "\n")
+    sys.stdout.flush()

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sentiscale.cli.options import ConfigOption, SetOption
+from sentiscale.cli.options import ConfigOption, SetOption, print_json
 
 BATCHES = "How requests are gathered"
 LIMITS = "What a request may be"
@@ -24,6 +24,8 @@ MAX_CHARACTERS = typer.Option(help="Most characters of a text.", show_default="2
 MAX_BODY = typer.Option(help="Most kilobytes of a request.", show_default="1024", rich_help_panel=LIMITS)
 TIMEOUT = typer.Option(help="Longest time to an answer.", show_default="10", rich_help_panel=LIMITS)
 API_KEY = typer.Option(help="File with the key to ask for.", show_default="SENTISCALE_API_KEY, or no key")
+QUIET = typer.Option("--quiet", "-q", help="Log no single request.")
+JSON = typer.Option("--json", help="When it answers, print url and model as one JSON document on stdout.")
 LOG_FORMAT = typer.Option(help="json or text.", show_default="text on a terminal, else json")
 
 
@@ -46,6 +48,8 @@ def serve(
     log_format: Annotated[str | None, LOG_FORMAT] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
+    quiet: Annotated[bool, QUIET] = False,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Answer `POST /v1/predict` and show a page at `/`, until Ctrl-C or SIGTERM; SIGHUP takes a new model."""
     given = {
@@ -54,10 +58,18 @@ def serve(
         "max_body_kb": max_body_kb, "timeout_s": timeout_s, "reload": reload, "api_key_file": api_key_file,
         "log_format": log_format,
     }  # fmt: skip
-    run(model, given, config, overrides or ())
+    run(model, given, config, overrides or (), quiet=quiet, as_json=as_json)
 
 
-def run(model: Path, given: Mapping[str, Any], config: Path | None, overrides: Sequence[str]) -> None:
+def run(
+    model: Path,
+    given: Mapping[str, Any],
+    config: Path | None,
+    overrides: Sequence[str],
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Resolve the settings and serve.
 
     Raises: UsageError where the extra `serve` is not installed.
@@ -81,4 +93,5 @@ def run(model: Path, given: Mapping[str, Any], config: Path | None, overrides: S
     if given["log_format"] is None and sys.stderr.isatty():
         given = {**given, "log_format": "text"}
     settings = resolve_serving(config=config, overrides=overrides, flags=given)
-    run_service(model, settings, Log(settings.log_format))
+    log = Log(settings.log_format, requests=not quiet)
+    run_service(model, settings, log, print_json if as_json else lambda document: None)

@@ -20,7 +20,7 @@ TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
 
 EQUAL_EVERYWHERE = ("dask", "distributed")
-"""Distributions whose versions must be the same on client, scheduler and workers. Of sentiscale, the code is."""
+"""Distributions whose versions must be the same on client, scheduler and workers."""
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,18 @@ LONGEST = 200
 class Log:
     """Writes events; fields that are None are left out."""
 
-    def __init__(self, form: Literal["json", "text"], stream: TextIO | None = None) -> None:
+    def __init__(
+        self, form: Literal["json", "text"], stream: TextIO | None = None, *, requests: bool = True
+    ) -> None:
         self.form = form
+        self.requests = requests
+        """Whether each request is an event."""
         self.stream = stream or sys.stderr
 
     def event(self, name: str, **fields: Any) -> None:
         """Write one line."""
+        if name == "request" and not self.requests:
+            return
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         given = {key: _shortened(value) for key, value in fields.items() if value is not None}
         if self.form == "json":

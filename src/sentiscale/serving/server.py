@@ -7,7 +7,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ BACKLOG = 1024
 OTHER_FILES = 256
 """Files that are open besides clients' connections."""
 
+Announce = Callable[[Mapping[str, Any]], None]
+
 
 class Server(uvicorn.Server):
     """uvicorn's, with the signals left to us."""
@@ -38,8 +40,19 @@ class Server(uvicorn.Server):
         yield
 
 
-def serve(model: Path, settings: ServeSettings, log: Log) -> None:
+def serve(
+    model: Path,
+    settings: ServeSettings,
+    log: Log,
+    announce: Announce = lambda document: None,
+) -> None:
     """Answer requests until a signal stops the service; it finishes what it has begun first.
+
+    Args:
+        model: model directory.
+        settings: address, limits and the rest.
+        log: where to tell what happens.
+        announce: called once, with url, model and digest, when requests are answered.
 
     Raises:
         DataError: the model directory cannot be used.
@@ -52,13 +65,15 @@ def serve(model: Path, settings: ServeSettings, log: Log) -> None:
     allow_connections(settings.max_connections)
     log.take_over()
     with listening, asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        stopped_by = runner.run(_serve(model, settings, log, listening))
+        stopped_by = runner.run(_serve(model, settings, log, listening, announce))
     log.event("stopped", signal=stopped_by.name)
     if stopped_by == signal.SIGINT:
         raise Interrupted("stopped; every request that had begun was answered.")
 
 
-async def _serve(model: Path, settings: ServeSettings, log: Log, listening: socket.socket) -> signal.Signals:
+async def _serve(
+    model: Path, settings: ServeSettings, log: Log, listening: socket.socket, announce: Announce
+) -> signal.Signals:
     metrics, line = Metrics(), WaitingLine(settings)
     pool = Pool(model, settings, line, metrics, log.event)
     metrics.watch(lambda: line.texts, lambda: pool.ready)
@@ -73,7 +88,7 @@ async def _serve(model: Path, settings: ServeSettings, log: Log, listening: sock
             listening.listen(BACKLOG)  # before uvicorn comes to it: who connects on our word is not refused
             gc.collect()
             gc.freeze()  # or a search for garbage goes through all libraries: 50 ms without an answer
-            _announce(listening, settings, log, pool)
+            announce(_announced(listening, settings, log, pool))
             await asyncio.wait(
                 {asyncio.create_task(stop.asked.wait()), serving}, return_when="FIRST_COMPLETED"
             )
@@ -205,17 +220,20 @@ def allow_connections(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
 
 
-def _announce(listening: socket.socket, settings: ServeSettings, log: Log, pool: Pool) -> None:
+def _announced(listening: socket.socket, settings: ServeSettings, log: Log, pool: Pool) -> Mapping[str, Any]:
+    """Say in the log that requests are answered; the same as a document."""
     host, port = listening.getsockname()[:2]
     shown_host = f"[{host}]" if ":" in host else host
     assert pool.current is not None
     card = pool.current.card
-    log.event("listening", url=f"http://{shown_host}:{port}", model=card["name"], digest=card["digest"])
+    document = {"url": f"http://{shown_host}:{port}", "model": card["name"], "digest": card["digest"]}
+    log.event("listening", **document)
     log.say(f"http://{shown_host}:{port} answers for {card['name']}; Ctrl-C stops.")
     if not settings.on_loopback and settings.api_key() is None:
         log.say(
             f"warning: whoever reaches {host} may send requests; set --api-key-file, or keep to 127.0.0.1."
         )
+    return document
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
