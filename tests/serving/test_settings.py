@@ -111,7 +111,8 @@ def test_json_says_where_it_answers_and_quiet_logs_no_request(model):
         finally:
             service.kill()
     assert rest == ""
-    assert '"event": "listening"' in log and '"event": "request"' not in log
+    assert '"event": "listening"' in log
+    assert '"event": "request"' not in log
 
 
 def test_a_directory_that_holds_no_model(cli, tmp_path):

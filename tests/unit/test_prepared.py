@@ -127,5 +127,5 @@ def test_what_is_no_dataset_says_so(tmp_path):
     with pytest.raises(DataError, match="is no prepared dataset"):
         PreparedDataset.open(tmp_path)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match="is no prepared dataset"):
+    with pytest.raises(DataError, match=r"is a file, no prepared dataset\. Prepare it first"):
         PreparedDataset.open(tmp_path / "file")
