@@ -105,6 +105,8 @@ distclean: clean  ## the same, and .venv
 # Written last, so an interrupted installation is taken up again by the next call.
 .venv/.installed: pyproject.toml constraints.txt
 	@PYTHON='$(PYTHON)' bash scripts/make-venv.sh .venv
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --upgrade pip
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[fetch,export,serve]' --group dev
+	@echo "installing what constraints.txt names into .venv: one to three minutes"
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --upgrade pip
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[fetch,export,serve]' --group dev
 	@touch $@
+	@echo "done: source .venv/bin/activate, then sentiscale --help"

@@ -60,7 +60,7 @@ def verb_lines(verb: str, command: Any) -> list[str]:
     settings = SETTINGS.get(verb, {})
     rows = []
     for parameter in parameters:
-        names = flags(parameter, types[parameter.name])
+        names = flags(parameter, types.get(parameter.name))  # none for the flags common to all verbs
         row = [names, default_of(parameter), cell(getattr(parameter, "help", "") or "")]
         setting = settings.get(parameter.name)
         rows.append([*row, code(setting) if setting else ""] if settings else row)

@@ -122,6 +122,12 @@ def test_a_directory_that_holds_no_model(cli, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_run_in_place_of_its_model(cli, model):
+    done = cli("serve", model.parent, "--port", 0)
+    assert done.returncode == 3
+    assert f"Did you mean {model}?" in done.stderr
+
+
 def test_a_served_model_keeps_no_page_of_its_file(tmp_path):
     """Who copies a new model over the old file cuts it short for a moment: reading such a page is fatal."""
     maps = Path("/proc/self/maps")

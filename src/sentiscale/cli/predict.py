@@ -198,7 +198,7 @@ class _Task:
                 sys.stderr.write(f"all of them: {rejects_path(out)}\n")
         if summary.not_utf8:
             sys.stderr.write(
-                f"{summary.not_utf8:,} reviews hold \ufffd, as which bytes that are no UTF-8 are read. "
+                f"{summary.not_utf8:,} review(s) hold \ufffd, as which bytes that are no UTF-8 are read. "
                 "If the input comes from Windows, convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE\n"
             )
         if self.as_json:

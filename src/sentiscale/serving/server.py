@@ -181,9 +181,10 @@ def check_model(model: Path) -> None:
     """
     missing = next((name for name in FILES if not (model / name).is_file()), None)
     if missing is not None:
-        raise DataError(
-            f"{model} is no model directory: it has no {missing}. `sentiscale train` writes RUN/model."
-        )
+        inside = model / "model"
+        is_run = (inside / missing).is_file()
+        remedy = f"Did you mean {inside}?" if is_run else "`sentiscale train` writes RUN/model."
+        raise DataError(f"{model} is no model directory: it has no {missing}. {remedy}")
 
 
 def bound_socket(settings: ServeSettings) -> socket.socket:

@@ -221,7 +221,7 @@ def stop_reason(training: Training, verdict: StepVerdict | None = None) -> str:
     if settings.patience is not None and state.stale >= settings.patience:
         return f"no better for {state.stale} validations"
     if state.step >= training.total_steps:
-        return f"{settings.epochs:g} epochs done"
+        return f"{settings.epochs:g} {'epoch' if settings.epochs == 1 else 'epochs'} done"
     if verdict is not None and verdict.out_of_time:
         return f"time limit of {settings.time_limit:g} s reached"
     return ""
