@@ -25,6 +25,7 @@ from sentiscale.data.workspace import Workspace, workspace
 from sentiscale.errors import UsageError
 from sentiscale.progress import Progress
 from sentiscale.records import available_cores
+from sentiscale.text.compiled import told_of_compilation
 
 PROCESSES_FROM_WORKERS = 9
 """Fewer workers are threads of this process: the kernels release the GIL, while processes take seconds to
@@ -77,12 +78,13 @@ def prepare(
     budget = share_out(settings.memory, hands.count, settings.block_mb, processes=hands.processes)
     job = Job(Corpus.find(inputs, settings), Corpus.find(test, settings) if test else None, settings)
     job.check()
+    progress = progress or Progress()
     with (
+        told_of_compilation(progress.say),
         reused_memory(),
         PeakMemory(children=hands.processes) as memory,
         workspace(out, job.plan(budget.block_bytes), resume=resume) as work,
     ):
-        progress = progress or Progress()
         with hands.engine(work, progress) as engine:
             phases = Phases(job, work, engine, budget, progress)
             outcome = phases.run()

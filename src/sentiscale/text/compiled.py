@@ -1,10 +1,12 @@
 """Compile byte loops with numba: no GIL, kept on disk between runs where a cache can be written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
+from numba.core import event
 from numpy.typing import NDArray
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -32,6 +34,26 @@ def _compiled(function: FunctionT, **options: Any) -> FunctionT:
     except RuntimeError:  # neither the package's folder nor the user's cache can be written
         compiled = numba.njit(nogil=True, **options)(function)
     return cast(FunctionT, compiled)
+
+
+@contextmanager
+def told_of_compilation(say: Callable[[str], None]) -> Iterator[None]:
+    """Say it, once, when something is compiled in the block: nothing else moves for ten seconds or more."""
+    with event.install_listener("numba:compile", _FirstCompilation(say)):
+        yield
+
+
+class _FirstCompilation(event.Listener):
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say: Callable[[str], None] | None = say
+
+    def on_start(self, event: event.Event) -> None:
+        say, self.say = self.say, None
+        if say is not None:
+            say("compiling what reads the text, for this and all later calls: 10 to 60 seconds")
+
+    def on_end(self, event: event.Event) -> None:
+        pass
 
 
 def frozen(data: Any, dtype: type[np.generic] = np.uint8) -> NDArray[Any]:
