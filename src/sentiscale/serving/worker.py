@@ -50,15 +50,16 @@ def load(path: Path, threads: int) -> tuple["Predictor", dict[str, Any]]:
     """The model, ready to answer, and its card."""
     import torch
 
-    import sentiscale.explain  # noqa: F401 - loads Captum now, not at the first request that needs it
+    from sentiscale.explain import explain
     from sentiscale.predictor import Predictor
     from sentiscale.serving.modelcard import load_with_card
 
     torch.set_num_threads(threads)
     model, card = load_with_card(path)
     predictor = Predictor(model)
-    for repeats in (1, 4, 16, 64):  # loads compiled kernels and the C library's threads
+    for repeats in (1, 4, 16, 64):  # loads the C library's threads and kernels, compiles what is not yet
         predictor.predict([text * repeats for text in WARM_UP])
+    explain(predictor, WARM_UP[:1])  # has kernels of its own, and Captum to load
     gc.collect()
     gc.freeze()  # what is there now stays: no later search for garbage needs to go through it
     return predictor, card
