@@ -88,7 +88,9 @@ def predict(
     inputs = Inputs.find(files or ["-"], settings, labelled=labelled)
     added = Added(prefix, file=len(inputs.paths) > 1, explained=explain)
     typed_in = inputs.paths == ("-",) and sys.stdin.isatty()
-    progress = make_progress(quiet or typed_in)
+    # Lines that appear on the terminal show the progress themselves; a bar would be drawn between them.
+    streams = out is None and not as_json and sys.stdout.isatty()
+    progress = make_progress(quiet or typed_in or streams)
     task = _Task(predictor, inputs, added, workers or available_cores(), progress, as_json)
     if out is None:
         task.show()

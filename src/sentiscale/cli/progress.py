@@ -48,7 +48,8 @@ class TerminalProgress(Progress):
             BarColumn(), TaskProgressColumn(), RateColumn(unit), TimeElapsedColumn(),
             TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False),
         )  # fmt: skip
-        with RichProgress(*columns, console=self.console) as bars:
+        # Rich would otherwise take over sys.stdout too, and print on stderr what a user redirects to a file.
+        with RichProgress(*columns, console=self.console, redirect_stdout=False) as bars:
             task = bars.add_task(name, total=total, note="")
             yield lambda amount, note: bars.update(task, advance=amount, note=note)
 

@@ -97,7 +97,9 @@ class LiveTable(Watcher):
     def coming(self, run: Coming) -> None:
         """Show what is being measured, and how long all of it takes."""
         if self.live is None:
-            self.live = Live(console=self.console, auto_refresh=False, transient=True)
+            self.live = Live(
+                console=self.console, auto_refresh=False, transient=True, redirect_stdout=False
+            )
             self.live.start()
         title = (
             f"{run.done}/{run.total} runs, {minutes(run.left_s)} left; now {full_name(run.case)}, "
