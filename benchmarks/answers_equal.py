@@ -36,9 +36,9 @@ from results_page import heading
 
 import sentiscale
 from sentiscale.errors import UsageError
-from sentiscale.exporting.onnxmodel import onnx_bytes
-from sentiscale.metrics import probabilities
-from sentiscale.parallel.process import torch_threads
+from sentiscale.inference.onnx_graph import onnx_bytes
+from sentiscale.model.metrics import probabilities
+from sentiscale.parallel.cpu import torch_threads
 
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent))
 from tests.serving.odd_texts import ODD_TEXTS

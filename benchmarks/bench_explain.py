@@ -25,9 +25,9 @@ import pyarrow as pa
 import torch
 from measured import provenance
 
-from sentiscale import explain as explaining
-from sentiscale.explain import STEPS, Explanation, explain
-from sentiscale.predictor import Predictor
+from sentiscale.inference import explain as explaining
+from sentiscale.inference.explain import STEPS, Explanation, explain
+from sentiscale.inference.predictor import Predictor
 
 POINTS = (8, 16, 32, 64)
 TAKEN = (1, 3, 5, 10)

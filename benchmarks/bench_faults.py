@@ -25,7 +25,7 @@ from safetensors.numpy import load_file
 from sentiscale.config import Settings, resolve
 from sentiscale.errors import SentiscaleError
 from sentiscale.records import now
-from sentiscale.training import ranks
+from sentiscale.training import launch as ranks
 from sentiscale.training.checkpoint import saved_checkpoints, verify
 from sentiscale.training.loop import train
 

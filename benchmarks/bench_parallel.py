@@ -30,7 +30,7 @@ from measured import interval, provenance
 from sentiscale import prepare
 from sentiscale.config import resolve
 from sentiscale.records import PhaseTimes, now
-from sentiscale.training.measure import StepTimes, measure_steps
+from sentiscale.study.bench.steps import StepTimes, measure_steps
 
 BATCH = 128
 VOCABULARIES = {"30k": 30_000, "130k": 130_000}

@@ -54,8 +54,8 @@ from typing import Any, Literal
 from measured import Interval, Taken, TakenT, add_options, interval, run, settle, undisturbed, use_cores
 from prepare_peers import RECIPES
 
-from sentiscale.bench.engines.inputs import head, plain
 from sentiscale.records import Host, Record, append_jsonl, git_commit, now, package_versions
+from sentiscale.study.bench.prepare_predict import head, plain
 
 PACKAGES = ("sentiscale", "numpy", "numba", "pyarrow", "dask", "distributed", "pandas", "polars")
 

@@ -124,7 +124,7 @@ def all_started(service: Service) -> None:
 def read_texts(source: str | None, folder: Path) -> list[str]:
     """Reviews without their labels."""
     if source is None:
-        from sentiscale.synthetic.output import synth
+        from sentiscale.datasets.output import synth
 
         source = str(folder / "reviews.txt")
         synth(TEXTS, 1, out=Path(source))

@@ -29,14 +29,14 @@ from statistics import median
 from measured import interval, provenance
 
 from sentiscale.cli.progress import TerminalProgress
-from sentiscale.compare.comparison import RECORDS, Comparison, compare
-from sentiscale.compare.contestants import CONTESTANTS, chosen
-from sentiscale.compare.runs import CompareRun, Conditions
-from sentiscale.compare.summary import NEVER, TARGETS, Row, first_reached
 from sentiscale.config import resolve
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import SentiscaleError
 from sentiscale.records import available_cores
+from sentiscale.study.compare.compare import RECORDS, Comparison, compare
+from sentiscale.study.compare.contestants import CONTESTANTS, chosen
+from sentiscale.study.compare.records import CompareRun, Conditions
+from sentiscale.study.compare.summary import NEVER, TARGETS, Row, first_reached
 
 MODELS = "fast,balanced,accurate,lstm,gru,fasttext-unigram,fasttext,tfidf-lr"
 SPEED = "lstm,packed-lstm,keras-lstm,classic"

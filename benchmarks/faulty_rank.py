@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sentiscale.cli.rank import main
 from sentiscale.data.batches import Batch
-from sentiscale.parallel.whole import WholeRunner
+from sentiscale.parallel.runner import WholeRunner
 
 
 def happen(fault: str, runner: WholeRunner) -> None:

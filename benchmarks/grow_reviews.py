@@ -41,8 +41,8 @@ from growing import (
     rare_words,
 )
 
-from sentiscale.atomic import whole_file
 from sentiscale.text.compiled import Bytes, frozen
+from sentiscale.util.atomic import whole_file
 
 BLOCK_BYTES = 2**23
 """Room for what is written at once."""

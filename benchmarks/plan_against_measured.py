@@ -37,17 +37,15 @@ from two_hosts_train import network, timed
 
 from sentiscale.config import resolve
 from sentiscale.data.prepared import PreparedDataset
-from sentiscale.measurements import BenchRun, Case, RankTimes
-from sentiscale.planning.check import checks_of
-from sentiscale.planning.costs import Costs, Setting
-from sentiscale.planning.exchange import Cluster
-from sentiscale.planning.links import LinkTimes
-from sentiscale.planning.measured import costs_of
-from sentiscale.planning.networks import parse_network
-from sentiscale.planning.probe import measure_links
-from sentiscale.planning.simulate import simulate
 from sentiscale.records import Host, git_commit, now, package_versions
-from sentiscale.training.measure import StepTimes, measure_steps
+from sentiscale.study.bench.steps import StepTimes, measure_steps
+from sentiscale.study.plan.costs import Costs, Setting
+from sentiscale.study.plan.exchange import Cluster, LinkTimes, parse_network
+from sentiscale.study.plan.measured import costs_of
+from sentiscale.study.plan.prediction import checks_of
+from sentiscale.study.plan.probe import measure_links
+from sentiscale.study.plan.simulate import simulate
+from sentiscale.study.records import BenchRun, Case, RankTimes
 
 BATCH = 128
 LOCAL = [

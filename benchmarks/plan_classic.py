@@ -12,12 +12,10 @@ Not for:  conclusions about that node: three of its numbers are assumed here
 
 from dataclasses import replace
 
-from sentiscale.planning.costs import Costs
-from sentiscale.planning.curves import Curve
-from sentiscale.planning.exchange import Cluster
-from sentiscale.planning.networks import parse_network
-from sentiscale.planning.prediction import Forecast, Question, predict
-from sentiscale.planning.shapes import CLASSIC, contended, costs_of_shape
+from sentiscale.study.plan.costs import Costs, Curve
+from sentiscale.study.plan.exchange import Cluster, parse_network
+from sentiscale.study.plan.measured import CLASSIC, contended, costs_of_shape
+from sentiscale.study.plan.prediction import Forecast, Question, predict
 
 EPOCHS = 3
 PUBLISHED = {8: 15796, 12: 11626, 16: 9372, 20: 8575, 24: 8108, 28: 10683}

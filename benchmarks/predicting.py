@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sentiscale.labelling.inputs import Chunk, Inputs
+from sentiscale.data.inputs import Chunk, Inputs
 from sentiscale.text.clean import clean
 
 FORWARD_ROWS = 60_000
@@ -57,7 +57,7 @@ def labelled(answer: Answer, reviews: str) -> dict[str, float]:
 def forward(model: str, cores: str, reviews: str) -> dict[str, float]:
     """The network alone, on all cores, on batches that are there already; several times over."""
     from sentiscale.data.batches import padded_ids
-    from sentiscale.predictor import Predictor, SingleThreads
+    from sentiscale.inference.predictor import Predictor, SingleThreads
 
     predictor, batches, rows = Predictor.load(model), [], 0
     for chunk in chunks(reviews):
@@ -81,7 +81,7 @@ def forward(model: str, cores: str, reviews: str) -> dict[str, float]:
 
 
 def onnx(model: str, cores: str) -> Answer:
-    from sentiscale.exporting.runtime import OnnxPredictor
+    from sentiscale.inference.onnx_runtime import OnnxPredictor
 
     predictor = OnnxPredictor.load(model, threads=int(cores))
     encoder = predictor.encoder
@@ -108,10 +108,10 @@ def tfidf(model: str) -> Answer:
 def make_fasttext(model: Path, data: Path, folder: Path) -> None:
     import fasttext
 
-    from sentiscale.compare.contestants import CONTESTANTS
-    from sentiscale.compare.peers.fasttext import zeroed_memory
-    from sentiscale.compare.words import write_fasttext
     from sentiscale.data.prepared import PreparedDataset
+    from sentiscale.study.compare.contestants import CONTESTANTS
+    from sentiscale.study.compare.peers.fasttext import zeroed_memory
+    from sentiscale.study.compare.peers.scoring import write_fasttext
 
     write_fasttext(PreparedDataset.open(data), "train", folder / "train.txt", 0)
     recipe = dict(CONTESTANTS["fasttext"].recipe)
@@ -125,9 +125,9 @@ def make_tfidf(model: Path, data: Path, folder: Path) -> None:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import SGDClassifier
 
-    from sentiscale.compare.contestants import CONTESTANTS
-    from sentiscale.compare.words import texts
     from sentiscale.data.prepared import PreparedDataset
+    from sentiscale.study.compare.contestants import CONTESTANTS
+    from sentiscale.study.compare.peers.scoring import texts
 
     recipe, dataset = CONTESTANTS["tfidf-lr"].recipe, PreparedDataset.open(data)
     vectorizer = TfidfVectorizer(
@@ -144,13 +144,13 @@ def make_tfidf(model: Path, data: Path, folder: Path) -> None:
 
 
 def make_onnx(model: Path, data: Path, folder: Path) -> None:
-    from sentiscale.exporting.job import export
+    from sentiscale.inference.onnx_export import export
 
     export(model, folder / "fp32.onnx", check=data, max_drop=0.5)
 
 
 def make_int8(model: Path, data: Path, folder: Path) -> None:
-    from sentiscale.exporting.job import export
+    from sentiscale.inference.onnx_export import export
 
     export(model, folder / "int8.onnx", int8=True, check=data, max_drop=0.5)
 

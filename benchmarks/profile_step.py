@@ -13,19 +13,17 @@ from pathlib import Path
 
 import torch
 
-from sentiscale.allocator import reused_memory
 from sentiscale.config import Settings, resolve
 from sentiscale.data.prepared import PreparedDataset
-from sentiscale.model import step_flops
-from sentiscale.parallel.peak import gemm_peak_gflops
-from sentiscale.parallel.process import flushed_denormals, torch_threads
+from sentiscale.model.network import step_flops
+from sentiscale.parallel.cpu import flushed_denormals, gemm_peak_gflops, torch_threads
 from sentiscale.parallel.world import alone
 from sentiscale.records import PhaseTimes
 from sentiscale.training.clock import PhaseClock
-from sentiscale.training.feed import rank_batches
 from sentiscale.training.hardware import Hardware
-from sentiscale.training.learner import Learner, train_steps
 from sentiscale.training.setup import plan_of
+from sentiscale.training.step import Learner, rank_batches, train_steps
+from sentiscale.util.memory import reused_memory
 
 WARM_UP = 10
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 import sentiscale
 from sentiscale.cli.explained import coloured_line
-from sentiscale.explain import Explanation, explain
+from sentiscale.inference.explain import Explanation, explain
 
 
 def strongest(explanation: Explanation, count: int = 5) -> str:

@@ -16,7 +16,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 import sentiscale
-from sentiscale.sklearn import SentimentClassifier
+from sentiscale.inference.sklearn import SentimentClassifier
 
 
 def read(path: Path, rows: int) -> tuple[list[str], list[str]]:

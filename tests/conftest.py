@@ -64,3 +64,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"needs permission to mount a small disk: {mounted.stderr.splitlines()[0]}")
     yield mount_point
     subprocess.run(["umount", str(mount_point)], check=True)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, list[str]], Path]:
+    """Write lines to a file of the test's folder."""
+
+    def to(name: str, lines: list[str]) -> Path:
+        path = tmp_path / name
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return to

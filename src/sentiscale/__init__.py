@@ -10,35 +10,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sentiscale.analysis.eda import eda
     from sentiscale.api import Model, Run, train
     from sentiscale.data.prepare import prepare
     from sentiscale.data.prepared import PreparedDataset
-    from sentiscale.evaluation import evaluate
-    from sentiscale.explain import Explanation
-    from sentiscale.exporting.job import export
-    from sentiscale.exporting.runtime import OnnxPredictor
-    from sentiscale.fetching.fetch import fetch
-    from sentiscale.predictor import Prediction, Predictor
-    from sentiscale.synthetic.output import synth
-    from sentiscale.triaging.job import triage
+    from sentiscale.datasets.fetch import fetch
+    from sentiscale.datasets.output import synth
+    from sentiscale.inference.evaluate import evaluate
+    from sentiscale.inference.explain import Explanation
+    from sentiscale.inference.onnx_export import export
+    from sentiscale.inference.onnx_runtime import OnnxPredictor
+    from sentiscale.inference.predictor import Prediction, Predictor
+    from sentiscale.label_errors.job import triage
+    from sentiscale.report.eda import eda
 
 _HOME = {
-    "Explanation": "sentiscale.explain",
+    "Explanation": "sentiscale.inference.explain",
     "Model": "sentiscale.api",
-    "OnnxPredictor": "sentiscale.exporting.runtime",
-    "Prediction": "sentiscale.predictor",
-    "Predictor": "sentiscale.predictor",
+    "OnnxPredictor": "sentiscale.inference.onnx_runtime",
+    "Prediction": "sentiscale.inference.predictor",
+    "Predictor": "sentiscale.inference.predictor",
     "PreparedDataset": "sentiscale.data.prepared",
     "Run": "sentiscale.api",
-    "eda": "sentiscale.analysis.eda",
-    "evaluate": "sentiscale.evaluation",
-    "export": "sentiscale.exporting.job",
-    "fetch": "sentiscale.fetching.fetch",
+    "eda": "sentiscale.report.eda",
+    "evaluate": "sentiscale.inference.evaluate",
+    "export": "sentiscale.inference.onnx_export",
+    "fetch": "sentiscale.datasets.fetch",
     "prepare": "sentiscale.data.prepare",
-    "synth": "sentiscale.synthetic.output",
+    "synth": "sentiscale.datasets.output",
     "train": "sentiscale.api",
-    "triage": "sentiscale.triaging.job",
+    "triage": "sentiscale.label_errors.job",
 }
 
 __all__ = [

@@ -1,21 +1,177 @@
-"""The verbs as Python functions that give objects to go on with."""
+"""The verbs of the command line as Python functions that return objects to work with.
 
+>>> from sentiscale.api import bench, plan, report
+>>> measured = bench("data", "study", layouts=("1x1", "2x1"), batch_sizes=(128,))  # doctest: +SKIP
+>>> print(report(measured, out="report.html").recommendation.why)  # doctest: +SKIP
+>>> print(*plan("study", workers=(4, 8, 16), network="10gbit").sentences)  # doctest: +SKIP
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from sentiscale.config import TRAIN_FLAGS, preset_values, resolve
+from sentiscale.config import TRAIN_FLAGS, Settings, preset_values, resolve
 from sentiscale.data.prepared import PreparedDataset
-from sentiscale.errors import UsageError, did_you_mean
-from sentiscale.predictor import Prediction, Predictor
-from sentiscale.progress import Progress
-from sentiscale.records import RunRecord
+from sentiscale.errors import DataError, UsageError, did_you_mean
+from sentiscale.inference.predictor import Prediction, Predictor
+from sentiscale.records import RunRecord, read_jsonl
+from sentiscale.report.scaling import markdown as as_markdown
+from sentiscale.report.scaling import write_report
+from sentiscale.study.analysis.scaling import study_of
+from sentiscale.study.analysis.study import Study
+from sentiscale.study.analysis.timings import read_timings
+from sentiscale.study.analysis.timings_study import study_of_timings
+from sentiscale.study.bench.plan import DEFAULT_ROWS, Amount, Asked
+from sentiscale.study.plan.plan import RECORDS, Plan, plan_from
+from sentiscale.study.plan.plan import Asked as AskedPlan
+from sentiscale.study.records import BenchRun
 from sentiscale.text.column import Texts
 from sentiscale.training.loop import train as run_training
-from sentiscale.training.rundir import RunDir
+from sentiscale.training.run_directory import RunDir
+from sentiscale.util.atomic import check_output, write_file
+from sentiscale.util.progress import Progress
 
 if TYPE_CHECKING:
-    from sentiscale.explain import Explanation
+    from sentiscale.inference.explain import Explanation
+    from sentiscale.study.bench.harness import Study as Measured
+    from sentiscale.study.bench.harness import Watcher
+
+
+AMOUNTS = ("rows", "steps", "target_accuracy")
+SIZES = ("seconds_per_row", "vocab", "embedding", "hidden", "layers", "dense_bytes")
+
+
+def bench(
+    data: str | Path,
+    out: str | Path,
+    *,
+    prepare: Sequence[str | Path] = (),
+    predict: str | Path | None = None,
+    watcher: "Watcher | None" = None,
+    limit_cores: float | None = None,
+    **asked: Any,
+) -> "Measured":
+    """Measure training under every layout, as `sentiscale bench` does; finished runs in `out` are kept.
+
+    Args:
+        data: prepared data.
+        out: directory of the study.
+        prepare: fastText files to prepare as well, by engine.
+        predict: a model directory or a run to label texts with as well.
+        watcher: is told how it goes.
+        limit_cores: cores that other programs may keep busy, else a run is repeated; None is 0.25.
+        **asked: fields of `sentiscale.study.bench.plan.Asked` (`layouts=("1x1", "2x1"), repeats=3`), one of
+            `rows`, `steps` and `target_accuracy`, and settings of the training by section and name joined
+            by two underscores (`model__hidden_dim=64`).
+
+    Raises:
+        UsageError: nothing of it can run here, or `out` holds runs of another study.
+        DataError: prepared data that are missing or damaged.
+        Interrupted: stopped; finished runs are kept.
+    """
+    # Loads torch, which a report and a plan do without.
+    from sentiscale.study.bench.harness import LIMIT_CORES, measure_all, prepared
+    from sentiscale.study.bench.prepare_predict import attached, beside_training
+
+    wanted, settings = _asked(asked)
+    limit = LIMIT_CORES if limit_cores is None else limit_cores
+    conditions, planned = prepared(data, wanted, settings)
+    with beside_training(data, Path(out), prepare, predict, wanted.threads or ()) as beside:
+        return measure_all(*attached(conditions, planned, beside), out, watcher, limit)
+
+
+def plan(records: str | Path | None = None, *, workers: Sequence[int], **asked: Any) -> Plan:
+    """Time, speedup and efficiency for ranks and networks one does not have, as `sentiscale plan` gives them.
+
+    Args:
+        records: directory of `bench`; None where a training is described by its sizes.
+        workers: numbers of ranks.
+        **asked: fields of `sentiscale.study.plan.plan.Asked`, and sizes of a training (`seconds_per_row`,
+            `vocab`, `embedding`, `hidden`, `layers`, `dense_bytes`).
+
+    Raises: UsageError for what does not go together; DataError for records that do not suffice.
+    """
+    _check_names(asked, {field.name for field in fields(AskedPlan)} - {"sizes"} | set(SIZES))
+    sizes = {name: asked.pop(name) for name in SIZES if name in asked}
+    path = None if records is None else Path(records)
+    return plan_from(AskedPlan(records=path, workers=tuple(workers), sizes=sizes, **asked))
+
+
+def _asked(given: dict[str, Any]) -> tuple[Asked, Settings]:
+    flags = {name.replace("__", ".", 1): value for name, value in given.items() if "__" in name}
+    named = {name: value for name, value in given.items() if "__" not in name}
+    _check_names(named, {*Asked.model_fields, *AMOUNTS} - {"amount"})
+    amounts = {name: named.pop(name) for name in AMOUNTS if name in named}
+    if len(amounts) > 1:
+        raise UsageError(f"{' and '.join(amounts)} all say how much a run does. Give one of them.")
+    amount = Amount.model_validate(amounts or {"rows": DEFAULT_ROWS})
+    return Asked(**named, amount=amount), resolve(base=preset_values(None), flags=flags)
+
+
+def _check_names(given: dict[str, Any], allowed: set[str]) -> None:
+    for name in given:
+        if name not in allowed:
+            raise UsageError(
+                f"unknown '{name}'.{did_you_mean(name, allowed)} Allowed: {', '.join(sorted(allowed))}."
+            )
+
+
+def report(
+    *studies: "Measured | str | Path",
+    timings: str | Path | None = None,
+    out: str | Path | None = None,
+    markdown: str | Path | None = None,
+) -> Study:
+    """Speedups, fits, a recommendation and what cannot be concluded, as `sentiscale report` gives them.
+
+    Args:
+        *studies: what `bench` returned, or its directories; several are taken together.
+        timings: instead, a CSV file of anyone's times: workers,seconds[,strategy].
+        out: a page to write; what stood there is replaced.
+        markdown: the same as Markdown.
+
+    Raises:
+        UsageError: studies and timings, or neither.
+        DataError: a directory without runs, or timings that cannot be read, naming file and line.
+    """
+    if bool(studies) == (timings is not None):
+        raise UsageError(
+            "report takes either directories that `sentiscale bench` wrote, or timings from a CSV file; "
+            f"got {'both' if studies else 'neither'}."
+        )
+    for path in (out, markdown):
+        _check_writable(path)
+    if timings is not None:
+        found = study_of_timings(read_timings(Path(timings)))
+    else:
+        found = study_of([run for each in studies for run in _runs(each)])
+    if out is not None:
+        write_report(found, Path(out))
+    if markdown is not None:
+        write_file(Path(markdown), as_markdown(found))
+    return found
+
+
+def _runs(study: "Measured | str | Path") -> list[BenchRun]:
+    if not isinstance(study, str | Path):
+        return study.runs
+    path = Path(study) / RECORDS if Path(study).is_dir() else Path(study)
+    if not path.is_file():
+        raise DataError(f"{path} is not there. report takes directories that `sentiscale bench --out` wrote.")
+    runs = list(read_jsonl(path, BenchRun))
+    if not runs:
+        raise DataError(f"{path} holds no run. Go on with `sentiscale bench DATA --out {path.parent}`.")
+    return runs
+
+
+def _check_writable(path: str | Path | None) -> None:
+    """Fail before any work."""
+    if path is not None:
+        check_output(Path(path), replace=True)
+        if Path(path).is_dir():
+            raise UsageError(f"{path} is a directory; give the name of a file in it.")
 
 
 class Model(Predictor):
@@ -32,7 +188,7 @@ class Model(Predictor):
     def explain(self, texts: list[str] | tuple[str, ...]) -> "list[Explanation]": ...
     def explain(self, texts: str | list[str] | tuple[str, ...]) -> "Explanation | list[Explanation]":
         """What each word contributed to the logit of one review, or of several; some 20 reviews a second."""
-        from sentiscale.explain import explain  # loads Captum
+        from sentiscale.inference.explain import explain  # loads Captum
 
         found = explain(self, [texts] if isinstance(texts, str) else texts)
         return found[0] if isinstance(texts, str) else found

@@ -5,17 +5,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiscale.analysis.eda import eda
 from sentiscale.config import Settings, preset_values, resolve
 from sentiscale.data.prepare import prepare
+from sentiscale.datasets.output import synth
 from sentiscale.errors import OutputExistsError
-from sentiscale.evaluation import evaluate
-from sentiscale.metrics import Scores
-from sentiscale.predictor import Prediction, Predictor
-from sentiscale.progress import Progress
+from sentiscale.inference.evaluate import evaluate
+from sentiscale.inference.predictor import Prediction, Predictor
+from sentiscale.model.metrics import Scores
 from sentiscale.records import RunRecord
-from sentiscale.synthetic.output import synth
+from sentiscale.report.eda import eda
 from sentiscale.training.loop import train
+from sentiscale.util.progress import Progress
 
 REVIEWS = "reviews.ft.txt"
 

@@ -17,8 +17,8 @@ from typing import Any, Literal, TypeVar
 import psutil
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sentiscale.atomic import disk_error
 from sentiscale.errors import DataError
+from sentiscale.util.atomic import disk_error
 
 SCHEMA_VERSION = 1
 

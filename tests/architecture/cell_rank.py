@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from sentiscale.parallel.layout import Layout
 from sentiscale.parallel.world import alone, join
-from tests.distributed.learning import Case, difference, learn
+from tests.parallel.learning import Case, difference, learn
 
 CASES = {
     "plain": Case(cell="mingru"),

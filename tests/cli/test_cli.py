@@ -13,7 +13,7 @@ from sentiscale import errors
 
 HARNESS = """
 import os, signal, sys, time
-from sentiscale import cli, errors
+from sentiscale import (cli, errors)
 
 def {verb}():
     {body}

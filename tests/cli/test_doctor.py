@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from sentiscale.doctor import build, kernels, machine, probe, ranks
-from sentiscale.doctor.checks import Report, examine, ok, problem, warning
-from sentiscale.doctor.diagnosis import choose_layout, doctor
+from sentiscale import doctor as build
+from sentiscale import doctor as kernels
+from sentiscale import doctor as machine
+from sentiscale import doctor as probe
+from sentiscale import doctor as ranks
+from sentiscale.doctor import Report, choose_layout, doctor, examine, ok, problem, warning
+from sentiscale.parallel.cpu import gemm_peak_gflops, ran_on_onednn, torch_threads
 from sentiscale.parallel.layout import usual_layout
-from sentiscale.parallel.onednn import ran_on_onednn
-from sentiscale.parallel.peak import gemm_peak_gflops
-from sentiscale.parallel.process import torch_threads
 from sentiscale.records import available_cores
 
 

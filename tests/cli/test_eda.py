@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.unit.eda_data import write_dataset
+from tests.report.eda_data import write_dataset
 
 ROWS = [(i % 2, f"{'bad' if i % 2 == 0 else 'good'} thing number n{i % 40}") for i in range(300)]
 

@@ -22,7 +22,7 @@ NOBODY = "http://127.0.0.1:9"  # the discard port: refused at once
 
 FETCH = """
 import json, sys
-from sentiscale.fetching.fetch import fetch
+from sentiscale.datasets.fetch import fetch
 print(fetch("amazon-polarity", sys.argv[1], expected={"train": 60_000, "test": 2}).model_dump_json())
 """
 

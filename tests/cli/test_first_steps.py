@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from sentiscale.synthetic.output import synth
-from tests.predict.conftest import model
+from sentiscale.datasets.output import synth
+from tests.inference.predict.conftest import model
 
 __all__ = ["model"]
 

@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from sentiscale.data.prepare import prepare
-from sentiscale.synthetic.output import synth
+from sentiscale.datasets.output import synth
 
 FAST = (
     "--set", "model.hidden_dim=8", "--set", "model.embedding_dim=8", "--set", "wide.bits=12", "--epochs", "1",

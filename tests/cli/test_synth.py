@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sentiscale.synthetic.output import blocks
+from sentiscale.datasets.output import blocks
 
 
 def test_json_describes_the_file(sentiscale, tmp_path):

@@ -11,10 +11,10 @@ from threading import Thread
 import pytest
 
 from sentiscale.data.prepare import prepare
-from sentiscale.modeldir import save_model
-from sentiscale.synthetic.output import synth
+from sentiscale.datasets.output import synth
+from sentiscale.model.directory import save_model
 from tests.cli.test_model_verbs import FAST
-from tests.predict.conftest import tiny_model
+from tests.inference.predict.conftest import tiny_model
 
 SENTISCALE = f"{sys.executable} -m sentiscale"
 ROWS = 600

@@ -18,7 +18,7 @@ Lay = Callable[[tuple[str, ...], Path], None]
 
 def make_reviews(folder: Path) -> None:
     """The same 2,000 reviews as fastText lines and as a table with stars, title, text and category."""
-    from sentiscale.synthetic.output import synth
+    from sentiscale.datasets.output import synth
 
     synth(2000, 5, out=folder / "reviews.ft.txt")
     synth(2000, 5, out=folder / "reviews.csv")
@@ -26,7 +26,7 @@ def make_reviews(folder: Path) -> None:
 
 def make_collection(folder: Path) -> None:
     """The first real reviews, or generated ones where those are absent: a training file and a test file."""
-    from sentiscale.synthetic.output import synth
+    from sentiscale.datasets.output import synth
 
     for split, rows in (("train", 6000), ("test", 1000)):
         source, target = REAL_DATA / f"reviews-{split}.ft.txt.zst", folder / f"{split}.ft.txt"

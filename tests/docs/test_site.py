@@ -79,7 +79,7 @@ def test_the_python_page_has_every_public_name(site):
     for name in sentiscale.__all__:
         assert f'id="sentiscale.{name}"' in page
     for name in ("bench", "report", "plan"):
-        assert f'id="sentiscale.studies.{name}"' in page
+        assert f'id="sentiscale.api.{name}"' in page
 
 
 def test_no_page_asks_another_host(site):

@@ -5,12 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from sentiscale.predictor import Predictor
+from sentiscale.inference.predictor import Predictor
 from sentiscale.text.clean import Cleaning, clean
 from sentiscale.text.column import as_array
-from sentiscale.text.encode import Encoder
+from sentiscale.text.encode import Encoder, token_spans
 from sentiscale.text.formats import Layout, judge, parse
-from sentiscale.text.spans import token_spans
 from sentiscale.text.tokens import NumberedRows
 from sentiscale.text.vocab import UNK
 

@@ -5,10 +5,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sentiscale.errors import DataError
-from sentiscale.predictor import Predictor
+from sentiscale.inference.predictor import Predictor
 from sentiscale.text.column import as_array
 from tests.fuzz.properties import check_bytes, check_texts
-from tests.predict.conftest import WORDS, tiny_model
+from tests.inference.predict.conftest import WORDS, tiny_model
 from tests.serving.odd_texts import CONTROLS, ODD_TEXTS
 
 PIECES = (

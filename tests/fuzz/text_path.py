@@ -17,9 +17,9 @@ KERNELS = ("ngrams", "text.clean", "text.records", "text.spans", "text.swar", "t
 
 with atheris.instrument_imports(include=["sentiscale"], exclude=[f"sentiscale.{name}" for name in KERNELS]):
     from sentiscale.errors import SentiscaleError
-    from sentiscale.predictor import Predictor
+    from sentiscale.inference.predictor import Predictor
     from tests.fuzz.properties import check_bytes, check_texts
-    from tests.predict.conftest import WORDS, tiny_model
+    from tests.inference.predict.conftest import WORDS, tiny_model
 
 PIECES = (
     *WORDS, "n't", "'s", "x'n't", "don\u2019t", "they'd've", " ", "\n", "\t", "\u00a0", "\u3000", "\u0085",

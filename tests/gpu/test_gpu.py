@@ -5,11 +5,11 @@ import torch
 
 from sentiscale.parallel.layout import Layout
 from sentiscale.parallel.precision import Precision, choose_device, natively
-from sentiscale.parallel.stage import Plan
+from sentiscale.parallel.runner import Plan
 from sentiscale.parallel.world import World, alone
-from sentiscale.training.learner import Learner
 from sentiscale.training.loop import train
-from tests.distributed.learning import Case, learn
+from sentiscale.training.step import Learner
+from tests.parallel.learning import Case, learn
 from tests.training.conftest import quick
 from tests.worlds import run_world
 

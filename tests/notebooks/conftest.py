@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sentiscale.data.prepare import prepare
-from sentiscale.synthetic.output import synth
+from sentiscale.datasets.output import synth
 from tests.conftest import REPOSITORY
 
 

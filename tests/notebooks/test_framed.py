@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-from sentiscale.analysis.framed import Framed
+from sentiscale.report.page import Framed
 
 PAGE = """<!doctype html><title>A & B</title><p class="x" title='"quoted"'>5 < 6 — ä</p>"""
 

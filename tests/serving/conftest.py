@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiscale.combine import Combination
 from sentiscale.config import ModelSettings
-from sentiscale.model import SentimentNet
-from sentiscale.modeldir import SavedModel, model_config, save_model
-from sentiscale.ngrams import Ngrams
-from sentiscale.predictor import Predictor
+from sentiscale.inference.predictor import Predictor
+from sentiscale.model.directory import SavedModel, model_config, save_model
+from sentiscale.model.network import SentimentNet
+from sentiscale.model.ngrams import Ngrams
+from sentiscale.model.wide import Combination, WideModel
 from sentiscale.records import Host, RunRecord, now
 from sentiscale.text.vocab import SPECIAL, Vocab
-from sentiscale.wide import WideModel
 from tests.serving.served import Served, served
 
 WORDS = ("great", "not", "bad", "the", "a", "n't", "do", "'s", "!", "good", "film", "é", "😀")

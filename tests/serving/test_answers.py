@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentiscale.explain import explain
+from sentiscale.inference.explain import explain
 from tests.serving.conftest import CONFUSION
 from tests.serving.served import ask
 

@@ -6,9 +6,8 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from sentiscale.serving.gate import BODIES_BYTES, Gate
-from sentiscale.serving.logs import Log
-from sentiscale.serving.observed import Metrics
 from sentiscale.serving.settings import ServeSettings
+from sentiscale.serving.telemetry import Log, Metrics
 
 MIB = 2**20
 HEADERS = [(b"host", b"localhost"), (b"content-type", b"application/json")]

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from sentiscale.serving.logs import Log
+from sentiscale.serving.telemetry import Log
 
 NASTY = '/a\nevent=forged "x"=1 \x1b[31m\u2028é'
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from sentiscale.serving.faults import Fault
-from sentiscale.serving.observed import Metrics
+from sentiscale.serving.checks import Fault
 from sentiscale.serving.pool import Pool
+from sentiscale.serving.queue import WaitingLine
 from sentiscale.serving.settings import ServeSettings
-from sentiscale.serving.waiting import WaitingLine
+from sentiscale.serving.telemetry import Metrics
 
 FRAGILE = (sys.executable, str(Path(__file__).with_name("fragile_worker.py")))
 

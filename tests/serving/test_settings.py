@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sentiscale.errors import UsageError
-from sentiscale.serving.modelcard import load_with_card
 from sentiscale.serving.settings import ServeSettings, resolve_serving
+from sentiscale.serving.worker import load_with_card
 from tests.cli.conftest import cli
 from tests.serving.conftest import write_model
 

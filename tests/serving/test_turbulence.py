@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sentiscale.predictor import Predictor
+from sentiscale.inference.predictor import Predictor
 from tests.serving.conftest import write_model
 from tests.serving.served import Load, Served, served
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sentiscale.serving.faults import Fault
+from sentiscale.serving.checks import Fault
+from sentiscale.serving.queue import EXPLAINED_AT_ONCE, Piece, WaitingLine
 from sentiscale.serving.settings import ServeSettings
-from sentiscale.serving.waiting import EXPLAINED_AT_ONCE, Piece, WaitingLine
 
 requests = st.lists(
     st.tuples(st.lists(st.text(max_size=8), min_size=1, max_size=9), st.booleans()), max_size=12

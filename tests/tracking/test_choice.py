@@ -6,9 +6,9 @@ import pytest
 
 from sentiscale.config import TrackSettings, resolve
 from sentiscale.errors import UsageError
-from sentiscale.tracking.following import Following, check_trackers
-from sentiscale.tracking.seam import TrackedRun
-from sentiscale.training.rundir import RunDir
+from sentiscale.tracking.run import Following, check_trackers
+from sentiscale.tracking.tracker import TrackedRun
+from sentiscale.training.run_directory import RunDir
 from tests.cli.conftest import cli
 
 __all__ = ["cli"]

@@ -5,7 +5,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiscale.tracking.courier import Courier
+from sentiscale.tracking.tracker import Courier
 
 
 class Notebook:

@@ -14,8 +14,8 @@ from tensorboardX.crc32c import crc32c
 from tensorboardX.proto.event_pb2 import Event
 
 from sentiscale.records import EpochMetrics, RunRecord, read_jsonl
-from sentiscale.tracking.seam import TrackedRun
 from sentiscale.tracking.tensorboard_events import TensorboardEvents
+from sentiscale.tracking.tracker import TrackedRun
 from sentiscale.training.loop import train
 from tests.training.conftest import quick
 

@@ -7,7 +7,7 @@ import pytest
 from sentiscale.config import Settings, resolve
 from sentiscale.data.prepare import prepare
 from sentiscale.data.prepared import PreparedDataset
-from sentiscale.synthetic.output import synth
+from sentiscale.datasets.output import synth
 
 QUICK = {
     "model.embedding_dim": 16, "model.hidden_dim": 16, "wide.bits": 14, "train.epochs": 1.0,

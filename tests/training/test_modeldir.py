@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sentiscale.errors import DataError
-from sentiscale.modeldir import load_model
-from sentiscale.predictor import Predictor
+from sentiscale.inference.predictor import Predictor
+from sentiscale.model.directory import load_model
 from sentiscale.training.loop import train
 from tests.training.conftest import quick
 

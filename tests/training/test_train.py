@@ -7,8 +7,8 @@ from safetensors.numpy import load_file
 
 import sentiscale
 from sentiscale.errors import OutputExistsError, SentiscaleError, UsageError
-from sentiscale.modeldir import read_record
-from sentiscale.predictor import Predictor
+from sentiscale.inference.predictor import Predictor
+from sentiscale.model.directory import read_record
 from sentiscale.records import EpochMetrics, RunRecord, read_jsonl
 from sentiscale.training.loop import train
 from tests.training.conftest import quick

@@ -9,8 +9,8 @@ from sentiscale.cli.options import ConfigOption, JsonOption, QuietOption, SetOpt
 from sentiscale.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from sentiscale.bench.plan import Asked, StudyPlan
-    from sentiscale.bench.study import Study
+    from sentiscale.study.bench.harness import Study
+    from sentiscale.study.bench.plan import Asked, StudyPlan
 
 ALLOWED = {
     "models": ("lstm", "gru"),
@@ -101,12 +101,11 @@ def bench(
     command goes on. Steps only; evaluation and checkpoints take part with --target-accuracy. With --prepare,
     pandas, Dask and Polars only clean; sentiscale prepares completely, and sentiscale-clean is like them.
     """
-    from sentiscale.bench import study
-    from sentiscale.bench.checks import machine_units
-    from sentiscale.bench.engines.attach import attached, beside_training
-    from sentiscale.bench.plan import Asked
     from sentiscale.cli.studies import make_watcher, print_plan, print_study
     from sentiscale.config import preset_values, resolve
+    from sentiscale.study.bench import harness as study
+    from sentiscale.study.bench.plan import Asked, machine_units
+    from sentiscale.study.bench.prepare_predict import attached, beside_training
 
     found = machine_units()
     asked = Asked(
@@ -179,7 +178,7 @@ def amount_of(rows: int | None, steps: int | None, target: float | None) -> Any:
 
     Raises: UsageError when that is said in more than one way.
     """
-    from sentiscale.bench.plan import DEFAULT_ROWS, Amount
+    from sentiscale.study.bench.plan import DEFAULT_ROWS, Amount
 
     values = {"--rows": rows, "--steps": steps, "--target-accuracy": target}
     given = [name for name, value in values.items() if value is not None]

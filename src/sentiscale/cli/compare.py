@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sentiscale.cli.options import ConfigOption, JsonOption, QuietOption, SetOption, print_json
-from sentiscale.compare.contestants import CONTESTANTS
 from sentiscale.errors import UsageError
+from sentiscale.study.compare.contestants import CONTESTANTS
 
 if TYPE_CHECKING:
-    from sentiscale.compare.comparison import Comparison
-    from sentiscale.compare.summary import Row
+    from sentiscale.study.compare.compare import Comparison
+    from sentiscale.study.compare.summary import Row
 
 DEFAULT_MODELS = "fast,balanced,lstm,gru,tfidf-lr"
 LIMIT = typer.Option(help="Seconds of training after which those stop that can: ours, recurrent peers.")
@@ -36,10 +36,10 @@ def compare(
 ) -> None:
     """Compare accuracy and training time of presets and peers on the same data."""
     from sentiscale.cli.progress import make_progress
-    from sentiscale.compare.comparison import compare as run_comparison
-    from sentiscale.compare.runs import Conditions
     from sentiscale.config import resolve
     from sentiscale.records import Host, available_cores
+    from sentiscale.study.compare.compare import compare as run_comparison
+    from sentiscale.study.compare.records import Conditions
 
     if time_limit is not None and time_limit <= 0:
         raise UsageError(f"--time-limit is {time_limit:g}; give more than 0 seconds.")

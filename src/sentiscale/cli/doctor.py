@@ -19,7 +19,7 @@ def doctor(
     Exits with 1 when something needed does not work; warnings do not count.
     """
     from sentiscale.cli.progress import make_progress
-    from sentiscale.doctor.diagnosis import doctor as examine_machine
+    from sentiscale.doctor import doctor as examine_machine
 
     report = examine_machine(quick=quick, progress=make_progress(quiet or json))
     if json:

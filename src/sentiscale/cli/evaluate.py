@@ -37,9 +37,9 @@ def evaluate(
 ) -> None:
     """Score a model on every labelled row: accuracy, loss, F1, AUC, calibration, confusion."""
     from sentiscale.cli.progress import make_progress
-    from sentiscale.evaluation import evaluate as run_evaluation
-    from sentiscale.modeldir import read_record
-    from sentiscale.triaging.cautions import of_files
+    from sentiscale.inference.evaluate import evaluate as run_evaluation
+    from sentiscale.label_errors.job import of_files
+    from sentiscale.model.directory import read_record
 
     settings = reading_settings(
         config, overrides, format=format, text_column=text_column, title_column=title_column,

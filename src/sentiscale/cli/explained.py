@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from sentiscale.explain import Explanation
+    from sentiscale.inference.explain import Explanation
 
 POSITIVE = ("black on #c9def5", "black on #85b4e8", "bold white on #1f5fa8")
 NEGATIVE = ("black on #fbdcb8", "black on #f5ac62", "bold black on #e8790c")

@@ -46,7 +46,7 @@ def export(
 ) -> None:
     """Write a model for ONNX Runtime: token ids and lengths in, probabilities out."""
     from sentiscale.cli.progress import make_progress
-    from sentiscale.exporting.job import export as run_export
+    from sentiscale.inference.onnx_export import export as run_export
 
     settings = reading_settings(
         config, overrides, format=format, text_column=text_column, title_column=title_column,

@@ -24,7 +24,7 @@ def fetch(
     to download elsewhere, and checks it once it lies in DIR.
     """
     from sentiscale.cli.progress import make_progress
-    from sentiscale.fetching.fetch import fetch as run
+    from sentiscale.datasets.fetch import fetch as run
 
     summary = run(name, out, progress=make_progress(quiet))
     if as_json:

@@ -9,7 +9,7 @@ from sentiscale.cli.options import JsonOption, QuietOption, print_json
 from sentiscale.errors import UsageError
 
 if TYPE_CHECKING:
-    from sentiscale.planning.plan import Plan
+    from sentiscale.study.plan.plan import Plan
 
 MACHINES = "On what machines"
 TRAINING = "Which training"
@@ -94,9 +94,9 @@ def plan(
     From what `sentiscale bench` measured here (RECORDS), or for sizes that are given. Every prediction comes
     with a range and, where nothing measured supports it, with the reason not to trust it.
     """
-    from sentiscale import studies
+    from sentiscale import api
 
-    made = studies.plan(
+    made = api.plan(
         records, workers=counts_of(workers), network=network, cores_per_host=cores_per_host,
         threads=threads, stages=stages, scaling=scaling_of(scaling), batch_size=batch_size, rows=rows,
         model=model, precision=precision, micro_batches=micro_batches, price_per_hour=price_per_hour,

@@ -25,11 +25,11 @@ from sentiscale.cli.options import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from sentiscale.labelling.inputs import Chunk, Inputs, Reject
-    from sentiscale.labelling.outputs import Added, Sink
-    from sentiscale.labelling.run import LabelSummary
-    from sentiscale.predictor import Predictions, Predictor
-    from sentiscale.progress import Progress
+    from sentiscale.data.inputs import Chunk, Inputs, Reject
+    from sentiscale.inference.batch import LabelSummary
+    from sentiscale.inference.outputs import Added, Sink
+    from sentiscale.inference.predictor import Predictions, Predictor
+    from sentiscale.util.progress import Progress
 
 
 def predict(
@@ -70,10 +70,10 @@ def predict(
 ) -> None:
     """Label reviews: `label<TAB>probability` for each line of the input, in the same order."""
     from sentiscale.cli.progress import make_progress
+    from sentiscale.data.inputs import Inputs
     from sentiscale.errors import UsageError
-    from sentiscale.labelling.inputs import Inputs
-    from sentiscale.labelling.outputs import Added
-    from sentiscale.predictor import Predictor
+    from sentiscale.inference.outputs import Added
+    from sentiscale.inference.predictor import Predictor
     from sentiscale.records import available_cores
 
     settings = reading_settings(
@@ -113,8 +113,8 @@ class _Task:
 
     def show(self) -> None:
         """Predictions on standard output."""
-        from sentiscale.labelling.outputs import Rejects, print_lines
-        from sentiscale.labelling.run import label
+        from sentiscale.inference.batch import label
+        from sentiscale.inference.outputs import Rejects, print_lines
 
         listed: list[dict[str, Any]] = []
         sink: Sink = print_lines
@@ -131,7 +131,7 @@ class _Task:
 
     def write(self, model: Path, out: Path, *, resume: bool) -> None:
         """Predictions in a file."""
-        from sentiscale.labelling.job import FileJob
+        from sentiscale.inference.batch import FileJob
 
         kept = self.inputs.keeping(objects=out.suffix == ".jsonl")
         job = FileJob(self.predictor, model, kept, out, self.added, self._explain())
@@ -141,7 +141,7 @@ class _Task:
 
     def spread(self, model: Path, out: Path, scheduler: str, *, resume: bool, force: bool) -> None:
         """Predictions in a folder of parts, made by a cluster."""
-        from sentiscale.labelling.spread import ClusterJob
+        from sentiscale.inference.batch import ClusterJob
 
         job = ClusterJob(self.predictor, model, self.inputs, out, self.added)
         summary, rejects = job.run(scheduler, resume=resume, force=force, progress=self.progress)
@@ -150,7 +150,7 @@ class _Task:
     def _explain(self) -> "Callable[[Chunk], pa.Table] | None":
         if not self.added.explained:
             return None
-        from sentiscale.labelling.explained import explained, explained_table
+        from sentiscale.inference.explain import explained, explained_table
 
         return lambda chunk: explained_table(explained(self.predictor, chunk))
 
@@ -168,7 +168,7 @@ class _Task:
         from rich.console import Console
 
         from sentiscale.cli.explained import coloured_line
-        from sentiscale.labelling.explained import explained, texts_of
+        from sentiscale.inference.explain import explained, texts_of
 
         console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
 
@@ -188,7 +188,7 @@ class _Task:
         out: Path | None,
         listed: list[dict[str, Any]] | None,
     ) -> None:
-        from sentiscale.labelling.outputs import rejects_path
+        from sentiscale.inference.outputs import rejects_path
 
         if summary.rejected:
             sys.stderr.write(f"{summary.rejected:,} rows could not be read and have no prediction\n")

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from sentiscale.progress import Advance, Progress
+from sentiscale.util.progress import Advance, Progress
 
 LINE_EVERY_SECONDS = 10.0
 

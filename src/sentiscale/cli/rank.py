@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from sentiscale.cli import RARE_COLLECTIONS, let_waiting_threads_sleep
 from sentiscale.errors import SentiscaleError
-from sentiscale.parallel.rankenv import RankEnv
+from sentiscale.parallel.rendezvous import RankEnv
 
 
 def main(job_path: str) -> int:
@@ -19,7 +19,7 @@ def main(job_path: str) -> int:
 
     job = JobFile.read(Path(job_path))
     if job.steps is not None:
-        from sentiscale.training.measure import measure_rank
+        from sentiscale.study.bench.steps import measure_rank
 
         measure_rank(job)
         _leave()

@@ -8,7 +8,7 @@ import typer
 from sentiscale.cli.options import JsonOption, print_json
 
 if TYPE_CHECKING:
-    from sentiscale.analysis.study import Family, Study, StudyRow
+    from sentiscale.study.analysis.study import Family, Study, StudyRow
 
 DEFAULT_OUT = Path("report.html")
 
@@ -28,11 +28,11 @@ def report(
 
     Writes one HTML page that needs no network and no other file, and replaces it if it is there.
     """
-    from sentiscale import studies
+    from sentiscale import api
 
     if out is None and not as_json:
         out = DEFAULT_OUT
-    study = studies.report(*directories or (), timings=timings, out=out, markdown=markdown)
+    study = api.report(*directories or (), timings=timings, out=out, markdown=markdown)
     files = {"out": out, "markdown": markdown}
     written = {name: str(path) for name, path in files.items() if path is not None}
     if as_json:
@@ -126,7 +126,7 @@ COLUMNS = ("case", "cores", "repeats", "seconds", "95 %", "speedup", "95 %", "ef
 
 def print_study(study: "Study", written: dict[str, str]) -> None:
     """Recommendation, the table of its family, and where the rest is."""
-    from sentiscale.analysis.report_words import headline
+    from sentiscale.study.analysis.words import headline
 
     print(headline(study))
     if study.recommendation:
@@ -148,7 +148,7 @@ def _print_family(family: "Family") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from sentiscale.analysis.report_words import is_bare
+    from sentiscale.study.analysis.words import is_bare
 
     table = Table(box=None, header_style="bold", pad_edge=False, title=family.name, title_justify="left")
     bare = all(is_bare(row.case) for row in family.rows)
@@ -161,7 +161,7 @@ def _print_family(family: "Family") -> None:
 
 
 def _cells(row: "StudyRow") -> list[str]:
-    from sentiscale.analysis.report_words import case_name, figure, interval, per_cent
+    from sentiscale.study.analysis.words import case_name, figure, interval, per_cent
 
     flag = " (more ranks than cores)" if row.oversubscribed else ""
     return [

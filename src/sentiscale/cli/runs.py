@@ -10,9 +10,7 @@ import typer
 from sentiscale.cli.options import JsonOption, print_json
 
 if TYPE_CHECKING:
-    from sentiscale.runs.cleaning import Removal
-    from sentiscale.runs.comparing import RunComparison
-    from sentiscale.runs.found import RunSummary
+    from sentiscale.study.runs import Removal, RunComparison, RunSummary
 
 SORTS = ("when", "accuracy", "seconds")
 CLEAN = typer.Option("--clean", help="Say what could go: checkpoints of finished runs, remains of others.")
@@ -33,8 +31,7 @@ def runs(
     as_json: JsonOption = False,
 ) -> None:
     """List the training runs below folders; or compare some of them; or clean up."""
-    from sentiscale.runs.comparing import compare_runs
-    from sentiscale.runs.found import ordered, runs_in
+    from sentiscale.study.runs import compare_runs, ordered, runs_in
 
     check(sort, compare=compare, clean=clean, yes=yes, dry_run=dry_run)
     given = folders or [Path()]
@@ -72,7 +69,7 @@ def check(sort: str, *, compare: bool, clean: bool, yes: bool, dry_run: bool) ->
 
 def clean_up(found: Sequence["RunSummary"], *, delete: bool, as_json: bool) -> None:
     """Say what could go, or delete it."""
-    from sentiscale.runs.cleaning import carry_out, plan_cleaning
+    from sentiscale.study.runs import carry_out, plan_cleaning
 
     planned = plan_cleaning(found)
     removed = carry_out(planned) if delete else planned

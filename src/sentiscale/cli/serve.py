@@ -86,9 +86,9 @@ def run(
         raise UsageError(
             f"serving needs {error.name}, which is not installed: pip install 'sentiscale[serve]'."
         ) from error
-    from sentiscale.serving.logs import Log
     from sentiscale.serving.server import serve as run_service
     from sentiscale.serving.settings import resolve_serving
+    from sentiscale.serving.telemetry import Log
 
     if given["log_format"] is None and sys.stderr.isatty():
         given = {**given, "log_format": "text"}

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from sentiscale.analysis.report_words import case_name
-from sentiscale.bench.plan import StudyPlan
-from sentiscale.bench.study import Coming, Study, Watcher
-from sentiscale.measurements import BenchRun, Case
+from sentiscale.study.analysis.words import case_name
+from sentiscale.study.bench.harness import Coming, Study, Watcher
+from sentiscale.study.bench.plan import StudyPlan
+from sentiscale.study.records import BenchRun, Case
 
 COLUMNS = ("model", "batch", "case", "seconds", "rows/s", "min-max", "warm-up s", "start s", "runs", "")
 MOST_LINES = 30
@@ -97,9 +97,7 @@ class LiveTable(Watcher):
     def coming(self, run: Coming) -> None:
         """Show what is being measured, and how long all of it takes."""
         if self.live is None:
-            self.live = Live(
-                console=self.console, auto_refresh=False, transient=True, redirect_stdout=False
-            )
+            self.live = Live(console=self.console, auto_refresh=False, transient=True, redirect_stdout=False)
             self.live.start()
         title = (
             f"{run.done}/{run.total} runs, {minutes(run.left_s)} left; now {full_name(run.case)}, "

@@ -29,8 +29,8 @@ def synth(
     fastText lines (.txt), or a table with stars, title, text and category (.csv, .jsonl).
     """
     from sentiscale.cli.progress import make_progress
+    from sentiscale.datasets.output import synth as write
     from sentiscale.errors import UsageError
-    from sentiscale.synthetic.output import synth as write
 
     if out == "-" and as_json:
         raise UsageError("--json and --out - both want standard output. Drop one of them.")

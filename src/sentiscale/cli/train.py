@@ -88,7 +88,7 @@ def train(
     """Train a sentiment classifier on prepared data: a recurrent network, a linear part beside it."""
     from sentiscale.cli.progress import make_progress
     from sentiscale.config import TRAIN_FLAGS, preset_values, resolve
-    from sentiscale.training.rundir import RunDir
+    from sentiscale.training.run_directory import RunDir
 
     given = locals()
     flags = {setting: given[flag] for flag, setting in TRAIN_FLAGS.items()}
@@ -106,7 +106,7 @@ def train(
 
 def speaks() -> bool:
     """Whether this process prints the result: of several ranks that torchrun started, rank 0 does."""
-    from sentiscale.parallel.rankenv import RankEnv
+    from sentiscale.parallel.rendezvous import RankEnv
 
     env = RankEnv.current()
     return env is None or env.rank == 0

@@ -21,7 +21,7 @@ from sentiscale.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from sentiscale.triaging.job import Triage
+    from sentiscale.label_errors.job import Triage
 
 
 def triage(
@@ -50,7 +50,7 @@ def triage(
     One HTML page that needs no network and no other file.
     """
     from sentiscale.cli.progress import make_progress
-    from sentiscale.triaging.job import triage as write_page
+    from sentiscale.label_errors.job import triage as write_page
 
     settings = reading_settings(
         config, overrides, format=format, text_column=text_column, title_column=title_column,
@@ -67,7 +67,7 @@ def triage(
 
 
 def _tell(written: "Triage") -> None:
-    from sentiscale.analysis.triage_words import findings, headline, spoken_interval
+    from sentiscale.label_errors.page import findings, headline, spoken_interval
 
     facts = written.facts
     for caution in facts.cautions:

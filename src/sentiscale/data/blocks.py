@@ -12,8 +12,8 @@ from sentiscale.data.sniff import BOM
 from sentiscale.data.sources import Stream
 from sentiscale.errors import DataError
 from sentiscale.text.compiled import frozen
+from sentiscale.text.csv_scanner import last_csv_end
 from sentiscale.text.formats import MAX_RECORD_BYTES, SNIPPET_BYTES, Layout
-from sentiscale.text.records import last_csv_end
 
 LOOK_BACK_BYTES = 2**17
 """Where a block ends the end of a line is looked for so far back; longer lines are found by reading on."""

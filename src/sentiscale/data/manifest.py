@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiscale.data.duplicates import Repeats
 from sentiscale.data.job import Job
-from sentiscale.data.partitions import Partition, balance, rejected
 from sentiscale.data.placement import PlacementCounts
 from sentiscale.data.prepared import SPLITS, Manifest, content_digest
-from sentiscale.data.repeats import Repeats
+from sentiscale.data.shards import Partition, balance, rejected
 from sentiscale.records import package_versions
 
 MB = 10**6

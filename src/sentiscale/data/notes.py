@@ -14,14 +14,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sentiscale.data.oddities import Oddity
-from sentiscale.data.partitions import Partition, first_lines
 from sentiscale.data.prepared import SPLITS
-from sentiscale.data.shards import rejected_rows
+from sentiscale.data.shards import Partition, first_lines, rejected_rows
 from sentiscale.text.clean import SPACE
 from sentiscale.text.compiled import Bytes, Offsets, kernel
+from sentiscale.text.csv_scanner import binary_array
 from sentiscale.text.formats import SNIPPET_BYTES
 from sentiscale.text.labels import Reason
-from sentiscale.text.records import binary_array
 
 NAME = pa.dictionary(pa.int32(), pa.string())
 PLACE = [("file", NAME), ("line", pa.int64())]

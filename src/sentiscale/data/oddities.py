@@ -5,8 +5,8 @@ from enum import IntFlag
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiscale.text.bytes8 import HIGH_BITS, WIDTH, eight_times, has_byte, has_control, load_eight
 from sentiscale.text.compiled import Bytes, Offsets, kernel
-from sentiscale.text.swar import HIGH_BITS, WIDTH, eight_times, has_byte, has_control, load_eight
 
 SHORT_TOKENS = 3
 """Fewer tokens than this are nearly nothing."""

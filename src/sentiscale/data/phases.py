@@ -17,32 +17,48 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiscale.data.budget import MB, PER_BYTE, Budget
 from sentiscale.data.corpus import Source
-from sentiscale.data.digests import chunk_digests, combined, digest_tasks, file_digest
+from sentiscale.data.duplicates import RECORD, RepeatFinder, Repeats
 from sentiscale.data.engine import Engine
-from sentiscale.data.job import Job
+from sentiscale.data.job import MB, PER_BYTE, Budget, Job
 from sentiscale.data.manifest import Outcome, Totals
 from sentiscale.data.notes import collect_notes, write_rejects
-from sentiscale.data.partitions import Partition, Partitioner, rejected
 from sentiscale.data.placement import (
+    TRAIN,
     Placement,
     PlacementCounts,
     WriteTask,
     count_partitions,
     write_partitions,
 )
-from sentiscale.data.prepared import NOTES, REJECTS, SPLITS, VOCABULARY, split_file, token_dtype
-from sentiscale.data.repeats import RECORD, RepeatFinder, Repeats
-from sentiscale.data.selection import TRAIN
-from sentiscale.data.shards import EncodeTask, PartitionSummary, encode_partition, finished_summary
+from sentiscale.data.prepared import (
+    NOTES,
+    REJECTS,
+    SPLITS,
+    VOCABULARY,
+    chunk_digests,
+    combined,
+    digest_tasks,
+    file_digest,
+    split_file,
+    token_dtype,
+)
+from sentiscale.data.shards import (
+    EncodeTask,
+    Partition,
+    Partitioner,
+    PartitionSummary,
+    encode_partition,
+    finished_summary,
+    rejected,
+)
 from sentiscale.data.sources import is_local
 from sentiscale.data.wordcount import WordCounter
 from sentiscale.data.workspace import Workspace
 from sentiscale.errors import DataError
-from sentiscale.progress import Advance, Progress
 from sentiscale.text.labels import ALLOWED, settle
 from sentiscale.text.vocab import SPECIAL, write_words
+from sentiscale.util.progress import Advance, Progress
 
 TaskT = TypeVar("TaskT")
 MOST_IN_GROUP, LEAST_GROUPS = 8, 4

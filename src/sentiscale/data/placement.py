@@ -11,18 +11,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from sentiscale.data.duplicates import group_equal
 from sentiscale.data.notes import write_notes
 from sentiscale.data.oddities import COMMON_WORDS, odd_words
 from sentiscale.data.prepared import SPLITS, split_file, token_dtype
-from sentiscale.data.repeats import group_equal
-from sentiscale.data.selection import DROPPED, TEST, TRAIN, split_of
 from sentiscale.data.shards import Shard, shard_rows
 from sentiscale.data.wordcount import WordCounts, WordTally
 from sentiscale.text.clean import raw_rows
 from sentiscale.text.compiled import Bytes, Offsets, kernel
-from sentiscale.text.records import gather
+from sentiscale.text.csv_scanner import gather
 from sentiscale.text.vocab import SPECIAL, UNK, read_table
-from sentiscale.text.wordtable import WordTable, look_up
+from sentiscale.text.word_table import WordTable, look_up
+
+TRAIN, VALID, TEST = range(3)
+DROPPED = 255
+"""Split code of a row that is kept in no split; others are places in SPLITS."""
+
+
+def split_of(hashes: NDArray[np.uint64], shares: Sequence[float]) -> NDArray[np.uint8]:
+    """The split of each hash: its low 32 bits, as a fraction, against the cumulated shares."""
+    fraction = (hashes & np.uint64(2**32 - 1)).astype(np.float64) / 2**32
+    bounds = np.cumsum(shares)[:-1]
+    filled = np.flatnonzero(np.asarray(shares) > 0)[-1]  # rounding must not fill an empty last split
+    splits: NDArray[np.uint8] = np.minimum(np.searchsorted(bounds, fraction, side="right"), filled).astype(
+        "u1"
+    )
+    return splits
+
 
 FIRST_COMMON = len(SPECIAL)
 END_COMMON = FIRST_COMMON + COMMON_WORDS

@@ -10,22 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sentiscale.allocator import reused_memory
-from sentiscale.atomic import check_output
 from sentiscale.config import PrepareSettings, resolve
-from sentiscale.data.budget import share_out
 from sentiscale.data.corpus import Corpus
 from sentiscale.data.engine import Engine, open_engine
-from sentiscale.data.job import Job
+from sentiscale.data.job import Job, share_out
 from sentiscale.data.manifest import Effort, make_manifest
-from sentiscale.data.memory import PeakMemory
 from sentiscale.data.phases import Phases
 from sentiscale.data.prepared import MANIFEST, PreparedDataset, write_manifest
 from sentiscale.data.workspace import Workspace, workspace
 from sentiscale.errors import UsageError
-from sentiscale.progress import Progress
 from sentiscale.records import available_cores
 from sentiscale.text.compiled import told_of_compilation
+from sentiscale.util.atomic import check_output
+from sentiscale.util.memory import PeakMemory, reused_memory
+from sentiscale.util.progress import Progress
 
 PROCESSES_FROM_WORKERS = 9
 """Fewer workers are threads of this process: the kernels release the GIL, while processes take seconds to

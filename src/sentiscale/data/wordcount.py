@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from sentiscale.text.clean import raw_rows
 from sentiscale.text.compiled import Bytes, Offsets, frozen, kernel
-from sentiscale.text.records import binary_array
-from sentiscale.text.wordtable import WordTable, add_words, read_token, slots_for
+from sentiscale.text.csv_scanner import binary_array
+from sentiscale.text.word_table import WordTable, add_words, read_token, slots_for
 
 FILES = 64
 FILE_BITS = np.uint64(58)

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sentiscale.atomic import disk_error, publish_directory, write_file
 from sentiscale.errors import ClusterError, Interrupted, UsageError
+from sentiscale.util.atomic import disk_error, publish_directory, write_file
 
 PLAN = "plan.json"
 

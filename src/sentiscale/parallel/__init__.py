@@ -1,0 +1,4 @@
+"""Layouts, ranks, gradient exchange, pipeline stages and the detection of failed ranks.
+
+Nothing here knows datasets or optimizers.
+"""

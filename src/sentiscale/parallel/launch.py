@@ -18,13 +18,12 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from sentiscale.errors import DataError, Interrupted, SentiscaleError, UsageError
-from sentiscale.parallel.interface import GLOO_VARIABLE, interface_towards
-from sentiscale.parallel.rankenv import RankEnv
-from sentiscale.parallel.report import Beat, FailureReport, kill_hung, report_of_end, report_of_silence
-from sentiscale.parallel.silence import BEAT_SECONDS, Silence
+from sentiscale.parallel.failure import Beat, FailureReport, kill_hung, report_of_end, report_of_silence
+from sentiscale.parallel.heartbeat import BEAT_SECONDS, Silence
+from sentiscale.parallel.rendezvous import GLOO_VARIABLE, RankEnv, interface_towards
 
 if TYPE_CHECKING:
-    from sentiscale.parallel.board import Board
+    from sentiscale.parallel.failure import Board
 
 HERE = "127.0.0.1"
 POLL_SECONDS = 0.05
@@ -189,8 +188,8 @@ def hold_store(listener: socket.socket, env: RankEnv) -> "Board":
     import torch
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    from sentiscale.parallel.board import Board
-    from sentiscale.parallel.meeting import launchers_prefix
+    from sentiscale.parallel.failure import Board
+    from sentiscale.parallel.rendezvous import launchers_prefix
 
     # Before 2.8 the newer server took a listening socket but never answered there.
     release = tuple(int(part) for part in torch.__version__.split(".")[:2])

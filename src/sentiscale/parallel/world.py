@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed import Store  # type: ignore[attr-defined]
 
-from sentiscale.parallel.hostgroup import HostGroup
 from sentiscale.parallel.layout import Layout
+from sentiscale.parallel.shared_memory import HostGroup
 
 Group = dist.ProcessGroup
 

@@ -1,0 +1,1 @@
+"""The HTTP service: admission, the queue that forms batches, worker processes, metrics, the web page."""

@@ -1,9 +1,11 @@
 """The HTTP interface: FastAPI's routes over the waiting line and the pool of workers."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,13 +14,45 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from sentiscale.errors import did_you_mean
-from sentiscale.serving.faults import CODES, SHOWN, Fault, shown
-from sentiscale.serving.observed import CONTENT_TYPE, Metrics
-from sentiscale.serving.page import HERE, File, read_files
+from sentiscale.serving.checks import CODES, SHOWN, Fault, shown
 from sentiscale.serving.pool import Pool, not_ready
+from sentiscale.serving.queue import WaitingLine
 from sentiscale.serving.schema import ErrorAnswer, ModelAnswer, PredictAnswer, State, request_model
 from sentiscale.serving.settings import ServeSettings
-from sentiscale.serving.waiting import WaitingLine
+from sentiscale.serving.telemetry import CONTENT_TYPE, Metrics
+
+HERE = Path(__file__).parent
+KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """One file in memory."""
+
+    content: bytes
+    kind: str
+    tag: str
+    """Its ETag."""
+
+
+def read_files(folder: Path) -> dict[str, File]:
+    """The files of a folder by name; those of other kinds and folders in it are left out."""
+    files = {}
+    for path in sorted(folder.glob("*")):
+        if path.suffix in KINDS and path.is_file():
+            content = path.read_bytes()
+            tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+            files[path.name] = File(content, KINDS[path.suffix], tag)
+    return files
+
 
 JSON = "application/json"
 DESCRIPTION = """Labels reviews as negative or positive. All errors have the shape

@@ -7,11 +7,9 @@ import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from sentiscale.serving.checks import Checks, body_too_large, check_json
-from sentiscale.serving.faults import Fault, Headers, busy
-from sentiscale.serving.logs import Log
-from sentiscale.serving.observed import Metrics
+from sentiscale.serving.checks import Checks, Fault, Headers, body_too_large, busy, check_json
 from sentiscale.serving.settings import ServeSettings
+from sentiscale.serving.telemetry import Log, Metrics
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

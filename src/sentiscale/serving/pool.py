@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from sentiscale.errors import SentiscaleError
+from sentiscale.serving.checks import Fault
 from sentiscale.serving.child import WORKER, Worker, WorkerLost
-from sentiscale.serving.faults import Fault
-from sentiscale.serving.observed import Metrics
+from sentiscale.serving.queue import Piece, WaitingLine, waited
 from sentiscale.serving.settings import ServeSettings
-from sentiscale.serving.waiting import Piece, WaitingLine, waited
+from sentiscale.serving.telemetry import Metrics
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 """Seconds before a worker is started again; doubled with each failure in a row, none before the first."""
@@ -253,3 +253,31 @@ class Pool:
 def not_ready(message: str) -> Fault:
     """The answer while there is no worker."""
     return Fault(503, message, code="not_ready", headers={"Retry-After": "2"})
+
+
+EVERY_SECONDS = 1.0
+FILES = ("config.toml", "vocab.txt", "weights.safetensors")
+"""What a model's answers depend on."""
+
+Fingerprint = tuple[tuple[int, int, int], ...]
+
+
+async def watch_model(model: Path, reload: Callable[[], object]) -> None:
+    """Look each second; `reload` is called once for a change that has been the same for two looks."""
+    taken = before = await asyncio.to_thread(fingerprint, model)
+    while True:
+        await asyncio.sleep(EVERY_SECONDS)
+        now = await asyncio.to_thread(fingerprint, model)
+        if now and now == before and now != taken:
+            taken = now
+            reload()
+        before = now
+
+
+def fingerprint(model: Path) -> Fingerprint:
+    """What tells a changed directory from the same one without reading it; empty if it is not complete."""
+    try:
+        stats = [(model / name).stat() for name in FILES]
+    except OSError:
+        return ()
+    return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)

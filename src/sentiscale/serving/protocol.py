@@ -7,7 +7,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from sentiscale.serving.faults import Fault, busy, raw_response
+from sentiscale.serving.checks import Fault, busy, raw_response
 from sentiscale.serving.settings import ServeSettings
 
 HEAD_BYTES = 64 * 1024

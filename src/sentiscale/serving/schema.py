@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from sentiscale.serving.settings import ServeSettings
-from sentiscale.text.characters import whole
+from sentiscale.text.column import whole
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -16,13 +16,11 @@ import uvicorn
 from sentiscale.errors import DataError, Interrupted, UsageError
 from sentiscale.serving.app import Service, build_app
 from sentiscale.serving.gate import Gate
-from sentiscale.serving.logs import Log
-from sentiscale.serving.observed import Metrics
-from sentiscale.serving.pool import Pool
+from sentiscale.serving.pool import FILES, Pool, watch_model
 from sentiscale.serving.protocol import bounded_protocol
+from sentiscale.serving.queue import WaitingLine
 from sentiscale.serving.settings import ServeSettings
-from sentiscale.serving.waiting import WaitingLine
-from sentiscale.serving.watching import FILES, watch_model
+from sentiscale.serving.telemetry import Log, Metrics
 
 BACKLOG = 1024
 OTHER_FILES = 256

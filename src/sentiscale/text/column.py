@@ -8,7 +8,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sentiscale.errors import DataError
-from sentiscale.text.characters import whole
+
+
+def whole(text: str) -> str:
+    """The text with `?` in place of halves of surrogate pairs, so that UTF-8 can hold it."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
 
 TEXT_TYPES = (
     pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary,

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from sentiscale.text.clean import raw_rows
 from sentiscale.text.compiled import Bytes, frozen
-from sentiscale.text.labels import MIDDLE, NONE, UNKNOWN, Reason, label_codes, star_codes
-from sentiscale.text.originals import csv_table, json_table, null_rows
-from sentiscale.text.records import (
+from sentiscale.text.csv_scanner import (
     CR,
     LF,
     Fields,
@@ -27,6 +25,8 @@ from sentiscale.text.records import (
     text_faults,
     trimmed,
 )
+from sentiscale.text.labels import MIDDLE, NONE, UNKNOWN, Reason, label_codes, star_codes
+from sentiscale.text.originals import csv_table, json_table, null_rows
 
 LabelMode = Literal["required", "optional", "none"]
 SNIPPET_BYTES = 200

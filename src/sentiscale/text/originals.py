@@ -11,7 +11,7 @@ import pyarrow.json as pj
 from numpy.typing import NDArray
 
 from sentiscale.text.compiled import Bytes, Offsets
-from sentiscale.text.records import Fields, csv_column, gather
+from sentiscale.text.csv_scanner import Fields, csv_column, gather
 
 OBJECT = "\0object"
 """Name of the only column where JSON objects are kept as they are written."""

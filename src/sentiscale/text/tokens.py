@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiscale.text.bytes8 import WIDTH, fold_eight, load_eight, reversed_bytes
 from sentiscale.text.clean import (
     ASCII_KINDS,
     LETTER_BYTES,
@@ -22,8 +23,7 @@ from sentiscale.text.clean import (
     next_words,
 )
 from sentiscale.text.compiled import Bytes, Offsets, inlined, kernel
-from sentiscale.text.swar import WIDTH, fold_eight, load_eight, reversed_bytes
-from sentiscale.text.wordtable import (
+from sentiscale.text.word_table import (
     HASH_START,
     KEY_BYTES,
     NOTHING,

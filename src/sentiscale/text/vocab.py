@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from sentiscale.atomic import write_file
 from sentiscale.errors import DataError
 from sentiscale.text.clean import raw_rows
-from sentiscale.text.wordtable import WordTable, build_table
+from sentiscale.text.word_table import WordTable, build_table
+from sentiscale.util.atomic import write_file
 
 PAD, UNK = 0, 1
 SPECIAL = ("<pad>", "<unk>")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from sentiscale.atomic import write_file
 from sentiscale.config import TrackSettings
-from sentiscale.tracking.seam import Scalar, TrackedRun
+from sentiscale.tracking.tracker import Scalar, TrackedRun
+from sentiscale.util.atomic import write_file
 
 NOTE = "mlflow.json"
 """In the run directory: which MLflow run this is, so that a resumed run goes on in the same one."""
@@ -28,7 +28,7 @@ MODULES = (
     "mlflow.tracking.request_header.registry", "IPython",
 )  # fmt: skip
 """All that is used; some of it MLflow imports only later, IPython just where it is installed."""
-LOADER = "sentiscale.mlflow_model"
+LOADER = "sentiscale.inference.mlflow_model"
 """The module that `mlflow.pyfunc.load_model` hands the model directory to."""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sentiscale.tracking.seam import Scalar, TrackedRun
+from sentiscale.tracking.tracker import Scalar, TrackedRun
 
 FOLDER = "tensorboard"
 

@@ -25,11 +25,11 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sentiscale.atomic import whole_directory, write_file
 from sentiscale.errors import DataError
 from sentiscale.parallel.collectives import barrier, gather_texts, share_text
 from sentiscale.parallel.world import World
 from sentiscale.records import EpochMetrics, PhaseTimes, Record, reason_of
+from sentiscale.util.atomic import whole_directory, write_file
 
 ROWS_FILE = re.compile(r"rows-(\d+)-of-(\d+)\.safetensors")
 

@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sentiscale.measurements import Span
 from sentiscale.records import PhaseTimes
+from sentiscale.study.records import Span
 
 Note = Callable[[str, int], None]
 """Is told the phase and the step that begin."""

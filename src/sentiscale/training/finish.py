@@ -3,22 +3,63 @@
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sentiscale.combine import Combination
+from sentiscale.data.batches import make_batch, sorted_order, token_lengths
+from sentiscale.data.prepared import Split
 from sentiscale.errors import DataError
-from sentiscale.metrics import Scores
-from sentiscale.model import SentimentNet, step_flops
-from sentiscale.modeldir import SavedModel, model_config, save_model
-from sentiscale.parallel.collectives import gather_numbers, gather_texts, share_text
-from sentiscale.parallel.peak import gemm_peak_gflops
+from sentiscale.model.directory import SavedModel, model_config, save_model
+from sentiscale.model.metrics import Scores, score
+from sentiscale.model.network import SentimentNet, step_flops
+from sentiscale.model.wide import Combination
+from sentiscale.parallel.collectives import all_reduce, gather_numbers, gather_texts, share_text
+from sentiscale.parallel.cpu import gemm_peak_gflops, peak_memory_mb
 from sentiscale.parallel.precision import AUTOCAST
-from sentiscale.parallel.process import peak_memory_mb
+from sentiscale.parallel.runner import FloatArray, Stage
 from sentiscale.records import PhaseTimes, Record, RunRecord
-from sentiscale.training.evaluate import evaluate
-from sentiscale.training.plots import plot_curves
+from sentiscale.training.curves import plot_curves
 from sentiscale.training.setup import Training
+
+EVAL_BATCH = 256
+"""Rows of a global batch."""
+
+
+def network_logits(runner: Stage, split: Split, max_tokens: int) -> FloatArray:
+    """Logits (rows,) of the network alone, in the split's order, on every rank.
+
+    Each replica computes its share of every batch; the others' places stay zero, so a sum over all ranks
+    puts every row's logit in its place, exactly. Filler rows are left out.
+    """
+    world = runner.world
+    logits = np.zeros(len(split), np.float32)
+    for rows in sorted_order(token_lengths(split, max_tokens), EVAL_BATCH):
+        batch = make_batch(split, rows, max_tokens, data_rank=world.replica, data_size=world.layout.data)
+        real = batch.weights_B > 0
+        logits[rows[batch.places_B[real]]] = runner.logits(batch)[real]
+    return np.asarray(all_reduce(torch.from_numpy(logits), world.everyone))
+
+
+def evaluate(
+    runner: Stage,
+    split: Split,
+    wide_logits: FloatArray | None,
+    max_tokens: int,
+    combination: Combination | None = None,
+) -> tuple[Scores, Combination] | None:
+    """Score both parts together on a split; without a `combination`, fit it to this split's labels.
+
+    All ranks compute; rank 0, which alone has the wide part's logits, scores. The others get None.
+    """
+    net_logits = network_logits(runner, split, max_tokens)
+    if not runner.world.is_main:
+        return None
+    labels = np.asarray(split.labels)
+    if combination is None:
+        combination = Combination.fit(net_logits, wide_logits, labels)
+    return score(combination.logits(net_logits, wide_logits), labels), combination
+
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 

@@ -9,11 +9,10 @@ import torch
 
 from sentiscale.config import Settings, TrainSettings
 from sentiscale.errors import UsageError
-from sentiscale.parallel.guard import guarded_rank
-from sentiscale.parallel.interface import choose_gloo_interface
+from sentiscale.parallel.heartbeat import guarded_rank
 from sentiscale.parallel.layout import Layout, usual_layout
 from sentiscale.parallel.precision import Precision, choose_device
-from sentiscale.parallel.rankenv import RankEnv
+from sentiscale.parallel.rendezvous import RankEnv, choose_gloo_interface
 from sentiscale.parallel.world import World, alone, join
 from sentiscale.records import available_cores
 from sentiscale.training.clock import Note, no_note

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sentiscale.config import Settings
 from sentiscale.data.prepared import PreparedDataset
-from sentiscale.training.rundir import RunDir
+from sentiscale.training.run_directory import RunDir
 
 
 @dataclass(frozen=True)

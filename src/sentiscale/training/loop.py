@@ -1,45 +1,99 @@
 """Train on a prepared dataset: `train` is the whole of it, `fit` steps, validates and saves until the end."""
 
+import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import FrameType
 
-from sentiscale.allocator import reused_memory
-from sentiscale.combine import Combination
 from sentiscale.config import Settings, TrainSettings
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import Interrupted
-from sentiscale.metrics import Scores
-from sentiscale.parallel.collectives import (
-    StepReport,
-    StepVerdict,
-    gather_numbers,
-    only_rank_0,
-    share_text,
-)
-from sentiscale.parallel.process import flushed_denormals, torch_threads
-from sentiscale.parallel.rankenv import RankEnv
+from sentiscale.model.metrics import Scores
+from sentiscale.model.wide import Combination
+from sentiscale.parallel.collectives import StepReport, StepVerdict, gather_numbers, only_rank_0, share_text
+from sentiscale.parallel.cpu import flushed_denormals, torch_threads
+from sentiscale.parallel.rendezvous import RankEnv
 from sentiscale.parallel.world import alone
-from sentiscale.progress import Progress
 from sentiscale.records import EpochMetrics, Record, RunRecord
-from sentiscale.tracking.following import check_trackers
-from sentiscale.training.auto import choose_layout
+from sentiscale.study.bench.auto_layout import choose_layout
+from sentiscale.tracking.run import Following, check_trackers
+from sentiscale.tracking.tracker import TrackedRun
 from sentiscale.training.checkpoint import TrainState, save_checkpoint
-from sentiscale.training.evaluate import evaluate
-from sentiscale.training.feed import rank_batches
-from sentiscale.training.finish import finish, write_record
-from sentiscale.training.follow import followed
+from sentiscale.training.finish import evaluate, finish, write_record
 from sentiscale.training.hardware import Hardware, Place, taken_place
 from sentiscale.training.job import Job
-from sentiscale.training.learner import StepResult, train_steps
+from sentiscale.training.launch import check_same_view, launch_ranks
 from sentiscale.training.optimizer import learning_rate
-from sentiscale.training.ranks import check_same_view, launch_ranks
-from sentiscale.training.rundir import RunDir, logger
-from sentiscale.training.setup import Training, holding_of, set_up
-from sentiscale.training.signals import StopWish, stop_on_signals
-from sentiscale.training.vectors import start_with_vectors
+from sentiscale.training.run_directory import RunDir, logger
+from sentiscale.training.setup import Training, holding_of, set_up, start_with_vectors
+from sentiscale.training.step import StepResult, rank_batches, train_steps
+from sentiscale.util.memory import reused_memory
+from sentiscale.util.progress import Progress
+
+
+@contextmanager
+def followed(training: Training, progress: Progress, *, resumed: bool) -> Iterator[None]:
+    """Have the trackers that the settings name follow rank 0 while the block runs.
+
+    The record as it stands at the end of the block, well or not, says how the run ended.
+    """
+    settings, run_dir = training.settings.track, training.run_dir
+    if not settings.to or not training.world.is_main:
+        yield
+        return
+
+    def say(message: str) -> None:
+        logger.warning(message.removeprefix("warning: "))
+        progress.say(message)
+
+    step = training.state.step if resumed else None
+    following = Following(settings, TrackedRun(run_dir.path.absolute(), training.record, step), say)
+    for earlier in training.state.metrics:  # what a tracker missed, as one does that was not there before
+        following.metrics(earlier)
+    training.on_metrics = following.metrics
+    try:
+        yield
+    finally:
+        following.end(run_dir.read_record())
+
+
+class StopWish:
+    """Which signal asked to stop, if any."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopWish]:
+    """Collect SIGINT and SIGTERM while the block runs; a second one acts at once, as it usually would.
+
+    Outside the main thread, where handlers cannot be set, the wish is never made.
+    """
+    wish = StopWish()
+    if threading.current_thread() is not threading.main_thread():
+        yield wish
+        return
+    earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        wish.signal = signal.Signals(number)
+        signal.signal(number, earlier[signal.Signals(number)])
+
+    for number in earlier:
+        signal.signal(number, note)
+    try:
+        yield wish
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def train(

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from sentiscale.parallel.stage import EMBEDDING
-from sentiscale.parallel.table import EmbeddingTable
+from sentiscale.parallel.gradients import EmbeddingTable
+from sentiscale.parallel.runner import EMBEDDING
 
 DECAY = (0.9, 0.999)
 """Of the moving averages of gradients and of their squares."""

@@ -15,25 +15,26 @@ import torch
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
-from sentiscale.atomic import write_file
 from sentiscale.config import Settings
 from sentiscale.data.prepared import PreparedDataset, Split
 from sentiscale.errors import UsageError
-from sentiscale.ngrams import Ngrams
+from sentiscale.model.ngrams import Ngrams
+from sentiscale.model.wide import WideModel, solve
+from sentiscale.model.word_vectors import learn_vectors, rows_to_read
 from sentiscale.parallel.collectives import barrier
-from sentiscale.parallel.onednn import ran_on_onednn
+from sentiscale.parallel.cpu import ran_on_onednn
 from sentiscale.parallel.precision import LossScaler, Precision
-from sentiscale.parallel.stage import FloatArray, Stage
+from sentiscale.parallel.runner import FloatArray, Stage
 from sentiscale.parallel.world import World
-from sentiscale.progress import Progress
 from sentiscale.records import EpochMetrics, Host, RunRecord, git_commit, now, package_versions
 from sentiscale.training.checkpoint import Holding, TrainState, find_latest, load_state, load_tensors
 from sentiscale.training.clock import PhaseClock
 from sentiscale.training.hardware import Hardware, Place
 from sentiscale.training.job import Job
-from sentiscale.training.learner import Learner, plan_of
-from sentiscale.training.rundir import RunDir, logger
-from sentiscale.wide import WideModel, solve
+from sentiscale.training.run_directory import RunDir, logger
+from sentiscale.training.step import Learner, plan_of
+from sentiscale.util.atomic import write_file
+from sentiscale.util.progress import Progress
 
 NOT_DECISIVE = {
     "time_limit", "target_accuracy", "checkpoint_every", "checkpoint_seconds", "keep_checkpoints", "layout",
@@ -246,3 +247,25 @@ def new_record(settings: Settings, hardware: Hardware, dataset: PreparedDataset)
         versions=package_versions("sentiscale", "torch", "numpy", "scikit-learn", "numba", "pyarrow"),
         git_commit=git_commit(),
     )
+
+
+def start_with_vectors(training: Training, threads: int, progress: Progress) -> None:
+    """Learn first word vectors and begin with them; a time limit ends the learning early."""
+    settings, split, clock = training.settings, training.train_split, training.clock
+    limit = settings.train.time_limit
+    vectors = None
+    with clock.phase("vectors"):
+        if training.world.is_main:
+            rows = rows_to_read(len(split), len(split.tokens), settings.vectors)
+            with progress.task("word vectors", rows, "rows") as advance:
+
+                def go_on(rows: float) -> bool:
+                    advance(rows, "")
+                    return limit is None or clock.seconds() < limit
+
+                vectors = learn_vectors(
+                    np.asarray(split.tokens), np.asarray(split.offsets),
+                    (training.dataset.manifest.vocab_size, settings.model.embedding_dim), settings.vectors,
+                    seed=settings.train.seed, threads=threads, go_on=go_on,
+                )  # fmt: skip
+        training.learner.runner.start_from(vectors)

@@ -1,0 +1,1 @@
+"""Reviews to try things on: generated ones, and the public Amazon collection."""

@@ -1,0 +1,381 @@
+"""Fetch the large public review collection, or recognise and check what somebody downloaded by hand."""
+
+import bz2
+import hashlib
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from sentiscale.errors import DataError, SentiscaleError, UsageError, did_you_mean
+from sentiscale.records import Record
+from sentiscale.util.atomic import check_output
+from sentiscale.util.progress import Advance, Progress
+
+ROWS = {"train": 3_600_000, "test": 400_000}
+"""Reviews of Amazon Review Polarity, half of them positive."""
+
+Files = dict[str, list[Path]]
+"""Files by split."""
+
+_BLOCK = 2**22  # bytes read at once
+
+
+@dataclass(frozen=True)
+class Edition:
+    """A form in which the collection is published."""
+
+    source: str
+    """In words."""
+    patterns: tuple[str, ...]
+    """File names, with SPLIT for train or test; the first that is there counts."""
+    count: Callable[[Path], int]
+    """Reviews in one file."""
+    options: str = ""
+    """What `prepare` has to be told about these files."""
+
+    def find(self, folder: Path) -> Files:
+        """Its files by split, wherever they lie under `folder`; a split that is not there is left out."""
+        found = {split: self._find_split(folder, split) for split in ROWS}
+        return {split: files for split, files in found.items() if files}
+
+    def _find_split(self, folder: Path, split: str) -> list[Path]:
+        for pattern in self.patterns:
+            files = sorted(folder.rglob(pattern.replace("SPLIT", split)))
+            # the hub's client keeps its books, and half-finished files, under .cache
+            files = [file for file in files if ".cache" not in file.relative_to(folder).parts]
+            if files:
+                return files
+        return []
+
+    def prepare_command(self, files: Files, folder: Path) -> str:
+        """The command line that turns the files into a prepared dataset named after `folder`."""
+        quoted = {split: [shlex.quote(str(file)) for file in listed] for split, listed in files.items()}
+        tests = [f"--test {file}" for file in quoted["test"]]
+        out = shlex.quote(f"{folder.resolve().name}-prepared")
+        options = [self.options] if self.options else []
+        return " ".join(["sentiscale prepare", *quoted["train"], *tests, *options, "--out", out])
+
+
+@dataclass(frozen=True)
+class Found:
+    """An edition of which all reviews are there."""
+
+    edition: Edition
+    """Which one."""
+    files: Files
+    """Paths by split."""
+    rows: dict[str, int]
+    """Reviews by split."""
+
+
+def find_complete(folder: Path, expected: Mapping[str, int], progress: Progress) -> Found | None:
+    """The first edition that is there with all its reviews.
+
+    Raises: DataError when files put there by hand are not what they should be; a partial download from
+        the hub only counts as absent.
+    """
+    for edition in EDITIONS:
+        files = edition.find(folder)
+        if set(files) != set(expected):
+            continue
+        rows = {split: _count(edition, listed, progress) for split, listed in files.items()}
+        if rows == dict(expected):
+            return Found(edition, files, rows)
+        if edition is not HUB:
+            names = ", ".join(file.name for listed in files.values() for file in listed)
+            raise DataError(
+                f"{folder} has {in_words(rows)} reviews in {names}, but the collection has "
+                f"{in_words(expected)}. The download was cut short, or these are other files: remove them "
+                "and download them again."
+            )
+    return None
+
+
+def in_words(rows: Mapping[str, int]) -> str:
+    """Reviews by split, as in "3,600,000 (train) and 400,000 (test)"."""
+    return " and ".join(f"{count:,} ({split})" for split, count in rows.items())
+
+
+def _count(edition: Edition, files: list[Path], progress: Progress) -> int:
+    rows = 0
+    with progress.task("check", sum(file.stat().st_size for file in files) / 1e6, "MB") as advance:
+        for file in files:
+            progress.say(f"counting the reviews in {file}")
+            rows += edition.count(file)
+            advance(file.stat().st_size / 1e6, "")
+    return rows
+
+
+def _count_parquet(file: Path) -> int:
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_metadata
+
+    try:
+        return int(read_metadata(file).num_rows)
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{file} is not a whole Parquet file ({error}). Remove it and try again.") from error
+
+
+def _count_lines(file: Path) -> int:
+    """Lines of a file, compressed with bz2 or not; a last line without a line end counts."""
+    lines, last = 0, b"\n"
+    try:
+        with bz2.open(file) if file.suffix == ".bz2" else open(file, "rb") as opened:
+            while block := opened.read(_BLOCK):
+                lines += block.count(b"\n")
+                last = block[-1:]
+    except (EOFError, OSError) as error:
+        raise DataError(
+            f"{file} is damaged or cut short ({error}). Remove it and download it again."
+        ) from error
+    return lines + (last != b"\n")
+
+
+def _count_csv(file: Path) -> int:
+    """Records of a CSV file; line ends inside quotes do not end one."""
+    from pyarrow import ArrowInvalid
+    from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, open_csv
+
+    reading = ReadOptions(column_names=["label", "title", "text"], block_size=_BLOCK)
+    try:
+        with open_csv(
+            file, reading, ParseOptions(newlines_in_values=True), ConvertOptions(include_columns=["label"])
+        ) as batches:
+            return sum(int(batch.num_rows) for batch in batches)
+    except (ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{file} is not a CSV file of label, title and text ({error}). Remove it and download it again."
+        ) from error
+
+
+HUB = Edition(
+    source="Hugging Face hub",
+    patterns=("SPLIT-*.parquet",),
+    count=_count_parquet,
+    options="--text-column content --title-column title --label-column label",
+)
+FASTTEXT = Edition("fastText lines", ("SPLIT.ft.txt.bz2", "SPLIT.ft.txt"), _count_lines)
+CSV = Edition("original CSV", ("SPLIT.csv",), _count_csv)
+
+EDITIONS = (HUB, FASTTEXT, CSV)
+"""In the order in which they are looked for."""
+
+
+AMAZON_POLARITY = "amazon-polarity"
+REPOSITORY = "fancyzhx/amazon_polarity"
+"""Where the hub keeps the collection, as Parquet files."""
+TIMEOUT_SECONDS = 10
+BLOCK_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file as the hub describes it."""
+
+    path: str
+    """Within the collection."""
+    revision: str
+    """Commit of the collection."""
+    size: int
+    """In bytes."""
+    sha256: str
+    """Of its content."""
+
+
+def download(folder: Path, progress: Progress) -> None:
+    """Bring the Parquet files into `folder`; what an interrupted call left is gone on with.
+
+    Raises:
+        UsageError: the client is not installed.
+        SentiscaleError: the hub cannot be reached, the disk is too small, or a file is not what the hub
+            states.
+    """
+    try:
+        hub: Any = import_module("huggingface_hub")
+    except ImportError as error:
+        raise UsageError(
+            'downloads need one more package: pip install "sentiscale[fetch]". '
+            f"Or do without it, by hand:\n{by_hand(folder)}"
+        ) from error
+    files = _ask(hub, folder)
+    _check_space(folder, files)
+    with progress.task("download", sum(file.size for file in files) / 1e6, "MB") as advance:
+        for file in files:
+            if not _is_there(file, folder):
+                _download_file(hub.HfFileSystem(), file, folder, advance)
+
+
+def _ask(hub: Any, folder: Path) -> list[HubFile]:
+    """What the hub holds: large files only, for which it states a SHA-256."""
+    try:
+        info = hub.HfApi().dataset_info(REPOSITORY, files_metadata=True, timeout=TIMEOUT_SECONDS)
+    # The client passes on whatever its HTTP library raises, and has changed that library twice.
+    except Exception as error:
+        raise _unreachable(folder, error) from error
+    return [
+        HubFile(file.rfilename, info.sha, file.size, file.lfs.sha256)
+        for file in info.siblings
+        if file.lfs is not None and file.rfilename.endswith(".parquet")
+    ]
+
+
+def _is_there(file: HubFile, folder: Path) -> bool:
+    path = folder / file.path
+    return path.exists() and path.stat().st_size == file.size and _sha256(path) == file.sha256
+
+
+def _download_file(remote_files: Any, file: HubFile, folder: Path, advance: Advance) -> None:
+    """Add block after block to a hidden file, which takes its name once its digest is right.
+
+    The client's own download function begins a file anew in every process; by blocks, an interruption
+    costs one block.
+    """
+    partial = _partial(file, folder)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with open(partial, "ab") as local:
+        advance(local.tell() / 1e6, file.path)
+        if local.tell() < file.size:
+            for block in _blocks(remote_files, file, folder, start=local.tell()):
+                local.write(block)
+                local.flush()
+                advance(len(block) / 1e6, file.path)
+        os.fsync(local.fileno())
+    if _sha256(partial) != file.sha256:
+        partial.unlink()
+        raise SentiscaleError(
+            f"the content of {file.path} is not what the hub states (SHA-256 {file.sha256}); it was removed. "
+            "Try again; if it happens again, something between this machine and the hub alters it."
+        )
+    os.replace(partial, folder / file.path)
+
+
+def _partial(file: HubFile, folder: Path) -> Path:
+    """Where a file grows; its name holds the digest, so that two versions are never mixed."""
+    path = folder / file.path
+    return path.with_name(f".{path.name}.{file.sha256[:12]}.part")
+
+
+def _blocks(remote_files: Any, file: HubFile, folder: Path, start: int) -> Iterator[bytes]:
+    try:
+        path = f"datasets/{REPOSITORY}@{file.revision}/{file.path}"
+        with remote_files.open(path, "rb", cache_type="none") as remote:
+            remote.seek(start)
+            while block := remote.read(BLOCK_BYTES):
+                yield block
+    except Exception as error:  # whatever the HTTP library raises, as above
+        raise _unreachable(folder, error) from error
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_space(folder: Path, files: list[HubFile]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    there = [path for file in files for path in (folder / file.path, _partial(file, folder)) if path.exists()]
+    needed = sum(file.size for file in files) - sum(path.stat().st_size for path in there)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise SentiscaleError(
+            f"{folder} needs {needed / 1e6:,.0f} MB more, but {free / 1e6:,.0f} MB are free. "
+            "Free some space, or choose another --out."
+        )
+
+
+def _unreachable(folder: Path, error: Exception) -> SentiscaleError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return SentiscaleError(
+        f"the Hugging Face hub did not deliver ({reason}). Whatever has arrived is kept: repeat the command "
+        f"when this machine is online, and it goes on from there. Or download by hand:\n{by_hand(folder)}"
+    )
+
+
+def by_hand(folder: Path) -> str:
+    """What to download with a browser, where to put it, and what to do then."""
+    files = {split: [folder / f"{split}.ft.txt.bz2"] for split in ROWS}
+    return (
+        "  1. Get one of these, on any machine:\n"
+        "     - train.ft.txt.bz2 and test.ft.txt.bz2 of https://www.kaggle.com/datasets/bittlingmayer/amazonreviews\n"
+        f"     - the .parquet files of https://huggingface.co/datasets/{REPOSITORY}\n"
+        "     - amazon_review_polarity_csv.tgz of the data set's authors (Zhang, Zhao, LeCun 2015);\n"
+        "       unpack it there: tar xzf amazon_review_polarity_csv.tgz\n"
+        f"  2. Put the files into {folder} and have them checked:\n"
+        f"     sentiscale fetch {AMAZON_POLARITY} --out {shlex.quote(str(folder))}\n"
+        "  3. Go on with the command that it then shows; for the first kind:\n"
+        f"     {FASTTEXT.prepare_command(files, folder)}"
+    )
+
+
+NAMES = (AMAZON_POLARITY,)
+
+
+class FetchSummary(Record):
+    """What lies in the directory, checked."""
+
+    out: str
+    """The directory."""
+    source: str
+    """The form in which the collection is there."""
+    files: dict[str, list[str]]
+    """By split: train and test."""
+    rows: dict[str, int]
+    """Reviews of each split."""
+    bytes: int
+    """Of all files."""
+    seconds: float
+    """For downloading and checking."""
+    next: str
+    """The command that prepares these files."""
+
+
+def fetch(
+    name: str, out: Path | str, *, expected: Mapping[str, int] = ROWS, progress: Progress | None = None
+) -> FetchSummary:
+    """Bring a review collection into `out` and check it; what is there already is not fetched again.
+
+    Args:
+        name: "amazon-polarity": 3.6 million reviews for training and 400,000 for testing.
+        out: a directory; files that were put there by hand are recognised and checked.
+        expected: reviews that the splits must have.
+        progress: who is told how it goes.
+
+    Raises:
+        UsageError: another name, `out` is no directory, or the package for downloads is missing.
+        DataError: a file put there by hand is damaged or has another number of reviews.
+        SentiscaleError: the hub cannot be reached (the message says what to download by hand), or what
+            came from it is not what it should be.
+    """
+    if name not in NAMES:
+        raise UsageError(
+            f"there is no collection '{name}'; there is {', '.join(NAMES)}.{did_you_mean(name, NAMES)}"
+        )
+    folder, progress = Path(out), progress or Progress()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; --out takes a directory for the collection's files.")
+    check_output(folder, replace=True)
+    started_at = time.perf_counter()
+    found = find_complete(folder, expected, progress)
+    if found is None:
+        download(folder, progress)
+        found = find_complete(folder, expected, progress)
+    if found is None:
+        raise SentiscaleError(
+            f"{REPOSITORY} on the Hugging Face hub does not have {in_words(expected)} reviews any more. "
+            f"Remove what came from there and download the collection by hand:\n{by_hand(folder)}"
+        )
+    return FetchSummary(
+        out=str(folder),
+        source=found.edition.source,
+        files={split: [str(file) for file in listed] for split, listed in found.files.items()},
+        rows=found.rows,
+        bytes=sum(file.stat().st_size for listed in found.files.values() for file in listed),
+        seconds=round(time.perf_counter() - started_at, 3),
+        next=found.edition.prepare_command(found.files, folder),
+    )

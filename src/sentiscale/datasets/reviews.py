@@ -1,0 +1,229 @@
+"""Decide what stands in every review: index arithmetic over the compiled grammar, no text yet.
+
+Row i of a seed depends on (seed, i) alone. A review has a *surface* as well as a label: in most reviews
+the polar words agree with the label, in the others they speak against it and the sentences turn them
+around. So counting words is right about as often as `SURFACE_AGREES`, however long the review, while
+reading them in order is right always (but for the label noise).
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiscale.datasets.grammar import MISSPELLINGS, SURFACES, Tables, compile_grammar
+
+Keys = NDArray[np.uint64]
+
+_STEP = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: neighbouring counters land far apart
+_MULTIPLY_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MULTIPLY_2 = np.uint64(0x94D049BB133111EB)
+
+
+def mix(keys: Keys) -> Keys:
+    """Scramble 64-bit integers (the finaliser of splitmix64); works in place and returns `keys`."""
+    keys ^= keys >> np.uint64(30)
+    keys *= _MULTIPLY_1
+    keys ^= keys >> np.uint64(27)
+    keys *= _MULTIPLY_2
+    keys ^= keys >> np.uint64(31)
+    return keys
+
+
+def derive(keys: Keys, counters: NDArray[np.integer] | int) -> Keys:
+    """Independent new keys, one for each pair of key and counter (broadcast); wraps around on overflow."""
+    offsets = np.asarray(counters, dtype=np.uint64) * _STEP
+    return mix(keys + offsets)
+
+
+def seed_key(seed: int) -> Keys:
+    """The key, shape (1,), that everything of one seed is derived from; any integer is a seed."""
+    return mix(np.array([seed & 0xFFFF_FFFF_FFFF_FFFF], dtype=np.uint64) + _STEP)
+
+
+def below(keys: Keys, sizes: NDArray[np.uint64] | int) -> Keys:
+    """Map each key to 0 … size - 1 by its upper 32 bits; sizes must be under 2^32."""
+    return ((keys >> np.uint64(32)) * np.asarray(sizes, dtype=np.uint64)) >> np.uint64(32)
+
+
+def happens(keys: Keys, share: float) -> NDArray[np.bool_]:
+    """True for about `share` of the keys, by their lower 20 bits (independent of `below`)."""
+    return (keys & np.uint64(0xFFFFF)) < np.uint64(round(share * 0x100000))
+
+
+Ints = NDArray[np.int64]
+
+LABEL_NOISE = 0.02
+"""Share of reviews whose label is the opposite of what they say."""
+SURFACE_AGREES = 0.87
+"""Share of reviews whose polar words agree with what they say."""
+SURFACE_MIX = {True: (0.62, 0.10, 0.28), False: (0.10, 0.62, 0.28)}
+"""Shares of plain, turned and mixed evidence, for reviews whose surface agrees and for the others."""
+EVIDENCE = 0.45
+"""Share of sentences with an opinion about the product; every review has at least one."""
+DECOY = 0.06
+"""Share of the other sentences with an opinion about something else."""
+NEUTRAL_TITLE = 0.4
+MISSPELT = 0.015
+"""Share of fragments (two to three words) that are mistyped."""
+
+MEDIAN_WORDS = 55
+LOG_SPREAD = 1.0  # log-normal: 90th percentile 3.6 times the median, 99th 10.2 times
+MAX_WORDS = 1500
+TITLE_WORDS, SENTENCE_WORDS = 3.6, 10.7
+"""What titles and sentences of this grammar come to on average."""
+
+# counters of a row's draws; those of its sentences come after
+_PAIR, _NOISE, _SURFACE, _LENGTH, _CATEGORY, _STARS, _TITLE, _FORCED, _ROUNDING, _SENTENCES = range(10)
+
+# counters of a sentence's draws; its fragments have counters of their own kind
+_IS_EVIDENCE, _IS_DECOY, _SURFACE_MIX, _MEMBER = range(1, 5)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is decided about each review before its text; arrays of shape (rows,)."""
+
+    keys: Keys
+    positive: NDArray[np.bool_]
+    """What the text says."""
+    labels: Ints
+    """What the label says: 0 negative, 1 positive; differs from `positive` by the noise."""
+    agrees: NDArray[np.bool_]
+    """Whether the polar words agree with what the text says."""
+    stars: Ints
+    category: Ints
+    sentences: Ints
+    """Sentences after the title, >= 1."""
+
+
+def plan_rows(seed: int, start: int, rows: int) -> Rows:
+    """Decide labels, surfaces, lengths and categories of rows start … start + rows - 1."""
+    numbers = np.arange(start, start + rows, dtype=np.uint64)
+    base = seed_key(seed)
+    keys = derive(base, numbers + np.uint64(1))
+    # rows come in pairs of opposite opinions, which keeps the classes balanced in every file
+    coin = derive(derive(base, (numbers >> np.uint64(1)) + np.uint64(1)), _PAIR) & np.uint64(1)
+    positive = (coin ^ (numbers & np.uint64(1))).astype(bool)
+    labels = positive ^ happens(derive(keys, _NOISE), LABEL_NOISE)
+    strong = happens(derive(keys, _STARS), 0.6)
+    stars = np.where(labels, np.where(strong, 5, 4), np.where(strong, 1, 2))
+    return Rows(
+        keys=keys,
+        positive=positive,
+        labels=labels.astype(np.int64),
+        agrees=happens(derive(keys, _SURFACE), SURFACE_AGREES),
+        stars=stars,
+        category=below(derive(keys, _CATEGORY), len(compile_grammar().categories)).astype(np.int64),
+        sentences=_sentence_counts(keys),
+    )
+
+
+def _sentence_counts(keys: Keys) -> Ints:
+    """Sentences that give lengths like those of real reviews."""
+    quantiles = _length_quantiles()
+    targets = quantiles[below(derive(keys, _LENGTH), len(quantiles)).astype(np.int64)]
+    sentence = round(256 * SENTENCE_WORDS)
+    # rounding up or down by chance keeps the mean, where rounding alone would leave gaps between lengths
+    chance = below(derive(keys, _ROUNDING), sentence).astype(np.int64)
+    counts: Ints = np.maximum((targets * 256 - round(256 * TITLE_WORDS) + chance) // sentence, 1)
+    return counts
+
+
+@cache
+def _length_quantiles() -> Ints:
+    """Words of a review at 4096 evenly spaced quantiles."""
+    normal = NormalDist()
+    quantiles = (normal.inv_cdf((k + 0.5) / 4096) for k in range(4096))
+    return np.array([min(round(MEDIAN_WORDS * math.exp(LOG_SPREAD * z)), MAX_WORDS) for z in quantiles])
+
+
+def _members(tables: Tables, group: str) -> Ints:
+    number = tables.groups[group]
+    first = tables.group_start[number]
+    return tables.members[first : first + int(tables.group_size[number])]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The templates of a block, in the order of its text; arrays of shape (templates,)."""
+
+    templates: Ints
+    keys: Keys
+    category: Ints
+
+
+def plan_sentences(rows: Rows) -> Plan:
+    """Choose every row's templates: start, title, middle, sentences, end."""
+    tables = compile_grammar()
+    counts = rows.sentences + 4
+    firsts = np.cumsum(counts) - counts
+    row = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(len(row)) - np.repeat(firsts, counts)  # 0 start, 1 title, 2 middle, 3 … sentences
+    keys = derive(rows.keys[row], place + _SENTENCES)
+    group = _body_groups(tables, rows, row, place - 3, keys)
+    group[firsts + 1] = _title_groups(tables, rows, keys[firsts + 1])
+    member = below(derive(keys, _MEMBER), tables.group_size[group]).astype(np.int64)
+    chosen = tables.members[tables.group_start[group] + member]
+    chosen += place > 3  # the twin that follows a space
+    frame = {name: _members(tables, name) for name in ("start", "middle", "end")}
+    chosen[firsts] = frame["start"][rows.stars - 1]
+    chosen[firsts + 2] = frame["middle"][0]
+    chosen[firsts + counts - 1] = frame["end"][0]
+    return Plan(chosen, keys, rows.category[row])
+
+
+def _body_groups(tables: Tables, rows: Rows, row: Ints, sentence: Ints, keys: Keys) -> Ints:
+    """Group of every sentence: evidence of some surface, decoy or padding."""
+    forced = below(derive(rows.keys, _FORCED), rows.sentences.astype(np.uint64)).astype(np.int64)
+    evidence = happens(derive(keys, _IS_EVIDENCE), EVIDENCE) | (sentence == forced[row])
+    decoy = happens(derive(keys, _IS_DECOY), DECOY)
+    other = np.where(decoy, tables.groups["decoys"], tables.groups["padding"])
+    return np.where(evidence, _polar_groups(tables, "evidence", rows, row, keys), other)
+
+
+def _title_groups(tables: Tables, rows: Rows, keys: Keys) -> Ints:
+    polar = _polar_groups(tables, "title", rows, np.arange(len(keys)), keys)
+    return np.where(happens(derive(rows.keys, _TITLE), NEUTRAL_TITLE), tables.groups["title/neutral"], polar)
+
+
+def _polar_groups(tables: Tables, prefix: str, rows: Rows, row: Ints, keys: Keys) -> Ints:
+    """Group by surface (drawn), polarity and agreement (of the row)."""
+    numbers = np.array([[tables.groups[f"{prefix}/{surface}/{p}"] for p in "-+"] for surface in SURFACES])
+    uniform = below(derive(keys, _SURFACE_MIX), 1000)
+    limits = np.array([np.cumsum(SURFACE_MIX[agrees])[:2] for agrees in (False, True)])
+    limits_of_row = np.round(limits * 1000).astype(np.uint64)[rows.agrees[row].astype(np.int64)]
+    surface = (uniform >= limits_of_row[:, 0]).astype(np.int64) + (uniform >= limits_of_row[:, 1])
+    groups: Ints = numbers[surface, rows.positive[row].astype(np.int64)]
+    return groups
+
+
+def choose_fragments(plan: Plan) -> Ints:
+    """Draw one fragment for every place of every template, in the order of the text."""
+    tables = compile_grammar()
+    lengths = tables.template_length[plan.templates]
+    firsts = np.cumsum(lengths) - lengths
+    places = np.arange(int(lengths.sum()))
+    offsets = tables.template_start[plan.templates] + plan.category * tables.parts_per_category
+    lists = tables.parts[np.repeat(offsets - firsts, lengths) + places]
+    keys = mix(np.repeat(plan.keys - firsts.astype(np.uint64), lengths) + places.astype(np.uint64))
+    chosen = below(keys, tables.list_size[lists]).astype(np.int64)
+    octaves = tables.octaves[lists]
+    tail = np.flatnonzero(octaves)
+    chosen[tail] = _zipf(keys[tail], octaves[tail])
+    fragments: Ints = tables.choices[tables.list_start[lists] + chosen]
+    slips = np.flatnonzero(happens(keys, MISSPELT))
+    slips = slips[tables.misspelt[fragments[slips]] >= 0]
+    variant = (keys[slips] >> np.uint64(24)) % np.uint64(MISSPELLINGS)
+    fragments[slips] = tables.misspelt[fragments[slips]] + variant.astype(np.int64)
+    return fragments
+
+
+def _zipf(keys: Keys, octaves: NDArray[np.uint64]) -> Ints:
+    """Ranks 0 … 2**octaves - 1 with chances near 1 / rank: an octave evenly, then a place in it."""
+    octave = below(keys, octaves)
+    place = mix(keys.copy()) & ((np.uint64(1) << octave) - np.uint64(1))
+    return ((np.uint64(1) << octave) + place - np.uint64(1)).astype(np.int64)

@@ -1,0 +1,1 @@
+"""Likely label errors and confident mistakes of a model, on one page."""

@@ -1,0 +1,221 @@
+"""Take a model's mistakes on labelled reviews apart: numbers, doubtful labels, one HTML page."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sentiscale.config import PrepareSettings
+from sentiscale.data.prepared import MANIFEST, Manifest, PreparedDataset
+from sentiscale.data.sources import find_files
+from sentiscale.errors import DataError, UsageError
+from sentiscale.inference.predictor import Predictor
+from sentiscale.label_errors.counts import Best, Counting, lots
+from sentiscale.label_errors.doubt import DoubtGrid
+from sentiscale.label_errors.facts import TriageFacts
+from sentiscale.label_errors.page import triage_page
+from sentiscale.label_errors.rows import (
+    LabelledChunk,
+    SplitTexts,
+    file_chunks,
+    frequent_words,
+    read_rows,
+    split_chunks,
+    with_texts,
+)
+from sentiscale.model.directory import read_record
+from sentiscale.report.page import check_page
+from sentiscale.util.atomic import write_file
+from sentiscale.util.progress import Progress
+
+SEEN = (
+    "The model was trained on these rows. It knows their labels, the wrong ones too, so fewer of them are "
+    "doubted and the accuracy flatters it. For label errors in training rows, train on one half and look at "
+    "the other."
+)
+PERHAPS_SEEN = (
+    "The model's data were prepared from this file. Unless it was their test set, the model has seen most of "
+    "these rows and their labels, which flatters it and hides wrong labels."
+)
+CHOSEN = (
+    "On the validation rows the weights were chosen and the probabilities calibrated, which flatters the "
+    "model a little."
+)
+OTHER_DATA = "These are other data than the model was trained on."
+
+
+def of_split(record: dict[str, Any], dataset: PreparedDataset, split: str) -> list[str]:
+    """What to know about a split, given the record of the run that made the model."""
+    if record.get("data_digest") != dataset.manifest.digest:
+        return [OTHER_DATA] if record else []
+    return {"train": [SEEN], "valid": [CHOSEN]}.get(split, [])
+
+
+def of_files(record: dict[str, Any], paths: list[str]) -> list[str]:
+    """What to know about files: whether training reviews came from them."""
+    trained_on = record.get("data") or {}
+    inputs = {_absolute(path) for path in trained_on.get("inputs", [])} & {_absolute(path) for path in paths}
+    if not inputs:
+        return []
+    held_out = _test_inputs(trained_on.get("path", ""), record.get("data_digest", ""))
+    if held_out is None:
+        return [PERHAPS_SEEN]
+    return [SEEN] if inputs - held_out else []
+
+
+def _test_inputs(path: str, digest: str) -> set[str] | None:
+    """Files that were named as the test set; None where the prepared data are gone."""
+    try:
+        manifest: Manifest = PreparedDataset.open(path, verify=False).manifest
+    except DataError:
+        return None
+    return {_absolute(name) for name in manifest.test_inputs} if manifest.digest == digest else None
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).absolute())
+
+
+SHOWN = 20
+"""Reviews of each list that the page shows, and explains."""
+LOTS_KEPT = 10 * SHOWN
+"""Mistakes drawn by lot before it is known which labels are doubtful; those are taken out again."""
+NOT_AS_WRITTEN = (
+    "The texts are as cleaned and as long as the data keep them; --set prepare.keep_text=true would keep "
+    "them as written. ▢ stands for a word outside the vocabulary."
+)
+
+
+@dataclass(frozen=True)
+class Triage:
+    """A page that was written, and the numbers behind it."""
+
+    out: Path
+    bytes: int
+    """Size of the page."""
+    facts: TriageFacts
+
+
+def triage(
+    model: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    split: str = "test",
+    category_column: str | None = None,
+    top: int = 100,
+    settings: PrepareSettings | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Triage:
+    """Write a page on where a model errs and which labels are probably wrong.
+
+    Args:
+        model: a model directory.
+        data: prepared data, or a raw labelled file, glob or folder in any input format.
+        out: the .html file to write, whole or not at all.
+        split: which split of prepared data.
+        category_column: column of a table to divide the rows by.
+        top: confident mistakes to keep, for the numbers; the page shows the first twenty.
+        settings: how raw files are read (format, columns).
+        force: replace `out` if it exists.
+        progress: where to show how it goes.
+
+    Raises:
+        DataError: model or data cannot be used, or hold no labelled row.
+        UsageError: `out` exists or is no name of a page; a column that is not there; `top` below 1.
+    """
+    out, progress = Path(out), progress or Progress()
+    if top < 1:
+        raise UsageError(f"--top is {top}; it must be at least 1.")
+    check_page(out, force, "triage.html")
+    predictor, record = Predictor.load(model), read_record(Path(model))
+    gathering = Gathering(predictor, max(top, SHOWN), category_column)
+    if (Path(data) / MANIFEST).exists():
+        texts, cautions = gathering.take_split(PreparedDataset.open(data), split, record, progress)
+    else:
+        texts, cautions = None, of_files(record, find_files([str(data)]))
+        gathering.take_files(str(data), settings or PrepareSettings(), progress)
+    facts = gathering.facts(str(model), str(data), split if texts is not None else None, cautions)
+    page = _page(predictor, facts, texts, progress).encode()
+    write_file(out, page)
+    mistakes, drawn = with_texts(facts.mistakes[:top], texts), with_texts(facts.drawn, texts)
+    return Triage(out, len(page), replace(facts, mistakes=mistakes, drawn=drawn))
+
+
+class Gathering:
+    """All rows counted, and few of them kept."""
+
+    def __init__(self, predictor: Predictor, most: int, category_column: str | None) -> None:
+        self.predictor, self.category_column = predictor, category_column
+        self.counting = Counting(
+            frequent_words=frequent_words(predictor),
+            kept_tokens=predictor.model.config.stored_tokens,
+            by_category=category_column is not None,
+        )
+        self.grid = DoubtGrid()
+        self.surest, self.lots = Best(most), Best(LOTS_KEPT)
+        self.rows = self.rejected = 0
+
+    def take_split(
+        self, dataset: PreparedDataset, split: str, record: dict[str, Any], progress: Progress
+    ) -> tuple[SplitTexts, list[str]]:
+        """Read a split; gives its texts, and what to know about its rows."""
+        if self.category_column is not None:
+            raise UsageError(
+                f"{dataset.path} is prepared data, which have no columns. Give the table itself with "
+                "--category-column."
+            )
+        texts = SplitTexts(dataset, split, self.predictor.model.vocab)
+        self._take(split_chunks(self.predictor, dataset, split, progress))
+        return texts, of_split(record, dataset, split)
+
+    def take_files(self, data: str, settings: PrepareSettings, progress: Progress) -> None:
+        """Read files.
+
+        Raises: DataError when they hold no labelled review.
+        """
+        self._take(file_chunks(self.predictor, data, settings, self.category_column, progress))
+        if self.rows == 0:
+            raise DataError(
+                f"{data} holds no labelled review. Name it with --label-column or --stars-column."
+            )
+
+    def _take(self, chunks: Iterator[LabelledChunk]) -> None:
+        for chunk in chunks:
+            block = chunk.block
+            self.counting.add(block)
+            self.grid.add(block.labels, block.other)
+            wrong = ~block.right
+            self.surest.offer(block.against * wrong, chunk.row)
+            self.lots.offer(lots(self.rows, len(wrong)) * wrong, chunk.row)
+            self.rows += len(wrong)
+            self.rejected += chunk.rejected
+
+    def facts(self, model: str, data: str, split: str | None, cautions: list[str]) -> TriageFacts:
+        """What was found."""
+        facts = TriageFacts(
+            model=model,
+            data=data,
+            split=split,
+            rejected=self.rejected,
+            counts=self.counting.counts,
+            everything=self.counting.everything(),
+            calibration=self.counting.calibration(),
+            divisions=self.counting.divisions(self.category_column),
+            doubt=self.grid.judge(),
+            mistakes=self.surest.rows,
+            drawn=[],
+            cautions=cautions,
+        )
+        drawn = [row for row in self.lots.rows if not facts.is_doubtful(row)][:SHOWN]
+        return replace(facts, drawn=sorted(drawn, key=lambda row: -row.margin))
+
+
+def _page(predictor: Predictor, facts: TriageFacts, texts: SplitTexts | None, progress: Progress) -> str:
+    first = (facts.doubtful or facts.mistakes)[:SHOWN]
+    shown = {(row.file, row.number) for row in first}
+    drawn = [row for row in facts.drawn if (row.file, row.number) not in shown]
+    read = read_rows(predictor, [*first, *drawn], texts, progress)
+    note = NOT_AS_WRITTEN if texts is not None and not texts.as_written else ""
+    return triage_page(facts, read[: len(first)], read[len(first) :], note)

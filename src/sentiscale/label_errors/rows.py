@@ -1,0 +1,270 @@
+"""Label prepared data or files chunk by chunk, with all that triage wants to know of each row."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import fsspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sentiscale.config import PrepareSettings
+from sentiscale.data.corpus import Corpus, Source
+from sentiscale.data.inputs import MB, read_chunk
+from sentiscale.data.prepared import PreparedDataset
+from sentiscale.errors import UsageError, did_you_mean
+from sentiscale.inference.evaluate import model_numbers, unknown_shares
+from sentiscale.inference.explain import explain
+from sentiscale.inference.predictor import CHUNK_ROWS, Predictor
+from sentiscale.label_errors.counts import LONGEST_TEXT, KeptRow, ScoredBlock
+from sentiscale.label_errors.page import ReadRow, Tint
+from sentiscale.report.eda_samples import CLINGING, UNKNOWN_SIGN, raw_texts
+from sentiscale.text.vocab import SPECIAL, UNK, Vocab
+from sentiscale.util.progress import Progress
+
+FREQUENT_WORDS = 5_000
+"""Words at the head of a vocabulary that are not rare; of a small one, its first half."""
+NO_CATEGORY = "(none)"
+LONGEST_CATEGORY = 80
+"""Characters of a category's name that are kept."""
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LabelledChunk:
+    """Consecutive labelled rows and what the model says of them."""
+
+    block: ScoredBlock
+    file: str
+    """The split's name for prepared data."""
+    numbers: IntArray
+    """Lines of the file from 1, or rows of the split from 0."""
+    texts: pa.Array | None = None
+    """Large binaries; None for prepared data."""
+    rejected: int = 0
+
+    def row(self, place: int) -> KeptRow:
+        """One row, to be kept."""
+        text = ""
+        if self.texts is not None:
+            text = self.texts[place].as_py()[: 4 * LONGEST_TEXT].decode("utf-8", "replace")[:LONGEST_TEXT]
+        categories = self.block.categories
+        return KeptRow(
+            file=self.file,
+            number=int(self.numbers[place]),
+            label=int(self.block.labels[place]),
+            logit=float(self.block.logits[place]),
+            tokens=int(self.block.lengths[place]),
+            text=text,
+            category=categories[place] if categories is not None else None,
+        )
+
+
+def frequent_words(predictor: Predictor) -> int:
+    """How many of the model's words are not rare; its vocabulary has them by falling frequency."""
+    return min(FREQUENT_WORDS, (len(predictor.model.vocab) - len(SPECIAL)) // 2)
+
+
+def split_chunks(
+    predictor: Predictor, dataset: PreparedDataset, name: str, progress: Progress
+) -> Iterator[LabelledChunk]:
+    """Label a split of prepared data.
+
+    Raises: DataError when the data were cleaned otherwise than the model needs, or the split is empty.
+    """
+    numbers = model_numbers(predictor, dataset)
+    split = dataset.split(name)
+    with progress.task("triage", len(split), "rows") as advance:
+        for first in range(0, len(split), CHUNK_ROWS):
+            offsets = np.asarray(split.offsets[first : first + CHUNK_ROWS + 1])
+            tokens = np.asarray(split.tokens[offsets[0] : offsets[-1]])
+            ids = tokens if numbers is None else numbers[tokens]
+            labels = np.asarray(split.labels[first : first + CHUNK_ROWS])
+            block = _scored(predictor, ids, offsets - offsets[0], labels)
+            yield LabelledChunk(block, name, np.arange(first, first + len(labels)))
+            advance(len(labels), "")
+
+
+def file_chunks(
+    predictor: Predictor, data: str, settings: PrepareSettings, column: str | None, progress: Progress
+) -> Iterator[LabelledChunk]:
+    """Label the usable rows of files, a few megabytes in memory at a time.
+
+    Args:
+        predictor: the model.
+        data: a file, glob, folder or URL.
+        settings: how files are read.
+        column: the tables' column with the category, if it is wanted.
+        progress: where to show how it goes.
+
+    Raises:
+        DataError: a file cannot be read, or has no labels.
+        UsageError: a named column is not there.
+    """
+    corpus = Corpus.find([data], settings)
+    sources = [with_column(source, column) if column else source for source in corpus.sources]
+    kinds = corpus.label_kinds()
+    with progress.task("triage", corpus.size / MB, "MB") as advance:
+        for source in sources:
+            line = 1
+            for raw in source.blocks(int(settings.block_mb * MB)):
+                line += raw.lines_before
+                chunk, lines = read_chunk(raw.data, source, line, kinds, too_long=raw.too_long)
+                rows = predictor.encoder.encode(chunk.texts)
+                labels = chunk.labels if chunk.labels is not None else np.empty(0, np.uint8)
+                categories = _names(chunk.others, column)
+                block = _scored(predictor, rows.ids, rows.offsets, labels, categories)
+                yield LabelledChunk(block, source.path, chunk.lines, chunk.texts, len(chunk.rejects))
+                line += lines
+                advance(raw.consumed / MB, "")
+
+
+def with_column(source: Source, column: str) -> Source:
+    """The source with one more column to be read beside text and label.
+
+    Raises: UsageError when the file has no such column.
+    """
+    layout = source.layout
+    if layout.format == "fasttext":
+        raise UsageError(
+            f"{source.path} has lines, no columns; --category-column {column} needs a CSV, JSONL or Parquet "
+            "file."
+        )
+    kind: pa.DataType = pa.large_string()
+    columns = list(layout.columns)
+    if layout.format == "parquet":
+        with fsspec.open(source.path, "rb") as file:
+            schema = pq.ParquetFile(file).schema_arrow
+        columns = schema.names
+        kind = schema.field(column).type if column in columns else kind
+    if column not in columns:
+        raise UsageError(
+            f"--category-column is '{column}', but {source.path} has no such column."
+            f"{did_you_mean(column, columns)} Columns: {', '.join(columns)}."
+        )
+    return replace(source, layout=replace(layout, others=pa.schema([(column, kind)])))
+
+
+def _scored(
+    predictor: Predictor,
+    ids: npt.NDArray[Any],
+    offsets: IntArray,
+    labels: npt.NDArray[np.uint8],
+    categories: list[str] | None = None,
+) -> ScoredBlock:
+    rare_as_unknown = np.where(ids >= frequent_words(predictor) + len(SPECIAL), UNK, ids)
+    return ScoredBlock(
+        logits=predictor.token_logits(ids, offsets),
+        labels=labels,
+        lengths=np.diff(offsets),
+        unknown=unknown_shares(ids, offsets),
+        rare=unknown_shares(rare_as_unknown, offsets),
+        categories=categories,
+    )
+
+
+def _names(others: pa.Table | None, column: str | None) -> list[str] | None:
+    """The category of each row as a short text."""
+    if others is None or column is None:
+        return None
+    values = (str(value).strip() if value is not None else "" for value in others[column].to_pylist())
+    return [value[:LONGEST_CATEGORY] or NO_CATEGORY for value in values]
+
+
+AT_ONCE = 8
+"""Reviews explained together, between two signs of progress."""
+SAME = 0.01
+"""Logit by which an explanation may differ from what was said of the row, else it is not shown."""
+
+
+@dataclass(frozen=True)
+class ReadText:
+    """A text for a person and for the model, which may differ in how its words are put together."""
+
+    shown: str
+    read: str
+    """What the model reads; gives the very tokens of the row."""
+    spans: Sequence[tuple[int, int]] | None = None
+    """Where each token stands in `shown`; None where both texts are the same."""
+
+
+class SplitTexts:
+    """Texts of the rows of a split: the raw ones where they were kept, else put together from the tokens."""
+
+    def __init__(self, dataset: PreparedDataset, name: str, vocab: Vocab) -> None:
+        """Open the split; `vocab` is the model's."""
+        self.split = dataset.split(name)
+        self.words = dataset.vocab.words
+        self.joined = dataset.manifest.cleaning == "words"
+        self.stand_in = word_beyond(vocab)
+        self.raw: Callable[[int], str] | None = raw_texts(dataset.path / "text" / name, len(self.split))
+
+    @property
+    def as_written(self) -> bool:
+        """Whether the raw texts are there."""
+        return self.raw is not None
+
+    def __getitem__(self, row: int) -> ReadText:
+        """The text of a row, counted from 0."""
+        if self.raw is not None:
+            text = self.raw(row)
+            return ReadText(text, text)
+        ids = self.split.tokens[self.split.offsets[row] : self.split.offsets[row + 1]].tolist()
+        shown, spans = readable(ids, self.words, joined=self.joined)
+        # Cleaning a cleaned text changes nothing, so the model finds these tokens again.
+        read = " ".join(self.stand_in if number < len(SPECIAL) else self.words[number] for number in ids)
+        return ReadText(shown, read, spans)
+
+
+def readable(ids: Sequence[int], words: Sequence[str], *, joined: bool) -> tuple[str, list[tuple[int, int]]]:
+    """Tokens as a text, and where each stands in it; `joined`: word endings cling to the word before."""
+    text, spans = "", []
+    for number in ids:
+        word = UNKNOWN_SIGN if number in (0, UNK) else words[number]
+        text += " " if text and not (joined and CLINGING.fullmatch(word)) else ""
+        spans.append((len(text), len(text) + len(word)))
+        text += word
+    return text, spans
+
+
+def word_beyond(vocab: Vocab) -> str:
+    """A word that the vocabulary does not have, to stand for any unknown one."""
+    word = "unknownword"
+    while vocab.id_of(word) != UNK:
+        word += "x"
+    return word
+
+
+def with_texts(rows: Sequence[KeptRow], texts: SplitTexts | None) -> list[KeptRow]:
+    """The rows with their text filled in; `texts` None leaves them as they are."""
+    return list(rows) if texts is None else [replace(row, text=texts[row.number].shown) for row in rows]
+
+
+def read_rows(
+    predictor: Predictor, rows: Sequence[KeptRow], texts: SplitTexts | None, progress: Progress
+) -> list[ReadRow]:
+    """The rows with what each of their words contributed; some ten reviews a second."""
+    read = [ReadText(row.text, row.text) if texts is None else texts[row.number] for row in rows]
+    found: list[ReadRow] = []
+    with progress.task("explain", len(rows), "reviews") as advance:
+        for first in range(0, len(rows), AT_ONCE):
+            part = slice(first, first + AT_ONCE)
+            explanations = explain(predictor, [text.read for text in read[part]])
+            for row, text, explanation in zip(rows[part], read[part], explanations, strict=True):
+                words = [(word.start, word.end, word.contribution) for word in explanation.words]
+                same = abs(explanation.logit - row.logit) <= SAME
+                found.append(ReadRow(row, text.shown, tuple(_placed(words, text)) if same else ()))
+            advance(len(explanations), "")
+    return found
+
+
+def _placed(words: Sequence[Tint], text: ReadText) -> Iterator[Tint]:
+    """Contributions at the words' places in the text that is shown."""
+    if text.spans is None:
+        yield from words
+    elif len(words) == len(text.spans):
+        for (start, end), (_, _, share) in zip(text.spans, words, strict=True):
+            yield start, end, share

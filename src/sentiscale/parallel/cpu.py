@@ -1,0 +1,92 @@
+"""What holds for a whole process while torch works in it: threads, denormal numbers, peak memory."""
+
+import math
+import resource
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Treat denormal numbers as zero inside the block.
+
+    Gradients that vanish over hundreds of tokens become denormal, and CPUs multiply such numbers up to a
+    hundred times slower. Threads inherit the mode when they are started, so enter the block before torch's
+    thread pool exists. Afterwards the calling thread has the usual arithmetic again.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Let torch use `threads` threads inside the block, then as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Largest memory of this process so far, in MB of 2**20 bytes: resident, or on the graphics processor."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+FUSED_NODE = "MkldnnRnnLayerBackward"
+
+
+def ran_on_onednn(output: Tensor) -> bool:
+    """Whether `output`, or something it was computed from, is the result of oneDNN's recurrent layer.
+
+    Looks at the autograd graph, which names the operation that really ran and the one its backward pass
+    will run. That costs microseconds; a profiler would need a second to start. `output` must have been
+    computed with gradients enabled.
+    """
+    seen: set[Node] = set()
+    waiting = [output.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name().startswith(FUSED_NODE):
+            return True
+        seen.add(node)
+        waiting.extend(parent for parent, _ in node.next_functions)
+    return False
+
+
+MEASURE_SECONDS = 0.2
+MOST_REPEATS = 9
+
+
+def gemm_peak_gflops(threads: int, dtype: torch.dtype = torch.float32) -> float:
+    """Measure matrix multiplication on `threads` cores, in GFLOP/s (1e9 operations a second).
+
+    The median of a few products, 0.2 to 0.5 s in all. Quote it beside figures of the same run only:
+    it moves with clock rate and neighbours.
+    """
+    # The side grows with the square root of the threads, so that each thread's share stays large enough
+    # to hide the cost of starting and joining them.
+    side = 64 * max(1, round(12 * math.sqrt(threads)))
+    left, right, product = (torch.rand(side, side).to(dtype) for _ in range(3))
+    with torch_threads(threads), torch.no_grad():
+        torch.mm(left, right, out=product)
+        seconds: list[float] = []
+        while not seconds or (len(seconds) < MOST_REPEATS and sum(seconds) < MEASURE_SECONDS):
+            started_at = time.perf_counter()
+            torch.mm(left, right, out=product)
+            seconds.append(time.perf_counter() - started_at)
+    return 2 * side**3 / statistics.median(seconds) / 1e9

@@ -1,0 +1,309 @@
+"""The embedding's weights, its row-sparse gradients, and who owns which row.
+
+A step touches a few thousand of a hundred thousand rows, so gradients are kept, sent and applied by row.
+Row v belongs to replica v % d: that one adds up the row's gradients, holds its optimiser state, changes it
+and sends the new row to the others (as ZeRO does with whole parameters; Rajbhandari et al., 2020). So each
+replica updates 1/d of the rows, instead of every replica all of them, and a batch that is all padding on
+one rank is no special case: that rank sends no rows. Replicas on one host share one table in memory: there,
+new rows need no sending.
+
+Which rows a step touches is known before its forward pass; their numbers travel while it computes.
+
+Shapes: V rows of the table, E embedding width, d replicas, U different rows of a rank's batch, N rows that
+all replicas send to this one, R different rows among these.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from sentiscale.parallel.collectives import all_gather
+from sentiscale.parallel.shared_memory import slots_bytes
+from sentiscale.parallel.shared_tensors import shared_on_host
+from sentiscale.parallel.world import Group, World
+from sentiscale.text.vocab import PAD
+
+
+@dataclass
+class Exchange:
+    """The rows of one step, on their way to their owners."""
+
+    rows_U: Tensor
+    """Different rows of this rank's batch without padding; by owner, where there are several."""
+    places_U: Tensor
+    """Where they are in the leaf that was looked up."""
+    to_each: Tensor
+    """How many of them each replica owns (d,)."""
+    from_each: Tensor
+    """How many each replica has for this one (d,)."""
+    rows_N: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int32))
+    """Rows that others have gradients for and this rank owns."""
+    work: dist.Work | None = None
+    """What is being received."""
+
+
+class EmbeddingTable:
+    """A (V, E) weight, the same on every replica, with row-sparse gradients."""
+
+    def __init__(self, weight: Tensor, world: World, wire_dtype: torch.dtype | None = None) -> None:
+        """`wire_dtype` is what gradients are rounded to while they travel."""
+        self.weight = weight.detach()
+        self.group = world.replicas
+        self.host = world.host
+        self.replica, self.replicas = world.replica, world.layout.data
+        self.neighbours: Group | None = None
+        self.receivers = world.replicas
+        """Who needs the new rows of this replica."""
+        if world.neighbours is not None and (shared := shared_on_host(self.weight, world)) is not None:
+            self.weight, self.neighbours, self.receivers = shared, world.neighbours, world.counterparts
+        self.wire_dtype = wire_dtype or weight.dtype
+        self.rows_R = torch.zeros(0, dtype=torch.int64, device=weight.device)
+        """Rows that the step changes and this replica owns, rising."""
+        self.gradient_RE = self.weight.new_zeros(0, weight.shape[1])
+        """Their gradients, summed over replicas."""
+        self._leaf_UE = self.gradient_RE
+        self._exchange: Exchange | None = None
+
+    @staticmethod
+    def overhead_bytes(rows: int) -> int:
+        """What shared memory must carry besides all rows at once: their numbers, and how many they are."""
+        return slots_bytes(2**16, 4 * rows)
+
+    @property
+    def owned(self) -> Tensor:
+        """The rows this replica owns (about V / d, E): a view, to read and to write."""
+        return self.weight[self.replica :: self.replicas]
+
+    @property
+    def places_owned(self) -> Tensor:
+        """Where `rows_R` are in `owned`."""
+        return self.rows_R // self.replicas
+
+    def look_up(self, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Collect the rows of a batch in a leaf (U, E) and say where in it each token's row is (B, T).
+
+        `torch.nn.functional.embedding(places_BT, leaf_UE)` are the batch's word vectors; their gradients
+        add up in the leaf, which `reduce` then takes.
+        """
+        rows_U, places_BT = distinct(ids_BT, len(self.weight))
+        self._leaf_UE = self.weight[rows_U].requires_grad_()
+        self._exchange = self._begin_exchange(rows_U)
+        return self._leaf_UE, places_BT
+
+    def announce(self) -> None:
+        """Begin to send the numbers of the rows; to be called when the forward pass is done."""
+        exchange = self._exchange
+        if exchange is None or exchange.work is None:
+            return
+        exchange.work.wait()
+        exchange.rows_N = exchange.rows_U.new_empty(int(exchange.from_each.sum()), dtype=torch.int32)
+        exchange.work = self._send(exchange.rows_U.to(torch.int32), exchange.rows_N)
+
+    def reduce(self) -> int:
+        """Bring the gradients of each row to its owner; return the bytes this rank has sent."""
+        exchange, gradient_UE = self._exchange, self._leaf_UE.grad
+        if exchange is None or gradient_UE is None:
+            raise RuntimeError("no backward pass has reached the rows that were looked up")
+        values_UE = gradient_UE[exchange.places_U]
+        if self.group is None:
+            self.rows_R, self.gradient_RE = exchange.rows_U, values_UE
+            return 0
+        outgoing = values_UE.to(self.wire_dtype)
+        if self.host is not None:
+            rows_N, values_NE = self.host.swap([exchange.rows_U.to(torch.int32), outgoing], exchange.to_each)
+        else:
+            rows_N, values_NE = self._receive(outgoing, exchange)
+        owned_R, place_N = distinct(rows_N.to(torch.int64) // self.replicas, len(self.owned))
+        self.rows_R = owned_R * self.replicas + self.replica
+        self.gradient_RE = self.weight.new_zeros(len(owned_R), self.weight.shape[1])
+        self.gradient_RE.index_add_(0, place_N, values_NE.to(self.weight.dtype))
+        sent = len(exchange.rows_U) - int(exchange.to_each[self.replica])
+        return sent * (rows_N.element_size() + outgoing.element_size() * outgoing.shape[1])
+
+    def share(self) -> int:
+        """Make the changed rows known to the other replicas and take theirs; return the bytes sent."""
+        sent = self._send_changed() if self.receivers is not None else 0
+        if self.host is not None:
+            self.host.barrier()  # nobody looks up before all have written
+        elif self.neighbours is not None:
+            all_gather(torch.zeros(1), self.neighbours)
+        return sent
+
+    def share_all(self) -> None:
+        """The same with all owned rows: after loading."""
+        self.rows_R = torch.arange(self.replica, len(self.weight), self.replicas, device=self.weight.device)
+        self.share()
+
+    def _begin_exchange(self, rows_U: Tensor) -> Exchange:
+        padded = int(len(rows_U) > 0 and rows_U[0] == PAD)  # the vector of padding stays zero
+        places_U = torch.arange(padded, len(rows_U), device=rows_U.device)
+        if self.group is None:
+            nobody = torch.zeros(0)
+            return Exchange(rows_U[padded:], places_U, nobody, nobody)
+        owner_U = rows_U[padded:] % self.replicas
+        places_U = places_U[torch.argsort(owner_U, stable=True)]
+        to_each = torch.bincount(owner_U, minlength=self.replicas)
+        exchange = Exchange(rows_U[places_U], places_U, to_each, torch.empty_like(to_each))
+        if self.host is None:
+            exchange.work = dist.all_to_all_single(
+                exchange.from_each, to_each, group=self.group, async_op=True
+            )  # fmt: skip
+        return exchange
+
+    def _receive(self, outgoing: Tensor, exchange: Exchange) -> tuple[Tensor, Tensor]:
+        assert exchange.work is not None
+        exchange.work.wait()
+        values_NE = outgoing.new_empty(len(exchange.rows_N), outgoing.shape[1])
+        self._send(outgoing, values_NE).wait()
+        return exchange.rows_N, values_NE
+
+    def _send(self, outgoing: Tensor, incoming: Tensor) -> dist.Work:
+        assert self._exchange is not None
+        splits = self._exchange.from_each.tolist(), self._exchange.to_each.tolist()
+        work: dist.Work = dist.all_to_all_single(
+            incoming, outgoing, *splits, group=self.group, async_op=True
+        )  # fmt: skip
+        return work
+
+    def _send_changed(self) -> int:
+        sizes = all_gather(torch.tensor([len(self.rows_R)], device=self.weight.device), self.receivers)[:, 0]
+        most = int(sizes.max())
+        if most == 0:
+            return 0
+        rows = self.rows_R.new_zeros(most)
+        values = self.weight.new_zeros(most, self.weight.shape[1])
+        rows[: len(self.rows_R)] = self.rows_R
+        values[: len(self.rows_R)] = self.weight[self.rows_R]
+        all_rows, all_values = all_gather(rows, self.receivers), all_gather(values, self.receivers)
+        own = dist.get_rank(self.receivers)
+        for member, size in enumerate(sizes.tolist()):
+            if member != own:
+                self.weight[all_rows[member, :size]] = all_values[member, :size]
+        return most * (rows.element_size() + values.element_size() * values.shape[1])
+
+
+def distinct(numbers: Tensor, below: int) -> tuple[Tensor, Tensor]:
+    """The different values among `numbers`, rising, and where among them each one is.
+
+    Like `torch.unique`, without its sorting: `numbers` are 0 or more and less than `below`.
+    """
+    seen = torch.zeros(below, dtype=torch.bool, device=numbers.device)
+    seen[numbers.flatten()] = True
+    values = seen.nonzero().flatten()
+    place = torch.empty(below, dtype=torch.int64, device=numbers.device)
+    place[values] = torch.arange(len(values), device=numbers.device)
+    return values, place[numbers]
+
+
+BUCKET_BYTES = 512 * 1024
+"""A bucket is closed when it has this many: large enough to be worth a message, small enough to overlap."""
+
+
+@dataclass
+class Bucket:
+    """Neighbouring parameters whose gradients travel together."""
+
+    parameters: list[nn.Parameter]
+    """In the order their gradients come in."""
+    gradients: Tensor
+    """Flat; the parameters' gradients are views of it."""
+    missing: int = 0
+    """Gradients that the running backward pass still owes."""
+    on_wire: Tensor | None = None
+    """What was sent: `gradients` themselves, or rounded."""
+    work: dist.Work | None = field(default=None, repr=False)
+    """The exchange that is under way."""
+
+
+class DenseGradients:
+    """The gradients of some parameters, and how they are summed over the data axis."""
+
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        world: World,
+        wire_dtype: torch.dtype | None = None,
+    ) -> None:
+        """`wire_dtype` is what gradients are rounded to while they travel."""
+        self.group = world.replicas
+        self.host = world.host
+        self.wire_dtype = wire_dtype
+        self.buckets = [_bucket(chosen) for chosen in _groups(list(parameters.values()))]
+        self.bytes_sent = 0
+        self._next = 0
+        for bucket in self.buckets:
+            for parameter in bucket.parameters:
+                # A hook sees its own bucket only, so it must be bound here.
+                parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                    lambda _, bucket=bucket: self._arrived(bucket)
+                )
+
+    def expect(self, backward_passes: int) -> None:
+        """Forget the gradients; the next ones are complete after this many backward passes."""
+        self.bytes_sent = self._next = 0
+        for bucket in self.buckets:
+            bucket.gradients.zero_()
+            bucket.missing = backward_passes * len(bucket.parameters)
+
+    def finish(self) -> int:
+        """Wait until all sums are there; return the bytes this rank has sent.
+
+        Raises: RuntimeError when a gradient never came.
+        """
+        missing = [bucket for bucket in self.buckets if bucket.missing]
+        if missing:
+            raise RuntimeError(f"{len(missing)} of {len(self.buckets)} gradient buckets are not complete")
+        for bucket in self.buckets:
+            if self.host is not None and bucket.on_wire is not None:
+                self.host.all_reduce(bucket.on_wire)
+            if bucket.work is not None:
+                bucket.work.wait()
+            if bucket.on_wire is not None and bucket.on_wire is not bucket.gradients:
+                bucket.gradients.copy_(bucket.on_wire)
+            bucket.work = bucket.on_wire = None
+        return self.bytes_sent
+
+    def norm_squared(self) -> float:
+        """Sum of the squares of all gradients."""
+        return sum(torch.dot(bucket.gradients, bucket.gradients).item() for bucket in self.buckets)
+
+    def _arrived(self, bucket: Bucket) -> None:
+        bucket.missing -= 1
+        while self._next < len(self.buckets) and self.buckets[self._next].missing == 0:
+            self._send(self.buckets[self._next])
+            self._next += 1
+
+    def _send(self, bucket: Bucket) -> None:
+        if self.group is None:
+            return
+        travelling = bucket.gradients if self.wire_dtype is None else bucket.gradients.to(self.wire_dtype)
+        bucket.on_wire = travelling
+        if self.host is None:
+            bucket.work = dist.all_reduce(travelling, group=self.group, async_op=True)
+        self.bytes_sent += travelling.numel() * travelling.element_size()
+
+
+def _groups(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """Cut the parameters into buckets, last ones first: that is about the order their gradients come in."""
+    groups: list[list[nn.Parameter]] = []
+    size = BUCKET_BYTES
+    for parameter in reversed(parameters):
+        if size >= BUCKET_BYTES or parameter.device != groups[-1][0].device:
+            groups.append([])
+            size = 0
+        groups[-1].append(parameter)
+        size += parameter.numel() * parameter.element_size()
+    return groups
+
+
+def _bucket(parameters: list[nn.Parameter]) -> Bucket:
+    first = parameters[0]
+    flat = torch.zeros(sum(p.numel() for p in parameters), dtype=first.dtype, device=first.device)
+    start = 0
+    for parameter in parameters:
+        parameter.grad = flat[start : start + parameter.numel()].view_as(parameter)
+        start += parameter.numel()
+    return Bucket(parameters, flat)

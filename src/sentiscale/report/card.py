@@ -1,0 +1,731 @@
+"""Gather what a model card says, from a run's record, its model and the data it was trained on."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, ValidationError
+
+from sentiscale.config import PrepareSettings
+from sentiscale.data.corpus import Corpus
+from sentiscale.data.prepared import PreparedDataset
+from sentiscale.errors import DataError, UsageError
+from sentiscale.inference.evaluate import ScoredRows, rows_of_files, rows_of_split
+from sentiscale.inference.predictor import Predictor
+from sentiscale.model.directory import SavedModel
+from sentiscale.model.metrics import CalibrationBin, Scores, probabilities, score
+from sentiscale.records import Record, RunRecord, TrainedOn, reason_of
+from sentiscale.report.page import grid, plain, said, seconds
+from sentiscale.study.analysis.intervals import wilson
+from sentiscale.util.progress import Progress
+
+NO_CATEGORY = "(none)"
+
+
+def rows_by_category(
+    predictor: Predictor, table: Path, column: str, settings: PrepareSettings, progress: Progress
+) -> tuple[ScoredRows, list[str]]:
+    """Label the reviews of a table, and give the category of each.
+
+    Raises:
+        UsageError: the file is no table, or has no such column.
+        DataError: it cannot be read, or holds no labelled review.
+    """
+    if not table.is_file():
+        raise DataError(f"{table} is not a file. Give one CSV, JSONL or Parquet file with --reviews.")
+    categories = categories_of(table, column, settings)
+    rows = rows_of_files(predictor, str(table), settings, progress)
+    lines = rows.lines.tolist() if rows.lines is not None else []
+    return rows, [categories.get(line, NO_CATEGORY) for line in lines]
+
+
+def categories_of(table: Path, column: str, settings: PrepareSettings) -> dict[int, str]:
+    """Categories by line: the file is read as if the column were the review, and lines join the two."""
+    named = {"text_column": column, "title_column": column, "label_column": None, "stars_column": None}
+    corpus = Corpus.find([table], settings.model_copy(update=named), labels="none")
+    if corpus.sources[0].layout.format == "fasttext":
+        raise UsageError(f"{table} has lines, no columns; --by {column} needs a CSV, JSONL or Parquet file.")
+    found: dict[int, str] = {}
+    for block in corpus.blocks():
+        names = (bytes(text).decode("utf-8", "replace").strip() for text in block.text.to_pylist())
+        found |= {line: name or NO_CATEGORY for line, name in zip(block.line.tolist(), names, strict=True)}
+    return found
+
+
+class Proportion(Record):
+    """A counted share."""
+
+    name: str
+    """What was counted: accuracy, precision or recall."""
+    count: int
+    """Rows for which it holds."""
+    of: int
+    """Rows that were looked at."""
+    share: float
+    """`count` over `of`."""
+    low: float
+    """Of the 95 % interval (Wilson, 1927)."""
+    high: float
+    """Its upper end."""
+
+
+class Slice(Record):
+    """Test rows that have something in common."""
+
+    name: str
+    """What they have in common: a range of lengths, a class, a category."""
+    rows: int
+    """How many there are."""
+    positive_share: float
+    """Of the rows, by their labels."""
+    confidence: float
+    """Mean probability of the labels given."""
+    accuracy: float
+    """Share of them labelled correctly."""
+    low: float
+    """Of the 95 % interval of the accuracy."""
+    high: float
+    """Its upper end."""
+
+
+class Slices(Record):
+    """One way to divide the rows; every row is in one slice."""
+
+    by: str
+    """What divides them, as a heading."""
+    slices: list[Slice]
+    """In the order they are shown in."""
+
+
+class Evaluation(Record):
+    """What was found on one split."""
+
+    split: str
+    """test or valid."""
+    rows: int
+    """How many were scored."""
+    loss: float
+    """Mean binary cross-entropy, in nats."""
+    f1: float | None
+    """Harmonic mean of precision and recall."""
+    auc: float | None
+    """Area under the ROC curve; None when only one class occurs."""
+    ece: float | None
+    """Expected calibration error over 15 equal bins of confidence (Guo et al., 2017)."""
+    confusion: list[list[int]]
+    """[[true negatives, false positives], [false negatives, true positives]]."""
+    proportions: list[Proportion]
+    """Accuracy, precision and recall."""
+    calibration: list[CalibrationBin]
+    """Confidence against accuracy; empty in records from before it was kept."""
+
+
+class Card(Record):
+    """A model card after Mitchell et al. (2019), "Model cards for model reporting"."""
+
+    name: str
+    """What the model is called: the folder's name, or as the caller says."""
+    run: str
+    """Path of the run or model directory."""
+    language: str | None
+    """As the caller says; nothing in a run tells it."""
+    license: str | None
+    """As the caller says, too."""
+    trained_at: str | None
+    """Date the training ended, as in 2026-11-23."""
+    id: str
+    """Of the run, as in its record."""
+    model: dict[str, Any]
+    """Cell, sizes, parameters, vocabulary, cleaning."""
+    evaluations: list[Evaluation]
+    """Test first, where there was one."""
+    slices: list[Slices]
+    """Ways to divide the scored rows; empty where `slices_note` says why."""
+    slices_note: str
+    """On what the slices were found, or why there are none."""
+    data: TrainedOn | None
+    """None where neither record nor data are there to tell."""
+    data_digest: str
+    """Identity of the prepared data, as in their manifest."""
+    settings: dict[str, Any]
+    """What it was trained with: sections model, wide, vectors and train."""
+    cost: dict[str, Any]
+    """Seconds, core hours, speed, memory and the machine."""
+    versions: dict[str, str]
+    """Of sentiscale and the libraries it was trained with, by name."""
+    git_commit: str | None
+    """Commit of the folder the training was started in, if that was a repository."""
+    limits: list[str] = Field(default_factory=list)
+    """What the model cannot do, one sentence each."""
+
+
+SHOWN_COSTS = {
+    "epochs": "passes over the training rows", "steps": "optimiser steps",
+    "rows_per_s": "reviews/s in the steps",
+    "layout": "layout (replicas x stages)", "threads_per_rank": "threads a process", "precision": "precision",
+    "core_hours": "core-hours", "peak_memory_mb": "peak memory of a process (MB)",
+}  # fmt: skip
+
+
+def markdown(card: Card) -> str:
+    """The whole card: front matter, then one section each of what Mitchell et al. (2019) ask for."""
+    parts = [
+        front_matter(card),
+        f"# {plain(card.name)}",
+        _summary(card),
+        *_use(card),
+        *_limits(card),
+        *_evaluations(card),
+        *_slices_section(card),
+        *_data_section(card),
+        *_training(card),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def front_matter(card: Card) -> str:
+    """YAML between rules. Its values are written as JSON, which is YAML, so no text can break out of it."""
+    fields: dict[str, Any] = {
+        "language": card.language,
+        "license": card.license,
+        "library_name": "sentiscale",
+        "pipeline_tag": "text-classification",
+        "tags": ["sentiment-analysis", card.model["cell"], *(["n-grams"] if card.model["wide"] else [])],
+        "metrics": ["accuracy", "f1"],
+    }
+    lines = [f"{name}: {json.dumps(value)}" for name, value in fields.items() if value is not None]
+    if card.evaluations:
+        lines += ["model-index:", f"- {json.dumps(_index(card, card.evaluations[0]))}"]
+    return "\n".join(("---", *lines, "---"))
+
+
+def _index(card: Card, found: Evaluation) -> dict[str, Any]:
+    """The model's results in the form of Hugging Face's `model-index`."""
+    metrics = [{"type": part.name, "value": round(part.share, 6)} for part in found.proportions]
+    if found.f1 is not None:
+        metrics.append({"type": "f1", "value": round(found.f1, 6)})
+    return {
+        "name": card.name,
+        "results": [
+            {
+                "task": {"type": "text-classification", "name": "Sentiment classification"},
+                "dataset": {
+                    "name": f"prepared data {card.data_digest[:12]}",
+                    "type": "reviews",
+                    "split": found.split,
+                },
+                "metrics": metrics,
+            }
+        ],
+    }
+
+
+def _summary(card: Card) -> str:
+    model = card.model
+    wide = (
+        f", beside a linear model of hashed n-grams up to {model['wide_longest']} words "
+        f"({model['wide_buckets']:,} buckets)"
+        if model["wide"]
+        else ""
+    )
+    return (
+        f"Labels reviews as negative or positive, with a probability. {model['cell'].upper()} of "
+        f"{model['layers']} x {model['hidden_dim']} units over {model['vocab_size']:,} words of "
+        f"{model['embedding_dim']} numbers each{wide}: {model['parameters']:,} parameters. Trained with "
+        f"sentiscale {plain(card.versions.get('sentiscale', ''))} on {card.trained_at}, run {plain(card.id)}."
+    )
+
+
+def _use(card: Card) -> Iterable[str]:
+    yield "## How to use it"
+    yield (
+        "For sorting, counting and reading reviews like those it was trained on. It is not made to decide "
+        "about people, nor for text that is no review."
+    )
+    yield (
+        '```bash\npip install sentiscale\necho "Not bad at all!" | sentiscale predict MODEL\n```\n\n'
+        "```python\nfrom sentiscale import Predictor\n\n"
+        'print(Predictor.load("MODEL").predict("Not bad at all!"))\n```'
+    )
+    yield "`MODEL` is the directory with `config.toml` and `weights.safetensors`. Nothing in it is executed."
+
+
+def _limits(card: Card) -> Iterable[str]:
+    yield "## Limits"
+    yield "\n".join(f"- {said(sentence)}" for sentence in card.limits)
+
+
+def _evaluations(card: Card) -> Iterable[str]:
+    yield "## How good it is"
+    if not card.evaluations:
+        yield "The run has no scores."
+    for found in card.evaluations:
+        yield f"### On the {found.split} split: {found.rows:,} rows"
+        yield grid(["", "share", "count", "95 % interval"], [
+            [part.name, f"{part.share:.4f}", f"{part.count:,} of {part.of:,}", _interval(part.low, part.high)]
+            for part in found.proportions
+        ])  # fmt: skip
+        auc = "undefined (one class)" if found.auc is None else f"{found.auc:.4f}"
+        yield f"Loss {found.loss:.4f} nats a row; F1 {found.f1 or 0.0:.4f}; area under the ROC curve {auc}."
+        if found.split == "valid":
+            yield "Weights were chosen and probabilities calibrated on this split: it flatters the model."
+        yield _confusion(found)
+        yield from _calibration(found)
+    yield (
+        "Intervals are Wilson's (1927): they speak of other rows of the same kind, not of other training "
+        "runs or other sources. Precision, recall and F1 are those of the positive class."
+    )
+
+
+def _confusion(found: Evaluation) -> str:
+    names = ("truly negative", "truly positive")
+    lines = [
+        [name, *(f"{count:,}" for count in row)] for name, row in zip(names, found.confusion, strict=True)
+    ]
+    return grid(["", "said negative", "said positive"], lines)
+
+
+def _calibration(found: Evaluation) -> Iterable[str]:
+    if found.ece is not None:
+        yield f"Calibration: expected error {found.ece:.4f} over 15 bins (Guo et al., 2017)."
+    if found.calibration:
+        yield grid(["confidence", "rows", "mean confidence", "accuracy"], [
+            [
+                f"{part.low:.2f} to {part.high:.2f}", f"{part.rows:,}",
+                f"{part.confidence:.3f}", f"{part.accuracy:.3f}",
+            ]
+            for part in found.calibration
+        ])  # fmt: skip
+
+
+def _slices_section(card: Card) -> Iterable[str]:
+    yield "## Parts of the rows"
+    yield plain(card.slices_note)
+    for division in card.slices:
+        yield _division(division)
+
+
+def _division(division: Slices) -> str:
+    headings = [f"by {division.by}", "rows", "positive", "accuracy", "95 % interval", "mean confidence"]
+    return grid(headings, [_slice_cells(part) for part in division.slices])
+
+
+def _slice_cells(part: Slice) -> list[str]:
+    return [
+        part.name,
+        f"{part.rows:,}",
+        f"{100 * part.positive_share:.0f} %",
+        f"{part.accuracy:.4f}",
+        _interval(part.low, part.high),
+        f"{part.confidence:.4f}",
+    ]
+
+
+def _data_section(card: Card) -> Iterable[str]:
+    yield "## Data"
+    told = [
+        f"Digest of the prepared data: `{card.data_digest[:16]}`.",
+        f"Cleaning: `{card.model['cleaning']}`.",
+    ]
+    if card.data is None:
+        yield " ".join([*told, "Rows and classes are not in the record (see `--data`)."])
+        return
+    names = ", ".join(plain(PurePath(path).name) for path in card.data.inputs)
+    yield " ".join(
+        [*told, f"{card.data.duplicates:,} rows with the text of another one left out. From: {names}."]
+    )
+    yield grid(["split", "rows", "negative", "positive", "share of positive"], [
+        _split_cells(split, rows, card.data.labels.get(split, {})) for split, rows in card.data.rows.items()
+    ])  # fmt: skip
+
+
+def _split_cells(split: str, rows: int, labels: Mapping[str, int]) -> list[str]:
+    negative, positive = labels.get("negative", 0), labels.get("positive", 0)
+    return [split, f"{rows:,}", f"{negative:,}", f"{positive:,}", f"{positive / max(rows, 1):.3f}"]
+
+
+def _training(card: Card) -> Iterable[str]:
+    host, cost = card.cost["host"], card.cost
+    yield "## Training and its cost"
+    gpu = f", {plain(host['gpu'])}" if host["gpu"] else ""
+    yield (
+        f"{seconds(cost['train_seconds'])} on {host['cores']} cores of {plain(host['cpu_model'])}{gpu}, "
+        "everything after preparation included. Energy was not measured."
+    )
+    yield grid(["", "value"], [
+        [SHOWN_COSTS[name], _shown(value)]
+        for name, value in cost.items() if name in SHOWN_COSTS and value is not None
+    ])  # fmt: skip
+    yield "Settings:"
+    yield "```toml\n" + "\n".join(_toml(card.settings)) + "\n```"
+    versions = ", ".join(f"{plain(name)} {plain(version)}" for name, version in card.versions.items())
+    commit = f" Commit `{card.git_commit[:12]}`." if card.git_commit else ""
+    yield f"Versions: {versions}; Python {plain(host['python'])}, {plain(host['system'])}.{commit}"
+
+
+def _toml(settings: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    """Settings as `--config` takes them; those that are None are the default."""
+    for section, values in settings.items():
+        yield f"[{section}]"
+        yield from (f"{name} = {json.dumps(value)}" for name, value in values.items() if value is not None)
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{low:.4f} to {high:.4f}"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) and abs(value) < 1000 else (
+        f"{value:,.0f}" if isinstance(value, int | float) else str(value)
+    )  # fmt: skip
+
+
+LENGTHS = (8, 16, 32, 64, 128, 256)
+"""Ends of the slices by length, in tokens."""
+UNKNOWN = (0.0, 0.01, 0.02, 0.05, 0.1)
+"""Ends of the slices by share of unknown words."""
+MOST_CATEGORIES = 50
+"""Those with most rows have a line of their own."""
+
+
+def usual_slices(rows: ScoredRows, read_tokens: int) -> list[Slices]:
+    """Rows by length, by what the network reads of them, by unknown words and by class.
+
+    Args:
+        rows: what was labelled.
+        read_tokens: tokens the network reads of a review.
+    """
+    longer = (rows.lengths > read_tokens).astype(int)
+    return [
+        divided("length in tokens", rows, *by_length(rows.lengths)),
+        divided(
+            f"what the network reads ({read_tokens} tokens)",
+            rows,
+            longer,
+            ["wholly", "beginning and end only"],
+        ),
+        divided("unknown words", rows, *by_share(rows.unknown)),
+        divided("true class", rows, rows.labels.astype(int), ["negative", "positive"]),
+    ]
+
+
+def by_length(lengths: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.intp], list[str]]:
+    """The slice of each row, and the slices' names."""
+    firsts = (1, *(end + 1 for end in LENGTHS))
+    names = [f"{first} to {end}" for first, end in zip(firsts, LENGTHS, strict=False)]
+    return np.searchsorted(LENGTHS, lengths), [*names, f"{firsts[-1]} and more"]
+
+
+def by_share(shares: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.intp], list[str]]:
+    """The same for shares between 0 and 1."""
+    names = [f"up to {100 * end:g} %" for end in UNKNOWN[1:]]
+    return np.searchsorted(UNKNOWN, shares), ["none", *names, f"more than {100 * UNKNOWN[-1]:g} %"]
+
+
+def by_category(categories: Sequence[str]) -> tuple[npt.NDArray[np.intp], list[str]]:
+    """The same for names, the most frequent first; those beyond the fiftieth are put together."""
+    found, place, counts = np.unique(
+        np.array(categories, dtype=object), return_inverse=True, return_counts=True
+    )
+    order = np.lexsort((found.astype(str), -counts))
+    rank = np.empty(len(found), np.intp)
+    rank[order] = np.arange(len(found))
+    names = [str(name) for name in found[order]]
+    if len(names) > MOST_CATEGORIES:
+        names = [*names[:MOST_CATEGORIES], f"{len(names) - MOST_CATEGORIES} others"]
+    return np.minimum(rank, MOST_CATEGORIES)[place.reshape(-1)], names
+
+
+def divided(by: str, rows: ScoredRows, place: npt.NDArray[np.integer], names: Sequence[str]) -> Slices:
+    """Score the rows of each slice; slices without rows are left out.
+
+    Args:
+        by: what divides them.
+        rows: all rows.
+        place: the slice of each row (rows,), an index into `names`.
+        names: of the slices.
+    """
+    chances = probabilities(rows.logits)
+    right = (rows.logits > 0) == (rows.labels == 1)
+    columns = (None, right, rows.labels, np.maximum(chances, 1 - chances))
+    sums = [np.bincount(place, weights, minlength=len(names)) for weights in columns]
+    return Slices(
+        by=by,
+        slices=[
+            _slice(names[i], int(count), int(hits), float(positive), float(sure))
+            for i, (count, hits, positive, sure) in enumerate(zip(*sums, strict=True))
+            if count
+        ],
+    )
+
+
+def _slice(name: str, rows: int, right: int, positive: float, confidence: float) -> Slice:
+    low, high = wilson(right, rows)
+    return Slice(
+        name=name, rows=rows, positive_share=positive / rows, confidence=confidence / rows,
+        accuracy=right / rows, low=low, high=high,
+    )  # fmt: skip
+
+
+RARE_ROWS = 30
+"""Slices with fewer rows say too little to be named."""
+UNEVEN = 0.02
+"""A slice so much less accurate than all rows is worth a sentence."""
+
+
+def limits_of(card: Card) -> list[str]:
+    """One sentence each; facts of this model where they are known."""
+    return [
+        "It knows two classes, negative and positive. Mixed and neutral reviews get one of them; "
+        "three-star reviews were left out of training where there were stars.",
+        _language(card),
+        _words(card),
+        _length(card),
+        "It was tested on reviews of the same kind as it was trained on. Other sources, products or years "
+        "were not tried; expect less there, and test on your own labelled reviews: "
+        "`sentiscale evaluate MODEL FILE`.",
+        "Who wrote the reviews is not known, so nothing can be said about groups of people. "
+        "It repeats what its training reviews hold, prejudice included.",
+        _probabilities(card),
+        *_weak_slices(card),
+    ]
+
+
+def _language(card: Card) -> str:
+    if card.language:
+        return (
+            f"It was made for reviews in '{card.language}', its maker says; other languages were not tried."
+        )
+    return (
+        "The language of the training reviews was not stated; in any other language its answers mean nothing."
+    )
+
+
+def _words(card: Card) -> str:
+    return (
+        f"It knows the {card.model['vocab_size'] - 2:,} words that were frequent enough in training. "
+        "Other words, new names and spelling mistakes are all the same unknown word to the network."
+    )
+
+
+def _length(card: Card) -> str:
+    read, stored = card.model["max_tokens"], card.model["stored_tokens"]
+    wide = f" The n-gram part reads the first {stored}." if card.model["wide"] else ""
+    return (
+        f"The network reads {read} words of a review: of longer ones the first {read // 2} and the last "
+        f"{read // 2} among the first {stored}.{wide} What comes after is not looked at."
+    )
+
+
+def _probabilities(card: Card) -> str:
+    ece = card.evaluations[0].ece if card.evaluations else None
+    if ece is None:
+        return "How far its probabilities can be believed was not measured."
+    where = card.evaluations[0].split
+    return (
+        f"On the {where} split its probabilities were off by {100 * ece:.1f} percentage points on average "
+        "(expected calibration error); on other reviews they may be off by more."
+    )
+
+
+def _weak_slices(card: Card) -> list[str]:
+    told = []
+    for division in card.slices:
+        rows = sum(part.rows for part in division.slices)
+        overall = sum(part.accuracy * part.rows for part in division.slices) / max(rows, 1)
+        weak = [part for part in division.slices if part.rows >= RARE_ROWS and _is_weak(part, overall)]
+        if weak:
+            named = "; ".join(f"{part.name}: {part.accuracy:.3f} of {part.rows:,} rows" for part in weak)
+            told.append(f"Less accurate than the {overall:.3f} of all rows, by {division.by}: {named}.")
+    return told
+
+
+def _is_weak(part: Slice, overall: float) -> bool:
+    """Whether it is clearly worse: by some distance, and with its whole interval."""
+    return part.accuracy < overall - UNEVEN and part.high < overall
+
+
+COSTS = ("train_seconds", "steps", "epochs", "rows_per_s", "layout", "threads_per_rank", "precision")
+
+
+@dataclass(frozen=True)
+class CardChoices:
+    """What a caller may add to what the run itself knows."""
+
+    name: str | None = None
+    language: str | None = None
+    license: str | None = None
+    data: Path | None = None
+    """Prepared data, where they are no longer at the path of the record."""
+    reviews: Path | None = None
+    """A labelled table with a column of categories."""
+    by: str | None = None
+    """That column."""
+    reading: PrepareSettings = field(default_factory=PrepareSettings)
+    """How the table is read."""
+
+
+def make_card(run: str | Path, choices: CardChoices | None = None, progress: Progress | None = None) -> Card:
+    """Describe a trained model: a run directory, or a model directory with its record.
+
+    Scores come from the record. Slices are found by labelling the test split again, if its data are there.
+
+    Raises:
+        UsageError: one of `reviews` and `by` without the other.
+        DataError: there is no model or record, or data that were named cannot be used.
+    """
+    choices, progress = choices or CardChoices(), progress or Progress()
+    if (choices.reviews is None) != (choices.by is None):
+        raise UsageError("--reviews FILE and --by COLUMN go together: slices by the categories of a table.")
+    path = Path(run)
+    model_path = path if (path / "config.toml").exists() else path / "model"
+    record = _record(path, model_path)
+    predictor = Predictor.load(model_path)
+    slices, note = _slices(record, predictor, choices, progress)
+    if choices.reviews is not None and choices.by is not None:
+        rows, names = rows_by_category(predictor, choices.reviews, choices.by, choices.reading, progress)
+        where = f"{choices.by} (in {choices.reviews.name}{_seen(record, choices.reviews)})"
+        slices = [*slices, divided(where, rows, *by_category(names))]
+    card = Card(
+        name=choices.name or (path.resolve().parent if path == model_path else path.resolve()).name,
+        run=str(path),
+        language=choices.language,
+        license=choices.license,
+        trained_at=(record.finished_at or record.started_at).date().isoformat(),
+        id=record.id,
+        model=model_facts(predictor.model),
+        evaluations=evaluations_of(record),
+        slices=slices,
+        slices_note=note,
+        data=_data(record, choices),
+        data_digest=record.data_digest,
+        settings={name: record.settings.get(name, {}) for name in ("model", "wide", "vectors", "train")},
+        cost=cost_of(record),
+        versions=record.versions,
+        git_commit=record.git_commit,
+    )
+    return card.model_copy(update={"limits": limits_of(card)})
+
+
+def _seen(record: RunRecord, table: Path) -> str:
+    """A warning where the table is one of the files that the model's data were made from."""
+    known = {Path(name).resolve() for name in record.data.inputs} if record.data else set()
+    return ", which the model's data were made from: it flatters" if table.resolve() in known else ""
+
+
+def model_facts(model: SavedModel) -> dict[str, Any]:
+    """The model's shape, and what it takes."""
+    config = model.config
+    return {
+        **config.model.model_dump(exclude={"dropout"}),
+        "wide": model.wide is not None,
+        "wide_longest": config.wide_longest,
+        "wide_buckets": len(model.wide.weights) if model.wide else None,
+        "parameters": model.parameters,
+        "vocab_size": len(model.vocab),
+        "max_tokens": config.max_tokens,
+        "stored_tokens": config.stored_tokens,
+        "cleaning": config.cleaning,
+    }
+
+
+def evaluations_of(record: RunRecord) -> list[Evaluation]:
+    """What the run found on its test and validation splits."""
+    found = (("test", record.test), ("valid", record.valid))
+    return [evaluation(split, Scores.model_validate(scores)) for split, scores in found if scores]
+
+
+def evaluation(split: str, scores: Scores) -> Evaluation:
+    """Scores with their counts and intervals."""
+    (true_negative, false_positive), (false_negative, true_positive) = scores.confusion
+    counted = (
+        ("accuracy", true_negative + true_positive, scores.rows),
+        ("precision", true_positive, true_positive + false_positive),
+        ("recall", true_positive, true_positive + false_negative),
+    )
+    return Evaluation(
+        split=split,
+        **scores.model_dump(include={"rows", "loss", "f1", "auc", "ece", "confusion"}),
+        proportions=[_proportion(name, count, of) for name, count, of in counted],
+        calibration=scores.calibration,
+    )
+
+
+def cost_of(record: RunRecord) -> dict[str, Any]:
+    """What training took, and on what."""
+    peaks = record.peak_memory_mb_per_rank
+    return {
+        **{name: getattr(record, name) for name in COSTS},
+        "core_hours": round(record.train_seconds * record.world_size * record.threads_per_rank / 3600, 4),
+        "peak_memory_mb": max(peaks) if peaks else None,
+        "host": record.host.model_dump(exclude={"load_1m"}),
+    }
+
+
+def _record(path: Path, model_path: Path) -> RunRecord:
+    if not (model_path / "config.toml").exists():
+        raise DataError(
+            f"{path} has no model; a card describes a finished run. `sentiscale runs` lists runs."
+        )
+    for place in (path, model_path):
+        try:
+            return RunRecord.model_validate_json((place / "record.json").read_bytes())
+        except FileNotFoundError:
+            continue
+        except (OSError, ValidationError) as error:
+            raise DataError(
+                f"{place / 'record.json'} cannot be read: {reason_of(error)}. Copy or train it again."
+            ) from error
+    raise DataError(
+        f"{path} has no record.json, which says how the model was trained and how good it is. "
+        "Copy it from where the model was trained."
+    )
+
+
+def _proportion(name: str, count: int, of: int) -> Proportion:
+    low, high = wilson(count, of)
+    return Proportion(name=name, count=count, of=of, share=count / max(of, 1), low=low, high=high)
+
+
+def _data(record: RunRecord, choices: CardChoices) -> TrainedOn | None:
+    """What the record says of the data; of an older record, what `choices.data` says if they are the same."""
+    if record.data is not None or choices.data is None:
+        return record.data
+    dataset = PreparedDataset.open(choices.data, verify=False)
+    if dataset.manifest.digest != record.data_digest:
+        return None
+    return dataset.described()
+
+
+def _slices(
+    record: RunRecord, predictor: Predictor, choices: CardChoices, progress: Progress
+) -> tuple[list[Slices], str]:
+    """The usual slices of the test split, and a sentence on how they came about or why there are none."""
+    place = choices.data or (Path(record.data.path) if record.data else None)
+    if place is None:
+        return [], "The record does not say where the prepared data are. Name them with --data for slices."
+    if choices.data is None and not place.exists():
+        return [], "The prepared data are no longer where they were, so there are no slices (see --data)."
+    dataset = PreparedDataset.open(place)
+    split = "test" if dataset.manifest.rows.get("test") else "valid"
+    same = dataset.manifest.digest == record.data_digest
+    if not same and choices.data is None:
+        return [], "Other data lie now where the prepared data were, so there are no slices (see --data)."
+    progress.say(f"labelling the {split} split, {dataset.manifest.rows[split]:,} rows")
+    rows = rows_of_split(predictor, dataset, split)
+    return usual_slices(rows, predictor.model.config.max_tokens), _how(rows, split, same, record)
+
+
+def _how(rows: ScoredRows, split: str, same: bool, record: RunRecord) -> str:
+    accuracy = score(rows.logits, rows.labels).accuracy
+    whose = f"the {split} split" if same else f"the {split} split of other data than it was trained on"
+    told = f"Found by labelling all {len(rows.labels):,} rows of {whose} in fp32: accuracy {accuracy:.4f}."
+    return (
+        told
+        if record.precision == "fp32"
+        else f"{told} The scores above are of the run, in {record.precision}."
+    )

@@ -1,0 +1,370 @@
+"""Lay the facts about a dataset out for templates/eda.html."""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sentiscale.config import PrepareSettings
+from sentiscale.data.prepared import PreparedDataset
+from sentiscale.report.charts import Axis, Chart, Point, label_where_free, round_up, short_number, steps
+from sentiscale.report.eda_counting import CLASSES, PAIR_WORDS
+from sentiscale.report.eda_facts import Facts, gather
+from sentiscale.report.eda_lengths import TRAINING_CUT, Lengths
+from sentiscale.report.eda_vocabulary import Vocabulary
+from sentiscale.report.eda_words import SIGNIFICANT, Telling, Term, WordScores
+from sentiscale.report.page import check_page, render, seconds
+from sentiscale.study.analysis.words import count, percent, size
+from sentiscale.text.vocab import SPECIAL
+from sentiscale.util.atomic import write_file
+from sentiscale.util.progress import Progress
+
+CROWD = 1500
+"""Dots without a name in the chart of words."""
+NAMED, LABELLED = 150, 40
+"""Words of each class whose dots say what they are, and those that are tried for a label."""
+RAREST = 10
+"""Occurrences below which a word is not in that chart."""
+
+
+def length_chart(lengths: Lengths) -> Chart:
+    """Reviews by length and class, with the stored cut-off."""
+    bins = lengths.histogram()
+    shown = int(np.searchsorted(bins.edges, 1.2 * lengths.quantile(0.995))) or 1
+    edges = bins.edges[: shown + 1].tolist()
+    rows = bins.rows[:, : len(edges) - 1]
+    top = round_up(1.15 * float(rows.max()))
+    chart = Chart(
+        "lengths",
+        "Reviews by length",
+        f"Histogram of reviews by their number of tokens, one outline a class. Half of the reviews"
+        f" have at most {lengths.quantile(0.5)} tokens, 95 % at most {lengths.quantile(0.95)}.",
+        Axis("tokens of a review", 0, edges[-1]),
+        Axis("reviews", 0, top),
+    )
+    for label, name in enumerate(CLASSES):
+        outline = steps(edges, rows[label].tolist())
+        chart.area(outline, name, name)
+        chart.line(outline, name)
+    for left, right, (negative, positive) in zip(edges[:-1], edges[1:], rows.T.tolist(), strict=True):
+        span = str(right) if right == left + 1 else f"{left + 1} to {right}"
+        chart.band(left, right, f"{span} tokens: {count(negative)} negative, {count(positive)} positive")
+    if lengths.max_tokens <= edges[-1]:
+        chart.rule(lengths.max_tokens, f"cut-off {lengths.max_tokens}")
+    return chart
+
+
+def cut_chart(lengths: Lengths) -> Chart:
+    """What each cut-off would keep."""
+    longest = max(min(lengths.max_tokens, lengths.quantile(1)), 2)
+    points = np.unique(np.linspace(1, longest, 100).round().astype(int)).tolist()
+    cuts = [lengths.cut(length) for length in points]
+    chart = Chart(
+        "cuts",
+        "What a cut-off keeps",
+        "Two rising curves over the cut-off in tokens: the share of all tokens it keeps, and the share of the"
+        " reviews it leaves whole. The table has the values for the usual cut-offs.",
+        Axis("cut-off in tokens", 0, longest),
+        Axis("share kept", 0, 1, percent=True),
+    )
+    chart.line([(cut.max_tokens, cut.tokens_kept) for cut in cuts], "accent thick", "tokens kept")
+    chart.line([(cut.max_tokens, cut.rows_whole) for cut in cuts], "second thick", "reviews left whole")
+    if longest > TRAINING_CUT:
+        chart.rule(TRAINING_CUT, f"training reads {TRAINING_CUT}", low=True)
+    for cut in lengths.usual_cuts():
+        told = (
+            f"{percent(cut.tokens_kept)} of the tokens kept, {percent(cut.rows_whole)} of the reviews whole"
+        )
+        chart.dot((cut.max_tokens, cut.tokens_kept), "accent", f"cut at {cut.max_tokens}: {told}")
+        chart.dot((cut.max_tokens, cut.rows_whole), "second", f"cut at {cut.max_tokens}: {told}")
+    return chart
+
+
+def zipf_chart(vocabulary: Vocabulary) -> Chart:
+    """Frequency over rank of the training words, both logarithmic."""
+    curve = [point for point in vocabulary.curve() if point.count > 0]
+    first, last = curve[0], curve[-1]
+    chart = Chart(
+        "zipf",
+        "Zipf curve",
+        f"Frequency of words over their rank, both axes logarithmic. The first word, {first.word}, occurs"
+        f" {count(first.count)} times, the last one {count(last.count)} times.",
+        Axis("rank of the word", 1, max(last.rank, 10), log=True),
+        Axis("occurrences in training", _power_below(last.count), max(first.count * 1.5, 10), log=True),
+    )
+    anchor = vocabulary.ranked(min(100, math.isqrt(len(vocabulary.words))))
+    law = anchor.count * anchor.rank
+    reach = min(last.rank, law / chart.y.low)
+    chart.line(
+        [(max(1, law / chart.y.high), min(law, chart.y.high)), (reach, law / reach)], "dashed", "1 / rank"
+    )
+    chart.line([(point.rank, point.count) for point in curve], "accent thick", "words")
+    for point in vocabulary.landmarks():
+        place = (point.rank, point.count)
+        chart.dot(place, "accent", f"rank {count(point.rank)}: {point.word}, {count(point.count)} times")
+        chart.label(place, point.word, "word", "above" if chart.x.at(point.rank) < 0.85 else "left")
+    return chart
+
+
+def coverage_chart(vocabulary: Vocabulary) -> Chart:
+    """Share of the training tokens that a vocabulary of each size knows."""
+    size = vocabulary.size
+    chart = Chart(
+        "coverage",
+        "Vocabulary size and coverage",
+        f"Rising curve of the share of training tokens that the most frequent words cover. All {count(size)}"
+        f" words of the vocabulary cover {percent(vocabulary.coverage(size).share, 2)}.",
+        Axis("--vocab-size", 10 if size > 100 else 3, max(size, 20), log=True),
+        Axis("training tokens covered", 0, 1, percent=True),
+    )
+    curve = [(point.size, point.share) for point in vocabulary.coverage_curve() if point.size >= chart.x.low]
+    chart.area([*curve], "accent")
+    chart.line(curve, "accent thick")
+    for point in vocabulary.usual_coverage():
+        told = f"{count(point.size)} words cover {percent(point.share, 2)} of the training tokens"
+        chart.dot((point.size, point.share), "accent", told)
+    chart.rule(size, f"this vocabulary: {count(size)}", low=True)
+    return chart
+
+
+def word_chart(scores: WordScores, words: Sequence[str]) -> Chart:
+    """Every word by how often it is used and how clearly it speaks for a class."""
+    totals = scores.counts.sum(axis=0)
+    low, high = float(min(scores.z.min(), -3)), float(max(scores.z.max(), 3))
+    chart = Chart(
+        "words",
+        "Frequent or telling?",
+        "Each dot is a word: to the right the frequent ones, at the top those that speak for positive, at the"
+        " bottom those that speak for negative. Most words lie near the middle line. The tables below name"
+        " the most telling ones.",
+        Axis("occurrences in training", RAREST, 2 * max(float(totals[len(SPECIAL) :].max()), 100), log=True),
+        Axis("z score", -round_up(-low * 1.08), round_up(high * 1.08)),
+    )
+    chart.dots(_crowd(scores), "faint")
+    chart.label((chart.x.low, chart.y.high), "speak for positive", "rule positive")
+    chart.label((chart.x.low, chart.y.low), "speak for negative", "rule foot negative")
+    strongest = _strongest(scores)
+    places = {i: (float(totals[i]), float(scores.z[i])) for ids in strongest for i in ids}
+    for label, ids in zip(CLASSES, strongest, strict=True):
+        for i in ids[::-1]:
+            chart.dot(places[i], label, f"{words[i]}: z {scores.z[i]:.1f}, {count(totals[i])} times")
+    label_where_free(chart, [(places[i], words[i], label) for i, label in _alternating(strongest)])
+    return chart
+
+
+def _alternating(strongest: tuple[list[int], list[int]]) -> list[tuple[int, str]]:
+    """Words to label, the strongest of each class in turn."""
+    sides = [[(i, label) for i in ids[:LABELLED]] for label, ids in zip(CLASSES, strongest, strict=True)]
+    return [word for pair in itertools.zip_longest(*sides) for word in pair if word]
+
+
+def _crowd(scores: WordScores) -> list[Point]:
+    """An even choice of all words that occur often enough for the chart."""
+    totals = scores.counts.sum(axis=0)
+    frequent = np.flatnonzero(totals >= RAREST)
+    chosen = frequent[frequent >= len(SPECIAL)][:: max(1, len(frequent) // CROWD)]
+    return list(zip(totals[chosen].tolist(), scores.z[chosen].tolist(), strict=True))
+
+
+def _strongest(scores: WordScores) -> tuple[list[int], list[int]]:
+    """Word ids of the most telling words of each class, strongest first."""
+    clear = np.flatnonzero((np.abs(scores.z) >= SIGNIFICANT) & (scores.counts.sum(axis=0) >= RAREST))
+    ordered = clear[np.argsort(-np.abs(scores.z[clear]), kind="stable")]
+    negative, positive = ordered[scores.z[ordered] < 0], ordered[scores.z[ordered] > 0]
+    return negative[:NAMED].tolist(), positive[:NAMED].tolist()
+
+
+def _power_below(value: float) -> float:
+    """The power of ten at or below a count."""
+    power: float = 10.0 ** int(np.floor(np.log10(max(value, 1))))
+    return power
+
+
+SHOWN_TERMS = 15
+FEW_WORDS = 100
+"""With fewer words the charts of the vocabulary say nothing."""
+
+
+class Card(NamedTuple):
+    """One headline number."""
+
+    name: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a whole, drawn as a piece of a bar."""
+
+    name: str
+    count: int
+    share: float
+    style: str
+
+
+class Bar(NamedTuple):
+    """One line of a table of telling terms."""
+
+    text: str
+    z: float
+    width: float
+    """Length of its bar as per cent of the longest one."""
+    negative: int
+    positive: int
+    times: str
+
+
+def eda_page(facts: Facts) -> str:
+    """The page as HTML."""
+    manifest, vocabulary = facts.manifest, facts.vocabulary
+    curves = len(vocabulary.words) >= FEW_WORDS
+    return render(
+        "eda.html",
+        facts=facts,
+        manifest=manifest,
+        training_cut=TRAINING_CUT,
+        pair_words=PAIR_WORDS,
+        cards=_cards(facts),
+        flow=_flow(facts),
+        balance=_balance(facts),
+        length_chart=length_chart(facts.lengths),
+        cut_chart=cut_chart(facts.lengths),
+        zipf_chart=zipf_chart(vocabulary) if curves else None,
+        coverage_chart=coverage_chart(vocabulary) if curves else None,
+        word_chart=word_chart(facts.scores, facts.word_list) if curves else None,
+        tables=[
+            ("Words", {label: _bars(facts.words, label) for label in CLASSES}),
+            ("Pairs of words", {label: _bars(facts.pairs, label) for label in CLASSES}),
+        ],
+        changed=_changed_settings(manifest.settings),
+        inputs=_names(manifest.inputs),
+        test_inputs=_names(manifest.test_inputs),
+    )
+
+
+def _cards(facts: Facts) -> list[Card]:
+    manifest, lengths, vocabulary = facts.manifest, facts.lengths, facts.vocabulary
+    rows, rejected = sum(manifest.rows.values()), manifest.rejected["total"]
+    read = rows + manifest.duplicates + rejected
+    splits = ", ".join(f"{count(n)} {name}" for name, n in manifest.rows.items() if n)
+    positive, repeated = manifest.labels["positive"], manifest.duplicates
+    workers = f"{manifest.workers} worker{'s' if manifest.workers != 1 else ''}"
+    speed = f"{manifest.mb_per_s:.3g} MB/s, {workers}" if manifest.mb_per_s else workers
+    known = f"knows {percent(1 - vocabulary.unknown['train'])} of the training text"
+    length = f"{lengths.mean:.0f} a review, median {lengths.quantile(0.5)}"
+    return [
+        Card("Reviews", count(rows), splits),
+        Card("Positive", percent(positive / rows), f"{count(positive)} reviews"),
+        Card("Tokens", short_number(manifest.tokens), length),
+        Card("Vocabulary", count(vocabulary.size), known),
+        Card("Duplicates", count(repeated), _of_rows(repeated, read)),
+        Card("Rejected", count(rejected), _of_rows(rejected, read)),
+        Card("Prepared in", seconds(manifest.seconds), speed),
+        Card(
+            "Peak memory",
+            f"{count(manifest.peak_memory_mb)} MiB",
+            f"for {size(manifest.bytes_in)} of text",
+        ),
+    ]
+
+
+def _of_rows(part: int, read: int) -> str:
+    return f"{percent(part / read)} of the rows read" if part else "none of the rows read"
+
+
+def _flow(facts: Facts) -> list[Part]:
+    """Where the rows that were read went."""
+    manifest = facts.manifest
+    ends = [
+        *((name, rows, name) for name, rows in manifest.rows.items()),
+        ("duplicates", manifest.duplicates, "dropped"),
+        ("rejected", manifest.rejected["total"], "rejected"),
+    ]
+    read = sum(rows for _, rows, _ in ends)
+    return [Part(name, rows, rows / max(read, 1), style) for name, rows, style in ends if rows]
+
+
+def _balance(facts: Facts) -> list[tuple[str, list[Part]]]:
+    """The classes of each filled split."""
+    balance = []
+    for split in facts.tokens:
+        labels = facts.manifest.labels_per_split[split]
+        rows = sum(labels.values())
+        balance.append((split, [Part(name, labels[name], labels[name] / rows, name) for name in CLASSES]))
+    return balance
+
+
+def _bars(telling: Telling, label: str) -> list[Bar]:
+    terms = telling.of(label)[:SHOWN_TERMS]
+    longest = max((abs(term.z) for term in telling.negative[:1] + telling.positive[:1]), default=1.0)
+    return [
+        Bar(t.text, t.z, round(100 * abs(t.z) / longest, 1), t.negative, t.positive, _times(t)) for t in terms
+    ]
+
+
+def _times(term: Term) -> str:
+    if min(term.negative, term.positive) == 0:
+        return "only"
+    return f"{term.times:.1f}" if term.times < 100 else f"{term.times:,.0f}"
+
+
+def _changed_settings(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    """Settings of preparation that are not the default."""
+    defaults = PrepareSettings().model_dump(mode="json")
+    return [(name, _plain(value)) for name, value in settings.items() if value != defaults.get(name)]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _names(paths: Iterable[str]) -> list[str]:
+    """File names without their folders: a page is passed on, and folders may tell more than they should."""
+    return [PurePath(path).name for path in paths]
+
+
+@dataclass(frozen=True)
+class Eda:
+    """A page that was written, and the numbers behind it."""
+
+    out: Path
+    """The page."""
+    bytes: int
+    """Size of the page."""
+    facts: Facts
+    """The numbers behind it."""
+
+
+def eda(
+    data: PreparedDataset | str | Path,
+    out: str | Path,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Eda:
+    """Write a self-contained HTML page about a prepared dataset; the same data give the same bytes.
+
+    Args:
+        data: prepared data, opened or as a path.
+        out: the .html file to write, whole or not at all.
+        force: replace `out` if it exists.
+        progress: who is told how it goes; nobody by default.
+
+    Raises:
+        DataError: prepared data that is missing, damaged or empty.
+        UsageError: `out` exists, cannot be written or is no name of a page.
+    """
+    out = Path(out)
+    check_page(out, force, "eda.html")
+    dataset = data if isinstance(data, PreparedDataset) else PreparedDataset.open(data)
+    facts = gather(dataset, progress)
+    page = eda_page(facts).encode()
+    write_file(out, page)
+    return Eda(out, len(page), facts)

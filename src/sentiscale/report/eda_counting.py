@@ -1,0 +1,137 @@
+"""Read a prepared dataset in one pass of bounded memory: words and word pairs by class, rows by length."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentiscale.data.prepared import SPLITS, PreparedDataset, Split
+from sentiscale.text.compiled import kernel
+from sentiscale.text.vocab import SPECIAL
+from sentiscale.util.progress import Progress
+
+Counts = NDArray[np.int64]
+
+CLASSES = ("negative", "positive")
+PAIR_WORDS = 4096
+"""Pairs are counted exactly, but only of these most frequent words: their table has a fixed size (134 MB)."""
+MOST_TOKENS = 1_000_000_000
+"""Training tokens that are read; of more, every k-th row is."""
+BLOCK_ROWS = 65_536
+NO_NUMBER = np.int64(-1)
+
+
+@dataclass(frozen=True)
+class WordUse:
+    """How often words and pairs of words occur in the training rows that were read."""
+
+    words: Counts
+    """(2, vocabulary): tokens by class and word id, padding and unknown included."""
+    pair_table: NDArray[np.uint32]
+    """(2, n, n): neighbours (first, second) by class, of the n most frequent words; index 0 is word id 2."""
+    every: int
+    """One row in so many was read; 1 is all of them."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read."""
+        return int(self.words.sum())
+
+    def pairs(self, at_least: int) -> tuple[Counts, Counts]:
+        """Word ids (pairs, 2) and counts (2, pairs) of those that occur `at_least` times."""
+        flat = self.pair_table.reshape(len(CLASSES), -1)
+        found = np.flatnonzero(flat[0] + flat[1] >= at_least)
+        ids = np.stack(np.divmod(found, self.pair_table.shape[1]), axis=1) + len(SPECIAL)
+        return ids, flat[:, found].astype(np.int64)
+
+    @property
+    def pair_totals(self) -> Counts:
+        """Pairs of each class."""
+        totals: Counts = self.pair_table.sum(axis=(1, 2), dtype=np.int64)
+        return totals
+
+
+class Rows(NamedTuple):
+    """Consecutive rows of a split."""
+
+    tokens: NDArray[Any]
+    offsets: NDArray[np.int64]
+    """Where each row begins in `tokens` (rows + 1)."""
+    labels: NDArray[np.uint8]
+
+
+def count_words(dataset: PreparedDataset, progress: Progress, *, most_tokens: int = MOST_TOKENS) -> WordUse:
+    """Count words and neighbours of the training rows.
+
+    Raises: DataError when there are none, or their files do not fit together.
+    """
+    split = dataset.split("train")
+    every = -(-len(split.tokens) // most_tokens)
+    width = min(PAIR_WORDS, max(dataset.manifest.vocab_size - len(SPECIAL), 1))
+    words = np.zeros((len(CLASSES), dataset.manifest.vocab_size), np.int64)
+    pairs = np.zeros((len(CLASSES), width, width), np.uint32)
+    with progress.task("count words", len(split), "rows") as advance:
+        for first, rows in enumerate(row_blocks(split)):
+            phase = -first * BLOCK_ROWS % every
+            _count(rows.tokens, rows.offsets, rows.labels, phase, every, words, pairs)
+            advance(len(rows.labels), "")
+    return WordUse(words, pairs, every)
+
+
+def count_lengths(dataset: PreparedDataset) -> Counts:
+    """Rows of all splits by class and stored length: (2, longest + 1)."""
+    counts = np.zeros((len(CLASSES), 1), np.int64)
+    for split in filled_splits(dataset):
+        for start in range(0, len(split), BLOCK_ROWS):
+            lengths = np.diff(split.offsets[start : start + BLOCK_ROWS + 1])
+            labels = split.labels[start : start + BLOCK_ROWS]
+            width = max(int(lengths.max()) + 1, counts.shape[1])
+            counts = np.pad(counts, ((0, 0), (0, width - counts.shape[1])))
+            for label in range(len(CLASSES)):
+                counts[label] += np.bincount(lengths[labels == label], minlength=width)
+    return counts
+
+
+def filled_splits(dataset: PreparedDataset) -> list[Split]:
+    """The splits that have rows."""
+    return [dataset.split(name) for name in SPLITS if dataset.manifest.rows.get(name)]
+
+
+def row_blocks(split: Split) -> Iterator[Rows]:
+    """Consecutive rows at a time, each block mapped anew: what was read does not stay in this process."""
+    path = getattr(split.tokens, "filename", None)
+    for start in range(0, len(split), BLOCK_ROWS):
+        offsets = np.array(split.offsets[start : start + BLOCK_ROWS + 1])
+        begin, count = int(offsets[0]), int(offsets[-1] - offsets[0])
+        if path is None or not count:
+            tokens = split.tokens[begin : begin + count]
+        else:
+            dtype = split.tokens.dtype
+            tokens = np.memmap(path, dtype, mode="r", offset=begin * dtype.itemsize, shape=(count,))
+        yield Rows(tokens, offsets - begin, np.asarray(split.labels[start : start + BLOCK_ROWS]))
+
+
+@kernel
+def _count(
+    tokens: NDArray[Any],
+    offsets: NDArray[np.int64],
+    labels: NDArray[np.uint8],
+    phase: int,
+    every: int,
+    words: Counts,
+    pairs: NDArray[np.uint32],
+) -> None:
+    """Add every `every`-th row from `phase` on; pairs do not reach over the end of a row."""
+    width = pairs.shape[1]
+    for row in range(phase, len(labels), every):
+        label = labels[row]
+        previous = NO_NUMBER
+        for place in range(offsets[row], offsets[row + 1]):
+            word = np.int64(tokens[place])
+            words[label, word] += 1
+            number = word - 2 if 2 <= word < width + 2 else NO_NUMBER
+            if previous >= 0 and number >= 0:
+                pairs[label, previous, number] += 1
+            previous = number

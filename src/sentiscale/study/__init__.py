@@ -1,0 +1,4 @@
+"""Measuring how training scales: benchmarks, analysis, plans for other machines, comparison with other tools.
+
+Pages and charts are made in `report`.
+"""

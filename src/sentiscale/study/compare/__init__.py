@@ -1,0 +1,1 @@
+"""Trains presets and other tools on the same data: accuracy against time."""

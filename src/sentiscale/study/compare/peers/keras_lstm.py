@@ -1,0 +1,64 @@
+"""An LSTM with max pooling in Keras, on TensorFlow's CPU build."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from sentiscale.data.batches import IntArray, padded_ids
+from sentiscale.data.prepared import PreparedDataset, Split
+from sentiscale.study.compare.peers.scoring import FloatArray
+from sentiscale.study.compare.peers.stepping import time_steps, train_network
+from sentiscale.study.compare.records import JobFile, Outcome
+
+
+def train(task: JobFile) -> Outcome:
+    """Train and score, or time some steps."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import keras
+    import tensorflow as tf
+
+    dataset, job = PreparedDataset.open(task.data, verify=False), task.job
+    tf.config.threading.set_intra_op_parallelism_threads(job.conditions.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(job.conditions.threads)
+    keras.utils.set_random_seed(job.seed)
+    network = KerasNetwork(keras, job.recipe, dataset.manifest.vocab_size)
+    if job.conditions.steps:
+        return time_steps(task, network, dataset)
+    return train_network(task, network, dataset)
+
+
+class KerasNetwork:
+    """The compiled model; without a mask, which costs it speed on a CPU."""
+
+    packages: tuple[str, ...] = ("tensorflow-cpu", "tensorflow", "keras")
+
+    def __init__(self, keras: Any, recipe: dict[str, float], vocab_size: int) -> None:
+        self.max_tokens = int(recipe["max_tokens"])
+        self.model = keras.Sequential(
+            [
+                keras.layers.Input((None,), dtype="int32"),
+                keras.layers.Embedding(vocab_size, int(recipe["embedding_dim"])),
+                keras.layers.LSTM(int(recipe["hidden_dim"]), return_sequences=True),
+                keras.layers.GlobalMaxPooling1D(),
+                keras.layers.Dense(1),
+            ]
+        )
+        self.model.compile(
+            optimizer=keras.optimizers.Adam(recipe["lr"]),
+            loss=keras.losses.BinaryCrossentropy(from_logits=True),
+            jit_compile=False,  # XLA would compile every width of a batch anew
+        )
+
+    def step(self, split: Split, rows: IntArray) -> None:
+        """Take one training step on these rows."""
+        self.model.train_on_batch(self._ids(split, rows), split.labels[rows].astype(np.float32)[:, None])
+
+    def logits(self, split: Split, rows: IntArray) -> FloatArray:
+        """Logits (rows,) of these rows."""
+        logits: FloatArray = np.asarray(self.model.predict_on_batch(self._ids(split, rows)))[:, 0]
+        return logits
+
+    def _ids(self, split: Split, rows: IntArray) -> IntArray:
+        return padded_ids(split.tokens, split.offsets, rows, self.max_tokens)[0].astype(np.int32)

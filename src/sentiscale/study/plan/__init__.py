@@ -1,0 +1,1 @@
+"""Predicts time and cost on machines one does not have, by simulating steps from measured costs."""

@@ -1,0 +1,134 @@
+"""The run directory: where everything about one run lies, and the log in it."""
+
+import fcntl
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import ValidationError
+
+from sentiscale.errors import DataError, OutputExistsError
+from sentiscale.records import EpochMetrics, RunRecord, append_jsonl, reason_of
+from sentiscale.util.atomic import check_output, write_file
+
+logger = logging.getLogger("sentiscale.train")
+
+
+class RunDir:
+    """Paths and small writes of a run: model, checkpoints, plots, record, metrics, log."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model = path / "model"
+        self.checkpoints = path / "checkpoints"
+        self.wide = self.checkpoints / "wide.safetensors"
+        self.plots = path / "plots"
+        self.record = path / "record.json"
+        self.metrics = path / "metrics.jsonl"
+        self.log = path / "train.log"
+
+    def check(self, *, resume: bool, force: bool) -> None:
+        """Fail before any work is done where `create` would.
+
+        Raises: OutputExistsError when it exists and neither `resume` nor `force` says what to do.
+        """
+        path = self.path
+        if path.exists() and not (resume or force):
+            raise OutputExistsError(
+                f"{path} exists already. Add --resume to go on with that run, --force to replace it, "
+                "or choose another --out."
+            )
+        check_output(path, replace=True)
+        if force and not resume and not self.record.exists() and (self.has_begun or path.is_file()):
+            raise OutputExistsError(f"{path} is no run directory; --force does not delete it.")
+
+    def create(self, *, resume: bool, force: bool) -> None:
+        """Make the directory, or open it to resume; raises what `check` raises."""
+        self.check(resume=resume, force=force)
+        if force and not resume and self.path.exists():
+            shutil.rmtree(self.path)
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        for unfinished in self.checkpoints.glob(".step-*.tmp"):  # of ranks that were killed while they saved
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether more lies here than what a run leaves that was ended before its first step."""
+        early = {self.checkpoints, self.log, self.wide}
+        return any(
+            file not in early
+            and not file.name.startswith(f".{self.wide.name}.")  # whose writing was cut short
+            for folder in (self.path, self.checkpoints)
+            if folder.is_dir()
+            for file in folder.iterdir()
+        )
+
+    def stored_settings(self) -> dict[str, Any]:
+        """Settings of the run that lies here.
+
+        Raises: DataError when there is no readable record.
+        """
+        return self.read_record().settings
+
+    def read_record(self) -> RunRecord:
+        """The record that lies here.
+
+        Raises: DataError when there is no readable one.
+        """
+        try:
+            return RunRecord.model_validate_json(self.record.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise DataError(
+                f"{self.path} cannot be resumed: {self.record.name} is missing or damaged "
+                f"({reason_of(error)}). Train anew with --force."
+            ) from error
+
+    def write_record(self, record: RunRecord) -> None:
+        """Replace record.json."""
+        write_file(self.record, record.model_dump_json(indent=2))
+
+    def rewrite_metrics(self, metrics: list[EpochMetrics]) -> None:
+        """Make metrics.jsonl say what a checkpoint says: later lines came from steps that are redone."""
+        write_file(self.metrics, "".join(line.model_dump_json() + "\n" for line in metrics))
+
+    def append_metrics(self, metrics: EpochMetrics) -> None:
+        """Add one line to metrics.jsonl."""
+        append_jsonl(self.metrics, metrics)
+
+    def in_use(self) -> bool:
+        """Whether a process of this machine is training here now."""
+        try:
+            with open(self.log, "rb") as log:
+                return not _lock(log)
+        except OSError:
+            return False
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """Write the training log to train.log while the block runs; who asks `in_use` is told so."""
+        handler = logging.FileHandler(self.log, encoding="utf-8")
+        assert handler.stream is not None  # opened at once
+        _lock(handler.stream)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            handler.close()
+
+
+def _lock(file: IO[Any]) -> bool:
+    """Take the lock of an open file until it is closed, or its process ends; False if another has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network storage has no locks
+        return True
+    return True

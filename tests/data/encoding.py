@@ -1,0 +1,136 @@
+"""Encode files into shards without Dask, and read back which lines became rows and which rejects."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from sentiscale.config import PrepareSettings
+from sentiscale.data.corpus import Corpus
+from sentiscale.data.shards import (
+    EncodeTask,
+    Partition,
+    Partitioner,
+    Shard,
+    encode_partition,
+    first_lines,
+    rejected_rows,
+)
+from sentiscale.data.workspace import Workspace
+from sentiscale.text.labels import Reason
+
+
+class Row(NamedTuple):
+    """A usable review."""
+
+    file: str
+    line: int
+    code: int
+    text: str
+    """Cleaned."""
+
+
+class Reject(NamedTuple):
+    """A row that cannot be used."""
+
+    file: str
+    line: int
+    reason: str
+    text: str
+
+
+class Encoded(NamedTuple):
+    """What is in all shards."""
+
+    rows: list[Row]
+    rejects: list[Reject]
+    partitions: list[Partition]
+    work: Workspace
+
+
+def folder(root: Path) -> Workspace:
+    """An empty working directory."""
+    root.mkdir(parents=True, exist_ok=True)
+    work = Workspace(root)
+    work.prepare_folders()
+    for shard in root.glob("shards/*"):
+        shard.unlink()
+    return work
+
+
+def partitions_of(paths, work, block_bytes, *, tests=(), in_place=True, **settings) -> list[Partition]:
+    """Cut files into partitions."""
+    settings = PrepareSettings(**settings)
+    sources = [(source, False) for source in Corpus.find(paths, settings).sources]
+    if tests:
+        sources += [(source, True) for source in Corpus.find(tests, settings).sources]
+    partitioner = Partitioner(work, block_bytes, lambda source: in_place and source.plain)
+    return list(partitioner.partitions(sources))
+
+
+def task_of(partition: Partition, work: Workspace, **settings) -> EncodeTask:
+    """What a worker is given."""
+    settings = PrepareSettings(**settings)
+    return EncodeTask(
+        pieces=partition.pieces,
+        is_test=partition.is_test,
+        cleaning=settings.clean,
+        max_tokens=settings.max_tokens,
+        keep_text=settings.keep_text,
+        shard=str(work.shard(partition.number)),
+    )
+
+
+def encode(paths, root: Path, block_bytes: int = 10**6, **options) -> Encoded:
+    """Encode files and list all rows and rejects in input order."""
+    work = folder(root)
+    partitions = partitions_of(paths, work, block_bytes, **options)
+    settings = {name: value for name, value in options.items() if name not in ("tests", "in_place")}
+    for partition in partitions:
+        partition.summary = encode_partition(task_of(partition, work, **settings))
+        for piece in partition.pieces:
+            work.unspool(piece.path)
+    rows, rejects = [], []
+    for partition, lines in zip(partitions, first_lines(partitions), strict=True):
+        rows += _rows(partition, lines, work.shard(partition.number))
+        rejects += _rejects(partition, lines, work.shard(partition.number))
+    return Encoded(rows, rejects, partitions, work)
+
+
+def _rows(partition: Partition, lines: list[int], shard: Path) -> list[Row]:
+    with Shard(shard) as arrays:
+        data, bounds = arrays["words"].tobytes(), arrays["words_offsets"].tolist()
+        words = [data[bounds[i] : bounds[i + 1]].decode() for i in range(len(bounds) - 1)]
+        ids = np.split(arrays["ids"], np.cumsum(arrays["lengths"])[:-1]) if len(arrays["lengths"]) else []
+        columns = (arrays[name].tolist() for name in ("pieces", "lines", "codes"))
+        return [
+            Row(
+                partition.pieces[piece].file,
+                lines[piece] + line,
+                code,
+                " ".join(words[number] for number in own),
+            )
+            for piece, line, code, own in zip(*columns, ids, strict=True)
+        ]
+
+
+def _rejects(partition: Partition, lines: list[int], shard: Path) -> list[Reject]:
+    found = rejected_rows(shard)
+    return [
+        Reject(partition.pieces[piece].file, lines[piece] + line, Reason(reason).name.lower(), text)
+        for piece, line, reason, text in zip(
+            found.pieces.tolist(),
+            found.lines.tolist(),
+            found.reasons.tolist(),
+            found.snippets.to_pylist(),
+            strict=True,
+        )
+    ]
+
+
+def cleaned(texts: list[bytes], cleaning: str = "words") -> list[str]:
+    """The cleaned form of each text."""
+    from sentiscale.text.clean import clean
+
+    return clean(pa.array(texts, pa.large_binary()), cleaning).texts()

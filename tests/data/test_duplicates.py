@@ -1,0 +1,165 @@
+"""Finding equal texts: against a plain dictionary, whatever goes to disk and in whatever order it comes."""
+
+from collections import defaultdict
+from itertools import count
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentiscale.data.duplicates import CODE_BITS, CODES, RepeatFinder, first_of_each
+from sentiscale.data.placement import DROPPED, TEST, Placement, _splits
+from sentiscale.data.prepare import prepare
+from sentiscale.text.labels import MINUS_ONE, NEGATIVE, ONE, POSITIVE, TWO, ZERO, settle
+
+# Texts whose hashes lie in the same file and in different ones, and differ in high or low bits only.
+HASHES = [0, 1, 2, 2**32, 2**55, 2**56, 2**63, 2**64 - 1, 2**64 - 2, 0x0123456789ABCDEF]
+KINDS = st.sampled_from(
+    [(NEGATIVE, POSITIVE), (ZERO, ONE), (ONE, TWO), (MINUS_ONE, ONE), (ZERO, ONE, POSITIVE)]
+)
+NUMBERS = count()
+
+
+@st.composite
+def corpora(draw):
+    """Partitions as (is_test, rows of (hash, code)), and the class of each code."""
+    kinds = draw(KINDS)
+    rows = st.lists(st.tuples(st.sampled_from(HASHES), st.sampled_from(kinds)), max_size=8)
+    partitions = draw(st.lists(st.tuples(st.booleans(), rows), min_size=1, max_size=6))
+    return partitions, settle(np.arange(256, dtype=np.uint8), set(kinds))
+
+
+def records_of(is_test, rows):
+    hashes, codes = (
+        np.array([row[0] for row in rows], np.uint64),
+        np.array([row[1] for row in rows], np.uint8),
+    )
+    return first_of_each(hashes, codes, is_test)
+
+
+def found_by(folder, limit, partitions, labels, order=None):
+    folder.mkdir()
+    finder = RepeatFinder(folder, limit)
+    for number in order if order is not None else range(len(partitions)):
+        finder.add(number, records_of(*partitions[number]))
+    return finder.find(labels), finder
+
+
+def dropped_by(repeats, partitions, *, dedupe=True):
+    """The rows of each partition that are in no split, as `prepare` decides it."""
+    dropped = []
+    for number, (is_test, rows) in enumerate(partitions):
+        placement = Placement(
+            shard="", is_test=is_test, shares=(0.5, 0.5), dedupe=dedupe, labels=np.zeros(256, np.uint8),
+            repeated=repeats.rows[repeats.partitions == number], max_tokens=1,
+        )  # fmt: skip
+        splits = _splits({"hashes": np.array([row[0] for row in rows], np.uint64)}, placement)
+        assert np.all(splits[...] == TEST) or not is_test
+        dropped += [(number, row) for row in np.flatnonzero(splits == DROPPED).tolist()]
+    return dropped
+
+
+def by_dictionary(partitions, labels):
+    """Rows to drop, those among them that repeat the named test set, and texts with both labels."""
+    tests = {text for is_test, rows in partitions if is_test for text, _ in rows}
+    seen, dropped, leaks, classes = set(), [], 0, defaultdict(set)
+    for number, (is_test, rows) in enumerate(partitions):
+        for row, (text, code) in enumerate(rows):
+            classes[text].add(int(labels[code]))
+            if is_test:
+                continue
+            leaks += text in tests
+            if text in tests or text in seen:
+                dropped.append((number, row))
+            seen.add(text)
+    return dropped, leaks, sorted(text for text, own in classes.items() if len(own) == 2)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("repeats")
+
+
+@given(corpora(), st.sampled_from([0, 1, 200, 10**9]), st.randoms())
+def test_equals_a_dictionary(root, corpus, limit, random):
+    partitions, labels = corpus
+    order = list(range(len(partitions)))
+    random.shuffle(order)
+    repeats, finder = found_by(root / str(next(NUMBERS)), limit, partitions, labels, order)
+    dropped, leaks, conflicting = by_dictionary(partitions, labels)
+    assert dropped_by(repeats, partitions) == dropped
+    assert (repeats.duplicates, repeats.leaks) == (len(dropped), leaks)
+    assert repeats.conflicting.tolist() == conflicting
+    assert (finder.spilled_bytes > 0) == any(rows for _, rows in partitions) or limit > 1
+    assert not list(finder.folder.iterdir()), "what was spilled stays on the disk"
+
+
+@given(corpora())
+def test_nothing_is_dropped_without_dedupe_but_all_is_counted(root, corpus):
+    partitions, labels = corpus
+    repeats, _ = found_by(root / str(next(NUMBERS)), 10**9, partitions, labels)
+    assert dropped_by(repeats, partitions, dedupe=False) == []
+    assert repeats.duplicates == len(by_dictionary(partitions, labels)[0])
+
+
+def test_records_tell_of_every_text_its_first_row_copies_and_codes():
+    rows = [(7, ZERO), (5, ONE), (7, ONE), (7, ZERO), (9, POSITIVE)]
+    records = records_of(True, rows)
+    assert records[["hash", "row", "copies"]].tolist() == [(7, 0, 3), (5, 1, 1), (9, 4, 1)]
+    assert records["codes"].tolist() == [
+        CODE_BITS[ZERO] | CODE_BITS[ONE],
+        CODE_BITS[ONE],
+        CODE_BITS[POSITIVE],
+    ]
+    assert records["is_test"].all()
+    assert len(set(CODE_BITS[list(CODES)].tolist())) == len(CODES), "each code needs a bit of its own"
+
+
+def test_more_than_all_files_hold_together(root):
+    """Many texts, nearly every one in two partitions of three, by way of the disk and without it."""
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 2**64 - 1, 20_000, dtype=np.uint64)
+    parts = [np.concatenate([hashes[i * 4000 : i * 4000 + 8000], hashes[:50]]) for i in range(4)]
+    labels = settle(np.arange(256, dtype=np.uint8), {ZERO, ONE})
+    results = []
+    for limit in (0, 10_000, 10**9):
+        finder = RepeatFinder(root, limit)
+        for number, part in enumerate(parts):
+            finder.add(number, first_of_each(part, np.full(len(part), ZERO, np.uint8), False))
+        repeats = finder.find(labels)
+        results.append((repeats.duplicates, sorted(zip(repeats.partitions, repeats.rows, strict=True))))
+    assert results[0] == results[1] == results[2]
+    assert results[0][0] == sum(map(len, parts)) - len(np.unique(np.concatenate(parts)))
+
+
+def test_no_row_at_all(root):
+    repeats = RepeatFinder(root, 0).find(np.zeros(256, np.uint8))
+    assert (len(repeats.rows), repeats.duplicates, repeats.leaks, len(repeats.conflicting)) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("dedupe", [True, False])
+def test_a_manifest_accounts_for_all_rows(tmp_path, dedupe):
+    """Of 60 rows 20 repeat others, 5 of them the test set's; that has a repeated row of its own."""
+    texts = [f"text number {i} is here" for i in range(40)] + [f"Text number {i} is HERE!" for i in range(15)]
+    rows = [f"__label__{1 + i % 2} {text.rstrip('!')}" for i, text in enumerate(texts)]
+    tests = [f"__label__1 text test {i}" for i in range(5)]
+    (tmp_path / "a.txt").write_text("\n".join([*rows, *tests]))
+    (tmp_path / "b.txt").write_text("\n".join([*tests, tests[0]]))
+    made = prepare(
+        tmp_path / "a.txt", tmp_path / "data", test=tmp_path / "b.txt", dedupe=dedupe, block_mb=0.0003
+    )
+    manifest = made.manifest
+    assert manifest.rows["test"] == 6
+    assert (manifest.duplicates, manifest.leaks) == ((20, 5) if dedupe else (0, 0))
+    assert manifest.rows["train"] + manifest.rows["valid"] + manifest.duplicates == 60
+    told = " ".join(manifest.warnings)
+    assert "20 rows repeat the text of another one and " + ("were dropped" if dedupe else "stay in") in told
+    assert "5 rows have the text of a test review and " + ("left" if dedupe else "are still in") in told
+
+
+def test_a_full_disk_is_named_when_texts_go_to_it(small_disk):
+    finder = RepeatFinder(small_disk, 0)
+    hashes = np.random.default_rng(0).integers(0, 2**64 - 1, 30_000, dtype=np.uint64)
+    with pytest.raises(OSError, match="No space left on device"):
+        finder.add(0, first_of_each(hashes, np.zeros(len(hashes), np.uint8), False))

@@ -1,0 +1,67 @@
+"""A tiny model with weights drawn at random: what is tested here does not depend on what it learnt."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sentiscale.config import ModelSettings
+from sentiscale.inference.predictor import Predictor
+from sentiscale.model.directory import SavedModel, model_config, save_model
+from sentiscale.model.network import SentimentNet
+from sentiscale.model.ngrams import Ngrams
+from sentiscale.model.wide import Combination, WideModel
+from sentiscale.text.vocab import SPECIAL, Vocab
+from tests.cli.conftest import cli
+
+__all__ = ["cli"]
+
+WORDS = (
+    "good",
+    "bad",
+    "not",
+    "great",
+    "awful",
+    "film",
+    "the",
+    "a",
+    "it",
+    "never",
+    "again",
+    "!",
+    "?",
+    "n't",
+    "is",
+)
+MAX_TOKENS = 12
+
+
+def tiny_model(seed: int = 0, **settings: object) -> SavedModel:
+    """An untrained model that reads 12 tokens and knows 15 words."""
+    shape = ModelSettings.model_validate({"embedding_dim": 8, "hidden_dim": 8, **settings})
+    vocab = Vocab([*SPECIAL, *WORDS])
+    net = SentimentNet.build(shape, len(vocab), seed)
+    drawn = np.random.default_rng(seed)
+    ngrams = Ngrams(10, 3, 2)
+    scales = drawn.uniform(0.1, 2, 2**10).astype(np.float32)
+    wide = WideModel(scales, drawn.normal(size=2**10).astype(np.float32), 0.3, ngrams)
+    combination = Combination(2.0, 0.7, -0.1)
+    config = model_config(
+        cleaning="words", max_tokens=MAX_TOKENS, stored_tokens=40, model=shape, wide=wide,
+        combination=combination,
+    )  # fmt: skip
+    return SavedModel(config, vocab, net.eval(), wide, combination)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the tiny model."""
+    path = tmp_path_factory.mktemp("model") / "model"
+    save_model(path, tiny_model())
+    return path
+
+
+@pytest.fixture(scope="session")
+def predictor(model: Path) -> Predictor:
+    """The tiny model, loaded."""
+    return Predictor.load(model)

@@ -1,0 +1,112 @@
+"""One rank of a very small training: sums a number with the others, meets a fault if it is told to."""
+
+import os
+import resource
+import signal
+import sys
+import time
+from contextlib import nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sentiscale.cli import _interrupt, _reporting_errors
+from sentiscale.errors import DataError, Interrupted, UsageError
+
+
+def rank(
+    folder: Annotated[Path, typer.Argument(help="Where process ids and saved steps are written.")],
+    fault: Annotated[str, typer.Option(help="kill, stop, raise, …; empty for none.")] = "",
+    at: Annotated[int, typer.Option(help="The rank that meets it, or is late.")] = 1,
+    steps: int = 100_000,
+    fault_step: int = 20,
+    late: Annotated[float, typer.Option(help="Seconds that this rank needs in the end.")] = 0.0,
+    plain_signals: Annotated[bool, typer.Option(help="Signals raise KeyboardInterrupt.")] = False,
+    silence_limit: float = 3.0,
+    pause: Annotated[float, typer.Option(help="Seconds between two steps.")] = 0.03,
+) -> None:
+    """Sum numbers with the other ranks until all steps are done or something happens."""
+    from sentiscale.parallel.rendezvous import RankEnv
+
+    env = RankEnv.current()
+    assert env is not None
+    (folder / f"pid-{env.rank}-{os.getpid()}").touch()
+    if fault == "early" and env.rank == at:
+        sys.exit(7)
+
+    import torch
+    import torch.distributed as dist
+
+    from sentiscale.parallel.heartbeat import guarded_rank
+    from sentiscale.parallel.rendezvous import choose_gloo_interface
+    from sentiscale.training.loop import stop_on_signals
+
+    choose_gloo_interface(env.master_address)
+    signals = nullcontext() if plain_signals else stop_on_signals()
+    with guarded_rank(env, silence_limit) as guard, signals as wish:
+        dist.init_process_group(
+            "gloo", store=guard.store, rank=env.rank, world_size=env.world_size, timeout=timedelta(minutes=5)
+        )
+        for step in range(steps):
+            guard.note("data", step)
+            if env.rank == at and step == fault_step and fault:
+                again = (folder / "fault").exists()
+                (folder / "fault").touch()
+                meet("" if again and fault == "raise-once" else fault)
+            elif step == fault_step and fault:
+                time.sleep(pause)  # the others are by themselves at that moment
+            guard.note("compute", step)
+            wishes = torch.tensor(float(bool(wish)))
+            dist.all_reduce(wishes)
+            if step == fault_step:
+                (folder / f"running-{env.rank}").touch()
+            if wishes > 0:
+                time.sleep(late * (env.rank == at))
+                (folder / f"saved-{env.rank}").touch()
+                raise Interrupted(f"interrupted at step {step}; saved.")
+            if fault == "all" and step == fault_step:
+                raise UsageError("all ranks agree that this cannot work.")
+            time.sleep(pause)
+        dist.destroy_process_group()
+        time.sleep(late * (env.rank == at))
+
+
+def meet(fault: str) -> None:
+    """Let the fault of this name happen to this process."""
+    if fault == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif fault == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif fault in ("raise", "raise-once"):
+        raise ValueError("this is the planted fault")
+    elif fault == "data":
+        raise DataError("reviews.txt:3 is not a review.")
+    elif fault == "memory":
+        use_up_memory()
+    elif fault == "exit":
+        os._exit(5)
+    elif fault == "silent-heart":
+        stop_heart()
+
+
+def use_up_memory() -> None:
+    import torch
+
+    resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33))
+    torch.ones(2**33)
+
+
+def stop_heart() -> None:
+    """Hold the interpreter lock, so that no other thread of this process can run."""
+    sys.setswitchinterval(1e6)
+    while True:
+        pass
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(_reporting_errors(rank))
+    app()

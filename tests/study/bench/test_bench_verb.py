@@ -1,0 +1,36 @@
+"""The verb: what it plans, and what it refuses."""
+
+import json
+
+import pytest
+
+from sentiscale.cli.bench import amount_of, check, named, numbers
+from sentiscale.errors import UsageError
+from sentiscale.study.bench.plan import Asked
+
+
+def test_a_dry_run_prints_the_plan_and_does_nothing(sentiscale, dataset, tmp_path):
+    options = ["--layouts", "1x1,2x1", "--threads", "1", "--batch-sizes", "16,5000", "--models", "gru"]
+    done = sentiscale("bench", dataset.path, "--out", tmp_path / "out", *options, "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["runs"] == 5 * len(plan["cases"])
+    assert plan["seconds_expected"] > 0
+    assert {case["batch_size"] for case in plan["cases"]} == {16}
+    assert {each["case"]["batch_size"] for each in plan["left_out"]} == {5000}
+    assert not (tmp_path / "out").exists()
+
+
+def test_mistakes_are_told_with_what_is_allowed():
+    with pytest.raises(UsageError, match=r"--batch-sizes is '32,x'; it takes whole numbers from 1 on"):
+        numbers("--batch-sizes", "32,x")
+    with pytest.raises(UsageError, match=r"--models has 'ltsm'. Did you mean 'lstm'\? Allowed: lstm, gru"):
+        named("--models", "ltsm")
+    with pytest.raises(UsageError, match="--rows and --steps both say how much"):
+        amount_of(10, 5, None)
+    with pytest.raises(UsageError, match=r"--target-accuracy is 1\.5"):
+        amount_of(None, None, 1.5)
+    with pytest.raises(UsageError, match=r"--scaling is 'big'\. Allowed: strong, weak"):
+        check(Asked(scaling="big"), None)
+    with pytest.raises(UsageError, match="together with --target-accuracy"):
+        check(Asked(), 10.0)

@@ -1,0 +1,103 @@
+"""The peers themselves: real libraries on small data."""
+
+import numpy as np
+import pytest
+
+from sentiscale.study.compare.contestants import CONTESTANTS, FASTTEXT
+from sentiscale.study.compare.peers import linear, packed
+from sentiscale.study.compare.peers.classic import left_padded
+from sentiscale.study.compare.peers.classic import train as time_classic
+from sentiscale.study.compare.peers.scoring import logits_of
+
+TINY = {
+    "embedding_dim": 8, "hidden_dim": 8, "batch_size": 64, "max_tokens": 24, "lr": 0.01, "epochs": 1,
+}  # fmt: skip
+
+
+@pytest.fixture
+def fasttext():
+    pytest.importorskip("fasttext", reason="needs fastText, the extra `compare`")
+    from sentiscale.study.compare.peers import fasttext
+
+    return fasttext
+
+
+def assert_learned(outcome, rows):
+    assert outcome.test["rows"] == rows["test"]
+    assert outcome.valid["rows"] == rows["valid"]
+    assert min(outcome.test["accuracy"], outcome.valid["accuracy"]) > 0.6
+    assert outcome.train_seconds > 0
+    assert outcome.cpu_seconds > 0
+
+
+def test_tfidf_learns_and_repeats_itself(task, dataset):
+    recipe = dict(CONTESTANTS["tfidf-lr"].recipe)
+    first, again = linear.train(task("linear", recipe)), linear.train(task("linear", recipe))
+    assert_learned(first, dataset.manifest.rows)
+    assert first.test == again.test
+
+
+def test_fasttext_learns(task, dataset, fasttext):
+    outcome = fasttext.train(task("fasttext", {**FASTTEXT, "wordNgrams": 2, "bucket": 10_000, "epoch": 25}))
+    assert_learned(outcome, dataset.manifest.rows)
+    assert outcome.rows_per_s > 0
+
+
+def test_fasttext_starts_from_zeros_whatever_lay_in_memory(task, fasttext):
+    """Its small weights are taken from freed memory; without the remedy this ends in "Encountered NaN"."""
+    used = [bytearray(b"\xff") * size for size in range(10_000, 110_000, 1000)]
+    del used
+    outcome = fasttext.train(task("fasttext", {**FASTTEXT, "wordNgrams": 1, "epoch": 5}))
+    assert np.isfinite(outcome.test["loss"])
+
+
+def test_row_without_a_known_word_is_undecided(fasttext):
+    assert fasttext.positive_share([], []) == 0.5
+    assert fasttext.positive_share(["__label__2"], [0.75]) == 0.75
+    assert fasttext.positive_share(["__label__1"], [0.75]) == 0.25
+
+
+def test_packed_lstm_trains_and_is_validated_on_the_way(task, dataset):
+    outcome = packed.train(task("packed", TINY))
+    halves = [point.seconds for point in outcome.curve]
+    assert len(halves) >= 2
+    assert halves == sorted(halves)
+    assert halves[-1] == outcome.train_seconds
+    assert outcome.valid["accuracy"] == outcome.curve[-1].valid_accuracy
+    assert outcome.test["rows"] == dataset.manifest.rows["test"]
+
+
+def test_packed_lstm_stops_at_the_time_limit(task):
+    outcome = packed.train(task("packed", {**TINY, "epochs": 10_000}, time_limit=0.05))
+    assert 0.05 <= outcome.train_seconds < 2
+
+
+def test_steps_are_timed_without_an_accuracy(task, dataset):
+    outcome = packed.train(task("packed", {**TINY, "epochs": 2}, steps=3))
+    assert outcome.test is None
+    assert outcome.train_seconds is None
+    epochs_of_rows = 2 * dataset.manifest.rows["train"]
+    assert outcome.projected_seconds == pytest.approx(epochs_of_rows / outcome.rows_per_s, rel=0.01, abs=0.1)
+
+
+def test_classic_recipe_is_timed_and_projected_never_scored(task):
+    recipe = {**TINY, "layers": 2, "warm_up": 1, "steps": 2, "epochs": 3}
+    outcome = time_classic(task("classic", recipe))
+    assert outcome.test is None
+    assert outcome.projected_seconds > 0
+
+
+def test_left_padding_keeps_the_first_words_at_the_right_end(dataset):
+    split = dataset.split("valid")
+    shortest, longest = np.argmin(split.lengths), np.argmax(split.lengths)
+    width = int(split.lengths[shortest]) + 2
+    ids_BT = left_padded(split, np.array([shortest, longest]), width)
+    for row, ids_T in zip((shortest, longest), ids_BT, strict=True):
+        tokens = split.tokens[split.offsets[row] : split.offsets[row + 1]][:width]
+        assert ids_T.tolist() == [0] * (width - len(tokens)) + tokens.tolist()
+
+
+def test_certain_probabilities_have_finite_logits():
+    logits = logits_of([0.0, 0.5, 1.0])
+    assert np.isfinite(logits).all()
+    assert logits[0] < logits[1] == 0 < logits[2]

@@ -1,0 +1,164 @@
+"""The formats read again, slowly and plainly: what every line must become, for comparison."""
+
+import json
+import re
+from typing import NamedTuple
+
+from sentiscale.text.labels import MIDDLE, NAMES, NONE, UNKNOWN
+from tests.data.encoding import cleaned
+
+BLANKS = b" \t\r"
+MOST_STRAY_QUOTES = 50
+
+
+class Record(NamedTuple):
+    """A line or CSV record: its number from 1, and what it is; `reason` is None for a usable one."""
+
+    line: int
+    reason: str | None
+    code: int = NONE
+    text: str = ""
+
+
+def judged(line: int, label: bytes | None, text: bytes, limit: int) -> Record:
+    """What becomes of a record that could be parsed."""
+    code = _code(label)
+    if len(text) > limit:
+        return Record(line, "too_long")
+    if fault := _fault(text):
+        return Record(line, fault)
+    refused = {NONE: "no_label", UNKNOWN: "unknown_label", MIDDLE: "neutral"}
+    if code in refused:
+        return Record(line, refused[code])
+    if not text:
+        return Record(line, "no_text")
+    (clean,) = cleaned([text])
+    return Record(line, None, code, clean) if clean else Record(line, "empty_after_cleaning")
+
+
+def _code(label: bytes | None) -> int:
+    plain = (label or b"").decode("utf-8", "replace").strip().lower()
+    plain = plain.removeprefix("__label__").removesuffix(".0")
+    return NAMES.get(plain, UNKNOWN) if plain else NONE
+
+
+def _fault(text: bytes) -> str | None:
+    """The first NUL byte or fault of encoding."""
+    try:
+        text.decode()
+        end = len(text)
+    except UnicodeDecodeError as error:
+        end = error.start
+    if b"\0" in text[:end]:
+        return "nul_byte"
+    return "invalid_utf8" if end < len(text) else None
+
+
+def lines_of(data: bytes, terminator: bytes) -> list[bytes]:
+    """Lines without their ends; a last one without any counts."""
+    lines = data.split(terminator)
+    return lines if lines[-1] else lines[:-1]
+
+
+def read_fasttext(data: bytes, limit: int) -> list[Record]:
+    """Labelled lines."""
+    records = []
+    terminator = b"\r" if b"\n" not in data and b"\r" in data else b"\n"
+    for number, line in enumerate(lines_of(data, terminator), 1):
+        if len(line) > limit:
+            records.append(Record(number, "too_long"))
+            continue
+        rest = line.strip(BLANKS)
+        label = None
+        while rest.startswith(b"__label__"):
+            own, rest = re.fullmatch(rb"__label__([^ \t\r]*)[ \t\r]*(.*)", rest, re.DOTALL).groups()
+            label = own if label is None else label
+        blank = not rest and label is None
+        records.append(Record(number, "blank_line") if blank else judged(number, label, rest, limit))
+    return records
+
+
+def read_jsonl(data: bytes, limit: int) -> list[Record]:
+    """Objects with the keys text and label."""
+    records = []
+    for number, line in enumerate(lines_of(data, b"\n"), 1):
+        if len(line) > limit:
+            records.append(Record(number, "too_long"))
+        elif not line.strip(BLANKS):
+            records.append(Record(number, "blank_line"))
+        else:
+            records.append(_json_record(number, line, limit))
+    return records
+
+
+def _json_record(number: int, line: bytes, limit: int) -> Record:
+    try:
+        document = json.loads(line.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        return Record(number, "malformed")
+    if not isinstance(document, dict):
+        return Record(number, "malformed")
+    label, text = (_json_value(document.get(key)) for key in ("label", "text"))
+    return judged(number, label, text or b"", limit)
+
+
+def _json_value(value: object) -> bytes | None:
+    if value is None or isinstance(value, dict | list):
+        return None
+    plain = value if isinstance(value, str) else json.dumps(value)
+    try:
+        return plain.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return plain.encode("utf-8", "surrogatepass")
+
+
+def read_csv(data: bytes, limit: int, header: bool) -> list[Record]:
+    """Records of two fields, label and text; a first one that names them is left out."""
+    at, line, records, strays = 0, 1, [], 0
+    while at < len(data):
+        end, fields = _csv_record(data, at)
+        content = data[at:end].rstrip(b"\r\n") if fields is not None else data[at:end]
+        stray = fields is None and strays < MOST_STRAY_QUOTES
+        if header and content:
+            header = False
+        elif header:
+            pass
+        elif len(_ended(data[at:end])) > limit or stray:
+            reason = "too_long" if len(_ended(data[at:end])) > limit else "malformed"
+            strays += reason == "malformed"
+            records.append(Record(line, reason))
+            found = re.compile(rb"\r\n|\n|\r").search(data, at)
+            end = found.end() if found else len(data)
+        elif not _ended(data[at:end]):
+            records.append(Record(line, "blank_line"))
+        elif fields is None or len(fields) != 2:
+            records.append(Record(line, "malformed"))
+        else:
+            records.append(judged(line, *fields, limit))
+        line += len(re.findall(rb"\r\n|\n|\r", data[at:end]))
+        at = end
+    return records
+
+
+def _ended(record: bytes) -> bytes:
+    """A record without its line end."""
+    return re.sub(rb"(\r\n|\n|\r)\Z", b"", record)
+
+
+def _csv_record(data: bytes, at: int) -> tuple[int, list[bytes] | None]:
+    """Where the record at `at` ends and its fields; None for a quote that is never closed."""
+    fields = []
+    while True:
+        if data[at : at + 1] == b'"':
+            found = re.compile(rb'"((?:[^"]|"")*)"(?!")([^,\r\n]*)', re.DOTALL).match(data, at)
+            if not found:
+                return len(data), None
+            inner, after = found.groups()
+            fields.append(inner.replace(b'""', b'"') if not after else inner + b'"' + after)
+        else:
+            found = re.compile(rb"[^,\r\n]*").match(data, at)
+            fields.append(found.group())
+        at = found.end()
+        if data[at : at + 1] != b",":
+            return at + len(re.compile(rb"\r\n|\n|\r|\Z").match(data, at).group()), fields
+        at += 1

@@ -1,0 +1,257 @@
+"""Blocks of raw records to reviews: every format, and every way a record can be wrong."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentiscale.errors import DataError
+from sentiscale.text.compiled import frozen
+from sentiscale.text.csv_scanner import last_csv_end, split_csv
+from sentiscale.text.formats import Layout, judge, parse
+from sentiscale.text.labels import NONE, ONE, TWO, ZERO, Reason, label_codes, settle, star_codes
+
+LINES = Layout("fasttext", label="label")
+PLAIN = Layout("fasttext")
+TABLE = Layout("csv", text="text", title="title", label="label", columns=("label", "title", "text"))
+JSON = Layout("jsonl", text="text", label="label")
+
+
+def texts(columns):
+    return [text.decode() for text in columns.text.to_pylist()]
+
+
+def reasons(data, layout, mode="required"):
+    return [Reason(code).name.lower() for code in judge(parse(data, layout), layout, mode).reasons]
+
+
+# fastText lines
+
+
+def test_lines_give_label_text_and_place():
+    columns = parse(b"__label__1 bad\n__label__2\tgood one \r\n", LINES)
+    assert texts(columns) == ["bad", "good one"]
+    assert columns.label.to_pylist() == [b"1", b"2"]
+    assert columns.lines.tolist() == [0, 1]
+
+
+def test_blank_lines_are_no_reviews_but_count_as_lines():
+    columns = parse(b"\n__label__1 a\n \r\n\n__label__2 b", LINES)
+    assert columns.lines.tolist() == [1, 4]
+    assert columns.line_count == 5
+
+
+def test_of_several_labels_the_first_counts():
+    columns = parse(b"__label__2 __label__topic text __label__1\n", LINES)
+    assert columns.label.to_pylist() == [b"2"]
+    assert texts(columns) == ["text __label__1"]
+
+
+def test_plain_lines_keep_their_number():
+    """One prediction a line: blank ones stay."""
+    assert texts(parse(b"one\r\n\nthree", PLAIN)) == ["one", "", "three"]
+    assert reasons(b"one\n\nthree\n", PLAIN, "none") == ["none", "none", "none"]
+
+
+def test_carriage_returns_end_lines_only_where_the_file_says_so():
+    old_mac = Layout("fasttext", label="label", terminator=13)
+    assert texts(parse(b"__label__1 a\r__label__2 b\r", old_mac)) == ["a", "b"]
+    assert texts(parse(b"__label__1 a\rb\n", LINES)) == ["a\rb"]
+
+
+def test_faulty_lines_have_a_reason_each():
+    lines = {
+        b"no label at all": "no_label",
+        b"__label__ text": "no_label",
+        b"__label__7 text": "unknown_label",
+        b"__label__neutral text": "neutral",
+        b"__label__1": "no_text",
+        b"__label__1 \xff\xfe": "invalid_utf8",
+        b"__label__1 cut short \xe2\x82": "invalid_utf8",
+        b"__label__1 \xed\xa0\x80 surrogate": "invalid_utf8",
+        b"__label__1 \xc0\xaf overlong": "invalid_utf8",
+        b"__label__1 a\0b": "nul_byte",
+        b"__label__1 fine \xf0\x9f\x98\x80": "none",
+    }
+    assert reasons(b"\n".join(lines), LINES) == list(lines.values())
+
+
+def test_without_required_labels_no_text_is_refused():
+    assert reasons(b"__label__9 a\n\n\xff\nplain", PLAIN, "none") == ["none"] * 4
+
+
+@given(st.binary(max_size=40))
+def test_utf8_is_judged_as_python_does(data):
+    data = data.replace(b"\n", b"").replace(b"\0", b"").replace(b"\r", b"").strip()
+    try:
+        data.decode()
+        expected = "none" if data else "no_text"
+    except UnicodeDecodeError:
+        expected = "invalid_utf8"
+    if not data.startswith(b"__label__"):
+        assert reasons(b"__label__1 " + data + b"\n", LINES) == [expected]
+
+
+# CSV
+
+
+def test_quotes_commas_and_line_breaks_inside_fields():
+    data = b'1,"a ""b"", c","two\nlines"\r\n2,plain,text\n'
+    columns = parse(data, TABLE)
+    assert texts(columns) == ['a "b", c: two\nlines', "plain: text"]
+    assert columns.lines.tolist() == [0, 2]
+    assert columns.line_count == 3
+
+
+def test_a_title_or_a_text_alone_has_no_colon():
+    assert texts(parse(b'1,,only text\n2,only title,""\n', TABLE)) == ["only text", "only title"]
+
+
+def test_records_of_another_width_are_malformed_where_they_stand():
+    columns = parse(b"1,a,b\nlonely\n2,c,d\n1,x,y,z\n", TABLE)
+    assert columns.faults.tolist() == [Reason.NONE, Reason.MALFORMED, Reason.NONE, Reason.MALFORMED]
+    assert texts(columns) == ["a: b", "lonely\n", "c: d", "1,x,y,z\n"]
+
+
+def test_a_quote_never_closed_costs_one_line():
+    data = b'1,a,"never closed\n2,c,d\n1,e,f\n'
+    columns = parse(data, TABLE)
+    assert columns.faults.tolist() == [Reason.MALFORMED, Reason.NONE, Reason.NONE]
+    assert texts(columns)[1:] == ["c: d", "e: f"]
+    assert columns.lines.tolist() == [0, 1, 2]
+
+
+def test_backslash_n_is_a_space_only_where_the_layout_says_so():
+    escaped = Layout("csv", text="text", label="label", columns=("label", "text"), escapes=True)
+    assert texts(parse(b'1,"one\\ntwo"\n', escaped)) == ["one two"]
+    assert texts(parse(b'1,"one\\ntwo",x\n', TABLE)) == ["one\\ntwo: x"]
+
+
+FIELD = st.text(st.sampled_from('ab",\n\r é'), max_size=6)
+
+
+@given(
+    st.lists(st.tuples(FIELD, FIELD, FIELD), min_size=1, max_size=6), st.sampled_from(["\n", "\r\n", "\r"])
+)
+def test_reads_what_the_standard_library_writes(rows, line_end):
+    written = io.StringIO(newline="")
+    csv.writer(written, lineterminator=line_end, quoting=csv.QUOTE_ALL).writerows(rows)
+    data = written.getvalue().encode()
+    assert texts(parse(data, TABLE)) == [
+        f"{title}: {text}" if title and text else title or text for _, title, text in rows
+    ]
+
+
+@given(st.text(st.sampled_from('ab",\n\r'), max_size=30))
+def test_cutting_at_a_record_end_changes_no_record(text):
+    """A block ends where the scanner says; both halves together must hold the very same fields."""
+    data = text.encode()
+    cut = last_csv_end(frozen(data), ord(","), len(data))
+
+    def fields(part):
+        found = split_csv(frozen(part), ord(","))
+        return [part[s:e] for s, e in zip(found.starts.tolist(), found.ends.tolist(), strict=True)]
+
+    whole = split_csv(frozen(data), ord(","))
+    assert fields(data[:cut]) + fields(data[cut:]) == fields(data)
+    assert not cut or cut in [*whole.begins.tolist(), len(data)] or not data[cut:].strip(b"\r\n")
+
+
+# JSON lines
+
+
+def test_objects_one_a_line():
+    columns = parse(b'{"text":"a","label":"1","other":[1]}\n\n{"label":"2","text":"b\\nc"}', JSON)
+    assert texts(columns) == ["a", "b\nc"]
+    assert columns.lines.tolist() == [0, 2]
+
+
+def test_numbers_truth_values_and_missing_keys():
+    lines = [
+        {"text": "a", "label": 1},
+        {"text": "b", "label": True},
+        {"text": None, "label": "2"},
+        {"label": 2.0},
+    ]
+    data = "\n".join(json.dumps(line) for line in lines).encode()
+    judged = judge(parse(data, JSON), JSON, "required")
+    assert judged.reasons.tolist() == [Reason.NONE, Reason.NONE, Reason.NO_TEXT, Reason.NO_TEXT]
+    assert judged.codes.tolist() == [ONE, 1, TWO, TWO]
+
+
+def test_a_bad_line_costs_only_itself():
+    data = (
+        b'{"text":"a","label":"1"}\n{"text": nonsense\n[1]\n"str"\n{"text":"b","label":"2"}\n' + b"[" * 9999
+    )
+    columns = parse(data, JSON)
+    assert [Reason(fault).name for fault in columns.faults] == [
+        "NONE",
+        *["MALFORMED"] * 3,
+        "NONE",
+        "MALFORMED",
+    ]
+    assert [texts(columns)[i] for i in (0, 4)] == ["a", "b"]
+
+
+def test_blank_lines_between_objects_are_no_records():
+    columns = parse(b' {"text":"a","label":"1"} \r\n \t\r\n\r\n{"text":"b","label":"2"}\r\n\r\n', JSON)
+    assert texts(columns) == ["a", "b"]
+    assert columns.lines.tolist() == [0, 3]
+    assert not columns.faults.any()
+
+
+def test_an_object_is_no_text():
+    assert reasons(b'{"text":{"a":1},"label":"1"}\n{"text":["a"],"label":"1"}\n', JSON) == [
+        "no_text",
+        "no_text",
+    ]
+
+
+def test_bad_bytes_in_json_are_found():
+    data = b'{"text":"a\\u0000b","label":"1"}\n{"text":"\xff","label":"1"}\n{"text":"ok","label":"1"}\n'
+    assert reasons(data, JSON) == ["nul_byte", "invalid_utf8", "none"]
+    assert reasons(b"garbage\n" + data, JSON) == ["malformed", "nul_byte", "invalid_utf8", "none"]
+
+
+# labels
+
+
+def test_labels_by_name_and_by_number():
+    import pyarrow as pa
+
+    values = ["Negative", " pos ", "__label__2", "0", "2.0", "", None, "maybe"]
+    assert label_codes(pa.array(values)).tolist() == [0, 1, TWO, ZERO, TWO, NONE, NONE, 254]
+    assert label_codes(pa.array([True, False, None])).tolist() == [1, 0, NONE]
+    assert label_codes(pa.array([0, 1])).tolist() == [ZERO, ONE]
+    assert label_codes(pa.array(["neg"]).dictionary_encode()).tolist() == [0]
+    assert label_codes(pa.nulls(1)).tolist() == [NONE]
+
+
+@pytest.mark.parametrize(
+    ("codes", "labels"),
+    [
+        ([ZERO, ONE], [0, 1]),
+        ([ONE, TWO], [0, 1]),
+        ([13, ONE], [0, 1]),
+        ([ONE, ONE], [0, 0]),
+        ([0, 1], [0, 1]),
+    ],
+)
+def test_what_one_means_depends_on_the_other_label(codes, labels):
+    assert settle(np.array(codes, np.uint8), set(codes)).tolist() == labels
+
+
+def test_mixed_numbering_is_refused():
+    with pytest.raises(DataError, match="mix 1/2 with 0/1"):
+        settle(np.array([ZERO, ONE, TWO], np.uint8), {ZERO, ONE, TWO})
+
+
+def test_stars():
+    import pyarrow as pa
+
+    values = ["1", "2.0", "3", "4", "5", "2.5", "6", "0", "many", "", None]
+    assert star_codes(pa.array(values)).tolist() == [0, 0, 253, 1, 1, 0, 254, 254, 254, NONE, NONE]
