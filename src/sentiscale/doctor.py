@@ -404,9 +404,6 @@ PROBES: dict[str, Callable[..., dict[str, Any]]] = {
     "all_reduce": probe_all_reduce,
 }
 
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(PROBES[sys.argv[1]](*sys.argv[2:])) + "\n")
-
 
 ROWS, TOKENS, VOCABULARY, EMBEDDING, HIDDEN = 64, 96, 5000, 64, 64
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
@@ -574,3 +571,7 @@ def _judge(name: str, found: dict[str, Any], who: str) -> Check:
             name, found, f"{who} got a wrong sum over {name}", "Update torch; do not train on ranks."
         )
     return ok(name, found, f"{who} sum a tensor over {name} at {found['megabytes_per_s']:,} MB/s")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(PROBES[sys.argv[1]](*sys.argv[2:])) + "\n")

@@ -127,10 +127,6 @@ def _send(stream: BufferedRWPair, message: Message) -> None:
     stream.flush()
 
 
-if __name__ == "__main__":
-    main()
-
-
 SCORES = ("accuracy", "loss", "f1", "precision", "recall", "auc", "ece", "rows", "confusion")
 DIGEST_CHARACTERS = 16
 
@@ -206,3 +202,7 @@ def _data(
 
 def _scores(scores: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if scores is None else {name: scores.get(name) for name in SCORES}
+
+
+if __name__ == "__main__":
+    main()

@@ -128,10 +128,6 @@ def main(what: str, job: str, out: str) -> int:
     return 0
 
 
-if __name__ == "__main__":  # Dask's processes import this module as well
-    sys.exit(main(*sys.argv[1:]))
-
-
 SAMPLES_PER_SECOND = 40
 REFRESH_SECONDS = 0.2
 """How often new child processes are looked for; that costs more than a look at known ones."""
@@ -262,3 +258,7 @@ def _processor_seconds() -> float:
     """User and system time of all our processes that have ended, descendants of theirs included."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":  # Dask's processes import this module as well
+    sys.exit(main(*sys.argv[1:]))
