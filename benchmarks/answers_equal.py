@@ -253,9 +253,11 @@ def page(found: Sequence[Compared], command: str, about: dict[str, Any]) -> str:
     """The table, with where it comes from."""
     lines = [
         *heading("The same review, the same answer by every way", command, about),
-        "Compared with Python in 32 bits, one review at a time, one thread. Allowed: 1e-5.", "",
-        "| way | reviews | largest difference of a probability | other labels | |", "|---|---|---|---|---|",
-    ]  # fmt: skip
+        "Compared with Python in 32 bits, one review at a time, one thread. Allowed: 1e-5.",
+        "",
+        "| way | reviews | largest difference of a probability | other labels | |",
+        "|---|---|---|---|---|",
+    ]
     for each in found:
         verdict = "to be seen" if not each.exact else "ok" if each.is_equal else "**too far**"
         lines.append(f"| {each.way} | {each.rows:,} | {each.largest:.1e} | {each.other_labels} | {verdict} |")

@@ -70,9 +70,18 @@ class Bench:
     def predict(self, *more: str, reviews: Path | None = None, out: str = "out.parquet") -> list[str]:
         """The command that is measured."""
         return [
-            sys.executable, "-m", "sentiscale", "predict", str(self.model), str(reviews or self.reviews),
-            "--out", str(self.scratch / out), "--quiet", "--json", *more,
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "sentiscale",
+            "predict",
+            str(self.model),
+            str(reviews or self.reviews),
+            "--out",
+            str(self.scratch / out),
+            "--quiet",
+            "--json",
+            *more,
+        ]
 
     def child(self, *what: object) -> list[str]:
         """A rival, in a process of its own."""
@@ -82,23 +91,39 @@ class Bench:
 def cases(cores: int) -> list[Case]:
     """All cases, in the order of the table."""
     return [
-        Case("forward", "network alone, padded batches", cores,
-             lambda b: b.child("forward", b.model, cores)),
+        Case("forward", "network alone, padded batches", cores, lambda b: b.child("forward", b.model, cores)),
         Case("predict", "`predict`, lines to Parquet", cores, lambda b: b.predict("--labelled")),
         Case("predict-1", "the same, `--workers 1`", 1, lambda b: b.predict("--labelled", "--workers", "1")),
-        Case("predict-table", "Parquet to Parquet, columns kept", cores,
-             lambda b: b.predict("--prefix", "p_", reviews=table_of(b.reviews))),
-        Case("predict-jsonl", "lines to JSON lines", cores,
-             lambda b: b.predict("--labelled", out="out.jsonl")),
-        Case("predict-bf16", "`--precision bf16`", cores,
-             lambda b: b.predict("--labelled", "--precision", "bf16")),
+        Case(
+            "predict-table",
+            "Parquet to Parquet, columns kept",
+            cores,
+            lambda b: b.predict("--prefix", "p_", reviews=table_of(b.reviews)),
+        ),
+        Case(
+            "predict-jsonl", "lines to JSON lines", cores, lambda b: b.predict("--labelled", out="out.jsonl")
+        ),
+        Case(
+            "predict-bf16",
+            "`--precision bf16`",
+            cores,
+            lambda b: b.predict("--labelled", "--precision", "bf16"),
+        ),
         Case("onnx", "ONNX Runtime, fp32", cores, lambda b: b.child("onnx", b.scratch / "fp32.onnx", cores)),
-        Case("onnx-int8", "ONNX Runtime, int8", cores,
-             lambda b: b.child("onnx", b.scratch / "int8.onnx", cores)),
+        Case(
+            "onnx-int8",
+            "ONNX Runtime, int8",
+            cores,
+            lambda b: b.child("onnx", b.scratch / "int8.onnx", cores),
+        ),
         Case("fasttext", "fastText, bigrams", 1, lambda b: b.child("fasttext", b.scratch / "fasttext.bin")),
-        Case("tfidf-lr", "TF-IDF + logistic regression", 1,
-             lambda b: b.child("tfidf-lr", b.scratch / "tfidf-lr.bin")),
-    ]  # fmt: skip
+        Case(
+            "tfidf-lr",
+            "TF-IDF + logistic regression",
+            1,
+            lambda b: b.child("tfidf-lr", b.scratch / "tfidf-lr.bin"),
+        ),
+    ]
 
 
 def main() -> None:
@@ -170,9 +195,13 @@ def once(case: Case, bench: Bench, number: int, arguments: argparse.Namespace) -
         path.unlink()
     said = json.loads(output)
     return Labelled(
-        **taken.model_dump(), case=case.name, round=number, rows=said["rows"],
-        inside_rows_per_s=round(said["rows_per_s"], 1), accuracy=said.get("accuracy"),
-    )  # fmt: skip
+        **taken.model_dump(),
+        case=case.name,
+        round=number,
+        rows=said["rows"],
+        inside_rows_per_s=round(said["rows_per_s"], 1),
+        accuracy=said.get("accuracy"),
+    )
 
 
 def table(found: list[Labelled], chosen: list[Case], at_start: dict[str, Any]) -> Iterator[str]:
@@ -192,12 +221,15 @@ def table(found: list[Labelled], chosen: list[Case], at_start: dict[str, Any]) -
         accuracy = runs[0].accuracy
         is_forward = case.name == "forward"  # goes through some of the rows only, several times
         cells = [
-            case.about, str(case.cores), f"{median(each.inside_rows_per_s for each in runs):,.0f}",
+            case.about,
+            str(case.cores),
+            f"{median(each.inside_rows_per_s for each in runs):,.0f}",
             f"{median(shares):.2f}" if shares and case.cores == chosen[0].cores else "",
             "" if is_forward else f"{median(each.rows / each.seconds for each in runs):,.0f}",
             "" if is_forward else f"{median(each.seconds for each in runs):.1f}",
-            f"{max(each.peak_mib for each in runs):,.0f}", "" if accuracy is None else f"{accuracy:.4f}",
-        ]  # fmt: skip
+            f"{max(each.peak_mib for each in runs):,.0f}",
+            "" if accuracy is None else f"{accuracy:.4f}",
+        ]
         yield f"| {' | '.join(cells)} |"
 
 

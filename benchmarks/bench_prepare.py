@@ -238,11 +238,17 @@ def tables(path: Path) -> str:
     found = [m for m in everything if m.kept]
     names = [name for name in contestants(session.cores) if any(m.contestant == name for m in found)]
     own = [name for name in names if name not in RECIPES]
-    return "\n".join([
-        *summary(names, found), "", disturbances(everything), "",
-        *comparison("work", names, own, found), "",
-        *comparison("process", names, own, found),
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            *summary(names, found),
+            "",
+            disturbances(everything),
+            "",
+            *comparison("work", names, own, found),
+            "",
+            *comparison("process", names, own, found),
+        ]
+    )
 
 
 def summary(names: Sequence[str], found: Sequence[Measurement]) -> Iterator[str]:

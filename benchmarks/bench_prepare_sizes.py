@@ -139,10 +139,18 @@ def prepare(task: Task, scratch: Path, arguments: argparse.Namespace) -> SizeMea
     printed.pop("out")
     piped = task.large.is_fifo() and task.gb > 0
     found = SizeMeasurement(
-        **taken.model_dump(), gb=task.gb, beside=task.gb, workers=task.workers, round=0, place=0, piped=piped,
-        bytes_in=printed["bytes_in"], work_seconds=printed["seconds"], printed=printed,
+        **taken.model_dump(),
+        gb=task.gb,
+        beside=task.gb,
+        workers=task.workers,
+        round=0,
+        place=0,
+        piped=piped,
+        bytes_in=printed["bytes_in"],
+        work_seconds=printed["seconds"],
+        printed=printed,
         distinct_words=manifest.get("distinct_words", 0),
-    )  # fmt: skip
+    )
     return found.model_copy(update={"others": 0.0}) if piped else found  # the pipe's writer does not disturb
 
 

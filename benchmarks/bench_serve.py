@@ -321,14 +321,19 @@ def table(records: Sequence[Measured]) -> str:
             for status, count in outcome.statuses.items():
                 statuses[status] = statuses.get(status, 0) + count
         cells = [
-            series, "on" if gathering else "off", workers, connections or "", texts,
-            f"{rate:,.0f}" if rate else "", f"{middle('rate') * texts:,.0f}",
+            series,
+            "on" if gathering else "off",
+            workers,
+            connections or "",
+            texts,
+            f"{rate:,.0f}" if rate else "",
+            f"{middle('rate') * texts:,.0f}",
             *(f"{middle(name):.1f}" for name in ("p50_ms", "p95_ms", "p99_ms")),
             ", ".join(f"{count:,} x {status}" for status, count in sorted(statuses.items())),
             sum(outcome.lost for outcome in outcomes),
             " / ".join(f"{mib:.0f}" for mib in runs[-1].memory_mib),
             "" if runs[-1].recovery_seconds is None else f"{runs[-1].recovery_seconds:.2f}",
-        ]  # fmt: skip
+        ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 

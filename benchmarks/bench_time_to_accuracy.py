@@ -87,10 +87,14 @@ def main() -> None:
 def trainings(arguments: argparse.Namespace) -> Comparison:
     """Every contestant to its end."""
     return compare(
-        arguments.data, listed(arguments.models), out=arguments.out, seeds=numbers(arguments.seeds),
-        conditions=conditions(arguments), settings=resolve(overrides=arguments.set),
+        arguments.data,
+        listed(arguments.models),
+        out=arguments.out,
+        seeds=numbers(arguments.seeds),
+        conditions=conditions(arguments),
+        settings=resolve(overrides=arguments.set),
         progress=TerminalProgress(),
-    )  # fmt: skip
+    )
 
 
 def budgeted(arguments: argparse.Namespace) -> list[CompareRun]:
@@ -98,10 +102,14 @@ def budgeted(arguments: argparse.Namespace) -> list[CompareRun]:
     found = []
     for seconds in numbers(arguments.budgets):
         found += compare(
-            arguments.data, listed(arguments.budget_models), out=arguments.out / "budgets",
-            seeds=numbers(arguments.seeds), conditions=conditions(arguments, time_limit=seconds),
-            settings=resolve(overrides=arguments.set), progress=TerminalProgress(),
-        ).runs  # fmt: skip
+            arguments.data,
+            listed(arguments.budget_models),
+            out=arguments.out / "budgets",
+            seeds=numbers(arguments.seeds),
+            conditions=conditions(arguments, time_limit=seconds),
+            settings=resolve(overrides=arguments.set),
+            progress=TerminalProgress(),
+        ).runs
     return found
 
 
@@ -115,9 +123,13 @@ def timings(arguments: argparse.Namespace) -> list[CompareRun]:
         if group:
             repeats = range(arguments.repeats if steps == SPEED_STEPS else min(3, arguments.repeats))
             found += compare(
-                arguments.data, group, out=arguments.out / "speed", seeds=repeats,
-                conditions=conditions(arguments, steps=steps), progress=TerminalProgress(),
-            ).runs  # fmt: skip
+                arguments.data,
+                group,
+                out=arguments.out / "speed",
+                seeds=repeats,
+                conditions=conditions(arguments, steps=steps),
+                progress=TerminalProgress(),
+            ).runs
     return found
 
 

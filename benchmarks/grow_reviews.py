@@ -29,17 +29,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from growing import (
-    GROWTH,
-    LONGEST,
-    NEWLINE,
-    Change,
-    Source,
-    change_rows,
-    count_words,
-    draw_words,
-    rare_words,
-)
+from growing import GROWTH, LONGEST, NEWLINE, Change, Source, change_rows, count_words, draw_words, rare_words
 
 from sentiscale.text.compiled import Bytes, frozen
 from sentiscale.util.atomic import whole_file

@@ -152,8 +152,10 @@ def tried(model: Path, only: Sequence[str], folder: Path) -> Iterator[Stood]:
     """All attacks that are wanted."""
     (folder / "key").write_text(KEY)
     for attacks, options in (
-        (USUAL, ()), (ROOMY, (*ROOM, "--timeout-s", 60)), (KEYED, ("--api-key-file", folder / "key"))
-    ):  # fmt: skip
+        (USUAL, ()),
+        (ROOMY, (*ROOM, "--timeout-s", 60)),
+        (KEYED, ("--api-key-file", folder / "key")),
+    ):
         wanted = [attack for attack in attacks if not only or attack[0] in only]
         if not wanted:
             continue
@@ -176,9 +178,11 @@ def page(found: Sequence[Stood], head: Sequence[str]) -> str:
     lines = [
         *head,
         "Memory is resident MiB of the front process and two workers: before, at most, 2 s after. The last "
-        "columns: how long an ordinary review then took, and what was not as it should be.", "",
-        "| tried | requests | came back (times) | memory | next review | |", "|---|---|---|---|---|---|",
-    ]  # fmt: skip
+        "columns: how long an ordinary review then took, and what was not as it should be.",
+        "",
+        "| tried | requests | came back (times) | memory | next review | |",
+        "|---|---|---|---|---|---|",
+    ]
     for each in found:
         memory = " / ".join(f"{mib:.0f}" for mib in each.memory)
         wrong = "; ".join(each.wrong) or "ok"

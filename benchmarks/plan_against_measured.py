@@ -185,10 +185,12 @@ def local_run(case: Case, dataset: PreparedDataset, gradients: str, repeat: int)
     rows = case.batch_size // case.copies
     settings = resolve(
         overrides=[
-            f"train.layout={case.layout}", f"train.batch_size={rows}", "train.threads_per_rank=1",
+            f"train.layout={case.layout}",
+            f"train.batch_size={rows}",
+            "train.threads_per_rank=1",
             f"train.embedding_gradients={gradients}",
         ]
-    )  # fmt: skip
+    )
     steps = STEPS[gradients] * BATCH // case.batch_size
     with ThreadPoolExecutor() as pool:  # copies: all at once
         jobs = [pool.submit(measure_steps, dataset.path, settings, steps) for _ in range(case.copies)]
@@ -213,15 +215,24 @@ def run_of(case: Case, copies: list[StepTimes], steps: int, repeat: int) -> Benc
     seconds = median(case.batch_size / case.copies * steps / each.rows_per_s for each in copies)
     return BenchRun(
         case=case.model_copy(update={"model": "lstm", "precision": times.precision}),
-        repeat=repeat, seed=0, amount={"steps": steps}, seconds=seconds, rows=case.batch_size * steps,
-        rows_per_s=case.batch_size * steps / seconds, steps=steps,
+        repeat=repeat,
+        seed=0,
+        amount={"steps": steps},
+        seconds=seconds,
+        rows=case.batch_size * steps,
+        rows_per_s=case.batch_size * steps / seconds,
+        steps=steps,
         times_per_rank=[
             rank_times(copy, rank, steps) for copy in copies for rank in range(case.ranks // case.copies)
         ],
-        bytes_per_step=times.bytes_per_step, peak_memory_mb_per_rank=times.peak_memory_mb_per_rank,
-        started_at=now(), host=Host.current(), versions=package_versions("sentiscale", "torch", "numpy"),
-        git_commit=git_commit(), shape={**resolve().model.model_dump(), "micro_batches": EARLIER_PARTS},
-    )  # fmt: skip
+        bytes_per_step=times.bytes_per_step,
+        peak_memory_mb_per_rank=times.peak_memory_mb_per_rank,
+        started_at=now(),
+        host=Host.current(),
+        versions=package_versions("sentiscale", "torch", "numpy"),
+        git_commit=git_commit(),
+        shape={**resolve().model.model_dump(), "micro_batches": EARLIER_PARTS},
+    )
 
 
 EARLIER_PARTS = 4
@@ -260,9 +271,13 @@ def rank_times(found: StepTimes, rank: int, steps: int) -> RankTimes:
     phases = found.phases_per_rank[rank]
     least = min(each.reduce for each in found.phases_per_rank)  # who waits least came last
     return RankTimes(
-        data=steps * phases.data, forward=steps * phases.compute / 3, backward=steps * phases.compute * 2 / 3,
-        reduce=steps * least, waiting=steps * (phases.reduce - least), update=steps * phases.update,
-    )  # fmt: skip
+        data=steps * phases.data,
+        forward=steps * phases.compute / 3,
+        backward=steps * phases.compute * 2 / 3,
+        reduce=steps * least,
+        waiting=steps * (phases.reduce - least),
+        update=steps * phases.update,
+    )
 
 
 def here_together(costs: Costs) -> Costs:

@@ -131,9 +131,13 @@ def make_tfidf(model: Path, data: Path, folder: Path) -> None:
 
     recipe, dataset = CONTESTANTS["tfidf-lr"].recipe, PreparedDataset.open(data)
     vectorizer = TfidfVectorizer(
-        ngram_range=(1, recipe["ngrams"]), min_df=recipe["min_df"], sublinear_tf=True,
-        tokenizer=str.split, token_pattern=None, lowercase=False,
-    )  # fmt: skip
+        ngram_range=(1, recipe["ngrams"]),
+        min_df=recipe["min_df"],
+        sublinear_tf=True,
+        tokenizer=str.split,
+        token_pattern=None,
+        lowercase=False,
+    )
     classifier = SGDClassifier(
         loss="log_loss", alpha=recipe["alpha"], max_iter=recipe["passes"], tol=None, random_state=0
     )

@@ -90,9 +90,16 @@ def _wrk(port: int, bodies: Sequence[bytes], connections: int, seconds: float) -
         lines.write_bytes(b"\n".join(bodies) + b"\n")
         script.write_text(LUA.replace("BODIES", str(lines)))
         command = [
-            "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "30s",
-            "-s", str(script), f"http://127.0.0.1:{port}/v1/predict",
-        ]  # fmt: skip
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{max(1, round(seconds))}s",
+            "--timeout",
+            "30s",
+            "-s",
+            str(script),
+            f"http://127.0.0.1:{port}/v1/predict",
+        ]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = json.loads(next(line for line in output.splitlines() if line.startswith("JSON "))[5:])
     statuses = {"200": found["answers"] - found["refused"], "other": found["refused"]}

@@ -71,10 +71,7 @@ class Pair:
             command = [*self.torchrun(host), "-m", module, *map(str, arguments)]
             if self.realtime:
                 command = ["chrt", "--rr", str(PRIORITY), *command]
-            with (
-                open(self._log(host, "out"), "wb") as out,
-                open(self._log(host, "err"), "wb") as err,
-            ):
+            with open(self._log(host, "out"), "wb") as out, open(self._log(host, "err"), "wb") as err:
                 self.processes[host] = subprocess.Popen(
                     self.network.on(host, command), stdout=out, stderr=err, start_new_session=True
                 )

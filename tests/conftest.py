@@ -44,8 +44,13 @@ def sentiscale(tmp_path: Path) -> Command:
     def run(*arguments: str | Path, stdin: str | None = None, seconds: float = 120):
         return subprocess.run(
             [sys.executable, "-m", "sentiscale", *map(str, arguments)],
-            input=stdin, capture_output=True, text=True, timeout=seconds, cwd=tmp_path, check=False,
-        )  # fmt: skip
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            cwd=tmp_path,
+            check=False,
+        )
 
     return run
 

@@ -119,11 +119,15 @@ def test_commit_is_none_without_git(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("files", "cores"),
-    [({"cpu.max": "150000 100000\n"}, [2]), ({"cpu.max": "max 100000\n"}, []), ({}, []),
-     ({"cpu.max": "10000 100000\n"}, [1]),
-     ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, [4]),
-     ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, [])],
-)  # fmt: skip
+    [
+        ({"cpu.max": "150000 100000\n"}, [2]),
+        ({"cpu.max": "max 100000\n"}, []),
+        ({}, []),
+        ({"cpu.max": "10000 100000\n"}, [1]),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, [4]),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, []),
+    ],
+)
 def test_a_container_s_share_of_processor_time_counts_as_cores(tmp_path, files, cores):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -109,14 +109,7 @@ class Sections(SphinxDirective):
             kind = field.annotation
             about = (kind.__doc__ or "").split("\n\n")[0]
             rows = field_rows(kind)
-            lines += [
-                f"## {section}",
-                "",
-                about,
-                "",
-                *table(TITLES, rows),
-                "",
-            ]
+            lines += [f"## {section}", "", about, "", *table(TITLES, rows), ""]
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
 
 

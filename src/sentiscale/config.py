@@ -9,15 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ByteSize,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sentiscale.errors import UsageError, did_you_mean
 
@@ -270,10 +262,20 @@ class Settings(Section):
 PREPARE_FLAGS = {
     name: f"prepare.{name}"
     for name in (
-        "format", "text_column", "title_column", "label_column", "stars_column", "split", "clean",
-        "vocab_size", "min_count", "max_tokens", "dedupe", "memory",
+        "format",
+        "text_column",
+        "title_column",
+        "label_column",
+        "stars_column",
+        "split",
+        "clean",
+        "vocab_size",
+        "min_count",
+        "max_tokens",
+        "dedupe",
+        "memory",
     )
-}  # fmt: skip
+}
 """Flags of `prepare` and the setting each one is shorthand for."""
 
 TRAIN_FLAGS = {
@@ -283,12 +285,23 @@ TRAIN_FLAGS = {
     **{
         name: f"train.{name}"
         for name in (
-            "epochs", "batch_size", "lr", "seed", "device", "precision", "layout", "threads_per_rank",
-            "target_accuracy", "time_limit", "checkpoint_every", "oversubscribe", "micro_batches",
+            "epochs",
+            "batch_size",
+            "lr",
+            "seed",
+            "device",
+            "precision",
+            "layout",
+            "threads_per_rank",
+            "target_accuracy",
+            "time_limit",
+            "checkpoint_every",
+            "oversubscribe",
+            "micro_batches",
             "max_restarts",
         )
     },
-}  # fmt: skip
+}
 """Flags of `train` and the setting each one is shorthand for."""
 
 

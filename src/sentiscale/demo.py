@@ -91,11 +91,5 @@ def demo(
     answers = Predictor.load(out / "run" / "model").predict(EXAMPLES)
     timed("predict", at)
     return DemoResult(
-        out,
-        seconds,
-        dataset.manifest.rows,
-        page.out,
-        record,
-        test,
-        list(zip(EXAMPLES, answers, strict=True)),
+        out, seconds, dataset.manifest.rows, page.out, record, test, list(zip(EXAMPLES, answers, strict=True))
     )

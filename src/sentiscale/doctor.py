@@ -83,9 +83,11 @@ def examine(name: str, check: Callable[[], Check]) -> Check:
         return check()
     except Exception as error:  # a doctor must outlive whatever is broken, and say so
         return problem(
-            name, None, f"{type(error).__name__}: {error}",
+            name,
+            None,
+            f"{type(error).__name__}: {error}",
             "Reinstall with `make distclean setup`; if it stays, report this line.",
-        )  # fmt: skip
+        )
 
 
 BATCH_SIZE = 128
@@ -127,11 +129,7 @@ def _plain_checks(folder: Path) -> dict[str, Callable[[], Check]]:
 
 def _torch_checks(quick: bool) -> dict[str, Callable[[], Check]]:
 
-    checks = {
-        "threads": check_threads,
-        "gpu": check_gpu,
-        "lstm_kernel": check_lstm_kernel,
-    }
+    checks = {"threads": check_threads, "gpu": check_gpu, "lstm_kernel": check_lstm_kernel}
     if quick:
         return checks
     return checks | {
@@ -199,11 +197,7 @@ def check_gpu() -> Check:
 
     if torch.cuda.is_available():
         found, count = torch.cuda.get_device_properties(0), torch.cuda.device_count()
-        value = {
-            "name": found.name,
-            "memory_mb": found.total_memory // 2**20,
-            "count": count,
-        }
+        value = {"name": found.name, "memory_mb": found.total_memory // 2**20, "count": count}
         return ok("gpu", value, f"{count} x {found.name}, {found.total_memory / 2**30:.0f} GiB each")
     if shutil.which("nvidia-smi"):
         detail = f"this machine has NVIDIA's driver, but torch {torch.__version__} cannot use it"
@@ -226,10 +220,11 @@ def check_cores() -> Check:
     detail = f"{cores} usable, {host.cpu_model}"
     if quota is not None and quota < cores:
         return warning(
-            "cores", {"usable": cores, "quota": quota},
+            "cores",
+            {"usable": cores, "quota": quota},
             f"{detail}, but this container may use only {quota:g} of them",
             f"Raise the container's CPU limit, or run with OMP_NUM_THREADS={max(1, int(quota))}.",
-        )  # fmt: skip
+        )
     return ok("cores", {"usable": cores, "quota": quota}, detail)
 
 
@@ -386,9 +381,12 @@ def probe_all_reduce(backend: str, rank: str, world: str, meeting_file: str) -> 
 
     device = "cuda" if backend == "nccl" else "cpu"
     distributed.init_process_group(
-        backend, init_method=f"file://{meeting_file}", rank=int(rank), world_size=int(world),
+        backend,
+        init_method=f"file://{meeting_file}",
+        rank=int(rank),
+        world_size=int(world),
         timeout=timedelta(seconds=GLOO_SECONDS),
-    )  # fmt: skip
+    )
     numbers = torch.ones(1 << 20, device=device)
     distributed.all_reduce(numbers)
     correct = bool((numbers == int(world)).all())
@@ -433,9 +431,11 @@ def check_gemm_peak() -> Check:
     gain = peaks[str(cores)] / peaks["1"]
     if cores > 1 and gain < max(1.1, 0.3 * cores):
         return warning(
-            "gemm_peak", peaks, f"{detail}: {cores} cores are worth {gain:.1f}",
+            "gemm_peak",
+            peaks,
+            f"{detail}: {cores} cores are worth {gain:.1f}",
             "Other programs, or other tenants of this machine, use the cores; measure again when it is idle.",
-        )  # fmt: skip
+        )
     return ok("gemm_peak", peaks, detail)
 
 
@@ -447,9 +447,11 @@ def check_lstm_kernel() -> Check:
     if ran_on_onednn(logits_B):
         return ok("lstm_kernel", "onednn", "a padded LSTM trains on oneDNN's fused kernel")
     return warning(
-        "lstm_kernel", "generic", "an LSTM trains on torch's generic kernel, several times slower",
+        "lstm_kernel",
+        "generic",
+        "an LSTM trains on torch's generic kernel, several times slower",
         "Use an official torch build for this processor, and leave torch.backends.mkldnn enabled.",
-    )  # fmt: skip
+    )
 
 
 def check_lstm_step() -> Check:
@@ -460,9 +462,11 @@ def check_lstm_step() -> Check:
     detail += f" ({EMBEDDING} → {HIDDEN} units, {TOKENS} tokens)"
     if rates[str(cores)] < rates["1"]:
         return warning(
-            "lstm_step", rates, f"{detail}: threads wait while other programs hold their cores",
+            "lstm_step",
+            rates,
+            f"{detail}: threads wait while other programs hold their cores",
             "Measure again when the machine is idle; if it never is, train with --threads-per-rank 1.",
-        )  # fmt: skip
+        )
     return ok("lstm_step", rates, detail)
 
 

@@ -58,9 +58,13 @@ def python(folder: Path, *arguments: object) -> subprocess.Popen[str]:
     paths = os.pathsep.join([str(folder / "src"), str(folder)])
     variables = {"PYTHONPATH": paths, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.Popen(
-        [sys.executable, *map(str, arguments)], cwd=folder, env=os.environ | variables,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def succeed(process: subprocess.Popen[str]) -> str:

@@ -28,8 +28,10 @@ def programs(tmp_path) -> Path:
 def make_venv(programs: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", SCRIPT, programs.parent / "venv"],
-        env={"PATH": str(programs)} | environment, capture_output=True, text=True,
-    )  # fmt: skip
+        env={"PATH": str(programs)} | environment,
+        capture_output=True,
+        text=True,
+    )
 
 
 def old_python(programs: Path, name: str) -> None:

@@ -22,11 +22,17 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def times(rows_per_s: float, reduce: tuple[float, ...] = (0.0,)) -> StepTimes:
     """One run of a case whose ranks compute for a millisecond a step, and exchange for some of it."""
     return StepTimes(
-        layout="2x1", threads_per_rank=1, precision="fp32", steps=1, step_seconds=0.001,
-        rows_per_s=rows_per_s, phases_per_rank=[PhaseTimes(compute=0.001, reduce=each) for each in reduce],
-        bytes_per_step=[int(1e6 * rows_per_s)] * len(reduce), peak_memory_mb_per_rank=[100.0] * len(reduce),
+        layout="2x1",
+        threads_per_rank=1,
+        precision="fp32",
+        steps=1,
+        step_seconds=0.001,
+        rows_per_s=rows_per_s,
+        phases_per_rank=[PhaseTimes(compute=0.001, reduce=each) for each in reduce],
+        bytes_per_step=[int(1e6 * rows_per_s)] * len(reduce),
+        peak_memory_mb_per_rank=[100.0] * len(reduce),
         losses=[],
-    )  # fmt: skip
+    )
 
 
 def cells(table: str) -> dict[str, list[str]]:
@@ -39,10 +45,14 @@ def test_sparse_is_compared_with_dense_at_the_same_vocabulary_and_layout(bench):
     rates = {
         f"{words} words, {kind}, {layout}": rate
         for (words, kind, layout), rate in {
-            ("30k", "sparse", "2x1"): 6, ("30k", "dense", "2x1"): 3, ("130k", "sparse", "2x1"): 5,
-            ("130k", "dense", "2x1"): 1, ("130k", "sparse", "1x1"): 4, ("130k", "dense", "1x1"): 1,
+            ("30k", "sparse", "2x1"): 6,
+            ("30k", "dense", "2x1"): 3,
+            ("130k", "sparse", "2x1"): 5,
+            ("130k", "dense", "2x1"): 1,
+            ("130k", "sparse", "1x1"): 4,
+            ("130k", "dense", "1x1"): 1,
         }.items()
-    }  # fmt: skip
+    }
     table = cells(bench.table("sparse", {case: [[times(rate)]] * 5 for case, rate in rates.items()}))
     assert {case: row[2].split()[0] for case, row in table.items() if "dense" in case} == {
         "30k words, dense, 2x1": "2.00",

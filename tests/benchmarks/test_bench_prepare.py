@@ -24,9 +24,12 @@ from tests.conftest import REPOSITORY
 
 BENCHMARKS = REPOSITORY / "benchmarks"
 PEERS = {
-    "pandas": "pandas", "pandas-object": "pandas", "dask": "dask.dataframe",
-    "polars": "polars", "polars-dedupe": "polars",
-}  # fmt: skip
+    "pandas": "pandas",
+    "pandas-object": "pandas",
+    "dask": "dask.dataframe",
+    "polars": "polars",
+    "polars-dedupe": "polars",
+}
 
 HOSTILE = [
     "__label__2 Great!!  It's  \t GREAT, really. ",
@@ -41,9 +44,15 @@ HOSTILE = [
     "__label__2 a",
 ]
 CLEANED = [
-    (1, "great its great really"), (0, "unbalanced quote and a comma"), (0, "it works"), (1, "it works"),
-    (1, "caf nave end"), (0, "two parts wide"), (1, "null"), (1, "a"),
-]  # fmt: skip
+    (1, "great its great really"),
+    (0, "unbalanced quote and a comma"),
+    (0, "it works"),
+    (1, "it works"),
+    (1, "caf nave end"),
+    (0, "two parts wide"),
+    (1, "null"),
+    (1, "a"),
+]
 WITHOUT_REPEAT = [row for row in CLEANED if row != (1, "it works")]
 
 
@@ -136,13 +145,26 @@ def test_ratios_are_taken_within_a_round(benchmark_module):
     bench = benchmark_module("bench_prepare")
     found = [
         bench.Measurement(
-            contestant=name, round=number, place=0, bytes_in=10**8, bytes_out=10**6, seconds=seconds + 1,
-            work_seconds=seconds, cpu_seconds=1, peak_mib=100, anonymous_mib=50, processes=1, samples=9,
-            longest_gap=0.1, others=0, stolen=0, printed={"rows": 5},
+            contestant=name,
+            round=number,
+            place=0,
+            bytes_in=10**8,
+            bytes_out=10**6,
+            seconds=seconds + 1,
+            work_seconds=seconds,
+            cpu_seconds=1,
+            peak_mib=100,
+            anonymous_mib=50,
+            processes=1,
+            samples=9,
+            longest_gap=0.1,
+            others=0,
+            stolen=0,
+            printed={"rows": 5},
         )
         for number, pair in enumerate([(20, 2), (30, 2), (40, 8)])
         for name, seconds in zip(("pandas", "words-2"), pair, strict=True)
-    ]  # fmt: skip
+    ]
     lines = list(bench.comparison("work", ["pandas", "words-2"], ["words-2"], found))
     assert lines[-2:] == ["| pandas | 10.00 (5.00-15.00) |", "| words-2 | 1.00 |"]
     assert "| 30.00 (20.00-40.00) | 3.3 (2.5-5.0) |" in list(bench.summary(["pandas"], found))[-1]

@@ -79,8 +79,9 @@ def test_fault_of_the_program_keeps_its_traceback():
 def test_signal_ends_a_verb_with_130_and_one_message(number):
     done = run_verb(f"os.kill(os.getpid(), {int(number)}); time.sleep(20)")
     assert (done.returncode, done.stderr) == (
-        130, "sentiscale: interrupted; nothing half-written was left behind.\n",
-    )  # fmt: skip
+        130,
+        "sentiscale: interrupted; nothing half-written was left behind.\n",
+    )
 
 
 @pytest.mark.parametrize("length", [1, 100_000], ids=["noticed at the end", "noticed at once"])
@@ -98,11 +99,7 @@ def test_closed_output_is_no_error(length):
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [
-        ({}, "400 None"),
-        ({"GOMP_SPINCOUNT": "9"}, "9 None"),
-        ({"OMP_WAIT_POLICY": "ACTIVE"}, "None ACTIVE"),
-    ],
+    [({}, "400 None"), ({"GOMP_SPINCOUNT": "9"}, "9 None"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None ACTIVE")],
     ids=["by default", "count given", "policy given"],
 )
 def test_threads_spin_briefly_unless_asked_otherwise(given, expected):

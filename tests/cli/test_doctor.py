@@ -25,8 +25,11 @@ def full_report(tmp_path_factory):
 
     done = subprocess.run(
         [sys.executable, "-m", "sentiscale", "doctor", "--json"],
-        capture_output=True, text=True, cwd=tmp_path_factory.mktemp("doctor"), timeout=120,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=tmp_path_factory.mktemp("doctor"),
+        timeout=120,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 
@@ -38,9 +41,23 @@ def checks_by_name(report):
 def test_full_report_measures_everything_and_finds_no_problem(full_report):
     checks = checks_by_name(full_report)
     assert set(checks) == {
-        "cores", "load", "memory", "disk", "libraries", "torch", "threads", "gpu", "lstm_kernel",
-        "gemm_peak", "lstm_step", "denormals", "bf16", "gloo", "nccl", "layout",
-    }  # fmt: skip
+        "cores",
+        "load",
+        "memory",
+        "disk",
+        "libraries",
+        "torch",
+        "threads",
+        "gpu",
+        "lstm_kernel",
+        "gemm_peak",
+        "lstm_step",
+        "denormals",
+        "bf16",
+        "gloo",
+        "nccl",
+        "layout",
+    }
     assert full_report["status"] in ("ok", "warning")
     for check in checks.values():
         assert set(check) == {"name", "status", "value", "detail", "remedy"}

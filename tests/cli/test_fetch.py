@@ -155,10 +155,12 @@ def test_without_a_network_it_says_what_to_do_by_hand(sentiscale, monkeypatch):
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     for needed in (
-        "train.ft.txt.bz2", "bittlingmayer/amazonreviews", "amazon_review_polarity_csv.tgz",
+        "train.ft.txt.bz2",
+        "bittlingmayer/amazonreviews",
+        "amazon_review_polarity_csv.tgz",
         "sentiscale fetch amazon-polarity --out 'my reviews'",
         "sentiscale prepare 'my reviews/train.ft.txt.bz2' --test 'my reviews/test.ft.txt.bz2'",
-    ):  # fmt: skip
+    ):
         assert needed in done.stderr
 
 
@@ -167,8 +169,11 @@ def test_a_missing_package_is_named_with_its_remedy(tmp_path):
     code = "import sys; sys.modules['huggingface_hub'] = None; from sentiscale.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "fetch", "amazon-polarity", "--out", str(tmp_path / "data")],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 2
     assert 'pip install "sentiscale[fetch]"' in done.stderr
     assert "Traceback" not in done.stderr

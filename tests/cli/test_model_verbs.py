@@ -11,14 +11,34 @@ from sentiscale.data.prepare import prepare
 from sentiscale.datasets.output import synth
 
 FAST = (
-    "--set", "model.hidden_dim=8", "--set", "model.embedding_dim=8", "--set", "wide.bits=12", "--epochs", "1",
-)  # fmt: skip
+    "--set",
+    "model.hidden_dim=8",
+    "--set",
+    "model.embedding_dim=8",
+    "--set",
+    "wide.bits=12",
+    "--epochs",
+    "1",
+)
 
 TRAIN_KEYS = {
-    "run", "layout", "world_size", "threads_per_rank", "epochs", "steps", "train_seconds", "rows_per_s",
-    "tokens_per_s", "flops_utilisation", "valid", "test", "target", "peak_memory_mb_per_rank",
-    "bytes_reduced_per_step", "phases",
-}  # fmt: skip
+    "run",
+    "layout",
+    "world_size",
+    "threads_per_rank",
+    "epochs",
+    "steps",
+    "train_seconds",
+    "rows_per_s",
+    "tokens_per_s",
+    "flops_utilisation",
+    "valid",
+    "test",
+    "target",
+    "peak_memory_mb_per_rank",
+    "bytes_reduced_per_step",
+    "phases",
+}
 
 
 @pytest.fixture(scope="module")
@@ -189,8 +209,17 @@ def test_a_reader_that_leaves_early_causes_no_traceback(model, work):
 def test_evaluate_counts_every_row_once(cli, work, model):
     document = json.loads(cli("evaluate", model, work / "data", "--split", "train", "--json").stdout)
     assert document.keys() == {
-        "accuracy", "loss", "f1", "precision", "recall", "auc", "ece", "rows", "confusion", "calibration",
-    }  # fmt: skip
+        "accuracy",
+        "loss",
+        "f1",
+        "precision",
+        "recall",
+        "auc",
+        "ece",
+        "rows",
+        "confusion",
+        "calibration",
+    }
     assert sum(map(sum, document["confusion"])) == document["rows"]
     manifest = json.loads((work / "data" / "manifest.json").read_text())
     assert document["rows"] == manifest["rows"]["train"]

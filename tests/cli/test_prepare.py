@@ -10,9 +10,19 @@ import time
 import pytest
 
 PROMISED = {
-    "out", "rows", "labels", "rejected", "duplicates", "tokens", "vocab_size", "bytes_in", "seconds",
-    "mb_per_s", "peak_memory_mb", "digest",
-}  # fmt: skip
+    "out",
+    "rows",
+    "labels",
+    "rejected",
+    "duplicates",
+    "tokens",
+    "vocab_size",
+    "bytes_in",
+    "seconds",
+    "mb_per_s",
+    "peak_memory_mb",
+    "digest",
+}
 LINES = "".join(
     f"__label__{1 + i % 2} The screen is {'bad' if i % 2 == 0 else 'fine'}, number {'x' * (i % 50)}\n"
     for i in range(100)
@@ -41,9 +51,23 @@ def test_json_is_one_document_with_the_promised_keys(sentiscale, reviews, tmp_pa
 def test_flags_settings_file_and_set_reach_the_manifest(sentiscale, reviews, tmp_path):
     (tmp_path / "settings.toml").write_text("[prepare]\nmin_count = 1\nmax_tokens = 9\n")
     done = sentiscale(
-        "prepare", reviews, "--out", "data", "--config", "settings.toml", "--set", "prepare.max_tokens=7",
-        "--clean", "alpha", "--no-dedupe", "--split", "0.5,0.25,0.25", "--workers", 1, "--quiet",
-    )  # fmt: skip
+        "prepare",
+        reviews,
+        "--out",
+        "data",
+        "--config",
+        "settings.toml",
+        "--set",
+        "prepare.max_tokens=7",
+        "--clean",
+        "alpha",
+        "--no-dedupe",
+        "--split",
+        "0.5,0.25,0.25",
+        "--workers",
+        1,
+        "--quiet",
+    )
     assert done.returncode == 0, done.stderr
     settings = json.loads((tmp_path / "data" / "manifest.json").read_text())["settings"]
     assert (settings["min_count"], settings["max_tokens"], settings["clean"]) == (1, 7, "alpha")

@@ -48,9 +48,12 @@ def run_on_terminal(command: str, folder: Path) -> tuple[int, str]:
     reader = Thread(target=read)
     process = subprocess.Popen(
         ["bash", "-c", "set -o pipefail; " + command],
-        cwd=folder, stdin=terminal, stdout=terminal, stderr=terminal,
+        cwd=folder,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
         env=os.environ | {"TERM": "xterm", "COLUMNS": "120"},
-    )  # fmt: skip
+    )
     os.close(terminal)
     reader.start()
     process.wait(timeout=150)

@@ -140,9 +140,12 @@ def test_an_empty_row_is_one_padding_token():
 def test_dropped_words_become_unknown_and_padding_stays(share):
     batch = Batch(
         ids_BT=np.tile([5, 6, PAD, PAD], (500, 1)),
-        lengths_B=np.full(500, 2), labels_B=np.zeros(500, np.float32), weights_B=np.ones(500, np.float32),
-        places_B=np.arange(500), rows_global=500,
-    )  # fmt: skip
+        lengths_B=np.full(500, 2),
+        labels_B=np.zeros(500, np.float32),
+        weights_B=np.ones(500, np.float32),
+        places_B=np.arange(500),
+        rows_global=500,
+    )
     ids_BT = drop_words(batch, share, 4, np.random.default_rng(0)).ids_BT
     assert np.all(ids_BT[:, 2:] == PAD)
     assert np.mean(ids_BT[:, :2] == UNK) == pytest.approx(share, abs=0.05)

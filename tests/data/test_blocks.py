@@ -67,8 +67,12 @@ def test_a_csv_record_that_is_too_long_costs_its_first_line(write, tmp_path, blo
     path = write("a.csv", line_end.join(rows))
     done = encode(path, tmp_path / "work", block_bytes, in_place=in_place)
     assert [(row.line, row.text) for row in done.rows] == [
-        (2, "bad"), (4, "inside"), (6, "good"), (7, "quoted lines"), (10, "end"),
-    ]  # fmt: skip
+        (2, "bad"),
+        (4, "inside"),
+        (6, "good"),
+        (7, "quoted lines"),
+        (10, "end"),
+    ]
     assert lines_of(done)[1] == [(3, "too_long"), (5, "malformed"), (9, "unknown_label")]
 
 
@@ -78,8 +82,10 @@ def test_a_csv_record_that_is_too_long_costs_its_first_line(write, tmp_path, blo
 @pytest.mark.usefixtures("limit")
 def test_the_limit_is_the_same_for_every_block_size(write, tmp_path, kind, over, block_bytes):
     before, after = {
-        "csv": (b"1,", b""), "fasttext": (b"__label__1 ", b""), "jsonl": (b'{"label":1,"text":"', b'"}'),
-    }[kind]  # fmt: skip
+        "csv": (b"1,", b""),
+        "fasttext": (b"__label__1 ", b""),
+        "jsonl": (b'{"label":1,"text":"', b'"}'),
+    }[kind]
     line = before + b"z" * (50 + over - len(before) - len(after)) + after
     head = b"label,text\n" if kind == "csv" else b""
     path = write(f"a.{kind}", head + b"\n".join([line[:20] + line[-4:], line, line[:20] + line[-4:]]))

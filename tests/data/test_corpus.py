@@ -66,8 +66,11 @@ def test_fasttext_lines(write):
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "no-suffix", "wrong.txt.data"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_csv_with_any_delimiter_and_name(write, name, delimiter):
-    rows = [("id", "Sentiment", "Summary", "Text"), ("1", "negative", "Bad", "broke at once"),
-            ("2", "positive", "Good", "works well")]  # fmt: skip
+    rows = [
+        ("id", "Sentiment", "Summary", "Text"),
+        ("1", "negative", "Bad", "broke at once"),
+        ("2", "positive", "Good", "works well"),
+    ]
     path = write(name, "".join(delimiter.join(row) + "\n" for row in rows))
     assert read(path) == (EXPECTED, [])
 
@@ -112,10 +115,12 @@ def test_parquet(tmp_path, rows_per_group):
 
 
 def test_parquet_with_dictionaries_and_nulls(tmp_path):
-    table = pa.table({
-        "stars": pa.array([1, 5, None], pa.int8()),
-        "text": pa.array(["broke", "works", "x"]).dictionary_encode(),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "stars": pa.array([1, 5, None], pa.int8()),
+            "text": pa.array(["broke", "works", "x"]).dictionary_encode(),
+        }
+    )
     pq.write_table(table, tmp_path / "a.parquet")
     assert read(tmp_path / "a.parquet") == ([(0, "broke"), (1, "works")], [(3, "no_label")])
 
@@ -156,15 +161,17 @@ def test_unlabelled_input_keeps_every_line(write):
 @pytest.mark.parametrize("labels", ["none", "optional"])
 def test_plain_lines_with_commas_are_no_table(write, labels):
     assert read(write("notes", "Great, really\nBad, sadly\n"), labels=labels)[0] == [
-        (255, "Great, really"), (255, "Bad, sadly"),
-    ]  # fmt: skip
+        (255, "Great, really"),
+        (255, "Bad, sadly"),
+    ]
     assert read(write("table", "id,review\n1,fine\n"), labels=labels)[0] == [(255, "fine")]
 
 
 def test_optional_labels_are_taken_where_they_are(write):
     assert read(write("a.csv", "text,label\ngood,positive\nodd,what\n"), labels="optional")[0] == [
-        (1, "good"), (255, "odd"),
-    ]  # fmt: skip
+        (1, "good"),
+        (255, "odd"),
+    ]
     assert read(write("b.csv", "text\ngood\n"), labels="optional")[0] == [(255, "good")]
 
 

@@ -51,9 +51,14 @@ def dropped_by(repeats, partitions, *, dedupe=True):
     dropped = []
     for number, (is_test, rows) in enumerate(partitions):
         placement = Placement(
-            shard="", is_test=is_test, shares=(0.5, 0.5), dedupe=dedupe, labels=np.zeros(256, np.uint8),
-            repeated=repeats.rows[repeats.partitions == number], max_tokens=1,
-        )  # fmt: skip
+            shard="",
+            is_test=is_test,
+            shares=(0.5, 0.5),
+            dedupe=dedupe,
+            labels=np.zeros(256, np.uint8),
+            repeated=repeats.rows[repeats.partitions == number],
+            max_tokens=1,
+        )
         splits = _splits({"hashes": np.array([row[0] for row in rows], np.uint64)}, placement)
         assert np.all(splits[...] == TEST) or not is_test
         dropped += [(number, row) for row in np.flatnonzero(splits == DROPPED).tolist()]

@@ -27,42 +27,117 @@ def again(text, by="latin-1"):
 
 
 UNMARKED = [
-    "", "plain", "I <3 you", "a < b > c", "x<y and more", "AT&T; fine", "Q&A; yes", "salt & pepper; oil",
-    "& ;", "<", "&", "a<", "a&", "</", "&#", "&a", "<a" + "b" * 70 + ">", "&" + "a" * 70 + ";", "-->",
-    "a => b", "\t tab\r\nlines",
-]  # fmt: skip
+    "",
+    "plain",
+    "I <3 you",
+    "a < b > c",
+    "x<y and more",
+    "AT&T; fine",
+    "Q&A; yes",
+    "salt & pepper; oil",
+    "& ;",
+    "<",
+    "&",
+    "a<",
+    "a&",
+    "</",
+    "&#",
+    "&a",
+    "<a" + "b" * 70 + ">",
+    "&" + "a" * 70 + ";",
+    "-->",
+    "a => b",
+    "\t tab\r\nlines",
+]
 MARKED = [
-    "<br>", "<br />", "</p>", 'see <a href="x.html">this</a>', "Tom &amp; Jerry", "it&#39;s", "&quot;",
+    "<br>",
+    "<br />",
+    "</p>",
+    'see <a href="x.html">this</a>',
+    "Tom &amp; Jerry",
+    "it&#39;s",
+    "&quot;",
     "<B>bold",
-]  # fmt: skip
+]
 WELL_ENCODED = [
-    "é", "naïve café", "Ärger, ÜBEL, groß", "« CAFÉ\u00a0» : qualité\u00a0!", "(été»", "ÉTÉ»",
-    "QUALITÉ\u00a0:", "»heiß«", "Ã vous", "3 \u00d7 4 ÷ 5", "“quoted” \u2013 it\u2019s…",
-    "£5 and 20 °C", "\u00a0", "ÂÃ", "5€",
-    "à la carte", "Ça", "ÀÉ", "\U0001f600 fine \u2764\ufe0f",
-]  # fmt: skip
+    "é",
+    "naïve café",
+    "Ärger, ÜBEL, groß",
+    "« CAFÉ\u00a0» : qualité\u00a0!",
+    "(été»",
+    "ÉTÉ»",
+    "QUALITÉ\u00a0:",
+    "»heiß«",
+    "Ã vous",
+    "3 \u00d7 4 ÷ 5",
+    "“quoted” \u2013 it\u2019s…",
+    "£5 and 20 °C",
+    "\u00a0",
+    "ÂÃ",
+    "5€",
+    "à la carte",
+    "Ça",
+    "ÀÉ",
+    "\U0001f600 fine \u2764\ufe0f",
+]
 BADLY_ENCODED = [
-    "Ã©", "cafÃ©", again("naïve café"), again("it\u2019s"), again("it\u2019s", "cp1252"),
-    again("a “b", "cp1252"), again("Â£5"), again("хорошо"), again("日本"), again("\U0001f600"),
-    again("£5"), again("\u00a0x"),
-    "\ufffd", "a\ufffdb", "bell\x07", "\x00", "\x7f", "\x80", "\x1f", "x\x0e", "\u0085",
-]  # fmt: skip
+    "Ã©",
+    "cafÃ©",
+    again("naïve café"),
+    again("it\u2019s"),
+    again("it\u2019s", "cp1252"),
+    again("a “b", "cp1252"),
+    again("Â£5"),
+    again("хорошо"),
+    again("日本"),
+    again("\U0001f600"),
+    again("£5"),
+    again("\u00a0x"),
+    "\ufffd",
+    "a\ufffdb",
+    "bell\x07",
+    "\x00",
+    "\x7f",
+    "\x80",
+    "\x1f",
+    "x\x0e",
+    "\u0085",
+]
 LATIN = [
-    "good 日本", "The great Ωmega and the greater Ψ", "Rất tốt, điện thoại đẹp", "\u2764\ufe0f" * 5,
-    "Love it " + "\u2764\ufe0f" * 5, "\U0001f600" * 9, "“” \u2013 … €™", "", "12345", "é" * 20,
-]  # fmt: skip
+    "good 日本",
+    "The great Ωmega and the greater Ψ",
+    "Rất tốt, điện thoại đẹp",
+    "\u2764\ufe0f" * 5,
+    "Love it " + "\u2764\ufe0f" * 5,
+    "\U0001f600" * 9,
+    "“” \u2013 … €™",
+    "",
+    "12345",
+    "é" * 20,
+]
 NOT_LATIN = [
-    "Очень хорошо", "とても良い", "非常好", "رائع جدا", "ดีมาก", "좋아요", "πολύ καλό", "ok 非常好非常好",
-]  # fmt: skip
+    "Очень хорошо",
+    "とても良い",
+    "非常好",
+    "رائع جدا",
+    "ดีมาก",
+    "좋아요",
+    "πολύ καλό",
+    "ok 非常好非常好",
+]
 
 
 @pytest.mark.parametrize(
     ("flag", "texts"),
     [
-        (NOTHING, UNMARKED), (MARKUP, MARKED), (NOTHING, WELL_ENCODED), (BAD_ENCODING, BADLY_ENCODED),
-        (NOTHING, LATIN), (OTHER_SCRIPT, NOT_LATIN),
+        (NOTHING, UNMARKED),
+        (MARKUP, MARKED),
+        (NOTHING, WELL_ENCODED),
+        (BAD_ENCODING, BADLY_ENCODED),
+        (NOTHING, LATIN),
+        (OTHER_SCRIPT, NOT_LATIN),
     ],
-)  # fmt: skip
+)
 def test_what_is_odd_and_what_is_not(flag, texts):
     assert {text: found for text, found in zip(texts, flags(*texts), strict=True) if found != flag} == {}
 
@@ -71,9 +146,19 @@ def test_what_is_odd_and_what_is_not(flag, texts):
 @pytest.mark.parametrize("after", [0, 1, 7, 8, 17])
 @pytest.mark.parametrize(
     ("sign", "flag"),
-    [("<i>", MARKUP), ("&lt;", MARKUP), ("\x01", BAD_ENCODING), ("\x7f", BAD_ENCODING), ("Ã©", BAD_ENCODING),
-     ("\ufffd", BAD_ENCODING), ("\x1f", BAD_ENCODING), ("~", NOTHING), (" ", NOTHING), ("\n", NOTHING)],
-)  # fmt: skip
+    [
+        ("<i>", MARKUP),
+        ("&lt;", MARKUP),
+        ("\x01", BAD_ENCODING),
+        ("\x7f", BAD_ENCODING),
+        ("Ã©", BAD_ENCODING),
+        ("\ufffd", BAD_ENCODING),
+        ("\x1f", BAD_ENCODING),
+        ("~", NOTHING),
+        (" ", NOTHING),
+        ("\n", NOTHING),
+    ],
+)
 def test_a_sign_is_seen_wherever_it_stands(sign, flag, before, after):
     """Eight bytes are looked at together: their edges must not matter."""
     assert flags("a" * before + sign + "b" * after) == [flag]
@@ -82,8 +167,14 @@ def test_a_sign_is_seen_wherever_it_stands(sign, flag, before, after):
 def test_each_row_is_judged_by_its_own_bytes():
     """Tags, entities and characters do not go on in the next row, nor the flags."""
     assert flags("a <b", "r> &am", "p; \u00c3", "\u00a9", "<p>", "fine", "\ufffd") == [
-        NOTHING, NOTHING, NOTHING, NOTHING, MARKUP, NOTHING, BAD_ENCODING,
-    ]  # fmt: skip
+        NOTHING,
+        NOTHING,
+        NOTHING,
+        NOTHING,
+        MARKUP,
+        NOTHING,
+        BAD_ENCODING,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -145,10 +236,16 @@ def test_equals_plain_rules(texts):
 @pytest.mark.parametrize(
     ("length", "common", "flag"),
     [
-        (0, 0, Oddity.NEARLY_EMPTY), (2, 2, Oddity.NEARLY_EMPTY), (3, 0, NOTHING), (9, 0, NOTHING),
-        (10, 0, Oddity.UNUSUAL_WORDS), (10, 1, NOTHING), (11, 1, Oddity.UNUSUAL_WORDS),
-        (500, 49, Oddity.UNUSUAL_WORDS), (500, 50, NOTHING),
+        (0, 0, Oddity.NEARLY_EMPTY),
+        (2, 2, Oddity.NEARLY_EMPTY),
+        (3, 0, NOTHING),
+        (9, 0, NOTHING),
+        (10, 0, Oddity.UNUSUAL_WORDS),
+        (10, 1, NOTHING),
+        (11, 1, Oddity.UNUSUAL_WORDS),
+        (500, 49, Oddity.UNUSUAL_WORDS),
+        (500, 50, NOTHING),
     ],
-)  # fmt: skip
+)
 def test_few_words_or_unusual_ones(length, common, flag):
     assert odd_words(np.array([length]), np.array([common])).tolist() == [flag]

@@ -142,8 +142,9 @@ def test_first_lines_begin_anew_with_every_file(write, tmp_path):
 @settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(1, 40), st.booleans(), st.booleans()), min_size=1, max_size=4),
-    st.sampled_from([90, 700]), st.sampled_from([300, 10**6]),
-)  # fmt: skip
+    st.sampled_from([90, 700]),
+    st.sampled_from([300, 10**6]),
+)
 def test_neither_grouping_nor_cuts_change_rows_or_lines(tmp_path_factory, files, one_size, other_size):
     root = tmp_path_factory.mktemp("cuts")
     paths = []

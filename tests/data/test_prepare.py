@@ -51,9 +51,12 @@ def test_every_row_is_accounted_for(write, tmp_path):
     )
     assert manifest.tokens == sum(len(dataset.split(name).tokens) for name in ("train", "valid", "test"))
     assert rejects_of(dataset) == [
-        (401, "no_label", "no label"), (402, "empty_after_cleaning", "..."),
-        (403, "unknown_label", "what"), (404, "no_text", ""), (405, "blank_line", ""),
-    ]  # fmt: skip
+        (401, "no_label", "no label"),
+        (402, "empty_after_cleaning", "..."),
+        (403, "unknown_label", "what"),
+        (404, "no_text", ""),
+        (405, "blank_line", ""),
+    ]
 
 
 @pytest.mark.parametrize("block_mb", [8, 0.001])

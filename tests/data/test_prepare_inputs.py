@@ -12,9 +12,11 @@ from tests.data.prepare_data import reviews
 
 CONTENT = ("\n".join(reviews(900)) + "\n").encode()
 COMPRESSORS = {
-    "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress,
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
     "zst": lambda data: pa.compress(data, "zstd", asbytes=True),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

@@ -66,9 +66,12 @@ def test_equal_counts_are_ordered_by_bytes(root):
 
 
 def random_words(rng, number):
-    return {f"{word:x}" * (1 + word % 5): int(times) for word, times in zip(
-        rng.integers(0, 2**22, number).tolist(), rng.geometric(0.3, number), strict=True
-    )}  # fmt: skip
+    return {
+        f"{word:x}" * (1 + word % 5): int(times)
+        for word, times in zip(
+            rng.integers(0, 2**22, number).tolist(), rng.geometric(0.3, number), strict=True
+        )
+    }
 
 
 def test_the_table_grows_past_its_first_size_and_goes_to_disk_past_the_limit(root):

@@ -124,9 +124,19 @@ def test_two_labels_in_a_hundred_are_wrong():
 def test_every_family_of_sentences_occurs(lines):
     text = "\n".join(lines[:5000])
     for phrase in (
-        " not ", "isn't", ", but ", "Although ", "even if", " than my old one", "My old one", "I expected",
-        "The reviews said", "and they were wrong", "extremely ", " is on the left side",
-    ):  # fmt: skip
+        " not ",
+        "isn't",
+        ", but ",
+        "Although ",
+        "even if",
+        " than my old one",
+        "My old one",
+        "I expected",
+        "The reviews said",
+        "and they were wrong",
+        "extremely ",
+        " is on the left side",
+    ):
         assert phrase in text, phrase
 
 
@@ -194,11 +204,7 @@ def test_grammar_refuses_what_it_does_not_understand():
 
 def test_slots_dress_their_entries():
     _, slot = parse("It is {^a adj+}")
-    assert [dress(entry, slot) for entry in ("awful", "useless", "bad")] == [
-        "An awful",
-        "A useless",
-        "A bad",
-    ]
+    assert [dress(entry, slot) for entry in ("awful", "useless", "bad")] == ["An awful", "A useless", "A bad"]
 
 
 def test_underscore_is_the_empty_entry():

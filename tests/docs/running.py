@@ -53,9 +53,13 @@ def run_block(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
     script.write_text(block.text, encoding="utf-8")
     try:
         return subprocess.run(
-            [*SHELLS[block.tag], script], cwd=folder, env=os.environ | {"PATH": path},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            [*SHELLS[block.tag], script],
+            cwd=folder,
+            env=os.environ | {"PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     finally:
         script.unlink()
 

@@ -25,7 +25,7 @@ CALLS = {
     "export": ("export", "run/model", "--out", "model.onnx"),
     "train": ("train", "data", "--out", "run-2", "--epochs", "0.5", "--no-wide"),
     "demo": ("demo", "--rows", "1000"),
-}  # fmt: skip
+}
 """`bench` and `compare` take too long for what this shows; `fetch` needs a network."""
 
 

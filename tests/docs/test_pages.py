@@ -21,10 +21,18 @@ PAGES = sorted(
 )
 
 TAGS = {
-    "bash", "python",  # run
+    "bash",
+    "python",  # run
     "console",  # installs something, never ends, needs a network, a cluster or a graphics processor
-    "text", "toml", "json", "csv", "yaml", "ini", "html", "dockerfile",  # shown
-}  # fmt: skip
+    "text",
+    "toml",
+    "json",
+    "csv",
+    "yaml",
+    "ini",
+    "html",
+    "dockerfile",  # shown
+}
 
 GIVEN = {
     "docs/tutorial/amazon-reviews.md": ("train.ft.txt", "test.ft.txt"),

@@ -12,9 +12,25 @@ from tests.inference.predict.conftest import WORDS, tiny_model
 from tests.serving.odd_texts import CONTROLS, ODD_TEXTS
 
 PIECES = (
-    *WORDS, "n't", "'s", "x'n't", "don\u2019t", " ", "\n", "\u3000", "'", "!!!!", "\ufe0f", "\U0001f600",
-    "\u0130", "\ud800", "\x00", "a" * 63, "\u00e9" * 32, *CONTROLS,
-)  # fmt: skip
+    *WORDS,
+    "n't",
+    "'s",
+    "x'n't",
+    "don\u2019t",
+    " ",
+    "\n",
+    "\u3000",
+    "'",
+    "!!!!",
+    "\ufe0f",
+    "\U0001f600",
+    "\u0130",
+    "\ud800",
+    "\x00",
+    "a" * 63,
+    "\u00e9" * 32,
+    *CONTROLS,
+)
 texts = st.lists(st.sampled_from(PIECES) | st.text(st.characters(), max_size=8), max_size=12).map("".join)
 
 

@@ -22,11 +22,41 @@ with atheris.instrument_imports(include=["sentiscale"], exclude=[f"sentiscale.{n
     from tests.inference.predict.conftest import WORDS, tiny_model
 
 PIECES = (
-    *WORDS, "n't", "'s", "x'n't", "don\u2019t", "they'd've", " ", "\n", "\t", "\u00a0", "\u3000", "\u0085",
-    "'", "\u2019", "!", "?", "!!!!", "\ufe0f", "\ufeff", "\u200d", "\U0001f600", "\u00e9", "\u0130", "\u212a",
-    "\u1e9e", "\ud800", "\udfff", "\x00", "\x7f", "__label__2 ", "a" * 63, "b" * 64, "\u00e9" * 32,
+    *WORDS,
+    "n't",
+    "'s",
+    "x'n't",
+    "don\u2019t",
+    "they'd've",
+    " ",
+    "\n",
+    "\t",
+    "\u00a0",
+    "\u3000",
+    "\u0085",
+    "'",
+    "\u2019",
+    "!",
+    "?",
+    "!!!!",
+    "\ufe0f",
+    "\ufeff",
+    "\u200d",
+    "\U0001f600",
+    "\u00e9",
+    "\u0130",
+    "\u212a",
+    "\u1e9e",
+    "\ud800",
+    "\udfff",
+    "\x00",
+    "\x7f",
+    "__label__2 ",
+    "a" * 63,
+    "b" * 64,
+    "\u00e9" * 32,
     "\U0001f600" * 16,
-)  # fmt: skip
+)
 """What is hard to find by chance: whole words, contractions, odd spaces, tokens as long as may be."""
 MOST_TEXTS, MOST_PIECES = 6, 24
 

@@ -75,17 +75,25 @@ def test_bands_are_of_about_equal_size(keys, parts):
 def test_groups_by_hand():
     """Four rows: the first three right; lengths 3, 3, 60 (all that is kept) and 9."""
     block = ScoredBlock(
-        logits=np.array([2.0, -1.0, 3.0, 0.5], np.float32), labels=np.array([1, 0, 1, 0], np.uint8),
-        lengths=np.array([3, 3, 60, 9]), unknown=np.array([0.0, 0.01, 0.011, 1.0]),
-        rare=np.array([0.0, 0.002, 0.5, 1.0]), categories=["a", "b", "a", "a"],
-    )  # fmt: skip
+        logits=np.array([2.0, -1.0, 3.0, 0.5], np.float32),
+        labels=np.array([1, 0, 1, 0], np.uint8),
+        lengths=np.array([3, 3, 60, 9]),
+        unknown=np.array([0.0, 0.01, 0.011, 1.0]),
+        rare=np.array([0.0, 0.002, 0.5, 1.0]),
+        categories=["a", "b", "a", "a"],
+    )
     length, unknown, rare, category = (part.groups for part in counted([block]).divisions("shop"))
     assert [(group.name, group.rows, group.right) for group in length] == [
-        ("3", 2, 2), ("4 to 9", 1, 0), ("10 and more", 1, 1),
-    ]  # fmt: skip
+        ("3", 2, 2),
+        ("4 to 9", 1, 0),
+        ("10 and more", 1, 1),
+    ]
     assert [(group.name, group.rows, group.right) for group in unknown] == [
-        ("none", 1, 1), ("up to 1 %", 1, 1), ("1 to 2 %", 1, 1), ("more than 10 %", 1, 0),
-    ]  # fmt: skip
+        ("none", 1, 1),
+        ("up to 1 %", 1, 1),
+        ("1 to 2 %", 1, 1),
+        ("more than 10 %", 1, 0),
+    ]
     assert [group.name for group in rare] == ["none", "up to 0.2 %", "0.2 to 50 %", "50 to 100 %"]
     assert [(group.name, group.rows, group.positive) for group in category] == [("a", 3, 2), ("b", 1, 0)]
 
@@ -106,8 +114,11 @@ def test_categories_beyond_the_shown_ones_are_put_together():
     tally.add(names, drawn_rows(len(names), 1))
     groups = tally.groups(3)
     assert [(group.name, group.rows) for group in groups] == [
-        ("others", 40), ("c0", 30), ("c1", 29), ("28 others", sum(range(1, 29))),
-    ]  # fmt: skip
+        ("others", 40),
+        ("c0", 30),
+        ("c1", 29),
+        ("28 others", sum(range(1, 29))),
+    ]
 
 
 def test_a_column_of_ever_new_values_takes_bounded_memory():

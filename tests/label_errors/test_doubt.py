@@ -45,9 +45,10 @@ def test_it_is_the_paper(some, ends):
     assert found.joint == joint
     assert found.total == len(doubtful)
     assert doubtful == [
-        row for row, (label, p) in enumerate(zip(rows.labels.tolist(), other.tolist(), strict=True))
+        row
+        for row, (label, p) in enumerate(zip(rows.labels.tolist(), other.tolist(), strict=True))
         if found.is_doubtful(label, p)
-    ]  # fmt: skip
+    ]
 
 
 def test_by_hand():

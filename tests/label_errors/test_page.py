@@ -23,11 +23,19 @@ def facts_of(block: ScoredBlock, **changes) -> TriageFacts:
     counting.add(block)
     grid.add(block.labels, block.other)
     values = {
-        "model": "some/where/run/model", "data": "some/where/reviews.csv", "split": None, "rejected": 3,
-        "counts": counting.counts, "everything": counting.everything(),
-        "calibration": counting.calibration(), "divisions": counting.divisions("shop"),
-        "doubt": grid.judge(), "mistakes": [], "drawn": [], "cautions": [],
-    }  # fmt: skip
+        "model": "some/where/run/model",
+        "data": "some/where/reviews.csv",
+        "split": None,
+        "rejected": 3,
+        "counts": counting.counts,
+        "everything": counting.everything(),
+        "calibration": counting.calibration(),
+        "divisions": counting.divisions("shop"),
+        "doubt": grid.judge(),
+        "mistakes": [],
+        "drawn": [],
+        "cautions": [],
+    }
     return TriageFacts(**{**values, **changes})
 
 
@@ -122,9 +130,10 @@ def test_findings_name_what_is_clearly_worse():
     """Of 10,000 rows 9,000 are right; the long ones are worse beyond chance, the short ones are not."""
     groups = [Group("1 to 9", 5000, 4490, 0, 0.9), Group("10 to 99", 5000, 4250, 0, 0.95)]
     facts = facts_of(
-        drawn_rows(3000, 4), everything=Group("all", 10_000, 9000, 5000, 0.9),
+        drawn_rows(3000, 4),
+        everything=Group("all", 10_000, 9000, 5000, 0.9),
         divisions=[Division("length", "length in tokens", "", groups)],
-    )  # fmt: skip
+    )
     told = findings(facts)
     (weak,) = [sentence for sentence in told if sentence.startswith("Less accurate")]
     assert weak == "Less accurate than all rows, by length in tokens: 10 to 99: 85.0 % (84.0 to 86.0)."

@@ -83,9 +83,12 @@ def test_pieces_join_to_the_text_whatever_the_tints(text, tints):
 def test_tints_are_graded_by_the_largest():
     pieces = tinted("one two three ▢", [(0, 3, 1.0), (4, 7, -0.5), (8, 13, 0.1), (14, 15, 0.0)])
     assert pieces == [
-        Piece("one", "positive", 3), Piece(" "), Piece("two", "negative", 2), Piece(" three "),
+        Piece("one", "positive", 3),
+        Piece(" "),
+        Piece("two", "negative", 2),
+        Piece(" three "),
         Piece("▢", "unknown"),
-    ]  # fmt: skip
+    ]
     assert tinted("faint", [(0, 5, 0.04)]) == [Piece("faint")], "no word says much"
 
 

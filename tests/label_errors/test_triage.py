@@ -7,7 +7,6 @@ import pyarrow.csv as pc
 import pyarrow.json as pj
 import pyarrow.parquet as pq
 import pytest
-from sentiscale.label_errors import rows as reading
 
 from sentiscale.config import PrepareSettings
 from sentiscale.data.prepare import prepare
@@ -15,6 +14,7 @@ from sentiscale.data.prepared import PreparedDataset
 from sentiscale.datasets.output import synth
 from sentiscale.inference.evaluate import evaluate
 from sentiscale.inference.predictor import Predictor
+from sentiscale.label_errors import rows as reading
 from sentiscale.label_errors.facts import TriageFacts
 from sentiscale.label_errors.job import SHOWN, Gathering, of_files, of_split, triage
 from sentiscale.label_errors.rows import NO_CATEGORY
@@ -120,9 +120,7 @@ def test_blocks_of_a_file_change_nothing(of_table, predictor, table):
 @pytest.fixture(scope="module")
 def apart(reviews, table, tmp_path_factory) -> PreparedDataset:
     """The table as the test set of prepared data whose vocabulary has all of the model's words, and more."""
-    return prepare(
-        reviews, tmp_path_factory.mktemp("apart") / "data", test=[table], min_count=1, workers=1
-    )  # fmt: skip
+    return prepare(reviews, tmp_path_factory.mktemp("apart") / "data", test=[table], min_count=1, workers=1)
 
 
 def test_prepared_data_and_their_file_agree(predictor, of_table, apart, monkeypatch):
@@ -203,7 +201,7 @@ def test_rows_without_a_category_or_a_label(made_up, tmp_path):
         (["{model}", "{lines}", "--out", "p.html", "--top", "0"], 2, "at least 1"),
         (["{model}", "{lines}"], 2, "--out"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_end_in_one_message_and_a_code(
     cli, made_up, dataset, table, reviews, tmp_path, arguments, code, told
 ):

@@ -22,9 +22,12 @@ LENGTHS_B = torch.tensor([2, 1])
 
 @pytest.mark.parametrize(
     ("pool", "expected"),
-    [(max_pool, [[3.0, -5.0], [-2.0, 4.0]]), (mean_pool, [[2.0, -6.0], [-2.0, 4.0]]),
-     (last_pool, [[3.0, -7.0], [-2.0, 4.0]])],
-)  # fmt: skip
+    [
+        (max_pool, [[3.0, -5.0], [-2.0, 4.0]]),
+        (mean_pool, [[2.0, -6.0], [-2.0, 4.0]]),
+        (last_pool, [[3.0, -7.0], [-2.0, 4.0]]),
+    ],
+)
 def test_pooling_sees_real_tokens_only(pool, expected):
     assert_close(pool(OUT_BTH, LENGTHS_B), torch.tensor(expected))
 
@@ -83,8 +86,10 @@ def test_dropout_keeps_the_mean_and_is_absent_at_zero():
 
 def test_stages_are_the_three_children():
     assert [name for name, _ in SentimentNet(ModelSettings(), 10).named_children()] == [
-        "embedding", "recurrent", "head",
-    ]  # fmt: skip
+        "embedding",
+        "recurrent",
+        "head",
+    ]
 
 
 def test_operations_of_a_step():

@@ -67,9 +67,12 @@ def execute(notebook: NotebookNode, folder: Path, settings: Mapping[str, Any]) -
         # Sockets that are files: of open ports the kernel would complain.
         sockets = {"transport": "ipc", "ip": f"{elsewhere}/kernel"}
         client = NotebookClient(
-            notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=resources,
+            notebook,
+            timeout=CELL_SECONDS,
+            kernel_name="python3",
+            resources=resources,
             config=Config({"KernelManager": sockets}),
-        )  # fmt: skip
+        )
         client.execute(env=kernel_environment(Path(elsewhere)))
     return Ran(notebook)
 

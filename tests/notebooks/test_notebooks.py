@@ -13,9 +13,15 @@ from tests.notebooks.running import NOTEBOOKS, code_cells, execute, read, settin
 
 QUIET = {"QUIET": 1e9}  # a busy machine is no fault of the notebook
 SMALLEST = {
-    "ROWS": 1500, "WIDTH": 8, "EPOCHS": 0.5, "STEPS": 4, "REPEATS": 1, "SEEDS": [0],
-    "WORKERS": (2,), "MODELS": ["lstm", "tfidf-lr"],
-}  # fmt: skip
+    "ROWS": 1500,
+    "WIDTH": 8,
+    "EPOCHS": 0.5,
+    "STEPS": 4,
+    "REPEATS": 1,
+    "SEEDS": [0],
+    "WORKERS": (2,),
+    "MODELS": ["lstm", "tfidf-lr"],
+}
 TWO_RANKS_AT_MOST = {
     "05_model_parallel_and_hybrid": ("1x1", "1x2"),
     "08_scaling_and_efficiency": ("1x1", "2x1"),

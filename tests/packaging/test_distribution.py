@@ -161,9 +161,14 @@ def test_sdist_is_what_a_wheel_is_built_from_and_nothing_else(built):
     others = {name for name in names if not name.startswith("src/")}
     assert names - others == {f"src/{name}" for name in package_files()}
     assert others - {".gitignore"} == {
-        "CHANGELOG.md", "CITATION.cff", "LICENSE", "PKG-INFO", "README.md", "constraints.txt",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "LICENSE",
+        "PKG-INFO",
+        "README.md",
+        "constraints.txt",
         "pyproject.toml",
-    }  # fmt: skip
+    }
 
 
 def found(name: str) -> str | None:

@@ -45,13 +45,23 @@ class Case:
 
     def plan(self) -> Plan:
         model = ModelSettings(
-            cell=self.cell, embedding_dim=6, hidden_dim=5, dropout=self.dropout, layers=self.layers,
-            bidirectional=self.bidirectional, pooling=self.pooling,
-        )  # fmt: skip
+            cell=self.cell,
+            embedding_dim=6,
+            hidden_dim=5,
+            dropout=self.dropout,
+            layers=self.layers,
+            bidirectional=self.bidirectional,
+            pooling=self.pooling,
+        )
         return Plan(
-            model, VOCAB, Precision(self.precision), seed=SEED, micro_batches=self.micro_batches,
-            sparse_embedding=self.sparse_embedding, wire_dtype=self.wire_dtype,
-        )  # fmt: skip
+            model,
+            VOCAB,
+            Precision(self.precision),
+            seed=SEED,
+            micro_batches=self.micro_batches,
+            sparse_embedding=self.sparse_embedding,
+            wire_dtype=self.wire_dtype,
+        )
 
     def split(self) -> Split:
         return awkward_split(self.rows, self.lengths)

@@ -48,10 +48,15 @@ class World:
         variables = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | (environment or {})
         self.processes.append(
             subprocess.Popen(
-                command, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                cwd=self.folder, start_new_session=True,
+                command,
+                env=variables,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=self.folder,
+                start_new_session=True,
             )
-        )  # fmt: skip
+        )
         return self
 
     def ended(self, seconds: float = 60) -> list[Ending]:

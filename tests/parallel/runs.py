@@ -26,10 +26,17 @@ from sentiscale.training.run_directory import RunDir
 from sentiscale.util.progress import Progress
 
 BASE = {
-    "model.embedding_dim": 8, "model.hidden_dim": 8, "wide.enabled": False, "train.epochs": 2.0,
-    "train.batch_size": 32, "train.validate_every": 0.5, "train.max_tokens": 48, "train.precision": "fp64",
-    "train.checkpoint_every": 4, "train.warmup_steps": 5,
-}  # fmt: skip
+    "model.embedding_dim": 8,
+    "model.hidden_dim": 8,
+    "wide.enabled": False,
+    "train.epochs": 2.0,
+    "train.batch_size": 32,
+    "train.validate_every": 0.5,
+    "train.max_tokens": 48,
+    "train.precision": "fp64",
+    "train.checkpoint_every": 4,
+    "train.warmup_steps": 5,
+}
 
 Flags = dict[str, object]
 

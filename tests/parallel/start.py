@@ -20,9 +20,13 @@ def start(ranks: int, restarts: int, arguments: list[str]) -> None:
     from sentiscale.parallel.launch import launch_with_restarts
 
     launch_with_restarts(
-        lambda attempt: [sys.executable, str(RANK), *arguments], ranks, threads=1, silence_limit=3.0,
-        max_restarts=restarts, on_restart=lambda why: typer.echo(f"again, because {why}"),
-    )  # fmt: skip
+        lambda attempt: [sys.executable, str(RANK), *arguments],
+        ranks,
+        threads=1,
+        silence_limit=3.0,
+        max_restarts=restarts,
+        on_restart=lambda why: typer.echo(f"again, because {why}"),
+    )
 
 
 if __name__ == "__main__":

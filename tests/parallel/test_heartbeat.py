@@ -57,10 +57,17 @@ def test_signal_to_torchrun_lets_every_rank_save(world):
 @pytest.mark.slow
 def test_two_agents_restart_their_ranks_together(world):
     torchrun = [
-        sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--max-restarts=2",
-        "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}", "--rdzv-id=two",
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nnodes=2",
+        "--nproc-per-node=1",
+        "--max-restarts=2",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint=127.0.0.1:{free_port()}",
+        "--rdzv-id=two",
         "--local-addr=127.0.0.1",
-    ]  # fmt: skip
+    ]
     for _ in range(2):
         world.start([*torchrun, RANK[1], str(world.folder), "--fault", "raise-once", "--steps", "40"])
     endings = world.ended(100)

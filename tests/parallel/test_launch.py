@@ -198,9 +198,13 @@ def test_restarts_are_counted():
 def test_what_another_attempt_would_meet_again_is_not_retried(code):
     with pytest.raises(Exception, match="exit code") as raised:
         launch_with_restarts(
-            lambda attempt: rank_command(f"raise SystemExit({code})"), 1, threads=1, silence_limit=3,
-            max_restarts=2, on_restart=lambda why: pytest.fail(why),
-        )  # fmt: skip
+            lambda attempt: rank_command(f"raise SystemExit({code})"),
+            1,
+            threads=1,
+            silence_limit=3,
+            max_restarts=2,
+            on_restart=lambda why: pytest.fail(why),
+        )
     assert raised.value.exit_code == code
 
 

@@ -42,9 +42,14 @@ def test_every_rank_has_one_place_in_one_row_and_one_column(layout):
 
 @pytest.mark.parametrize(
     ("layout", "ranks", "threads", "cores", "remedy"),
-    [("3x1", 3, 1, 2, "--layout 2x1"), ("2x2", 4, 1, 2, "--layout 1x2"), ("1x2", 2, 1, 1, "--layout 1x1"),
-     ("2x1", 2, 4, 4, "--threads-per-rank 2"), ("1x1", 1, 3, 2, "--threads-per-rank 2")],
-)  # fmt: skip
+    [
+        ("3x1", 3, 1, 2, "--layout 2x1"),
+        ("2x2", 4, 1, 2, "--layout 1x2"),
+        ("1x2", 2, 1, 1, "--layout 1x1"),
+        ("2x1", 2, 4, 4, "--threads-per-rank 2"),
+        ("1x1", 1, 3, 2, "--threads-per-rank 2"),
+    ],
+)
 def test_more_threads_than_cores_need_a_word_of_the_user(layout, ranks, threads, cores, remedy):
     with pytest.raises(UsageError, match=rf"{cores} cores are visible. Use {remedy}, or add --oversubscribe"):
         Layout.parse(layout).check_cores(ranks, threads, cores, oversubscribe=False)

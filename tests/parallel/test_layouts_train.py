@@ -35,10 +35,24 @@ from tests.parallel.runs import (
 )
 
 KEYS = {
-    "run", "layout", "world_size", "threads_per_rank", "epochs", "steps", "train_seconds", "rows_per_s",
-    "tokens_per_s", "flops_utilisation", "valid", "test", "target", "peak_memory_mb_per_rank",
-    "bytes_reduced_per_step", "phases", "waiting_share",
-}  # fmt: skip
+    "run",
+    "layout",
+    "world_size",
+    "threads_per_rank",
+    "epochs",
+    "steps",
+    "train_seconds",
+    "rows_per_s",
+    "tokens_per_s",
+    "flops_utilisation",
+    "valid",
+    "test",
+    "target",
+    "peak_memory_mb_per_rank",
+    "bytes_reduced_per_step",
+    "phases",
+    "waiting_share",
+}
 """That `train --json` promises."""
 
 PHASES = {"wide", "data", "compute", "reduce", "update", "eval", "checkpoint"}
@@ -117,9 +131,17 @@ def torchrun(ranks: int, words: list[str]) -> list[str]:
     """The same command, its ranks started by torchrun."""
     port = free_port()
     return [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-addr",
-        "127.0.0.1", "--master-port", str(port), *words[1:],
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        str(ranks),
+        "--master-addr",
+        "127.0.0.1",
+        "--master-port",
+        str(port),
+        *words[1:],
+    ]
 
 
 def free_port() -> int:
@@ -143,10 +165,19 @@ def test_people_are_told_the_layout_what_was_sent_and_the_share_of_waiting(capsy
         {"compute": 3.0, "reduce": 1.0},
     ]
     record = dict.fromkeys(KEYS) | {
-        "layout": "2x1", "world_size": 2, "threads_per_rank": 1, "precision": "fp32", "best_step": 3,
-        "train_seconds": 9.0, "rows_per_s": 1000.0, "valid": {}, "test": None, "phases": times[0],
-        "bytes_reduced_per_step": 883_000, "phases_per_rank": times,
-    }  # fmt: skip
+        "layout": "2x1",
+        "world_size": 2,
+        "threads_per_rank": 1,
+        "precision": "fp32",
+        "best_step": 3,
+        "train_seconds": 9.0,
+        "rows_per_s": 1000.0,
+        "valid": {},
+        "test": None,
+        "phases": times[0],
+        "bytes_reduced_per_step": 883_000,
+        "phases_per_rank": times,
+    }
     print_summary(summary(record, Path("run")))
     told = capsys.readouterr().out
     assert "layout 2x1: a rank sent up to 0.88 MB a step" in told

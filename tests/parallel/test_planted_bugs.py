@@ -61,9 +61,7 @@ def filler_rows_count(world: World):
 def norm_of_its_own_stage(world: World):
     right = learner.agree
     return patch.object(
-        learner,
-        "agree",
-        lambda report, world: replace(right(report, world), norm=report.norm_squared**0.5),
+        learner, "agree", lambda report, world: replace(right(report, world), norm=report.norm_squared**0.5)
     )
 
 

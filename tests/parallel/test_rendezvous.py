@@ -27,9 +27,13 @@ def test_agent_of_torchrun_holds_the_store():
 
 
 @given(
-    world_size=st.integers(1, 64), local_world_size=st.integers(1, 8), elsewhere=st.booleans(),
-    attempt=st.integers(0, 9), own=st.booleans(), data=st.data(),
-)  # fmt: skip
+    world_size=st.integers(1, 64),
+    local_world_size=st.integers(1, 8),
+    elsewhere=st.booleans(),
+    attempt=st.integers(0, 9),
+    own=st.booleans(),
+    data=st.data(),
+)
 def test_written_environment_is_read_back(world_size, local_world_size, elsewhere, attempt, own, data):
     rank = data.draw(st.integers(0, world_size - 1))
     local_world_size = min(local_world_size, world_size)

@@ -143,9 +143,13 @@ exit $code"""
     stand_in(place, "srun", f"echo $$ > {place}/srun.pid\n{start_two}")
     run = place / "run"
     slurm = {
-        "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NUM_NODES": "2",
-        "SLURM_CPUS_PER_TASK": "1", "DATA": str(place / "data"), "RUN": str(run),
-    }  # fmt: skip
+        "SLURM_JOB_NODELIST": "node[1-2]",
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_CPUS_PER_TASK": "1",
+        "DATA": str(place / "data"),
+        "RUN": str(run),
+    }
     command = [RECIPES / "slurm.sh", "--layout", "2x1", "--checkpoint-every", "20", *OPTIONS[:-1]]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     process = subprocess.Popen(command, env=environment(place, **slurm), **pipes)

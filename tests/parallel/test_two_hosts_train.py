@@ -26,9 +26,12 @@ def data(sentiscale, tmp_path):
 def records_of(script: str, *arguments: object) -> list[dict]:
     done = subprocess.run(
         [sys.executable, BENCHMARKS / script, *map(str, arguments)],
-        capture_output=True, text=True, timeout=170, check=False,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src")},
-    )  # fmt: skip
+    )
     if "two hosts cannot be made here" in done.stderr:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr + done.stdout
@@ -38,8 +41,10 @@ def records_of(script: str, *arguments: object) -> list[dict]:
 def test_two_hosts_give_the_result_of_one_process(data):
     serial, *others = records_of("two_hosts_train.py", data, "--parts", "exact", "--steps", "10")
     assert [(record["layout"], record["rendezvous"]) for record in others] == [
-        ("2x1", "c10d"), ("2x1", "static"), ("1x2", "c10d"),
-    ]  # fmt: skip
+        ("2x1", "c10d"),
+        ("2x1", "static"),
+        ("1x2", "c10d"),
+    ]
     for record in others:
         assert record["largest_weight_difference"] < 1e-9
         assert abs(record["valid_loss"] - serial["valid_loss"]) < 1e-9

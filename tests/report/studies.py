@@ -11,23 +11,87 @@ from sentiscale.study.records import Case
 HOSTILE = "<script>alert(1)</script><img/src=https://example.org/x.png>|\"'&amp;{{7*7}}`_x_`"
 
 HOST = Host(
-    cpu_model="Xeon Gold 6248", cores=2, memory_mb=7_800, system="Linux 6.1 x86_64", python="3.11.9", load_1m=0.1
-)  # fmt: skip
+    cpu_model="Xeon Gold 6248",
+    cores=2,
+    memory_mb=7_800,
+    system="Linux 6.1 x86_64",
+    python="3.11.9",
+    load_1m=0.1,
+)
 
 CASES = [
     # layout, exchanging, copies, threads, speedup, memory, bytes, and milliseconds by PHASES
-    ("1x1", False, 1, 1, 1.0, [612.0], 0, [(1.2, 1.2), (21.4, 21.4), (38.1, 38.1), (0, 0), (0, 0), (3.1, 3.1)]),
-    ("1x1", True, 1, 1, 0.982, [615.0], 0, [(1.2, 1.2), (21.4, 21.4), (38.2, 38.2), (1.1, 1.1), (0, 0), (3.2, 3.2)]),
-    ("1x1", True, 1, 2, 1.41, [618.0], 0, [(0.7, 0.7), (14.9, 14.9), (27.0, 27.0), (0, 0), (0, 0), (2.7, 2.7)]),
-    ("2x1", True, 1, 1, 1.83, [548.0, 551.0], 812_000,
-     [(0.6, 0.7), (10.6, 11.5), (19.0, 20.1), (1.3, 1.4), (0.1, 2.6), (1.6, 1.8)]),
-    ("1x2", True, 1, 1, 1.12, [402.0, 377.0], 1_640_000,
-     [(0.5, 1.1), (0, 0), (30.1, 39.9), (0.4, 0.6), (14.1, 22.0), (1.2, 2.6)]),
-    ("2x2", True, 1, 1, 0.91, [391.0, 366.0, 390.0, 371.0], 1_700_000,
-     [(0.6, 1.2), (0, 0), (31.0, 41.2), (2.6, 4.4), (18.2, 33.0), (1.5, 2.9)]),
-    ("1x1", False, 2, 1, 1.92, [604.0, 604.0], 0,
-     [(0.6, 0.7), (11.0, 11.3), (19.6, 20.0), (0, 0), (0, 0), (1.6, 1.8)]),
-]  # fmt: skip
+    (
+        "1x1",
+        False,
+        1,
+        1,
+        1.0,
+        [612.0],
+        0,
+        [(1.2, 1.2), (21.4, 21.4), (38.1, 38.1), (0, 0), (0, 0), (3.1, 3.1)],
+    ),
+    (
+        "1x1",
+        True,
+        1,
+        1,
+        0.982,
+        [615.0],
+        0,
+        [(1.2, 1.2), (21.4, 21.4), (38.2, 38.2), (1.1, 1.1), (0, 0), (3.2, 3.2)],
+    ),
+    (
+        "1x1",
+        True,
+        1,
+        2,
+        1.41,
+        [618.0],
+        0,
+        [(0.7, 0.7), (14.9, 14.9), (27.0, 27.0), (0, 0), (0, 0), (2.7, 2.7)],
+    ),
+    (
+        "2x1",
+        True,
+        1,
+        1,
+        1.83,
+        [548.0, 551.0],
+        812_000,
+        [(0.6, 0.7), (10.6, 11.5), (19.0, 20.1), (1.3, 1.4), (0.1, 2.6), (1.6, 1.8)],
+    ),
+    (
+        "1x2",
+        True,
+        1,
+        1,
+        1.12,
+        [402.0, 377.0],
+        1_640_000,
+        [(0.5, 1.1), (0, 0), (30.1, 39.9), (0.4, 0.6), (14.1, 22.0), (1.2, 2.6)],
+    ),
+    (
+        "2x2",
+        True,
+        1,
+        1,
+        0.91,
+        [391.0, 366.0, 390.0, 371.0],
+        1_700_000,
+        [(0.6, 1.2), (0, 0), (31.0, 41.2), (2.6, 4.4), (18.2, 33.0), (1.5, 2.9)],
+    ),
+    (
+        "1x1",
+        False,
+        2,
+        1,
+        1.92,
+        [604.0, 604.0],
+        0,
+        [(0.6, 0.7), (11.0, 11.3), (19.6, 20.0), (0, 0), (0, 0), (1.6, 1.8)],
+    ),
+]
 PHASES = ("data", "forward", "backward", "reduce", "waiting", "update")
 
 
@@ -36,14 +100,24 @@ def row(case: Case, speedup: float | None = 1.0, seconds: float = 10.0, **change
     cores = case.workers
     at_base = speedup == 1.0
     values = {
-        "case": case, "repeats": 5, "disturbed": 0, "seconds_median": seconds,
-        "seconds_ci95": (0.99 * seconds, 1.012 * seconds), "rows_per_s": 8192 / seconds, "speedup": speedup,
+        "case": case,
+        "repeats": 5,
+        "disturbed": 0,
+        "seconds_median": seconds,
+        "seconds_ci95": (0.99 * seconds, 1.012 * seconds),
+        "rows_per_s": 8192 / seconds,
+        "speedup": speedup,
         "speedup_ci95": None if speedup is None or at_base else (0.98 * speedup, 1.016 * speedup),
         "efficiency": None if speedup is None else speedup / cores,
         "karp_flatt": None if speedup is None or cores == 1 else (1 / speedup - 1 / cores) / (1 - 1 / cores),
-        "oversubscribed": False, "waiting_share": None, "times": {}, "bytes_per_step": 0,
-        "peak_memory_mb_per_rank": [], "accuracy": None, "reached": None,
-    }  # fmt: skip
+        "oversubscribed": False,
+        "waiting_share": None,
+        "times": {},
+        "bytes_per_step": 0,
+        "peak_memory_mb_per_rank": [],
+        "accuracy": None,
+        "reached": None,
+    }
     return StudyRow(**values | changes)
 
 
@@ -52,27 +126,41 @@ def family(model: str, batch: int, serial_seconds: float, slower: float = 1.0) -
     rows = []
     for layout, exchanging, copies, threads, speedup, memory, sent, times in CASES:
         case = Case(
-            kind="copies" if copies > 1 else "train", layout=layout, collectives=exchanging, copies=copies,
-            threads_per_rank=threads, batch_size=batch, model=model, precision="fp32",
-        )  # fmt: skip
+            kind="copies" if copies > 1 else "train",
+            layout=layout,
+            collectives=exchanging,
+            copies=copies,
+            threads_per_rank=threads,
+            batch_size=batch,
+            model=model,
+            precision="fp32",
+        )
         gain = 1.0 if speedup == 1.0 else 1 + (speedup - 1) * slower
         phases = {name: ends for name, ends in zip(PHASES, times, strict=True) if any(ends)}
         total = sum(sum(ends) for ends in phases.values()) / 2
         shared = sum(phases.get(name, (0, 0))[1] for name in ("reduce", "waiting")) / total
         rows.append(
             row(
-                case, gain, serial_seconds / gain, times=phases, bytes_per_step=sent,
+                case,
+                gain,
+                serial_seconds / gain,
+                times=phases,
+                bytes_per_step=sent,
                 peak_memory_mb_per_rank=[value + batch / 4 for value in memory],
-                oversubscribed=case.workers > 2, waiting_share=shared or None,
+                oversubscribed=case.workers > 2,
+                waiting_share=shared or None,
                 disturbed=1 if layout == "1x2" else 0,
             )
-        )  # fmt: skip
+        )
     points = {1: [serial_seconds], 2: [serial_seconds / rows[3].speedup]}
     return Family(
-        name=f"{model.upper()}, {batch} rows a step, fp32", scaling="strong",
-        base="the plain serial run (one rank, one thread, no exchange)", rows=rows, fits=fit_laws(points),
+        name=f"{model.upper()}, {batch} rows a step, fp32",
+        scaling="strong",
+        base="the plain serial run (one rank, one thread, no exchange)",
+        rows=rows,
+        fits=fit_laws(points),
         trend="There is one Karp-Flatt share only, 0.0929 at 2 cores, so it has no trend.",
-    )  # fmt: skip
+    )
 
 
 def engines() -> Family:
@@ -80,11 +168,15 @@ def engines() -> Family:
     rates = [("sentiscale", 1, 31_000), ("sentiscale", 2, 57_400), ("pandas", 1, 12_600), ("dask", 2, 20_900)]
     rows = [
         row(
-            Case(kind="prepare", engine=engine, engine_workers=workers), None, 1e6 / rate, rows_per_s=rate,
-            efficiency=None, karp_flatt=None,
+            Case(kind="prepare", engine=engine, engine_workers=workers),
+            None,
+            1e6 / rate,
+            rows_per_s=rate,
+            efficiency=None,
+            karp_flatt=None,
         )
         for engine, workers, rate in rates
-    ]  # fmt: skip
+    ]
     return Family("Preparation", "strong", "pandas with 1 worker", rows, [], "")
 
 
@@ -98,7 +190,8 @@ def complete() -> Study:
     return Study(
         families=[*families, engines()],
         recommendation=Recommendation(
-            "2x1", 1,
+            "2x1",
+            1,
             "2 replicas of 1 thread (--layout 2x1) are 1.83 times as fast as the serial run (1.79 to 1.86);"
             " 2 threads in one process give 1.41; more ranks than cores do not help (2x2: 0.91).",
             "Sure: five repeats in random order, and the intervals of the best two cases do not overlap.",
@@ -115,9 +208,11 @@ def complete() -> Study:
             "Nothing was measured on a GPU, so this says nothing about one.",
             "6 of 240 runs were disturbed by other processes and kept.",
         ],
-        hosts=[HOST], commands=["sentiscale bench data --out study"],
-        versions={"sentiscale": "0.1.0", "torch": "2.13.0"}, git_commits=["0123456789abcdef"],
-    )  # fmt: skip
+        hosts=[HOST],
+        commands=["sentiscale bench data --out study"],
+        versions={"sentiscale": "0.1.0", "torch": "2.13.0"},
+        git_commits=["0123456789abcdef"],
+    )
 
 
 PUBLISHED = {
@@ -138,43 +233,65 @@ def timings() -> Study:
             share = workers / first
             rows.append(
                 row(
-                    Case(layout=f"{workers}x1"), gain, seconds, repeats=1, seconds_ci95=None, rows_per_s=0.0,
-                    speedup_ci95=None, efficiency=gain / share,
+                    Case(layout=f"{workers}x1"),
+                    gain,
+                    seconds,
+                    repeats=1,
+                    seconds_ci95=None,
+                    rows_per_s=0.0,
+                    speedup_ci95=None,
+                    efficiency=gain / share,
                     karp_flatt=None if workers == first else (1 / gain - 1 / share) / (1 - 1 / share),
                 )
-            )  # fmt: skip
+            )
         fits = fit_laws({workers: [seconds] for workers, seconds in times.items()})
         trend = "The Karp-Flatt share rises: the cost of working together grows."
         families.append(Family(name, "strong", f"{first} workers, not a serial run", rows, fits, trend))
     return Study(
         families=families,
-        recommendation=Recommendation("24x1", 1, "24 workers took the least time, 8,108 s.", "Weak: one run each."),
+        recommendation=Recommendation(
+            "24x1", 1, "24 workers took the least time, 8,108 s.", "Weak: one run each."
+        ),
         findings=["24 workers are 1.95 times as fast as 8: an efficiency of 65 %."],
-        caveats=["One run each: nothing tells chance from effect.", "The base is 8 workers, not a serial run."],
+        caveats=[
+            "One run each: nothing tells chance from effect.",
+            "The base is 8 workers, not a serial run.",
+        ],
         hosts=[],
-    )  # fmt: skip
+    )
 
 
 def hostile() -> Study:
     """Markup and code wherever a string can come from outside."""
     study = complete()
     bad = replace(
-        engines(), name=HOSTILE, base=HOSTILE, trend=HOSTILE,
+        engines(),
+        name=HOSTILE,
+        base=HOSTILE,
+        trend=HOSTILE,
         rows=[row(Case(kind="prepare", engine=HOSTILE, engine_workers=2), None), *engines().rows],
-    )  # fmt: skip
+    )
     named = replace(study.families[0], name=HOSTILE, base=HOSTILE, trend=HOSTILE)
     return replace(
-        study, families=[named, bad], recommendation=Recommendation("2x1", 1, HOSTILE, HOSTILE),
-        findings=[HOSTILE], caveats=[HOSTILE], commands=[HOSTILE], versions={HOSTILE: HOSTILE},
-        git_commits=[HOSTILE], hosts=[HOST.model_copy(update={"cpu_model": HOSTILE})],
-    )  # fmt: skip
+        study,
+        families=[named, bad],
+        recommendation=Recommendation("2x1", 1, HOSTILE, HOSTILE),
+        findings=[HOSTILE],
+        caveats=[HOSTILE],
+        commands=[HOSTILE],
+        versions={HOSTILE: HOSTILE},
+        git_commits=[HOSTILE],
+        hosts=[HOST.model_copy(update={"cpu_model": HOSTILE})],
+    )
 
 
 def targets() -> Study:
     """Trainings up to a target accuracy."""
     study = complete()
-    rows = [replace(r, accuracy=0.921 + r.workers / 2000, reached=5, seconds_median=61 / (r.speedup or 1))
-            for r in study.families[1].rows[:4]]  # fmt: skip
+    rows = [
+        replace(r, accuracy=0.921 + r.workers / 2000, reached=5, seconds_median=61 / (r.speedup or 1))
+        for r in study.families[1].rows[:4]
+    ]
     return replace(study, families=[replace(study.families[1], rows=rows)])
 
 
@@ -201,13 +318,31 @@ def wide() -> Study:
     """A machine of 32 cores, weak and strong, with all kinds of cases and more than are easily labelled."""
     rows = []
     for layout, threads, exchanging, gain in [
-        ("1x1", 1, False, 1.0), ("1x1", 1, True, 0.97), ("1x1", 2, True, 1.6), ("1x1", 4, True, 2.4),
-        ("1x1", 8, True, 2.9), ("1x1", 32, True, 2.2), ("2x1", 1, True, 1.9), ("4x1", 1, True, 3.6),
-        ("8x1", 1, True, 6.6), ("16x1", 1, True, 10.9), ("32x1", 1, True, 12.7), ("8x1", 4, True, 13.9),
-        ("1x2", 1, True, 1.2), ("4x2", 1, True, 4.3), ("16x2", 1, True, 9.8), ("64x1", 1, True, 8.0),
-    ]:  # fmt: skip
-        case = Case(layout=layout, threads_per_rank=threads, collectives=exchanging, batch_size=512, model="lstm",
-                    precision="bf16")  # fmt: skip
+        ("1x1", 1, False, 1.0),
+        ("1x1", 1, True, 0.97),
+        ("1x1", 2, True, 1.6),
+        ("1x1", 4, True, 2.4),
+        ("1x1", 8, True, 2.9),
+        ("1x1", 32, True, 2.2),
+        ("2x1", 1, True, 1.9),
+        ("4x1", 1, True, 3.6),
+        ("8x1", 1, True, 6.6),
+        ("16x1", 1, True, 10.9),
+        ("32x1", 1, True, 12.7),
+        ("8x1", 4, True, 13.9),
+        ("1x2", 1, True, 1.2),
+        ("4x2", 1, True, 4.3),
+        ("16x2", 1, True, 9.8),
+        ("64x1", 1, True, 8.0),
+    ]:
+        case = Case(
+            layout=layout,
+            threads_per_rank=threads,
+            collectives=exchanging,
+            batch_size=512,
+            model="lstm",
+            precision="bf16",
+        )
         rows.append(row(case, gain, 100 / gain, oversubscribed=case.workers > 32))
     for copies, gain in ((2, 1.96), (8, 7.4), (32, 19.8)):
         case = Case(

@@ -54,5 +54,12 @@ def test_a_class_without_rows_has_no_lengths():
 
 def test_bin_widths_are_round():
     assert [round_width(least) for least in (0.2, 1.5, 3, 9.8, 11, 30, 60, 101)] == [
-        1, 2, 5, 10, 20, 50, 100, 200,
-    ]  # fmt: skip
+        1,
+        2,
+        5,
+        10,
+        20,
+        50,
+        100,
+        200,
+    ]

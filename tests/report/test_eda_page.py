@@ -68,14 +68,26 @@ def parquet(path, **columns):
 def hostile(tmp_path):
     """A dataset that has everything, with markup and code wherever a string can come from outside."""
     data = write_dataset(
-        tmp_path / "da<b>ta", {"train": rows(400, HOSTILE), "test": rows(40)},
-        rejected={"total": 5, "by_reason": {"no_label": 4, "neutral": 1}}, duplicates=7, leaks=3, conflicts=2,
-        conflicting_texts=1, oddities={"markup": 2, "<i>": 1}, warnings=[f"Look {HOSTILE}"], cut=9,
-        tokens_cut=100, distinct_words=999, max_tokens=13, phases={"encode": 1.0, HOSTILE: 0.5},
+        tmp_path / "da<b>ta",
+        {"train": rows(400, HOSTILE), "test": rows(40)},
+        rejected={"total": 5, "by_reason": {"no_label": 4, "neutral": 1}},
+        duplicates=7,
+        leaks=3,
+        conflicts=2,
+        conflicting_texts=1,
+        oddities={"markup": 2, "<i>": 1},
+        warnings=[f"Look {HOSTILE}"],
+        cut=9,
+        tokens_cut=100,
+        distinct_words=999,
+        max_tokens=13,
+        phases={"encode": 1.0, HOSTILE: 0.5},
         partitions={"count": 3, "rows_max_over_mean": 1.25, "bytes_max_over_mean": 1.5},
-        inputs=[f"/data/{HOSTILE}.csv"], test_inputs=["/data/test.csv"], settings={"stars_column": HOSTILE},
+        inputs=[f"/data/{HOSTILE}.csv"],
+        test_inputs=["/data/test.csv"],
+        settings={"stars_column": HOSTILE},
         versions={HOSTILE: "1"},
-    )  # fmt: skip
+    )
     place = {"file": ["a/b.csv"] * 4, "line": [1, 2, 3, 4], "text": [HOSTILE, "other", HOSTILE, None]}
     parquet(data.path / "rejects.parquet", **place, reason=["no_label"] * 3 + ["neutral"])
     parquet(data.path / "oddities.parquet", **place, oddity=["markup", "markup", "<i>", "<i>"])
@@ -145,11 +157,19 @@ def test_same_data_give_the_same_bytes(hostile, page, tmp_path):
 def test_numbers_and_findings_of_the_manifest_are_on_the_page(page):
     text = re.sub(r"\s+", " ", Page(page).text)
     for told in (
-        "440", "400 train, 40 test", "7 rows repeated a text", "3 of the duplicates are also in the test set",
-        "2 rows (1 texts) carry a text that occurs with both labels", "b.csv:1", "test.csv", "Note. Look",
-        "4 no label, 1 three stars, neither class", "2 HTML tags or entities, 1 <i>",
-        "9 reviews (2.0 %) were longer", "3; the largest has 1.25 times the mean rows",
-    ):  # fmt: skip
+        "440",
+        "400 train, 40 test",
+        "7 rows repeated a text",
+        "3 of the duplicates are also in the test set",
+        "2 rows (1 texts) carry a text that occurs with both labels",
+        "b.csv:1",
+        "test.csv",
+        "Note. Look",
+        "4 no label, 1 three stars, neither class",
+        "2 HTML tags or entities, 1 <i>",
+        "9 reviews (2.0 %) were longer",
+        "3; the largest has 1.25 times the mean rows",
+    ):
         assert told in text
 
 

@@ -107,10 +107,16 @@ def test_oversubscribed_cases_are_grey_and_named_wherever_they_stand():
 def test_what_is_recommended_comes_first_in_plain_words():
     text = text_of(report_html(studies.complete()))
     order = [
-        "Train with 2 replicas of 1 thread each.", "1.83 times as fast", "--layout 2x1 --threads-per-rank 1",
-        "Sure: five repeats", "2x1 reaches 95 %", "Nothing was measured on a GPU", "Xeon Gold 6248, 2 cores",
-        "LSTM, 32 rows a step, fp32", "Karp-Flatt",
-    ]  # fmt: skip
+        "Train with 2 replicas of 1 thread each.",
+        "1.83 times as fast",
+        "--layout 2x1 --threads-per-rank 1",
+        "Sure: five repeats",
+        "2x1 reaches 95 %",
+        "Nothing was measured on a GPU",
+        "Xeon Gold 6248, 2 cores",
+        "LSTM, 32 rows a step, fp32",
+        "Karp-Flatt",
+    ]
     places = [text.find(told, text.find("sentiscale · scaling report")) for told in order[:-2]]
     assert places == sorted(places)
     assert min(places) > 0

@@ -41,15 +41,33 @@ def write_model(path: Path, *, seed: int = 3) -> Path:
 def record() -> RunRecord:
     """Scores as training writes them."""
     scores = {
-        "accuracy": 0.85, "loss": 0.4, "f1": 0.86, "precision": 0.82, "recall": 0.9, "auc": None,
-        "ece": 0.03, "rows": 100, "confusion": CONFUSION,
+        "accuracy": 0.85,
+        "loss": 0.4,
+        "f1": 0.86,
+        "precision": 0.82,
+        "recall": 0.9,
+        "auc": None,
+        "ece": 0.03,
+        "rows": 100,
+        "confusion": CONFUSION,
         "calibration": [{"low": 0.5, "high": 0.6, "rows": 4, "confidence": 0.55, "accuracy": 0.5}],
-    }  # fmt: skip
+    }
     return RunRecord(
-        id="made", started_at=now(), argv=[], settings={}, layout="1x1", world_size=1, threads_per_rank=1,
-        seed=0, data_digest="d1", host=Host.current(), versions={}, valid=scores, test=scores,
+        id="made",
+        started_at=now(),
+        argv=[],
+        settings={},
+        layout="1x1",
+        world_size=1,
+        threads_per_rank=1,
+        seed=0,
+        data_digest="d1",
+        host=Host.current(),
+        versions={},
+        valid=scores,
+        test=scores,
         train_seconds=3.5,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="session")

@@ -98,10 +98,7 @@ BODIES: Mapping[str, tuple[bytes, str]] = {
     "a text too long": (json.dumps({"texts": [LONG]}).encode(), "422 text_too_long"),
     "a word of 1 MB": (json.dumps({"texts": ["a" * 1_000_000]}).encode(), "422 text_too_long"),
     "a million words": (json.dumps({"texts": ["a " * 1_000_000]}).encode(), "413 body_too_large"),
-    "33 to be explained": (
-        json.dumps({"texts": ["a"] * 33, "explain": True}).encode(),
-        "422 too_many_texts",
-    ),
+    "33 to be explained": (json.dumps({"texts": ["a"] * 33, "explain": True}).encode(), "422 too_many_texts"),
     "compressed": (gzip.compress(b'{"texts": ["good"]}'), "400 bad_request"),
     "compressed, 10 MB when unpacked": (gzip.compress(bytes(10 * MIB), 1), "400 bad_request"),
     "the same field twice": (b'{"texts": [1], "texts": ["good"]}', "200"),
@@ -137,13 +134,31 @@ NO_HTTP: Mapping[str, bytes] = {
 """What is no HTTP, or means one thing to a proxy and another to what stands behind it: 400 for all."""
 
 PATHS = (
-    "/static/../settings.py", "/static/..%2fsettings.py", "/static/%2e%2e/settings.py",
-    "/static//etc/passwd", "/static/..%5csettings.py", "/static/app.js%00.html", "/static/",
-    "/static", "/docs/../server.py", "/static/%252e%252e/settings.py", "/static/..;/settings.py",
-    "//etc/passwd", "///etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/static/~root", "/v1/predict/",
-    "/index.html", "/a" * 5000, "/\u202e".encode().decode("latin-1"), "/%ff%fe", "/%0d%0aevent:%20forged",
-    "file:///etc/passwd", "http://localhost/nothing", "*",
-)  # fmt: skip
+    "/static/../settings.py",
+    "/static/..%2fsettings.py",
+    "/static/%2e%2e/settings.py",
+    "/static//etc/passwd",
+    "/static/..%5csettings.py",
+    "/static/app.js%00.html",
+    "/static/",
+    "/static",
+    "/docs/../server.py",
+    "/static/%252e%252e/settings.py",
+    "/static/..;/settings.py",
+    "//etc/passwd",
+    "///etc/passwd",
+    "/%2e%2e/%2e%2e/etc/passwd",
+    "/static/~root",
+    "/v1/predict/",
+    "/index.html",
+    "/a" * 5000,
+    "/\u202e".encode().decode("latin-1"),
+    "/%ff%fe",
+    "/%0d%0aevent:%20forged",
+    "file:///etc/passwd",
+    "http://localhost/nothing",
+    "*",
+)
 """None of them leads to a file of the disk: 404, or 400 where it is no path."""
 
 SITES: Mapping[str, tuple[Mapping[str, str], str]] = {
@@ -168,10 +183,14 @@ SITES: Mapping[str, tuple[Mapping[str, str], str]] = {
 }
 
 METHODS = (
-    ("GET", "/v1/predict", "405 method_not_allowed"), ("DELETE", "/v1/model", "405 method_not_allowed"),
-    ("PUT", "/", "405 method_not_allowed"), ("TRACE", "/", "405 method_not_allowed"),
-    ("QUERY", "/v1/predict", "405 method_not_allowed"), ("OPTIONS", "/v1/predict", "405 method_not_allowed"),
-    ("POST", "/healthz", "415 not_json"), ("GET", "/nothing", "404 not_found"),
+    ("GET", "/v1/predict", "405 method_not_allowed"),
+    ("DELETE", "/v1/model", "405 method_not_allowed"),
+    ("PUT", "/", "405 method_not_allowed"),
+    ("TRACE", "/", "405 method_not_allowed"),
+    ("QUERY", "/v1/predict", "405 method_not_allowed"),
+    ("OPTIONS", "/v1/predict", "405 method_not_allowed"),
+    ("POST", "/healthz", "415 not_json"),
+    ("GET", "/nothing", "404 not_found"),
     ("GET", "/V1/model", "404 not_found"),
-)  # fmt: skip
+)
 """Without a body; OPTIONS is what a browser asks before it sends for another site."""

@@ -24,4 +24,4 @@ ODD_TEXTS = {
     "the last code points": "\ufffe\uffff\U0010ffff \ue000",
     "markup and templates": "<script>alert(1)</script> {{7*7}} ${jndi:ldap://x} ' OR 1=1 -- %s%n",
     "a path and a command": "../../etc/passwd; rm -rf / | $(reboot) `id`",
-}  # fmt: skip
+}

@@ -122,9 +122,12 @@ def served(model: Path, folder: Path, *arguments: object, **environment: str) ->
     command = [sys.executable, "-m", "sentiscale", "serve", str(model), "--port", "0", *map(str, arguments)]
     with open(log, "wb") as messages:
         process = subprocess.Popen(
-            command, stderr=messages, stdout=messages, stdin=subprocess.DEVNULL,
+            command,
+            stderr=messages,
+            stdout=messages,
+            stdin=subprocess.DEVNULL,
             env={**os.environ, **environment},
-        )  # fmt: skip
+        )
     service = Served(process, log)
     try:
         until = time.monotonic() + START_SECONDS

@@ -279,11 +279,18 @@ def killed(service: Served) -> list[Came]:
 def keys(service: Served, key: str) -> list[Came]:
     """Wrong keys, near misses and other places, for a service that wants one."""
     tried: Sequence[Mapping[str, str]] = (
-        {}, {"Authorization": f"Bearer {key}x"}, {"Authorization": f"Bearer {key[:-1]}"},
-        {"Authorization": f"Basic {key}"}, {"Authorization": key}, {"Authorization": "Bearer"},
-        {"Authorization": "Bearer " + "x" * 30_000}, {"Authorization": f"Bearer {key.upper()}"},
-        {"X-API-Key": key}, {"Cookie": f"key={key}"}, {"Authorization": "Bearer \xe9\xff"},
-    )  # fmt: skip
+        {},
+        {"Authorization": f"Bearer {key}x"},
+        {"Authorization": f"Bearer {key[:-1]}"},
+        {"Authorization": f"Basic {key}"},
+        {"Authorization": key},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer " + "x" * 30_000},
+        {"Authorization": f"Bearer {key.upper()}"},
+        {"X-API-Key": key},
+        {"Cookie": f"key={key}"},
+        {"Authorization": "Bearer \xe9\xff"},
+    )
     found = []
     for headers in tried:
         answer = service.ask("POST", "/v1/predict", {"texts": ["good"]}, headers)

@@ -94,9 +94,12 @@ def test_the_model_describes_itself(service, model):
     assert card["calibration"][0]["rows"] == 4
     assert card["data"] == {"digest": "d1", "rows": {"train": None, "valid": 100, "test": 100}}
     assert card["limits"] == {
-        "texts": 256, "characters": 5000, "body_bytes": 2**20, "explain_texts": 32,
+        "texts": 256,
+        "characters": 5000,
+        "body_bytes": 2**20,
+        "explain_texts": 32,
         "explain_characters": 5000,
-    }  # fmt: skip
+    }
 
 
 def test_it_says_how_it_is(service):

@@ -13,9 +13,13 @@ from schemathesis.specs.openapi.checks import (
 )
 
 CHECKS = (
-    not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance,
-    negative_data_rejection, unsupported_method,
-)  # fmt: skip
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    unsupported_method,
+)
 
 
 def fuzz(service, examples: int) -> int:

@@ -58,9 +58,17 @@ def test_the_benchmark_writes_its_page(model, tmp_path):
     lines = "".join(f"__label__2 {text}\n" for text in reviews(40) if "\n" not in text)
     (tmp_path / "reviews.txt").write_text(lines, encoding="utf-8")
     command = [
-        sys.executable, BENCHMARKS / "answers_equal.py", model, tmp_path / "reviews.txt", "--rows", "60",
-        "--explained", "10", "--out", tmp_path / "equal.md",
-    ]  # fmt: skip
+        sys.executable,
+        BENCHMARKS / "answers_equal.py",
+        model,
+        tmp_path / "reviews.txt",
+        "--rows",
+        "60",
+        "--explained",
+        "10",
+        "--out",
+        tmp_path / "equal.md",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "equal.md").read_text(encoding="utf-8")

@@ -36,22 +36,59 @@ VALID = {
 PIECES = {
     "fasttext": [b"__label__", b"__label__3 x", b"__label__2", b" __label__1 __label__2 y", b"\t", b"..."],
     "csv": [
-        b'"', b'""', b",", b'1,"', b'"\n', b"3,so so\n", b"2,a,b\n", b"x,y\n", b'2,"a"b\n', b"1,\n", b'""\n',
+        b'"',
+        b'""',
+        b",",
+        b'1,"',
+        b'"\n',
+        b"3,so so\n",
+        b"2,a,b\n",
+        b"x,y\n",
+        b'2,"a"b\n',
+        b"1,\n",
+        b'""\n',
         b'1,"oops\n' + b"2,inside\n" * 40,
     ],
     "jsonl": [
-        b"{", b"}", b'{"text":', b'"label":"1"}', b'{"text":"c",\n"label":"1"}', b"[1]\n", b"null\n",
-        b'{"text":"\\ud800","label":1}\n', b'{"text":"a","label":1} {"text":"b","label":1}\n',
-        b'{"text":"a","label":1,"x":' + b"7" * 250 + b"}\n", b'{"text":5,"label":1}\n', b"[" * 290 + b"\n",
-        b'{"text":{"a":1},"label":1}\n', b'{"text":"t","label":2.0}\n',
+        b"{",
+        b"}",
+        b'{"text":',
+        b'"label":"1"}',
+        b'{"text":"c",\n"label":"1"}',
+        b"[1]\n",
+        b"null\n",
+        b'{"text":"\\ud800","label":1}\n',
+        b'{"text":"a","label":1} {"text":"b","label":1}\n',
+        b'{"text":"a","label":1,"x":' + b"7" * 250 + b"}\n",
+        b'{"text":5,"label":1}\n',
+        b"[" * 290 + b"\n",
+        b'{"text":{"a":1},"label":1}\n',
+        b'{"text":"t","label":2.0}\n',
         b'{"text":"a","text":"b","label":2}\n',
         b'{"text":"\\u0000","label":1}\n',
     ],
-}  # fmt: skip
+}
 ANYWHERE = [
-    b"\n", b"\r", b"\r\n", b"\n\n", b" ", b"\0", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xef\xbf\xbd",
-    b"x" * 320, b"good " * 70, BOM, b"\xe6\x97\xa5", b"<br />", b"&amp;", b"\x1a", b"\xc2\x85", b"\x0b",
-]  # fmt: skip
+    b"\n",
+    b"\r",
+    b"\r\n",
+    b"\n\n",
+    b" ",
+    b"\0",
+    b"\xff",
+    b"\xc3",
+    b"\xed\xa0\x80",
+    b"\xef\xbf\xbd",
+    b"x" * 320,
+    b"good " * 70,
+    BOM,
+    b"\xe6\x97\xa5",
+    b"<br />",
+    b"&amp;",
+    b"\x1a",
+    b"\xc2\x85",
+    b"\x0b",
+]
 READERS = {
     "fasttext": read_fasttext,
     "csv": lambda data, limit: read_csv(data, limit, header=True),
@@ -115,11 +152,13 @@ def expected(kind, data):
 
 
 KINDS = pytest.mark.parametrize("kind", VALID)
-WAYS = st.fixed_dictionaries({
-    "block_bytes": st.sampled_from([1, 7, 31, 64, 301, 1000, 10**6]),
-    "compressed": st.booleans(),
-    "in_place": st.booleans(),
-})  # fmt: skip
+WAYS = st.fixed_dictionaries(
+    {
+        "block_bytes": st.sampled_from([1, 7, 31, 64, 301, 1000, 10**6]),
+        "compressed": st.booleans(),
+        "in_place": st.booleans(),
+    }
+)
 
 
 @KINDS

@@ -17,8 +17,9 @@ def judged(data, layout=LAYOUT):
 
 def test_half_of_a_surrogate_pair_is_rejected_and_harms_no_other_line():
     assert judged(b'{"text":"\\ud800","label":"1"}\n' + GOOD) == [
-        (0, "invalid_utf8", b"\xed\xa0\x80"), (1, "none", b"fine"),
-    ]  # fmt: skip
+        (0, "invalid_utf8", b"\xed\xa0\x80"),
+        (1, "none", b"fine"),
+    ]
     assert judged(b'{"text":"a","label":"\\udfff"}\n' + GOOD)[0] == (0, "unknown_label", b"a")
 
 

@@ -67,15 +67,30 @@ class Server:
     def start(self) -> None:
         """Start it, or start it again on the same data, and wait until it answers."""
         command = [
-            self.python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port),
-            "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db",
-            "--artifacts-destination", str(self.folder / "artifacts"), "--workers", "1",
-        ]  # fmt: skip
+            self.python,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--backend-store-uri",
+            f"sqlite:///{self.folder}/mlflow.db",
+            "--artifacts-destination",
+            str(self.folder / "artifacts"),
+            "--workers",
+            "1",
+        ]
         with open(self.folder / "server.log", "ab") as log:
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
+                command,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self.folder,
                 env=os.environ | SERVER_ENVIRONMENT,
-            )  # fmt: skip
+            )
         wait_until(self.answers, 300, f"the server does not answer; see {log.name}")
 
     def answers(self) -> bool:

@@ -17,10 +17,13 @@ __all__ = ["cli"]
 @pytest.mark.parametrize(
     ("given", "taken"),
     [
-        ("mlflow", ("mlflow",)), ("tensorboard, mlflow", ("tensorboard", "mlflow")), ("none", ()),
-        ("mlflow,mlflow", ("mlflow",)), ("", ()),
+        ("mlflow", ("mlflow",)),
+        ("tensorboard, mlflow", ("tensorboard", "mlflow")),
+        ("none", ()),
+        ("mlflow,mlflow", ("mlflow",)),
+        ("", ()),
     ],
-)  # fmt: skip
+)
 def test_names_with_commas_between(given, taken):
     assert resolve(flags={"track.to": given}).track.to == taken
     assert resolve(overrides=[f"track.to={given or 'none'}"]).track.to == taken

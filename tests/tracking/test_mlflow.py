@@ -36,12 +36,25 @@ def start(server: Server, dataset) -> Iterator[Callable[..., subprocess.Popen[st
         ]
         process = subprocess.Popen(
             [
-                server.python, "-m", "sentiscale", "train", dataset.path, "--out", run, "--json", "--quiet",
-                "--track", "mlflow", *overrides, *flags,
+                server.python,
+                "-m",
+                "sentiscale",
+                "train",
+                dataset.path,
+                "--out",
+                run,
+                "--json",
+                "--quiet",
+                "--track",
+                "mlflow",
+                *overrides,
+                *flags,
             ],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
             env=os.environ | {"MLFLOW_TRACKING_URI": server.uri},
-        )  # fmt: skip
+        )
         started.append(process)
         return process
 
@@ -87,8 +100,10 @@ def test_everything_of_a_run_can_be_read_back(server, start, dataset, tmp_path):
         assert sent.content == (run / name).read_bytes(), name
     loaded = subprocess.run(
         [server.python, "-W", "ignore", "-c", LOAD, server.uri, f"runs:/{run_id}/model"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     from sentiscale import Predictor
 
     expected = Predictor.load(run / "model").predict("Terrible.").positive_probability

@@ -10,9 +10,14 @@ from sentiscale.data.prepared import PreparedDataset
 from sentiscale.datasets.output import synth
 
 QUICK = {
-    "model.embedding_dim": 16, "model.hidden_dim": 16, "wide.bits": 14, "train.epochs": 1.0,
-    "train.batch_size": 32, "train.validate_every": 0.5, "train.max_tokens": 64,
-}  # fmt: skip
+    "model.embedding_dim": 16,
+    "model.hidden_dim": 16,
+    "wide.bits": 14,
+    "train.epochs": 1.0,
+    "train.batch_size": 32,
+    "train.validate_every": 0.5,
+    "train.max_tokens": 64,
+}
 
 
 def quick(**changes: object) -> Settings:

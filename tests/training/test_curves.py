@@ -12,12 +12,16 @@ def run_metrics(validations: int) -> list[EpochMetrics]:
     """A run that starts from a solved linear part, learns, and overfits a little at its end."""
     return [
         EpochMetrics(
-            epoch=k / 4, step=400 * k, seconds=25.0 + 60.0 * k, train_loss=0.25 * 0.9**k if k else None,
+            epoch=k / 4,
+            step=400 * k,
+            seconds=25.0 + 60.0 * k,
+            train_loss=0.25 * 0.9**k if k else None,
             valid_accuracy=0.925 + 0.008 * (1 - 0.7**k) - 0.0004 * max(0, k - 6),
-            valid_loss=0.20 - 0.02 * (1 - 0.7**k) + 0.002 * max(0, k - 6), learning_rate=1e-3,
+            valid_loss=0.20 - 0.02 * (1 - 0.7**k) + 0.002 * max(0, k - 6),
+            learning_rate=1e-3,
         )
         for k in range(validations)
-    ]  # fmt: skip
+    ]
 
 
 def run_steps() -> list[tuple[int, float]]:
@@ -40,8 +44,14 @@ def test_axes_have_names_and_units_and_the_title_the_result(tmp_path):
     metrics = run_metrics(5)
     plot_curves(metrics, tmp_path)
     found = texts(tmp_path / "curves.svg")
-    for text in ("time since training began (s)", "optimiser steps", "validation accuracy (%)",
-                 "cross-entropy loss (nats a review)", "training", "validation"):  # fmt: skip
+    for text in (
+        "time since training began (s)",
+        "optimiser steps",
+        "validation accuracy (%)",
+        "cross-entropy loss (nats a review)",
+        "training",
+        "validation",
+    ):
         assert text in found
     best = max(point.valid_accuracy for point in metrics)
     assert f"Best validation accuracy {100 * best:.2f} % at step 1,600, after 265 s" in found

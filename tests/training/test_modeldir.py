@@ -35,8 +35,11 @@ def model(trained, tmp_path) -> Path:
 
 def test_it_holds_text_and_safetensors_only(trained):
     assert {file.name for file in trained.iterdir()} == {
-        "config.toml", "vocab.txt", "weights.safetensors", "record.json",
-    }  # fmt: skip
+        "config.toml",
+        "vocab.txt",
+        "weights.safetensors",
+        "record.json",
+    }
 
 
 def test_it_predicts_the_same_in_another_process_and_place(model):

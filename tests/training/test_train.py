@@ -27,8 +27,13 @@ def test_a_run_directory_holds_all_it_promises(dataset, tmp_path, cell):
     record = train(dataset, tmp_path / "run", quick(model__cell=cell))
     run = tmp_path / "run"
     assert {path.name for path in run.iterdir()} == {
-        "model", "checkpoints", "record.json", "metrics.jsonl", "train.log", "plots",
-    }  # fmt: skip
+        "model",
+        "checkpoints",
+        "record.json",
+        "metrics.jsonl",
+        "train.log",
+        "plots",
+    }
     assert {path.name for path in (run / "plots").iterdir()} == {"curves.png", "curves.svg"}
     assert RunRecord.model_validate_json((run / "record.json").read_bytes()) == record
     assert record.status == "finished"
@@ -43,9 +48,14 @@ def test_a_run_directory_holds_all_it_promises(dataset, tmp_path, cell):
 def test_the_recurrent_network_learns_what_the_wide_part_cannot(more_reviews, tmp_path):
     """Word order decides in generated reviews: seen 0.73 for the n-grams, 0.93 with the network."""
     settings = quick(
-        model__embedding_dim=32, model__hidden_dim=32, model__pooling="max",
-        train__batch_size=16, train__epochs=6.0, train__lr=6e-3, train__precision="fp32",
-    )  # fmt: skip
+        model__embedding_dim=32,
+        model__hidden_dim=32,
+        model__pooling="max",
+        train__batch_size=16,
+        train__epochs=6.0,
+        train__lr=6e-3,
+        train__precision="fp32",
+    )
     record = train(more_reviews, tmp_path / "run", settings)
     assert record.valid["accuracy"] > record.metrics[0].valid_accuracy + 0.1
 
@@ -90,9 +100,14 @@ def test_the_model_directory_needs_nothing_else(dataset, tmp_path):
 def test_the_model_is_that_of_the_best_validation_not_of_the_last(more_reviews, tmp_path):
     """Far too large steps, so that the network falls back after it had been good."""
     settings = quick(
-        train__lr=0.05, train__epochs=3.0, train__schedule="constant", train__validate_every=0.2,
-        train__precision="fp32", wide__enabled=False, vectors__enabled=False,
-    )  # fmt: skip
+        train__lr=0.05,
+        train__epochs=3.0,
+        train__schedule="constant",
+        train__validate_every=0.2,
+        train__precision="fp32",
+        wide__enabled=False,
+        vectors__enabled=False,
+    )
     record = train(more_reviews, tmp_path / "run", settings)
     best = max(record.metrics, key=lambda line: line.valid_accuracy)
     assert best.valid_accuracy > record.metrics[-1].valid_accuracy, "the settings no longer make it fall back"
@@ -160,10 +175,14 @@ def test_force_does_not_delete_what_is_no_run(dataset, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"train__layout": "99x1"}, "needs 99 ranks"), ({"train__layout": "1x3"}, "3 stages"),
-     ({"train__layout": "two"}, "DATAxMODEL"), ({"train__threads_per_rank": 99}, "--threads-per-rank"),
-     ({"train__device": "cuda"}, "sees no GPU")],
-)  # fmt: skip
+    [
+        ({"train__layout": "99x1"}, "needs 99 ranks"),
+        ({"train__layout": "1x3"}, "3 stages"),
+        ({"train__layout": "two"}, "DATAxMODEL"),
+        ({"train__threads_per_rank": 99}, "--threads-per-rank"),
+        ({"train__device": "cuda"}, "sees no GPU"),
+    ],
+)
 def test_what_cannot_run_is_refused_before_anything_is_written(dataset, tmp_path, change, message):
     import torch
 

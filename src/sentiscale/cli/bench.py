@@ -27,8 +27,9 @@ LAYOUTS = typer.Option(
 )
 THREADS = typer.Option(
     help="Threads of a rank, and workers beside training, by commas.",
-    show_default="1, 2, 4 ... to all cores", rich_help_panel=CASES,
-)  # fmt: skip
+    show_default="1, 2, 4 ... to all cores",
+    rich_help_panel=CASES,
+)
 BATCH_SIZES = typer.Option(help="Rows of a step, by commas.", rich_help_panel=CASES)
 MODELS = typer.Option(help="lstm, gru.", rich_help_panel=CASES)
 PRECISIONS = typer.Option(help="auto, fp32, bf16, fp16, fp64.", rich_help_panel=CASES)

@@ -42,9 +42,14 @@ def evaluate(
     from sentiscale.model.directory import read_record
 
     settings = reading_settings(
-        config, overrides, format=format, text_column=text_column, title_column=title_column,
-        label_column=label_column, stars_column=stars_column,
-    )  # fmt: skip
+        config,
+        overrides,
+        format=format,
+        text_column=text_column,
+        title_column=title_column,
+        label_column=label_column,
+        stars_column=stars_column,
+    )
     scores = run_evaluation(model, data, split=split, settings=settings, progress=make_progress(quiet))
     if of_files(read_record(model), [data]):
         sys.stderr.write(

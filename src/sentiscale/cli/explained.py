@@ -69,7 +69,15 @@ class _Harmless(dict[int, int | str]):
         if character in "\t\n\v\f\r\x85\u2028\u2029":
             self[code] = " "
         elif unicodedata.category(character) in ("Cc", "Cs") or unicodedata.bidirectional(character) in (
-            "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI",
-        ):  # fmt: skip
+            "LRE",
+            "RLE",
+            "LRO",
+            "RLO",
+            "PDF",
+            "LRI",
+            "RLI",
+            "FSI",
+            "PDI",
+        ):
             self[code] = "\N{REPLACEMENT CHARACTER}"
         return self[code]

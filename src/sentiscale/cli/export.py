@@ -49,13 +49,24 @@ def export(
     from sentiscale.inference.onnx_export import export as run_export
 
     settings = reading_settings(
-        config, overrides, format=format, text_column=text_column, title_column=title_column,
-        label_column=label_column, stars_column=stars_column,
-    )  # fmt: skip
+        config,
+        overrides,
+        format=format,
+        text_column=text_column,
+        title_column=title_column,
+        label_column=label_column,
+        stars_column=stars_column,
+    )
     report = run_export(
-        model, out, int8=int8, check=check, max_drop=max_drop, force=force, settings=settings,
+        model,
+        out,
+        int8=int8,
+        check=check,
+        max_drop=max_drop,
+        force=force,
+        settings=settings,
         progress=make_progress(quiet),
-    )  # fmt: skip
+    )
     if as_json:
         print_json(report.model_dump())
         return

@@ -15,8 +15,7 @@ INPUT = "How the input is read"
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE.toml", help="Settings; flags and --set win over it."),
+    Path | None, typer.Option("--config", metavar="FILE.toml", help="Settings; flags and --set win over it.")
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -42,9 +41,10 @@ StarsColumnOption = Annotated[
     str | None,
     typer.Option(
         help="Column with 1-5 stars: 1-2 negative, 4-5 positive, 3 left out.",
-        show_default="stars, rating, ...", rich_help_panel=INPUT,
+        show_default="stars, rating, ...",
+        rich_help_panel=INPUT,
     ),
-]  # fmt: skip
+]
 
 
 def reading_settings(

@@ -19,17 +19,19 @@ RECORDS = typer.Argument(metavar="[RECORDS]", help="The --out of `sentiscale ben
 WORKERS = typer.Option(help="Ranks to predict, separated by commas.", rich_help_panel=MACHINES)
 NETWORK = typer.Option(
     help="100mbit, 1gbit, 10gbit, 25gbit, 100gbit, infiniband, or BANDWIDTH,LATENCY.",
-    show_default="10gbit", rich_help_panel=MACHINES,
-)  # fmt: skip
+    show_default="10gbit",
+    rich_help_panel=MACHINES,
+)
 CORES = typer.Option(
     min=1, help="Cores of each host.", show_default="those of the recorded host", rich_help_panel=MACHINES
 )
 THREADS = typer.Option(min=1, help="Threads of each rank.", rich_help_panel=MACHINES)
 PRICE = typer.Option(min=0, help="Of one host, to tell what an epoch costs.", rich_help_panel=MACHINES)
 MEASURE = typer.Option(
-    "--measure-network", help="First time gloo and shared memory here; kept in RECORDS.",
+    "--measure-network",
+    help="First time gloo and shared memory here; kept in RECORDS.",
     rich_help_panel=MACHINES,
-)  # fmt: skip
+)
 STAGES = typer.Option(
     min=1, max=2, help="2 cuts the network in two: model parallel, or hybrid.", rich_help_panel=TRAINING
 )
@@ -97,13 +99,31 @@ def plan(
     from sentiscale import api
 
     made = api.plan(
-        records, workers=counts_of(workers), network=network, cores_per_host=cores_per_host,
-        threads=threads, stages=stages, scaling=scaling_of(scaling), batch_size=batch_size, rows=rows,
-        model=model, precision=precision, micro_batches=micro_batches, price_per_hour=price_per_hour,
-        measure_network=measure_network, shape=shape, seed=seed, seconds_per_row=seconds_per_row,
-        vocab=vocab, embedding=embedding, hidden=hidden, layers=layers, dense_bytes=bytes_per_step,
-        host_bandwidth=host_bandwidth, memory_bandwidth=memory_bandwidth,
-    )  # fmt: skip
+        records,
+        workers=counts_of(workers),
+        network=network,
+        cores_per_host=cores_per_host,
+        threads=threads,
+        stages=stages,
+        scaling=scaling_of(scaling),
+        batch_size=batch_size,
+        rows=rows,
+        model=model,
+        precision=precision,
+        micro_batches=micro_batches,
+        price_per_hour=price_per_hour,
+        measure_network=measure_network,
+        shape=shape,
+        seed=seed,
+        seconds_per_row=seconds_per_row,
+        vocab=vocab,
+        embedding=embedding,
+        hidden=hidden,
+        layers=layers,
+        dense_bytes=bytes_per_step,
+        host_bandwidth=host_bandwidth,
+        memory_bandwidth=memory_bandwidth,
+    )
     if as_json:
         print_json(made.document())
     else:
@@ -143,11 +163,17 @@ def print_plan(made: "Plan", *, quiet: bool) -> None:
     for row in made.rows:
         low, high = row.speedup_range
         cells = [
-            str(row.workers), row.layout, str(row.hosts), f"{row.batch_size:,}",
-            f"{1000 * row.step.seconds:.3g}", f"{row.seconds_per_epoch:,.4g}", f"{row.rows_per_s:,.0f}",
-            f"{row.speedup:.2f} ({low:.2f}-{high:.2f})", f"{row.efficiency:.0%}",
+            str(row.workers),
+            row.layout,
+            str(row.hosts),
+            f"{row.batch_size:,}",
+            f"{1000 * row.step.seconds:.3g}",
+            f"{row.seconds_per_epoch:,.4g}",
+            f"{row.rows_per_s:,.0f}",
+            f"{row.speedup:.2f} ({low:.2f}-{high:.2f})",
+            f"{row.efficiency:.0%}",
             f"{row.communication_share:.0%}",
-        ]  # fmt: skip
+        ]
         cells += [f"{row.cost_per_epoch:.3g}"] if row.cost_per_epoch is not None else []
         table.add_row(*cells, row.trust)
     Console(width=None if Console().is_terminal else 140).print(table)
@@ -163,6 +189,14 @@ def print_plan(made: "Plan", *, quiet: bool) -> None:
 
 
 COLUMNS = (
-    "ranks", "layout", "hosts", "batch", "step ms", "s/epoch", "rows/s", "speedup (range)", "efficiency",
+    "ranks",
+    "layout",
+    "hosts",
+    "batch",
+    "step ms",
+    "s/epoch",
+    "rows/s",
+    "speedup (range)",
+    "efficiency",
     "exchange+wait",
-)  # fmt: skip
+)

@@ -77,9 +77,14 @@ def predict(
     from sentiscale.records import available_cores
 
     settings = reading_settings(
-        config, overrides, format=format, text_column=text_column, title_column=title_column,
-        label_column=label_column, stars_column=stars_column,
-    )  # fmt: skip
+        config,
+        overrides,
+        format=format,
+        text_column=text_column,
+        title_column=title_column,
+        label_column=label_column,
+        stars_column=stars_column,
+    )
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}; it must be at least 1.")
     if out is None and (resume or scheduler):
@@ -124,9 +129,13 @@ class _Task:
             sink = self._colouring()
         with Rejects(None) as rejects:
             summary = label(
-                self.predictor, self.inputs.bare(), sink,
-                workers=self.workers, reject=rejects.add, progress=self.progress,
-            )  # fmt: skip
+                self.predictor,
+                self.inputs.bare(),
+                sink,
+                workers=self.workers,
+                reject=rejects.add,
+                progress=self.progress,
+            )
         self._tell(summary, rejects.first, None, listed)
 
     def write(self, model: Path, out: Path, *, resume: bool) -> None:

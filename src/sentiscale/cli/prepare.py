@@ -29,9 +29,11 @@ HANDS = "Who works on it"
 
 TEST = typer.Option(metavar="FILE", help="A test set of its own; may be given again.", rich_help_panel=KEPT)
 SPLIT = typer.Option(
-    metavar="SHARES", help="Of train, valid and test.", show_default="0.8,0.1,0.1; with --test 0.95,0.05",
+    metavar="SHARES",
+    help="Of train, valid and test.",
+    show_default="0.8,0.1,0.1; with --test 0.95,0.05",
     rich_help_panel=KEPT,
-)  # fmt: skip
+)
 CLEAN = typer.Option(
     help="words keeps negation, digits, ! and ?; alpha only letters.",
     show_default="words",
@@ -96,19 +98,43 @@ def prepare(
     flags = {setting: given[flag] for flag, setting in PREPARE_FLAGS.items()}
     settings = resolve(config=config, overrides=overrides or (), flags=flags).prepare
     dataset = run_preparation(
-        inputs, out, test=test or (), settings=settings, workers=workers, processes=processes,
-        scheduler=scheduler, resume=resume, force=force, progress=make_progress(quiet),
-    )  # fmt: skip
+        inputs,
+        out,
+        test=test or (),
+        settings=settings,
+        workers=workers,
+        processes=processes,
+        scheduler=scheduler,
+        resume=resume,
+        force=force,
+        progress=make_progress(quiet),
+    )
     print_json(summary(dataset.manifest, out)) if as_json else print_summary(dataset.manifest, out)
 
 
 def summary(manifest: "Manifest", out: Path) -> dict[str, Any]:
     """The part of a manifest that `--json` promises."""
     keys = (
-        "rows", "labels", "rejected", "duplicates", "leaks", "conflicts", "oddities", "warnings", "tokens",
-        "vocab_size", "bytes_in", "seconds", "mb_per_s", "peak_memory_mb", "workers", "partitions", "phases",
-        "spilled_mb", "digest",
-    )  # fmt: skip
+        "rows",
+        "labels",
+        "rejected",
+        "duplicates",
+        "leaks",
+        "conflicts",
+        "oddities",
+        "warnings",
+        "tokens",
+        "vocab_size",
+        "bytes_in",
+        "seconds",
+        "mb_per_s",
+        "peak_memory_mb",
+        "workers",
+        "partitions",
+        "phases",
+        "spilled_mb",
+        "digest",
+    )
     return {"out": str(out), **{key: getattr(manifest, key) for key in keys}}
 
 

@@ -44,10 +44,16 @@ class TerminalProgress(Progress):
     @contextmanager
     def _bar(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
         columns = (
-            SpinnerColumn(), TextColumn("{task.description}", markup=False),
-            BarColumn(), TaskProgressColumn(), RateColumn(unit), TimeElapsedColumn(),
-            TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False),
-        )  # fmt: skip
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            RateColumn(unit),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+        )
         # Rich would otherwise take over sys.stdout too, and print on stderr what a user redirects to a file.
         with RichProgress(*columns, console=self.console, redirect_stdout=False) as bars:
             task = bars.add_task(name, total=total, note="")

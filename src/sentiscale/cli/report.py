@@ -54,7 +54,10 @@ def document(study: "Study", written: dict[str, str]) -> dict[str, Any]:
         "caveats": study.caveats,
         "families": [
             {
-                "name": family.name, "scaling": family.scaling, "base": family.base, "trend": family.trend,
+                "name": family.name,
+                "scaling": family.scaling,
+                "base": family.base,
+                "trend": family.trend,
                 "fits": [asdict(fit) for fit in family.fits],
             }
             for family in study.families
@@ -66,7 +69,7 @@ def document(study: "Study", written: dict[str, str]) -> dict[str, Any]:
         "amounts": study.amounts,
         "out": written.get("out"),
         "markdown": written.get("markdown"),
-    }  # fmt: skip
+    }
 
 
 def _row(family: "Family", row: "StudyRow") -> dict[str, Any]:

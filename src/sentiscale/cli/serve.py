@@ -53,11 +53,20 @@ def serve(
 ) -> None:
     """Answer `POST /v1/predict` and show a page at `/`, until Ctrl-C or SIGTERM; SIGHUP takes a new model."""
     given = {
-        "host": host, "port": port, "workers": workers, "batch_delay_ms": batch_delay_ms,
-        "max_batch": max_batch, "queue": queue, "max_texts": max_texts, "max_characters": max_characters,
-        "max_body_kb": max_body_kb, "timeout_s": timeout_s, "reload": reload, "api_key_file": api_key_file,
+        "host": host,
+        "port": port,
+        "workers": workers,
+        "batch_delay_ms": batch_delay_ms,
+        "max_batch": max_batch,
+        "queue": queue,
+        "max_texts": max_texts,
+        "max_characters": max_characters,
+        "max_body_kb": max_body_kb,
+        "timeout_s": timeout_s,
+        "reload": reload,
+        "api_key_file": api_key_file,
         "log_format": log_format,
-    }  # fmt: skip
+    }
     run(model, given, config, overrides or (), quiet=quiet, as_json=as_json)
 
 

@@ -34,8 +34,9 @@ PRECISION = typer.Option(
 )
 LAYOUT = typer.Option(
     help="Replicas x stages: 1x1, 4x1, 1x2, 2x2, ..., or auto, which measures.",
-    show_default="a replica a core", rich_help_panel=RANKS,
-)  # fmt: skip
+    show_default="a replica a core",
+    rich_help_panel=RANKS,
+)
 PER_RANK = typer.Option(help="Threads of each rank.", show_default="cores / ranks", rich_help_panel=RANKS)
 OVERSUBSCRIBE = typer.Option(
     "--oversubscribe", help="Allow more threads than cores, to measure overhead.", rich_help_panel=RANKS
@@ -53,8 +54,9 @@ CHECKPOINT = typer.Option(
 )
 TRACK = typer.Option(
     help="Also write the run to mlflow, tensorboard, both (with a comma between) or none.",
-    show_default="none", rich_help_panel=STOPS,
-)  # fmt: skip
+    show_default="none",
+    rich_help_panel=STOPS,
+)
 
 
 def train(
@@ -120,10 +122,24 @@ def summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
     from sentiscale.records import PhaseTimes
 
     keys = (
-        "layout", "world_size", "threads_per_rank", "precision", "epochs", "steps", "best_step",
-        "train_seconds", "rows_per_s", "tokens_per_s", "flops_utilisation", "valid", "test", "target",
-        "peak_memory_mb_per_rank", "bytes_reduced_per_step", "phases",
-    )  # fmt: skip
+        "layout",
+        "world_size",
+        "threads_per_rank",
+        "precision",
+        "epochs",
+        "steps",
+        "best_step",
+        "train_seconds",
+        "rows_per_s",
+        "tokens_per_s",
+        "flops_utilisation",
+        "valid",
+        "test",
+        "target",
+        "peak_memory_mb_per_rank",
+        "bytes_reduced_per_step",
+        "phases",
+    )
     shares = [PhaseTimes.model_validate(phases).waiting_share for phases in record["phases_per_rank"]]
     waiting = {"waiting_share": max(shares, default=0.0)}
     return {"run": str(run), **{key: record[key] for key in keys}, **waiting}

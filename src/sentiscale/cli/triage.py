@@ -30,8 +30,7 @@ def triage(
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write, whole or not at all.")],
     split: Annotated[str, typer.Option(help="Which split of prepared data.")] = "test",
     category_column: Annotated[
-        str | None,
-        typer.Option(help="Column of a table to divide the reviews by.", rich_help_panel=INPUT),
+        str | None, typer.Option(help="Column of a table to divide the reviews by.", rich_help_panel=INPUT)
     ] = None,
     top: Annotated[int, typer.Option(help="Confident mistakes that --json lists.")] = 100,
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
@@ -53,13 +52,25 @@ def triage(
     from sentiscale.label_errors.job import triage as write_page
 
     settings = reading_settings(
-        config, overrides, format=format, text_column=text_column, title_column=title_column,
-        label_column=label_column, stars_column=stars_column,
-    )  # fmt: skip
+        config,
+        overrides,
+        format=format,
+        text_column=text_column,
+        title_column=title_column,
+        label_column=label_column,
+        stars_column=stars_column,
+    )
     written = write_page(
-        model, data, out, split=split, category_column=category_column, top=top, settings=settings,
-        force=force, progress=make_progress(quiet),
-    )  # fmt: skip
+        model,
+        data,
+        out,
+        split=split,
+        category_column=category_column,
+        top=top,
+        settings=settings,
+        force=force,
+        progress=make_progress(quiet),
+    )
     if as_json:
         print_json({"out": str(written.out), "bytes": written.bytes, **written.facts.summary()})
     else:

@@ -18,8 +18,16 @@ from sentiscale.text.csv_scanner import CR, LF, Fields, csv_column, last_csv_end
 from sentiscale.text.formats import LabelMode, Layout
 
 TEXT_NAMES = (
-    "text", "review", "review_text", "reviewtext", "content", "body", "comment", "sentence", "review_body",
-)  # fmt: skip
+    "text",
+    "review",
+    "review_text",
+    "reviewtext",
+    "content",
+    "body",
+    "comment",
+    "sentence",
+    "review_body",
+)
 TITLE_NAMES = ("title", "summary", "review_title", "review_headline", "headline")
 LABEL_NAMES = ("label", "sentiment", "polarity", "class", "target")
 STARS_NAMES = ("stars", "rating", "overall", "star_rating", "score")
@@ -94,9 +102,15 @@ def _listed(columns: Sequence[str]) -> str:
 HEAD_BYTES = 2**20
 BOM = b"\xef\xbb\xbf"
 NAME_FORMATS = {
-    ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
-    ".parquet": "parquet", ".txt": "fasttext", ".ft": "fasttext",
-}  # fmt: skip
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".txt": "fasttext",
+    ".ft": "fasttext",
+}
 DELIMITERS = ",\t;|"
 SAMPLE_RECORDS = 200
 
@@ -216,9 +230,14 @@ def _jsonl(path: str, head: bytes, settings: PrepareSettings, mode: LabelMode, w
     label_type = types.get(next(iter(kinds)), "string") if len(kinds) == 1 else "string"
     label_type = "double" if set(kinds) == {int, float} else label_type
     return Layout(
-        "jsonl", chosen.text, chosen.title, chosen.label, chosen.stars,
-        label_type=label_type, columns=tuple(keys),
-    )  # fmt: skip
+        "jsonl",
+        chosen.text,
+        chosen.title,
+        chosen.label,
+        chosen.stars,
+        label_type=label_type,
+        columns=tuple(keys),
+    )
 
 
 def _documents(head: bytes, whole: bool) -> Iterator[dict[str, object]]:
@@ -250,9 +269,15 @@ def _csv(path: str, head: bytes, settings: PrepareSettings, mode: LabelMode, who
     columns = _header(data, fields)
     chosen = choose_columns(path, columns, settings, mode)
     return Layout(
-        "csv", chosen.text, chosen.title, chosen.label, chosen.stars,
-        delimiter=delimiter, columns=columns, header=True,
-    )  # fmt: skip
+        "csv",
+        chosen.text,
+        chosen.title,
+        chosen.label,
+        chosen.stars,
+        delimiter=delimiter,
+        columns=columns,
+        header=True,
+    )
 
 
 def _delimiter(head: bytes, whole: bool) -> tuple[str, float]:

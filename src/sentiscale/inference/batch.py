@@ -480,9 +480,14 @@ class FileJob:
                     writer.write(chunk, self.added.table(chunk, predictions, explained))
 
                 summary = label(
-                    self.predictor, self.inputs, write,
-                    workers=workers, journal=journal, reject=rejects.add, progress=progress,
-                )  # fmt: skip
+                    self.predictor,
+                    self.inputs,
+                    write,
+                    workers=workers,
+                    journal=journal,
+                    reject=rejects.add,
+                    progress=progress,
+                )
                 return summary, rejects.first
         except KeyboardInterrupt as error:
             if not again:

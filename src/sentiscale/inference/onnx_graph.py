@@ -236,9 +236,15 @@ def add_embedding(graph: Graph, table_VE: FloatArray, ids: str, *, int8: bool) -
 
 
 def add_direction(
-    graph: Graph, cell: nn.RNNBase, inputs: str, rows: NetworkRows, pooling: str,
-    *, int8: bool, backward: bool = False,
-) -> list[str]:  # fmt: skip
+    graph: Graph,
+    cell: nn.RNNBase,
+    inputs: str,
+    rows: NetworkRows,
+    pooling: str,
+    *,
+    int8: bool,
+    backward: bool = False,
+) -> list[str]:
     """Add the layers of one direction and the pooling of the last one: names of values (B, H).
 
     With `sequence_lens`, ONNX's reverse direction reads every row from its last real token and leaves its

@@ -177,12 +177,14 @@ class Added:
             *(
                 pa.array(column)
                 for column in (
-                    predictions.probability, predictions.positive_probability,
-                    predictions.truncated, predictions.unknown_share,
+                    predictions.probability,
+                    predictions.positive_probability,
+                    predictions.truncated,
+                    predictions.unknown_share,
                 )
             ),
             *(explained.columns if explained is not None else []),
-        ]  # fmt: skip
+        ]
         return pa.Table.from_arrays(columns, schema=self.schema)
 
 

@@ -47,9 +47,12 @@ def train_in_process(job: Job, progress: Progress) -> tuple[SavedModel, RunRecor
     job.run_dir.create(resume=job.resume, force=job.force)
     hardware = Hardware.choose(job.settings)
     with (
-        flushed_denormals(), reused_memory(), torch_threads(hardware.threads), job.run_dir.logging(),
+        flushed_denormals(),
+        reused_memory(),
+        torch_threads(hardware.threads),
+        job.run_dir.logging(),
         stop_on_signals() as wish,
-    ):  # fmt: skip
+    ):
         training = set_up(job, Place(alone(hardware.device), hardware), progress)
         reason = fit(training, hardware.node_threads, wish, progress)
         progress.say(f"stopped: {reason}")
@@ -72,11 +75,20 @@ def _finished(training: Training) -> tuple[SavedModel, RunRecord]:
 
 
 PARAMETER_SETTINGS = {
-    "model": "model.cell", "wide": "wide.enabled", "epochs": "train.epochs", "batch_size": "train.batch_size",
-    "lr": "train.lr", "max_tokens": "train.max_tokens", "vocab_size": "prepare.vocab_size",
-    "min_count": "prepare.min_count", "cleaning": "prepare.clean", "layout": "train.layout",
-    "device": "train.device", "precision": "train.precision", "time_limit": "train.time_limit",
-}  # fmt: skip
+    "model": "model.cell",
+    "wide": "wide.enabled",
+    "epochs": "train.epochs",
+    "batch_size": "train.batch_size",
+    "lr": "train.lr",
+    "max_tokens": "train.max_tokens",
+    "vocab_size": "prepare.vocab_size",
+    "min_count": "prepare.min_count",
+    "cleaning": "prepare.clean",
+    "layout": "train.layout",
+    "device": "train.device",
+    "precision": "train.precision",
+    "time_limit": "train.time_limit",
+}
 """Parameters and the settings they stand for; None leaves a setting as the preset has it."""
 
 PREPARE_SETTINGS = ("prepare.clean", "prepare.vocab_size", "prepare.min_count", "prepare.max_tokens")

@@ -67,11 +67,7 @@ class Rows:
 
 
 def prepare_texts(
-    texts: pa.Array,
-    labels: NDArray[np.uint8],
-    out: Path,
-    settings: PrepareSettings,
-    valid_share: float,
+    texts: pa.Array, labels: NDArray[np.uint8], out: Path, settings: PrepareSettings, valid_share: float
 ) -> PreparedDataset:
     """Write texts and labels (rows,) of 0 and 1 as a dataset with a train and a valid split.
 

@@ -234,12 +234,15 @@ class Counting:
         bins = [self.by_confidence.group("", place, place + 1) for place in range(CALIBRATION_BINS)]
         return [
             CalibrationBin(
-                low=place / CALIBRATION_BINS, high=(place + 1) / CALIBRATION_BINS, rows=group.rows,
-                confidence=group.confidence, accuracy=group.accuracy,
+                low=place / CALIBRATION_BINS,
+                high=(place + 1) / CALIBRATION_BINS,
+                rows=group.rows,
+                confidence=group.confidence,
+                accuracy=group.accuracy,
             )
             for place, group in enumerate(bins)
             if group.rows
-        ]  # fmt: skip
+        ]
 
     def divisions(self, category_column: str | None) -> list[Division]:
         """The rows by length, by unknown words, by rare words and, where there are any, by category."""

@@ -49,10 +49,7 @@ class TriageFacts:
     def confusion(self) -> list[list[int]]:
         """Rows by [label][class given]."""
         counts = self.counts
-        return [
-            [counts.true_negative, counts.false_positive],
-            [counts.false_negative, counts.true_positive],
-        ]
+        return [[counts.true_negative, counts.false_positive], [counts.false_negative, counts.true_positive]]
 
     def is_doubtful(self, row: KeptRow) -> bool:
         """Whether confident learning doubts the label of a kept row."""

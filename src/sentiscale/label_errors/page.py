@@ -94,10 +94,12 @@ def _weak(facts: TriageFacts) -> Iterable[str]:
     whole = facts.everything
     for division in facts.divisions:
         weak = [
-            group for group in division.groups
-            if not group.is_small and group.interval[1] < whole.accuracy - CLEAR / 2
+            group
+            for group in division.groups
+            if not group.is_small
+            and group.interval[1] < whole.accuracy - CLEAR / 2
             and group.accuracy < whole.accuracy - CLEAR
-        ]  # fmt: skip
+        ]
         if weak:
             worst = sorted(weak, key=lambda group: group.accuracy)[:3]
             named = "; ".join(f"{group.name}: {spoken_interval(group)}" for group in worst)
@@ -120,9 +122,10 @@ def _off(facts: TriageFacts) -> Iterable[str]:
     for sign, said in ((1, "too sure"), (-1, "not sure enough")):
         named = [
             f"{division.title} {group.name} ({abs(100 * (group.gap or 0)):.1f} points)"
-            for division in facts.divisions for group in division.groups
+            for division in facts.divisions
+            for group in division.groups
             if group.is_off and sign * (group.gap or 0) > TOO_FAR
-        ]  # fmt: skip
+        ]
         if named:
             yield f"The model is {said} in: {'; '.join(named)}."
 

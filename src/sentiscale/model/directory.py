@@ -113,9 +113,14 @@ def load_model(path: Path) -> SavedModel:
 
 
 def model_config(
-    *, cleaning: Cleaning, max_tokens: int, stored_tokens: int, model: ModelSettings,
-    wide: WideModel | None, combination: Combination,
-) -> ModelConfig:  # fmt: skip
+    *,
+    cleaning: Cleaning,
+    max_tokens: int,
+    stored_tokens: int,
+    model: ModelSettings,
+    wide: WideModel | None,
+    combination: Combination,
+) -> ModelConfig:
     """Gather what `config.toml` says."""
     return ModelConfig(
         cleaning=cleaning,

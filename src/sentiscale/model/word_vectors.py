@@ -57,8 +57,7 @@ def learn_vectors(
     halves = [half for half in (width - width // 2, width // 2) if half]
     with ThreadPoolExecutor(min(threads, len(halves))) as pool:
         parts = pool.map(
-            lambda part: _learn_half(corpus, halves[part], settings, [seed, part], go_on),
-            range(len(halves)),
+            lambda part: _learn_half(corpus, halves[part], settings, [seed, part], go_on), range(len(halves))
         )
         vectors = np.hstack(list(parts))
     unseen = counts == 0

@@ -23,9 +23,11 @@ ERROR_OF_EXIT_CODE: dict[int, type[SentiscaleError]] = {
 }
 
 OUT_OF_MEMORY = (
-    "can't allocate memory", "out of memory", "Cannot allocate memory",
+    "can't allocate memory",
+    "out of memory",
+    "Cannot allocate memory",
     "could not create a primitive",  # what oneDNN says then
-)  # fmt: skip
+)
 MEMORY_ADVICE = "What helps: a smaller --batch-size, fewer ranks on a host, or a layout with more stages."
 
 

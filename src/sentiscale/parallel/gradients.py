@@ -150,7 +150,7 @@ class EmbeddingTable:
         if self.host is None:
             exchange.work = dist.all_to_all_single(
                 exchange.from_each, to_each, group=self.group, async_op=True
-            )  # fmt: skip
+            )
         return exchange
 
     def _receive(self, outgoing: Tensor, exchange: Exchange) -> tuple[Tensor, Tensor]:
@@ -163,9 +163,7 @@ class EmbeddingTable:
     def _send(self, outgoing: Tensor, incoming: Tensor) -> dist.Work:
         assert self._exchange is not None
         splits = self._exchange.from_each.tolist(), self._exchange.to_each.tolist()
-        work: dist.Work = dist.all_to_all_single(
-            incoming, outgoing, *splits, group=self.group, async_op=True
-        )  # fmt: skip
+        work: dist.Work = dist.all_to_all_single(incoming, outgoing, *splits, group=self.group, async_op=True)
         return work
 
     def _send_changed(self) -> int:
@@ -222,10 +220,7 @@ class DenseGradients:
     """The gradients of some parameters, and how they are summed over the data axis."""
 
     def __init__(
-        self,
-        parameters: Mapping[str, nn.Parameter],
-        world: World,
-        wire_dtype: torch.dtype | None = None,
+        self, parameters: Mapping[str, nn.Parameter], world: World, wire_dtype: torch.dtype | None = None
     ) -> None:
         """`wire_dtype` is what gradients are rounded to while they travel."""
         self.group = world.replicas

@@ -239,9 +239,15 @@ LINGER_SECONDS = 1.5
 """How long rank 0, when it holds the store and fails, lets the others read why."""
 
 BROKEN_CONNECTION = (
-    "gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe",
-    "connection refused", "timed out", "socket timeout",
-)  # fmt: skip
+    "gloo",
+    "nccl",
+    "connection closed by peer",
+    "connection reset by peer",
+    "broken pipe",
+    "connection refused",
+    "timed out",
+    "socket timeout",
+)
 
 
 class Guard:

@@ -94,9 +94,12 @@ def launch_with_restarts(
     for attempt in range(max_restarts + 1):
         try:
             launch(
-                make_command(attempt), world_size,
-                threads=threads, silence_limit=silence_limit, attempt=attempt,
-            )  # fmt: skip
+                make_command(attempt),
+                world_size,
+                threads=threads,
+                silence_limit=silence_limit,
+                attempt=attempt,
+            )
             return
         except (UsageError, DataError, Interrupted):
             raise
@@ -194,9 +197,14 @@ def hold_store(listener: socket.socket, env: RankEnv) -> "Board":
     # Before 2.8 the newer server took a listening socket but never answered there.
     release = tuple(int(part) for part in torch.__version__.split(".")[:2])
     store = TCPStore(
-        HERE, env.master_port, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=30),
-        master_listen_fd=listener.detach(), use_libuv=release >= (2, 8),
-    )  # fmt: skip
+        HERE,
+        env.master_port,
+        is_master=True,
+        wait_for_workers=False,
+        timeout=timedelta(seconds=30),
+        master_listen_fd=listener.detach(),
+        use_libuv=release >= (2, 8),
+    )
     return Board(store, launchers_prefix(env.run_id), env.world_size)
 
 

@@ -113,9 +113,7 @@ def _place(layout: Layout, rank: int, device: torch.device, hosts: Sequence[str]
     everyone = dist.group.WORLD
     all_replicas = [layout.replicas_of(each) for each in range(layout.model)]
     all_neighbours = [group for ranks in all_replicas for group in by_host(ranks, hosts)]
-    all_counterparts = [
-        group for ranks in all_replicas for group in zip(*by_host(ranks, hosts), strict=True)
-    ]  # fmt: skip
+    all_counterparts = [group for ranks in all_replicas for group in zip(*by_host(ranks, hosts), strict=True)]
     all_pairs = [layout.stages_of(each) for each in range(layout.data)]
     replicas, neighbours, counterparts, inward, outward = (
         _own_group(groups, rank)

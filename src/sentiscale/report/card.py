@@ -164,11 +164,15 @@ class Card(Record):
 
 
 SHOWN_COSTS = {
-    "epochs": "passes over the training rows", "steps": "optimiser steps",
+    "epochs": "passes over the training rows",
+    "steps": "optimiser steps",
     "rows_per_s": "reviews/s in the steps",
-    "layout": "layout (replicas x stages)", "threads_per_rank": "threads a process", "precision": "precision",
-    "core_hours": "core-hours", "peak_memory_mb": "peak memory of a process (MB)",
-}  # fmt: skip
+    "layout": "layout (replicas x stages)",
+    "threads_per_rank": "threads a process",
+    "precision": "precision",
+    "core_hours": "core-hours",
+    "peak_memory_mb": "peak memory of a process (MB)",
+}
 
 
 def markdown(card: Card) -> str:
@@ -265,10 +269,18 @@ def _evaluations(card: Card) -> Iterable[str]:
         yield "The run has no scores."
     for found in card.evaluations:
         yield f"### On the {found.split} split: {found.rows:,} rows"
-        yield grid(["", "share", "count", "95 % interval"], [
-            [part.name, f"{part.share:.4f}", f"{part.count:,} of {part.of:,}", _interval(part.low, part.high)]
-            for part in found.proportions
-        ])  # fmt: skip
+        yield grid(
+            ["", "share", "count", "95 % interval"],
+            [
+                [
+                    part.name,
+                    f"{part.share:.4f}",
+                    f"{part.count:,} of {part.of:,}",
+                    _interval(part.low, part.high),
+                ]
+                for part in found.proportions
+            ],
+        )
         auc = "undefined (one class)" if found.auc is None else f"{found.auc:.4f}"
         yield f"Loss {found.loss:.4f} nats a row; F1 {found.f1 or 0.0:.4f}; area under the ROC curve {auc}."
         if found.split == "valid":
@@ -293,13 +305,18 @@ def _calibration(found: Evaluation) -> Iterable[str]:
     if found.ece is not None:
         yield f"Calibration: expected error {found.ece:.4f} over 15 bins (Guo et al., 2017)."
     if found.calibration:
-        yield grid(["confidence", "rows", "mean confidence", "accuracy"], [
+        yield grid(
+            ["confidence", "rows", "mean confidence", "accuracy"],
             [
-                f"{part.low:.2f} to {part.high:.2f}", f"{part.rows:,}",
-                f"{part.confidence:.3f}", f"{part.accuracy:.3f}",
-            ]
-            for part in found.calibration
-        ])  # fmt: skip
+                [
+                    f"{part.low:.2f} to {part.high:.2f}",
+                    f"{part.rows:,}",
+                    f"{part.confidence:.3f}",
+                    f"{part.accuracy:.3f}",
+                ]
+                for part in found.calibration
+            ],
+        )
 
 
 def _slices_section(card: Card) -> Iterable[str]:
@@ -338,9 +355,13 @@ def _data_section(card: Card) -> Iterable[str]:
     yield " ".join(
         [*told, f"{card.data.duplicates:,} rows with the text of another one left out. From: {names}."]
     )
-    yield grid(["split", "rows", "negative", "positive", "share of positive"], [
-        _split_cells(split, rows, card.data.labels.get(split, {})) for split, rows in card.data.rows.items()
-    ])  # fmt: skip
+    yield grid(
+        ["split", "rows", "negative", "positive", "share of positive"],
+        [
+            _split_cells(split, rows, card.data.labels.get(split, {}))
+            for split, rows in card.data.rows.items()
+        ],
+    )
 
 
 def _split_cells(split: str, rows: int, labels: Mapping[str, int]) -> list[str]:
@@ -356,10 +377,14 @@ def _training(card: Card) -> Iterable[str]:
         f"{seconds(cost['train_seconds'])} on {host['cores']} cores of {plain(host['cpu_model'])}{gpu}, "
         "everything after preparation included. Energy was not measured."
     )
-    yield grid(["", "value"], [
-        [SHOWN_COSTS[name], _shown(value)]
-        for name, value in cost.items() if name in SHOWN_COSTS and value is not None
-    ])  # fmt: skip
+    yield grid(
+        ["", "value"],
+        [
+            [SHOWN_COSTS[name], _shown(value)]
+            for name, value in cost.items()
+            if name in SHOWN_COSTS and value is not None
+        ],
+    )
     yield "Settings:"
     yield "```toml\n" + "\n".join(_toml(card.settings)) + "\n```"
     versions = ", ".join(f"{plain(name)} {plain(version)}" for name, version in card.versions.items())
@@ -379,9 +404,11 @@ def _interval(low: float, high: float) -> str:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:,.4g}" if isinstance(value, float) and abs(value) < 1000 else (
-        f"{value:,.0f}" if isinstance(value, int | float) else str(value)
-    )  # fmt: skip
+    return (
+        f"{value:,.4g}"
+        if isinstance(value, float) and abs(value) < 1000
+        else (f"{value:,.0f}" if isinstance(value, int | float) else str(value))
+    )
 
 
 LENGTHS = (8, 16, 32, 64, 128, 256)
@@ -466,9 +493,14 @@ def divided(by: str, rows: ScoredRows, place: npt.NDArray[np.integer], names: Se
 def _slice(name: str, rows: int, right: int, positive: float, confidence: float) -> Slice:
     low, high = wilson(right, rows)
     return Slice(
-        name=name, rows=rows, positive_share=positive / rows, confidence=confidence / rows,
-        accuracy=right / rows, low=low, high=high,
-    )  # fmt: skip
+        name=name,
+        rows=rows,
+        positive_share=positive / rows,
+        confidence=confidence / rows,
+        accuracy=right / rows,
+        low=low,
+        high=high,
+    )
 
 
 RARE_ROWS = 30

@@ -209,10 +209,12 @@ class Box(NamedTuple):
         """Whether it lies within the chart and overlaps none of the others."""
         within = self.left >= 0 and self.right <= 1
         return within and not any(
-            self.left < other.right and other.left < self.right
-            and self.top < other.bottom and other.top < self.bottom
+            self.left < other.right
+            and other.left < self.right
+            and self.top < other.bottom
+            and other.top < self.bottom
             for other in taken
-        )  # fmt: skip
+        )
 
 
 def label_where_free(chart: Chart, words: list[tuple[Point, str, str]]) -> None:

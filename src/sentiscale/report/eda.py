@@ -266,9 +266,7 @@ def _cards(facts: Facts) -> list[Card]:
         Card("Rejected", count(rejected), _of_rows(rejected, read)),
         Card("Prepared in", seconds(manifest.seconds), speed),
         Card(
-            "Peak memory",
-            f"{count(manifest.peak_memory_mb)} MiB",
-            f"for {size(manifest.bytes_in)} of text",
+            "Peak memory", f"{count(manifest.peak_memory_mb)} MiB", f"for {size(manifest.bytes_in)} of text"
         ),
     ]
 

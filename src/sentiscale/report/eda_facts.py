@@ -42,9 +42,19 @@ class Facts:
         """The main numbers as plain values, for JSON."""
         manifest, lengths, vocabulary = self.manifest, self.lengths, self.vocabulary
         kept = (
-            "rows", "labels", "labels_per_split", "rejected", "duplicates", "leaks", "conflicts",
-            "conflicting_texts", "oddities", "warnings", "tokens", "digest",
-        )  # fmt: skip
+            "rows",
+            "labels",
+            "labels_per_split",
+            "rejected",
+            "duplicates",
+            "leaks",
+            "conflicts",
+            "conflicting_texts",
+            "oddities",
+            "warnings",
+            "tokens",
+            "digest",
+        )
         return {
             **{key: getattr(manifest, key) for key in kept},
             "lengths": {

@@ -62,8 +62,12 @@ def seconds(value: float) -> str:
 
 
 FILTERS: dict[str, Callable[..., str]] = {
-    "count": count, "percent": percent, "seconds": seconds, "size": size, "short": short_number,
-}  # fmt: skip
+    "count": count,
+    "percent": percent,
+    "seconds": seconds,
+    "size": size,
+    "short": short_number,
+}
 
 
 def _part(name: str) -> str:

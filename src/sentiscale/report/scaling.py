@@ -42,10 +42,7 @@ from sentiscale.study.analysis.words import (
 )
 from sentiscale.util.atomic import write_file
 
-LAWS = {
-    "amdahl": "Amdahl's law",
-    "usl": "universal scalability law (Gunther)",
-}
+LAWS = {"amdahl": "Amdahl's law", "usl": "universal scalability law (Gunther)"}
 
 READING = [
     ("Speedup", "how many times as fast as the base, on the same work. Ideal is one more for each core."),
@@ -92,13 +89,15 @@ def law_lines(family: Family) -> list[list[str]]:
     """The fitted laws as cells: law, parameters, residual, best count, trusted up to, caveat."""
     return [
         [
-            LAWS.get(fit.model, fit.model), _parameters(fit),
+            LAWS.get(fit.model, fit.model),
+            _parameters(fit),
             f"{100 * fit.residual:.1f} % over {many(fit.points, 'count')} of cores",
             f"{fit.best_workers:,.0f} cores" if fit.best_workers else "no maximum",
-            f"{fit.trusted_up_to:,} cores", fit.caveat or "-",
+            f"{fit.trusted_up_to:,} cores",
+            fit.caveat or "-",
         ]
         for fit in family.fits
-    ]  # fmt: skip
+    ]
 
 
 def _parameters(fit: Fit) -> str:
@@ -180,11 +179,13 @@ def full_table(family: Family) -> Table:
     kept = [number for number, cells in enumerate(grid) if any(cell != EMPTY for cell in cells)]
     lines = [
         Line(
-            case_name(row.case), case_detail(row.case), row.oversubscribed,
+            case_name(row.case),
+            case_detail(row.case),
+            row.oversubscribed,
             [grid[number][place] for number in kept],
         )
         for place, row in enumerate(family.rows)
-    ]  # fmt: skip
+    ]
     return Table([columns[number][:2] for number in kept], lines)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sentiscale.report.charts import Axis, round_up
 from sentiscale.study.analysis.study import Family, StudyRow
-from sentiscale.study.analysis.words import (  # fmt: skip
+from sentiscale.study.analysis.words import (
     best_row,
     case_name,
     counted,
@@ -80,16 +80,23 @@ def time_bars(family: Family) -> Bars | None:
     high = round_up(max(sum(middle.values()) for middle in middles))
     bars = [
         Bar(
-            case_name(row.case), _phase_pieces(row, middle, high), f"{figure(sum(middle.values()))} ms",
-            _waiting(row), row.oversubscribed,
+            case_name(row.case),
+            _phase_pieces(row, middle, high),
+            f"{figure(sum(middle.values()))} ms",
+            _waiting(row),
+            row.oversubscribed,
         )
         for row, middle in zip(rows, middles, strict=True)
-    ]  # fmt: skip
+    ]
     keys = [name for name in PHASES if any(name in middle for middle in middles)]
     return Bars(
-        _time_title(rows), "Milliseconds of one optimiser step by phase, one line for each case.",
-        TIME_UNIT, bars, Axis("", 0, high), keys,
-    )  # fmt: skip
+        _time_title(rows),
+        "Milliseconds of one optimiser step by phase, one line for each case.",
+        TIME_UNIT,
+        bars,
+        Axis("", 0, high),
+        keys,
+    )
 
 
 def memory_bars(family: Family) -> Bars | None:
@@ -108,9 +115,12 @@ def memory_bars(family: Family) -> Bars | None:
         )
     bars = _simple(rows, values, [f"{figure(value)} MB" for value in values], "memory", _all_ranks)
     return Bars(
-        title, "Peak memory of the largest rank, one line for each case.",
-        "MB, the largest rank at its peak; below it all ranks", bars, Axis("", 0, round_up(high)),
-    )  # fmt: skip
+        title,
+        "Peak memory of the largest rank, one line for each case.",
+        "MB, the largest rank at its peak; below it all ranks",
+        bars,
+        Axis("", 0, round_up(high)),
+    )
 
 
 def byte_bars(family: Family) -> Bars | None:
@@ -123,9 +133,12 @@ def byte_bars(family: Family) -> Bars | None:
     title = f"Sent in a step: at most {size(most.bytes_per_step)} ({case_name(most.case)})"
     bars = _simple(rows, values, [size(row.bytes_per_step) for row in rows], "exchange")
     return Bars(
-        title, "Bytes that the rank sending most sends in a step, one line for each case that sends any.",
-        "MB a step, the rank that sends most", bars, Axis("", 0, round_up(max(values))),
-    )  # fmt: skip
+        title,
+        "Bytes that the rank sending most sends in a step, one line for each case that sends any.",
+        "MB a step, the rank that sends most",
+        bars,
+        Axis("", 0, round_up(max(values))),
+    )
 
 
 def rate_bars(family: Family) -> Bars | None:
@@ -142,9 +155,12 @@ def rate_bars(family: Family) -> Bars | None:
     values = [row.rows_per_s for row in rows]
     bars = _simple(rows, values, [figure(value) for value in values], "work")
     return Bars(
-        title, "Rows a second, one line for each engine and number of workers.", "rows a second",
-        bars, Axis("", 0, round_up(max(values))),
-    )  # fmt: skip
+        title,
+        "Rows a second, one line for each engine and number of workers.",
+        "rows a second",
+        bars,
+        Axis("", 0, round_up(max(values))),
+    )
 
 
 def family_bars(families: Sequence[Family]) -> Bars | None:
@@ -156,17 +172,22 @@ def family_bars(families: Sequence[Family]) -> Bars | None:
     high = round_up(max(row.rows_per_s for _, row in lines))
     bars = [
         Bar(
-            case_name(row.case), [_piece(row.rows_per_s, high, "work" if is_serial(row.case) else "best")],
-            figure(row.rows_per_s), group=family.name if row is _serial_and_best(family)[0] else "",
+            case_name(row.case),
+            [_piece(row.rows_per_s, high, "work" if is_serial(row.case) else "best")],
+            figure(row.rows_per_s),
+            group=family.name if row is _serial_and_best(family)[0] else "",
         )
         for family, row in lines
-    ]  # fmt: skip
+    ]
     family, row = max(lines, key=lambda line: line[1].rows_per_s)
     return Bars(
         f"Most rows a second: {family.name}, {case_name(row.case)}",
         "Rows a second of the serial run and of the best case, for each model, batch size and precision.",
-        "rows a second", bars, Axis("", 0, high), ("serial", "best"),
-    )  # fmt: skip
+        "rows a second",
+        bars,
+        Axis("", 0, high),
+        ("serial", "best"),
+    )
 
 
 def family_memory_bars(families: Sequence[Family]) -> Bars | None:
@@ -184,8 +205,10 @@ def family_memory_bars(families: Sequence[Family]) -> Bars | None:
     return Bars(
         f"Least memory: {least.name}, {figure(min(values))} MB",
         "Peak memory of a rank for each model, batch size and precision.",
-        "MB, the largest rank at its peak", bars, Axis("", 0, high),
-    )  # fmt: skip
+        "MB, the largest rank at its peak",
+        bars,
+        Axis("", 0, high),
+    )
 
 
 def accuracy_bars(families: Sequence[Family]) -> Bars | None:
@@ -196,12 +219,15 @@ def accuracy_bars(families: Sequence[Family]) -> Bars | None:
     high = round_up(max(row.seconds_median for _, row in shown))
     bars = [
         Bar(
-            case_name(row.case), [_piece(row.seconds_median, high, "work")],
-            f"{figure(row.seconds_median)} s, {percent(row.accuracy or 0, 2)}", _reached(row),
-            row.oversubscribed, family.name if number == 0 or shown[number - 1][0] is not family else "",
+            case_name(row.case),
+            [_piece(row.seconds_median, high, "work")],
+            f"{figure(row.seconds_median)} s, {percent(row.accuracy or 0, 2)}",
+            _reached(row),
+            row.oversubscribed,
+            family.name if number == 0 or shown[number - 1][0] is not family else "",
         )
         for number, (family, row) in enumerate(shown)
-    ]  # fmt: skip
+    ]
     accuracies = [row.accuracy or 0 for _, row in shown]
     spread = f"{percent(min(accuracies), 2)} to {percent(max(accuracies), 2)}"
     same = max(accuracies) - min(accuracies) < 0.003
@@ -209,8 +235,10 @@ def accuracy_bars(families: Sequence[Family]) -> Bars | None:
     return Bars(
         f"{title}: {spread if len(shown) > 1 else percent(accuracies[0], 2)}",
         "Seconds to the target and accuracy on the validation rows, one line for each case.",
-        "seconds, then validation accuracy", bars, Axis("", 0, high),
-    )  # fmt: skip
+        "seconds, then validation accuracy",
+        bars,
+        Axis("", 0, high),
+    )
 
 
 def phase_table(family: Family) -> list[tuple[StudyRow, list[str]]]:

@@ -9,7 +9,7 @@ from statistics import fmean
 from sentiscale.report.charts import Axis, Chart, End, Point, label_ends, round_up
 from sentiscale.study.analysis.fits import rate_at
 from sentiscale.study.analysis.study import Family, Fit, StudyRow
-from sentiscale.study.analysis.words import (  # fmt: skip
+from sentiscale.study.analysis.words import (
     axes,
     base_row,
     best_row,
@@ -113,10 +113,12 @@ def speedup_chart(family: Family, name: str) -> Chart | None:
     intervals = [row.speedup_ci95[1] for row in rows if row.speedup_ci95]
     tops.append(min(TALLEST * max(tops), max(intervals, default=0)))
     chart = Chart(
-        f"{name}-speedup", _speedup_title(family), _speedup_description(family, rows),
+        f"{name}-speedup",
+        _speedup_title(family),
+        _speedup_description(family, rows),
         _cores(rows, family.fits, reach),
         Axis(_speedup_label(family, rows), 0, round_up(1.12 * max(tops))),
-    )  # fmt: skip
+    )
     drawing = Drawing(chart, lambda row: row.speedup, _beside(rows, base, chart.x))
     _ideal(drawing, base.workers, reach)
     largest = max((row.workers for row in _replicas(rows)), default=base.workers)
@@ -138,10 +140,12 @@ def efficiency_chart(family: Family, name: str) -> Chart | None:
         return None
     top = max(1.0, *(row.efficiency or 0 for row in rows))
     chart = Chart(
-        f"{name}-efficiency", _efficiency_title(family),
+        f"{name}-efficiency",
+        _efficiency_title(family),
         "Speedup divided by cores, one at the base. " + _told(rows, lambda row: row.efficiency, per_cent),
-        _cores_measured(rows), Axis("efficiency", 0, round_up(1.15 * top), percent=True),
-    )  # fmt: skip
+        _cores_measured(rows),
+        Axis("efficiency", 0, round_up(1.15 * top), percent=True),
+    )
     drawing = Drawing(chart, lambda row: row.efficiency, _beside(rows, base, chart.x))
     drawing.line([(base.workers, 1), (chart.x.high, 1)], "ideal")
     drawing.end((chart.x.high, 1), "ideal", "ideal")
@@ -163,7 +167,7 @@ def karp_flatt_chart(family: Family, name: str) -> Chart | None:
         f"Serial share found by experiment, over cores. {_told(rows, lambda row: row.karp_flatt, figure)}",
         _cores_measured(rows),
         Axis("serial share", -round_up(-1.1 * low) if low < 0 else 0, round_up(1.15 * high)),
-    )  # fmt: skip
+    )
     drawing = Drawing(chart, lambda row: row.karp_flatt)
     drawing.line([drawing.point(row) for row in rows], "replicas")
     for row in rows:
@@ -188,7 +192,7 @@ def seconds_chart(families: Sequence[Family]) -> Chart | None:
         + " ".join(f"{f.name}: {_told(f.rows, lambda row: row.seconds_median, figure)}" for f in shown),
         _cores_measured(rows),
         Axis("seconds", 0, round_up(1.12 * max(row.seconds_median for row in rows))),
-    )  # fmt: skip
+    )
     drawing = Drawing(chart, lambda row: row.seconds_median)
     for family, style in zip(shown, (CYCLE * len(shown))[: len(shown)], strict=True):
         ordered = sorted(family.rows, key=lambda row: row.workers)

@@ -107,9 +107,14 @@ class Service:
 def build_app(service: Service) -> FastAPI:
     """The application, without what stands before it (`Gate`)."""
     app = FastAPI(
-        title="sentiscale", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None,
-        redirect_slashes=False, responses=_errors(403),
-    )  # fmt: skip
+        title="sentiscale",
+        version="1",
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=_errors(403),
+    )
     app.add_exception_handler(Fault, _fault_answer)
     app.add_exception_handler(HTTPException, _http_answer)
     app.add_exception_handler(RequestValidationError, _invalid_answer)

@@ -177,8 +177,7 @@ def request_model(settings: ServeSettings) -> type[BaseModel]:
         StrictStr, Field(max_length=settings.max_characters), BeforeValidator(with_whole_characters)
     ]
     texts = Annotated[
-        list[text],
-        Field(min_length=1, max_length=settings.max_texts, description="Reviews to label."),
+        list[text], Field(min_length=1, max_length=settings.max_texts, description="Reviews to label.")
     ]
     explain = Annotated[StrictBool, Field(description="Also say what each word contributed.")]
     return create_model("PredictRequest", __base__=PredictBody, texts=(texts, ...), explain=(explain, False))

@@ -38,12 +38,7 @@ class Server(uvicorn.Server):
         yield
 
 
-def serve(
-    model: Path,
-    settings: ServeSettings,
-    log: Log,
-    announce: Announce = lambda document: None,
-) -> None:
+def serve(model: Path, settings: ServeSettings, log: Log, announce: Announce = lambda document: None) -> None:
     """Answer requests until a signal stops the service; it finishes what it has begun first.
 
     Args:

@@ -126,10 +126,7 @@ class ServeSettings(BaseModel):
 
 
 def resolve_serving(
-    *,
-    config: Path | None = None,
-    overrides: Sequence[str] = (),
-    flags: Mapping[str, Any] | None = None,
+    *, config: Path | None = None, overrides: Sequence[str] = (), flags: Mapping[str, Any] | None = None
 ) -> ServeSettings:
     """Build the settings: defaults, the [serve] table of `config`, `--set serve.key=value`, flags; last wins.
 

@@ -36,9 +36,11 @@ class Metrics:
         histogram = partial(Histogram, namespace="sentiscale", registry=self.registry)
         self.requests = counter("http_requests", "Requests answered.", ["route", "method", "status"])
         self.latency = histogram(
-            "http_request_seconds", "From the head of a request to the end of its answer.", ["route"],
+            "http_request_seconds",
+            "From the head of a request to the end of its answer.",
+            ["route"],
             buckets=LATENCY_BUCKETS,
-        )  # fmt: skip
+        )
         self.queue_wait = histogram(
             "queue_wait_seconds", "Time the first text of a batch has waited.", buckets=WAIT_BUCKETS
         )

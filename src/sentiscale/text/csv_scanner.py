@@ -204,9 +204,15 @@ def split_csv(data: Bytes, delimiter: int) -> Fields:
             records += 1
             first[records] = fields
     return Fields(
-        starts[:fields], ends[:fields], escaped[:fields], first[: records + 1], begins[:records],
-        lines[:records], blank[:blanks], unclosed,
-    )  # fmt: skip
+        starts[:fields],
+        ends[:fields],
+        escaped[:fields],
+        first[: records + 1],
+        begins[:records],
+        lines[:records],
+        blank[:blanks],
+        unclosed,
+    )
 
 
 @kernel

@@ -19,9 +19,19 @@ ZERO, ONE, TWO, MINUS_ONE = 10, 11, 12, 13
 NONE, UNKNOWN, MIDDLE = 255, 254, 253
 
 NAMES = {
-    "negative": NEGATIVE, "neg": NEGATIVE, "false": NEGATIVE, "positive": POSITIVE, "pos": POSITIVE,
-    "true": POSITIVE, "neutral": MIDDLE, "0": ZERO, "-0": ZERO, "1": ONE, "2": TWO, "-1": MINUS_ONE,
-}  # fmt: skip
+    "negative": NEGATIVE,
+    "neg": NEGATIVE,
+    "false": NEGATIVE,
+    "positive": POSITIVE,
+    "pos": POSITIVE,
+    "true": POSITIVE,
+    "neutral": MIDDLE,
+    "0": ZERO,
+    "-0": ZERO,
+    "1": ONE,
+    "2": TWO,
+    "-1": MINUS_ONE,
+}
 LABEL_PREFIX = "__label__"
 ALLOWED = "negative/positive, 0/1, 1/2 or -1/1"
 """For messages."""

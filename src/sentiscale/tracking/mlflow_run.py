@@ -23,10 +23,15 @@ MOST_PARAMETERS = 100
 """Of one request."""
 
 MODULES = (
-    "mlflow.tracking", "mlflow.entities", "mlflow.exceptions", "mlflow.artifacts",
-    "mlflow.store.artifact.artifact_repository_registry", "mlflow.store.artifact.mlflow_artifacts_repo",
-    "mlflow.tracking.request_header.registry", "IPython",
-)  # fmt: skip
+    "mlflow.tracking",
+    "mlflow.entities",
+    "mlflow.exceptions",
+    "mlflow.artifacts",
+    "mlflow.store.artifact.artifact_repository_registry",
+    "mlflow.store.artifact.mlflow_artifacts_repo",
+    "mlflow.tracking.request_header.registry",
+    "IPython",
+)
 """All that is used; some of it MLflow imports only later, IPython just where it is installed."""
 LOADER = "sentiscale.inference.mlflow_model"
 """The module that `mlflow.pyfunc.load_model` hands the model directory to."""

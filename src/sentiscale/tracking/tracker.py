@@ -141,9 +141,15 @@ SECTIONS = ("model", "wide", "vectors", "train")
 """Of the settings: those that say what is trained and how."""
 FACTS = ("layout", "world_size", "threads_per_rank", "precision", "oversubscribed", "data_digest")
 FIGURES = (
-    "train_seconds", "steps", "epochs", "best_step", "rows_per_s", "tokens_per_s", "flops_utilisation",
+    "train_seconds",
+    "steps",
+    "epochs",
+    "best_step",
+    "rows_per_s",
+    "tokens_per_s",
+    "flops_utilisation",
     "bytes_reduced_per_step",
-)  # fmt: skip
+)
 
 
 def settings_of(record: RunRecord) -> dict[str, Scalar]:

@@ -56,8 +56,10 @@ def _draw(metrics: Sequence[EpochMetrics], steps: Sequence[tuple[int, float]]) -
     figure.suptitle(
         f"Best validation accuracy {100 * best.valid_accuracy:.2f} %"
         f" at step {best.step:,}, after {best.seconds:,.0f} s",
-        x=0.01, ha="left", fontsize=11,
-    )  # fmt: skip
+        x=0.01,
+        ha="left",
+        fontsize=11,
+    )
     return figure
 
 
@@ -81,9 +83,15 @@ def _draw_accuracy(axes: "Axes", at: list[float], metrics: Sequence[EpochMetrics
     axes.plot(at, percent, "o-", color=ACCURACY, markersize=3.5, linewidth=1.6)
     axes.plot(at[place], percent[place], "o", color=ACCURACY, markersize=9, fillstyle="none")
     axes.annotate(
-        f"best {percent[place]:.2f}", (at[place], percent[place]), xytext=(0, 8),
-        textcoords="offset points", color=ACCURACY, fontsize=SMALL, ha="center", va="bottom",
-    )  # fmt: skip
+        f"best {percent[place]:.2f}",
+        (at[place], percent[place]),
+        xytext=(0, 8),
+        textcoords="offset points",
+        color=ACCURACY,
+        fontsize=SMALL,
+        ha="center",
+        va="bottom",
+    )
     _tidy(axes)
 
 
@@ -93,9 +101,15 @@ def _draw_line(
     """Draw a curve with its name at its end: no legend to look up, and readable without colour."""
     axes.plot(*zip(*points, strict=True), "o-", color=colour, markersize=3.5, linewidth=1.6)
     axes.annotate(
-        name, points[-1], xytext=(2, 7 if above else -7), textcoords="offset points", color=colour,
-        fontsize=SMALL, ha="right", va="bottom" if above else "top",
-    )  # fmt: skip
+        name,
+        points[-1],
+        xytext=(2, 7 if above else -7),
+        textcoords="offset points",
+        color=colour,
+        fontsize=SMALL,
+        ha="right",
+        va="bottom" if above else "top",
+    )
 
 
 def _tidy(axes: "Axes") -> None:

@@ -75,9 +75,12 @@ def finish(training: Training) -> RunRecord:
     learner.runner.restore(training.best)
     combination = Combination(**training.state.best_combination)
     valid = evaluate(
-        learner.runner, training.valid_split, training.valid_wide, training.settings.train.max_tokens,
+        learner.runner,
+        training.valid_split,
+        training.valid_wide,
+        training.settings.train.max_tokens,
         combination,
-    )  # fmt: skip
+    )
     test = score_test(training, combination)
     ranks = gather_ranks(training)
     utilisation = flops_utilisation(training)

@@ -169,9 +169,12 @@ def begin(job: Job, progress: Progress) -> RunRecord:
 def run_rank(job: Job, place: Place, progress: Progress) -> RunRecord:
     """Train as one rank: from the checks to the record."""
     with (
-        flushed_denormals(), reused_memory(), torch_threads(place.hardware.threads),
-        job.run_dir.logging() if place.world.is_main else nullcontext(), stop_on_signals() as wish,
-    ):  # fmt: skip
+        flushed_denormals(),
+        reused_memory(),
+        torch_threads(place.hardware.threads),
+        job.run_dir.logging() if place.world.is_main else nullcontext(),
+        stop_on_signals() as wish,
+    ):
         training = set_up(job, place, progress)
         write_record(training, "running")
         with followed(training, progress, resumed=job.resume):
@@ -372,7 +375,10 @@ def save(training: Training) -> None:
             }
         )
         save_checkpoint(
-            training.run_dir.checkpoints, training.state, holding_of(learner, training.best),
-            training.world, training.settings.train.keep_checkpoints,
-        )  # fmt: skip
+            training.run_dir.checkpoints,
+            training.state,
+            holding_of(learner, training.best),
+            training.world,
+            training.settings.train.keep_checkpoints,
+        )
     training.saved_at = time.monotonic()

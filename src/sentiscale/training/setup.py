@@ -37,10 +37,20 @@ from sentiscale.util.atomic import write_file
 from sentiscale.util.progress import Progress
 
 NOT_DECISIVE = {
-    "time_limit", "target_accuracy", "checkpoint_every", "checkpoint_seconds", "keep_checkpoints", "layout",
-    "threads_per_rank", "oversubscribe", "micro_batches", "device", "recurrent_device", "max_restarts",
+    "time_limit",
+    "target_accuracy",
+    "checkpoint_every",
+    "checkpoint_seconds",
+    "keep_checkpoints",
+    "layout",
+    "threads_per_rank",
+    "oversubscribe",
+    "micro_batches",
+    "device",
+    "recurrent_device",
+    "max_restarts",
     "silence_limit",
-}  # fmt: skip
+}
 """Training settings that may differ when a run is resumed: they do not change what a step does."""
 
 
@@ -128,9 +138,20 @@ def set_up(job: Job, place: Place, progress: Progress) -> Training:
                 valid_wide = wide.logits(valid_split.tokens, valid_split.offsets)
             barrier(world)
     return Training(
-        settings, dataset, train_split, valid_split, job.run_dir, learner, wide, valid_wide, state, best,
-        clock, time.monotonic(), new_record(settings, hardware, dataset),
-    )  # fmt: skip
+        settings,
+        dataset,
+        train_split,
+        valid_split,
+        job.run_dir,
+        learner,
+        wide,
+        valid_wide,
+        state,
+        best,
+        clock,
+        time.monotonic(),
+        new_record(settings, hardware, dataset),
+    )
 
 
 def fingerprint(settings: Settings, precision: Precision, data_digest: str) -> str:
@@ -264,8 +285,12 @@ def start_with_vectors(training: Training, threads: int, progress: Progress) -> 
                     return limit is None or clock.seconds() < limit
 
                 vectors = learn_vectors(
-                    np.asarray(split.tokens), np.asarray(split.offsets),
-                    (training.dataset.manifest.vocab_size, settings.model.embedding_dim), settings.vectors,
-                    seed=settings.train.seed, threads=threads, go_on=go_on,
-                )  # fmt: skip
+                    np.asarray(split.tokens),
+                    np.asarray(split.offsets),
+                    (training.dataset.manifest.vocab_size, settings.model.embedding_dim),
+                    settings.vectors,
+                    seed=settings.train.seed,
+                    threads=threads,
+                    go_on=go_on,
+                )
         training.learner.runner.start_from(vectors)

@@ -59,9 +59,18 @@ class DaskProcesses:
     ) -> subprocess.Popen[bytes]:
         """A worker with one thread; `prefix` is put before its command, `python_path` before its modules."""
         return self._start(
-            "worker", self.address, "--nthreads", 1, "--no-dashboard", "--local-directory", self.folder,
-            "--host", "127.0.0.1", prefix=prefix, python_path=python_path,
-        )  # fmt: skip
+            "worker",
+            self.address,
+            "--nthreads",
+            1,
+            "--no-dashboard",
+            "--local-directory",
+            self.folder,
+            "--host",
+            "127.0.0.1",
+            prefix=prefix,
+            python_path=python_path,
+        )
 
     def stop(self) -> None:
         for process in self.all:
@@ -74,9 +83,12 @@ class DaskProcesses:
         with open(self.folder / f"{arguments[0]}.log", "ab") as log:
             process = subprocess.Popen(
                 [*prefix, sys.executable, "-m", "dask", *map(str, arguments)],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, cwd=self.folder,
-                stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         self.all.append(process)
         return process
 

@@ -51,8 +51,10 @@ class Prediction:
         self.stderr = self.stdout = ""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sentiscale", "predict", model, reviews, "--out", out, "--json", *more],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def when(self, parts: int, action: Callable[[], object]) -> None:
         """Do something as soon as so many parts are there."""

@@ -48,8 +48,10 @@ class Preparation:
         self.stderr = ""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sentiscale", "prepare", reviews, "--out", out, *more],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def shards(self) -> int:
         return len(list(self.out.with_name(f".{self.out.name}.partial").glob("shards/[0-9]*[0-9].*")))

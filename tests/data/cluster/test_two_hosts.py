@@ -21,8 +21,11 @@ def test_every_digest_equals_that_of_the_plain_run(sentiscale, tmp_path):
     cases = ["undisturbed", "worker-killed", "worker-link-down-10s", "scheduler-restarted"]
     done = subprocess.run(
         [sys.executable, SCRIPT, tmp_path / "reviews.ft.txt", "--cases", ",".join(cases), "--json"],
-        capture_output=True, text=True, timeout=170, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
     if "two hosts cannot be made here" in done.stderr:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr + done.stdout

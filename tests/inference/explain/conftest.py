@@ -47,7 +47,11 @@ def made(
     scales, weights = generator.random((2, 2**10), np.float32) + 0.1
     wide = WideModel(scales, weights - 0.6, 0.7, Ngrams(10, 3, gaps))
     config = model_config(
-        cleaning=cleaning, max_tokens=max_tokens, stored_tokens=stored_tokens, model=settings,
-        wide=wide, combination=joined,
-    )  # fmt: skip
+        cleaning=cleaning,
+        max_tokens=max_tokens,
+        stored_tokens=stored_tokens,
+        model=settings,
+        wide=wide,
+        combination=joined,
+    )
     return Predictor(SavedModel(config, vocab, net, wide, joined))

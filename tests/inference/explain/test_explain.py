@@ -59,11 +59,7 @@ def test_words_stand_where_they_say_and_add_up_to_the_logit(models, texts):
             assert len(spans) == predictor.encoder.encode([text]).lengths[0]
 
 
-@given(
-    row=st.lists(st.integers(UNK, 6), max_size=30),
-    longest=st.integers(1, 3),
-    gaps=st.integers(0, 4),
-)
+@given(row=st.lists(st.integers(UNK, 6), max_size=30), longest=st.integers(1, 3), gaps=st.integers(0, 4))
 def test_occurrences_are_the_features_that_training_counts(row, longest, gaps):
     tokens, kind = np.array(row, np.int32), Ngrams(12, longest, gaps)
     buckets, places = kind.occurrences(tokens)
@@ -212,8 +208,10 @@ def test_as_plain_values():
     document = json.loads(json.dumps(explanation.as_dict()))
     assert document.keys() == {*explanation.prediction.as_dict(), "logit", "base", "gap", "words"}
     assert [(w["word"], w["start"], w["end"]) for w in document["words"]] == [
-        ("not", 0, 3), ("bad", 4, 7), ("😀", 8, 9),
-    ]  # fmt: skip
+        ("not", 0, 3),
+        ("bad", 4, 7),
+        ("😀", 8, 9),
+    ]
 
 
 def test_explaining_leaves_the_model_and_arithmetic_as_they_were():

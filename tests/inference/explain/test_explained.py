@@ -29,8 +29,10 @@ def test_words_are_tinted_by_direction_and_size():
     line = coloured_line(text, explanation_of(text, [2.0, -0.1, -1.0, 0.4, 0.2]), marked=False)
     assert line.plain == text
     assert [(line.plain[span.start : span.end], span.style) for span in line.spans] == [
-        ("Great", POSITIVE[2]), ("not", NEGATIVE[1]), ("the", POSITIVE[0]),
-    ]  # fmt: skip
+        ("Great", POSITIVE[2]),
+        ("not", NEGATIVE[1]),
+        ("the", POSITIVE[0]),
+    ]
 
 
 def test_without_colour_signs_stand_by_what_counts():

@@ -67,9 +67,13 @@ def made(ngrams: Ngrams | None = None, *, wide: bool = True, **shape) -> SavedMo
     beside = random_wide(ngrams or Ngrams(10, 3, 2)) if wide else None
     joined = Combination(0.7, 0.6 if wide else 0.0, -0.2)
     config = model_config(
-        cleaning="words", max_tokens=MAX_TOKENS, stored_tokens=40, model=settings, wide=beside,
+        cleaning="words",
+        max_tokens=MAX_TOKENS,
+        stored_tokens=40,
+        model=settings,
+        wide=beside,
         combination=joined,
-    )  # fmt: skip
+    )
     return SavedModel(config, vocab, net, beside, joined)
 
 

@@ -59,8 +59,12 @@ def test_the_example_labels_lines_as_predict_does(trained, reviews, tmp_path):
     lines += ["", "Don\u2019t buy!!!! It's BAD \U0001f600", "zzqx", "fine " * 700]
     done = subprocess.run(
         [sys.executable, "-c", ALONE, str(out)],
-        input="\n".join(lines) + "\n", capture_output=True, text=True, encoding="utf-8", check=False,
-    )  # fmt: skip
+        input="\n".join(lines) + "\n",
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     answers = [line.split("\t") for line in done.stdout.splitlines()]

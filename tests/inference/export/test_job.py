@@ -15,8 +15,16 @@ from sentiscale.text.vocab import Vocab
 
 FORM_KEYS = {"name", "megabytes", "rows_per_s", "accuracy", "largest_difference", "changed"}
 REPORT_KEYS = {
-    "out", "vocabulary", "weights", "opset", "ir_version", "rows", "checked_on", "max_drop", "forms",
-}  # fmt: skip
+    "out",
+    "vocabulary",
+    "weights",
+    "opset",
+    "ir_version",
+    "rows",
+    "checked_on",
+    "max_drop",
+    "forms",
+}
 
 
 @pytest.fixture(scope="module")

@@ -136,8 +136,11 @@ def test_the_file_keeps_to_what_common_runtimes_read():
         for value in (*model.graph.input, *model.graph.output)
     }
     assert shapes == {
-        "ids": ["batch", "tokens"], "lengths": ["batch"], "probability": ["batch"], "logit": ["batch"],
-    }  # fmt: skip
+        "ids": ["batch", "tokens"],
+        "lengths": ["batch"],
+        "probability": ["batch"],
+        "logit": ["batch"],
+    }
 
 
 def test_a_model_too_large_for_the_format_is_refused(monkeypatch):

@@ -47,9 +47,13 @@ def tiny_model(seed: int = 0, **settings: object) -> SavedModel:
     wide = WideModel(scales, drawn.normal(size=2**10).astype(np.float32), 0.3, ngrams)
     combination = Combination(2.0, 0.7, -0.1)
     config = model_config(
-        cleaning="words", max_tokens=MAX_TOKENS, stored_tokens=40, model=shape, wide=wide,
+        cleaning="words",
+        max_tokens=MAX_TOKENS,
+        stored_tokens=40,
+        model=shape,
+        wide=wide,
         combination=combination,
-    )  # fmt: skip
+    )
     return SavedModel(config, vocab, net.eval(), wide, combination)
 
 

@@ -87,8 +87,9 @@ def test_csv_columns_stay_text_and_unreadable_rows_are_named(cli, model, tmp_pat
         parsing = pc.ParseOptions(delimiter="\t" if suffix == "tsv" else ",", newlines_in_values=True)
         rows = pc.read_csv(path, convert_options=options, parse_options=parsing).to_pylist()
     assert [(row["id"], row["comment"], row["note"]) for row in rows] == [
-        ("007", "good, really\ngood", "x"), ("3", "bad", ""),
-    ]  # fmt: skip
+        ("007", "good, really\ngood", "x"),
+        ("3", "bad", ""),
+    ]
     assert [row["line"] for row in rows] == [2, 5]
     assert list(rows[0]) == ["id", "comment", "note", *ADDED]
     assert "1 rows could not be read" in result.stderr
@@ -167,9 +168,11 @@ def test_folders_of_mixed_tables_and_lines(cli, model, tmp_path):
     done(cli("predict", model, "many", "--out", "out.parquet"))
     rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
     assert [(row["file"].rsplit("/", 1)[-1], row["line"], row["id"], row["stars"]) for row in rows] == [
-        ("a.csv", 2, "1", None), ("b.txt", 1, None, None), ("b.txt", 2, None, None),
+        ("a.csv", 2, "1", None),
+        ("b.txt", 1, None, None),
+        ("b.txt", 2, None, None),
         ("c.parquet", 1, None, 5),
-    ]  # fmt: skip
+    ]
     assert done(cli("predict", model, "many/*.txt")).stdout.count("\n") == 2
 
 

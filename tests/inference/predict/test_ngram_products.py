@@ -10,9 +10,12 @@ rows_of_tokens = st.lists(st.lists(st.integers(1, 9), max_size=40), min_size=1, 
 
 
 @given(
-    rows=rows_of_tokens, bits=st.integers(2, 10), longest=st.integers(1, 3), gaps=st.integers(0, 3),
+    rows=rows_of_tokens,
+    bits=st.integers(2, 10),
+    longest=st.integers(1, 3),
+    gaps=st.integers(0, 3),
     data=st.data(),
-)  # fmt: skip
+)
 def test_products_are_those_of_the_matrix(rows, bits, longest, gaps, data):
     """Few words and few buckets: n-grams repeat, and different ones share buckets."""
     tokens = np.array([token for row in rows for token in row], np.int32)

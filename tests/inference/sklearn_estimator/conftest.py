@@ -9,9 +9,14 @@ from sentiscale.datasets.output import synth
 from sentiscale.inference.sklearn import SentimentClassifier
 
 SMALL = {
-    "model.embedding_dim": 8, "model.hidden_dim": 8, "wide.bits": 12, "vectors.passes": 0.5,
-    "train.epochs": 1, "train.max_tokens": 32, "train.validate_every": 1,
-}  # fmt: skip
+    "model.embedding_dim": 8,
+    "model.hidden_dim": 8,
+    "wide.bits": 12,
+    "vectors.passes": 0.5,
+    "train.epochs": 1,
+    "train.max_tokens": 32,
+    "train.validate_every": 1,
+}
 
 
 def small(**parameters: object) -> SentimentClassifier:

@@ -18,11 +18,17 @@ from sentiscale.inference.sklearn import SentimentClassifier
 from tests.inference.sklearn_estimator.conftest import SMALL
 
 WITHOUT_DATA = (
-    "check_valid_tag_types", "check_estimator_repr", "check_no_attributes_set_in_init", "check_mixin_order",
-    "check_do_not_raise_errors_in_init_or_set_params", "check_parameters_default_constructible",
-    "check_get_params_invariance", "check_set_params", "check_estimator_cloneable",
+    "check_valid_tag_types",
+    "check_estimator_repr",
+    "check_no_attributes_set_in_init",
+    "check_mixin_order",
+    "check_do_not_raise_errors_in_init_or_set_params",
+    "check_parameters_default_constructible",
+    "check_get_params_invariance",
+    "check_set_params",
+    "check_estimator_cloneable",
     "check_estimator_tags_renamed",
-)  # fmt: skip
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", SkipTestWarning)  # it says that text cannot be tested

@@ -225,10 +225,17 @@ def test_denormal_numbers_are_treated_as_the_caller_wishes(fitted, reviews):
 def process_state() -> list[object]:
     numpy_state = np.random.get_state()
     return [
-        torch.get_num_threads(), torch.random.get_rng_state().tolist(), numpy_state[1].tolist(),
-        random.getstate(), sys.float_info.min / 2 > 0, dict(os.environ), os.getcwd(),
-        signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), threading.active_count(),
-    ]  # fmt: skip
+        torch.get_num_threads(),
+        torch.random.get_rng_state().tolist(),
+        numpy_state[1].tolist(),
+        random.getstate(),
+        sys.float_info.min / 2 > 0,
+        dict(os.environ),
+        os.getcwd(),
+        signal.getsignal(signal.SIGINT),
+        signal.getsignal(signal.SIGTERM),
+        threading.active_count(),
+    ]
 
 
 def test_ctrl_c_ends_it_and_leaves_nothing(reviews, tmp_path, monkeypatch):

@@ -12,5 +12,6 @@ def test_example_compares_both(monkeypatch, capsys):
     runpy.run_path(str(script), run_name="__main__")
     told = capsys.readouterr().out.splitlines()
     assert [line.split("accuracy")[0].strip() for line in told] == [
-        "TF-IDF + logistic regression", "sentiscale, preset fast",
-    ]  # fmt: skip
+        "TF-IDF + logistic regression",
+        "sentiscale, preset fast",
+    ]

@@ -105,8 +105,12 @@ def test_one_that_is_not_fitted_travels_too(tmp_path):
 
 def test_a_saved_directory_is_an_ordinary_model(saved, fitted, reviews):
     assert {file.name for file in saved.iterdir()} == {
-        "config.toml", "vocab.txt", "weights.safetensors", "record.json", "estimator.json",
-    }  # fmt: skip
+        "config.toml",
+        "vocab.txt",
+        "weights.safetensors",
+        "record.json",
+        "estimator.json",
+    }
     predictions = sentiscale.Predictor.load(saved).predict(reviews.texts[:9])
     assert [p.positive_probability for p in predictions] == pytest.approx(
         fitted.predict_proba(reviews.texts[:9])[:, 1].tolist(), abs=1e-6
@@ -150,10 +154,13 @@ def test_only_models_are_replaced_and_only_if_asked(saved, fitted, tmp_path):
 @pytest.mark.parametrize(
     "content",
     [
-        "no JSON", '{"classes": ["a"]}', '{"classes": ["a", "b", "c"], "dtype": "<U1", "parameters": {}}',
-        '{"classes": ["a", "b"], "dtype": "<U1", "parameters": {"gamma": 1}}', "[]",
+        "no JSON",
+        '{"classes": ["a"]}',
+        '{"classes": ["a", "b", "c"], "dtype": "<U1", "parameters": {}}',
+        '{"classes": ["a", "b"], "dtype": "<U1", "parameters": {"gamma": 1}}',
+        "[]",
     ],
-)  # fmt: skip
+)
 def test_a_damaged_directory_is_told(saved, content):
     (saved / "estimator.json").write_text(content)
     with pytest.raises(DataError, match=r"estimator\.json"):

@@ -67,9 +67,17 @@ def test_a_quote_that_is_never_closed_is_told(kept):
 @pytest.mark.parametrize(
     ("cell", "safe"),
     [
-        ("=1+1", "'=1+1"), ("+good", "'+good"), ("-great", "'-great"), ("@me", "'@me"), ("\t=1", "'\t=1"),
-        ("\uff1d1", "'\uff1d1"), ("-3.5", "-3.5"), ("+4e2", "+4e2"), ("good = bad", "good = bad"), ("", ""),
+        ("=1+1", "'=1+1"),
+        ("+good", "'+good"),
+        ("-great", "'-great"),
+        ("@me", "'@me"),
+        ("\t=1", "'\t=1"),
+        ("\uff1d1", "'\uff1d1"),
+        ("-3.5", "-3.5"),
+        ("+4e2", "+4e2"),
+        ("good = bad", "good = bad"),
+        ("", ""),
     ],
-)  # fmt: skip
+)
 def test_formulas_are_guarded_and_numbers_are_not(kept, cell, safe):
     assert kept.call("csv.js", "guarded", cell) == safe

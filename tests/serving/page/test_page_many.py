@@ -9,11 +9,7 @@ from tests.serving.page.driving import as_csv, ask
 
 WORDS = ["great", "bad", "good", "not bad", "a film", "not good", "the film", "great!"]
 ROWS = [
-    [
-        f"{at % 5 + 1}",
-        f"kind {at % 3}",
-        f'It is {WORDS[at % 8]},\nand "{WORDS[(at * 5) % 7]}" no. {at}',
-    ]
+    [f"{at % 5 + 1}", f"kind {at % 3}", f'It is {WORDS[at % 8]},\nand "{WORDS[(at * 5) % 7]}" no. {at}']
     for at in range(60)
 ]
 TABLE = as_csv([["stars", "product", "review"], *ROWS])

@@ -15,9 +15,13 @@ STEADY = (1.0, 0.99, 1.01, 1.005, 0.995)
 
 def host(**changes: Any) -> Host:
     known = {
-        "cpu_model": "Xeon", "cores": 2, "memory_mb": 16384, "system": "Linux 6.1 x86_64", "python": "3.11.9",
+        "cpu_model": "Xeon",
+        "cores": 2,
+        "memory_mb": 16384,
+        "system": "Linux 6.1 x86_64",
+        "python": "3.11.9",
         "load_1m": 0.1,
-    }  # fmt: skip
+    }
     return Host(**(known | changes))
 
 
@@ -31,11 +35,21 @@ def run(seconds: float, repeat: int = 0, **changes: Any) -> BenchRun:
     made = case(**of_case)
     rows = changes.pop("rows", ROWS)
     known: dict[str, Any] = {
-        "case": made, "repeat": repeat, "seed": repeat, "amount": {"rows": rows}, "seconds": seconds,
-        "rows": rows, "rows_per_s": rows / seconds, "steps": rows // max(made.batch_size, 1),
-        "started_at": BEGIN + timedelta(seconds=repeat), "host": host(), "versions": {"torch": "2.13"},
-        "git_commit": "abc", "data_digest": "d" * 64, "oversubscribed": made.workers > 2,
-    }  # fmt: skip
+        "case": made,
+        "repeat": repeat,
+        "seed": repeat,
+        "amount": {"rows": rows},
+        "seconds": seconds,
+        "rows": rows,
+        "rows_per_s": rows / seconds,
+        "steps": rows // max(made.batch_size, 1),
+        "started_at": BEGIN + timedelta(seconds=repeat),
+        "host": host(),
+        "versions": {"torch": "2.13"},
+        "git_commit": "abc",
+        "data_digest": "d" * 64,
+        "oversubscribed": made.workers > 2,
+    }
     return BenchRun(**(known | changes))
 
 

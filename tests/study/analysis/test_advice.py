@@ -80,11 +80,7 @@ def test_confidence_grows_with_repeats(repeats, start):
 
 def test_oversubscribed_and_ddp_of_one_and_copies_are_never_recommended():
     """Each of them is made the fastest by far."""
-    fastest = [
-        runs(1, layout="2x2"),
-        runs(1, kind="copies", copies=2, collectives=False),
-        runs(1),
-    ]
+    fastest = [runs(1, layout="2x2"), runs(1, kind="copies", copies=2, collectives=False), runs(1)]
     for more in fastest:
         found = [*runs(10, collectives=False), *runs(6, layout="2x1"), *more]
         assert study_of(found).recommendation.layout == "2x1"
@@ -161,10 +157,12 @@ def test_exchange_and_bytes_are_told():
 
 def test_models_batches_precisions_and_devices_are_compared():
     found = [
-        *two_cores(12), *two_cores(9, model="gru"), *two_cores(10, batch_size=512),
+        *two_cores(12),
+        *two_cores(9, model="gru"),
+        *two_cores(10, batch_size=512),
         *two_cores(8, precision="bf16"),
         *runs(1.2, collectives=False, device="cuda", host=host(gpu="H100")),
-    ]  # fmt: skip
+    ]
     study = study_of(found)
     assert "GRU goes through rows faster by a factor of 1.33" in said(study, "GRU against LSTM")
     assert said(study, "bf16 is 1.50")

@@ -25,9 +25,18 @@ def test_json_has_what_is_promised_and_writes_no_page(cli, bench, tmp_path):  # 
     found = json.loads(done.stdout)
     row = next(row for row in found["rows"] if row["layout"] == "2x1")
     assert {
-        "layout", "workers", "threads", "repeats", "seconds_median", "ci95", "speedup", "efficiency",
-        "karp_flatt", "rows_per_s", "oversubscribed",
-    } <= set(row)  # fmt: skip
+        "layout",
+        "workers",
+        "threads",
+        "repeats",
+        "seconds_median",
+        "ci95",
+        "speedup",
+        "efficiency",
+        "karp_flatt",
+        "rows_per_s",
+        "oversubscribed",
+    } <= set(row)
     assert row["speedup"] == pytest.approx(1.8)
     assert row["ci95"][0] < row["seconds_median"] < row["ci95"][1]
     assert {"model", "sigma", "kappa", "lambda", "best_workers", "residual"} <= set(found["fit"])

@@ -113,10 +113,15 @@ def test_weak_scaling_counts_work_a_second_and_stays_apart():
 
 def test_other_hosts_data_and_settings_are_never_mixed():
     found = [
-        *two_cores(), *two_cores(host=host(cpu_model="Epyc")), *two_cores(data_digest="e" * 64),
-        *two_cores(batch_size=32), *two_cores(model="gru"), *two_cores(precision="bf16"),
-        *two_cores(rows=4096), *two_cores(device="cuda"),
-    ]  # fmt: skip
+        *two_cores(),
+        *two_cores(host=host(cpu_model="Epyc")),
+        *two_cores(data_digest="e" * 64),
+        *two_cores(batch_size=32),
+        *two_cores(model="gru"),
+        *two_cores(precision="bf16"),
+        *two_cores(rows=4096),
+        *two_cores(device="cuda"),
+    ]
     study = study_of(found)
     assert len(study.families) == 8
     assert len({family.name for family in study.families}) == 8

@@ -36,9 +36,14 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 def asked() -> Asked:
     """Two ranks, two stages, and what they are judged by."""
     return Asked(
-        layouts=("2x1", "1x2"), threads=(1,), batch_sizes=(16,), models=("lstm",), repeats=1, seed=4,
+        layouts=("2x1", "1x2"),
+        threads=(1,),
+        batch_sizes=(16,),
+        models=("lstm",),
+        repeats=1,
+        seed=4,
         amount=Amount(steps=STEPS),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="session")

@@ -53,8 +53,12 @@ def test_computing_is_cut_at_the_end_of_the_forward_pass_and_around_waiting():
     assert [(s.phase, s.begin, s.end) for s in passes(whole, 4)] == [("forward", 0, 4), ("backward", 4, 10)]
     pieces = around(whole, [(1, 2), (5, 9)])
     assert [(s.phase, s.begin, s.end) for s in pieces] == [
-        ("backward", 0, 1), ("waiting", 1, 2), ("backward", 2, 5), ("waiting", 5, 9), ("backward", 9, 10),
-    ]  # fmt: skip
+        ("backward", 0, 1),
+        ("waiting", 1, 2),
+        ("backward", 2, 5),
+        ("waiting", 5, 9),
+        ("backward", 9, 10),
+    ]
 
 
 @given(st.lists(st.lists(st.floats(0, 5), min_size=6, max_size=6), min_size=1, max_size=4))

@@ -10,10 +10,26 @@ from pathlib import Path
 import pytest
 
 OPTIONS = [
-    "--layouts", "1x1", "--threads", "1", "--no-baselines", "--batch-sizes", "16", "--models", "lstm",
-    "--steps", "6", "--limit", "1000000", "--set", "model.embedding_dim=8", "--set", "model.hidden_dim=8",
-    "--set", "train.max_tokens=32",
-]  # fmt: skip
+    "--layouts",
+    "1x1",
+    "--threads",
+    "1",
+    "--no-baselines",
+    "--batch-sizes",
+    "16",
+    "--models",
+    "lstm",
+    "--steps",
+    "6",
+    "--limit",
+    "1000000",
+    "--set",
+    "model.embedding_dim=8",
+    "--set",
+    "model.hidden_dim=8",
+    "--set",
+    "train.max_tokens=32",
+]
 
 
 def command(data: Path, out: Path, *more: str) -> list[str]:

@@ -62,8 +62,13 @@ def test_a_run_says_what_it_took(measured):
 def test_cases_are_threads_times_texts_at_once(measured):
     cases = Predicting(**{**vars(measured), "threads": (1, 2), "batch_sizes": (1, 32, 8192)}).cases
     assert [(case.workers, case.batch_size) for case in cases] == [
-        (1, 1), (1, 32), (1, 8192), (2, 1), (2, 32), (2, 8192),
-    ]  # fmt: skip
+        (1, 1),
+        (1, 32),
+        (1, 8192),
+        (2, 1),
+        (2, 32),
+        (2, 8192),
+    ]
     assert {(case.kind, case.model, case.engine) for case in cases} == {("predict", "gru", "sentiscale")}
 
 

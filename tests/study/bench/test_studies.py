@@ -10,9 +10,18 @@ from tests.study.bench.conftest import SMALL, STEPS, UNLIMITED
 def test_a_study_is_measured_and_reported_in_one_line(dataset, tmp_path):
     small = {name.replace(".", "__"): value for name, value in SMALL.items()}
     measured = bench(
-        dataset.path, tmp_path / "study", layouts=("1x1",), threads=(1,), baselines=False, batch_sizes=(16,),
-        models=("lstm",), repeats=1, steps=2, limit_cores=UNLIMITED, **small,
-    )  # fmt: skip
+        dataset.path,
+        tmp_path / "study",
+        layouts=("1x1",),
+        threads=(1,),
+        baselines=False,
+        batch_sizes=(16,),
+        models=("lstm",),
+        repeats=1,
+        steps=2,
+        limit_cores=UNLIMITED,
+        **small,
+    )
     (run,) = measured.runs
     assert (run.case.layout, run.steps, run.shape["hidden_dim"]) == ("1x1", 2, 8)
     found = report(measured, out=tmp_path / "report.html", markdown=tmp_path / "report.md")

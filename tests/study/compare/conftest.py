@@ -12,9 +12,14 @@ from sentiscale.study.compare.compare import Comparison, compare
 from sentiscale.study.compare.records import Conditions, Job, JobFile
 
 QUICK = {
-    "model.embedding_dim": 8, "model.hidden_dim": 8, "wide.bits": 14, "train.epochs": 1.0,
-    "train.batch_size": 32, "train.validate_every": 0.5, "train.max_tokens": 32,
-}  # fmt: skip
+    "model.embedding_dim": 8,
+    "model.hidden_dim": 8,
+    "wide.bits": 14,
+    "train.epochs": 1.0,
+    "train.batch_size": 32,
+    "train.validate_every": 0.5,
+    "train.max_tokens": 32,
+}
 ONE_THREAD = Conditions(threads=1)
 
 
@@ -49,9 +54,12 @@ def task(dataset: PreparedDataset, tmp_path: Path):
 
     def make(trainer: str, recipe: dict, **conditions: object) -> JobFile:
         job = Job(
-            model=trainer, seed=3, recipe=recipe, data_digest=dataset.manifest.digest,
+            model=trainer,
+            seed=3,
+            recipe=recipe,
+            data_digest=dataset.manifest.digest,
             conditions=Conditions(threads=1, **conditions),
-        )  # fmt: skip
+        )
         return JobFile(job=job, trainer=trainer, data=dataset.path, work=tmp_path)
 
     return make

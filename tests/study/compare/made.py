@@ -12,10 +12,17 @@ def run(model: str, seed: int = 0, seconds: float | None = 10.0, test: float | N
     curve: Curve = more.pop("curve", ())  # type: ignore[assignment]
     valid = more.pop("valid", test)
     return CompareRun(
-        model=model, seed=seed, recipe={}, conditions=Conditions(threads=2), data_digest="d",
-        started_at=now(), process_seconds=1.0, host=HOST, train_seconds=seconds,
+        model=model,
+        seed=seed,
+        recipe={},
+        conditions=Conditions(threads=2),
+        data_digest="d",
+        started_at=now(),
+        process_seconds=1.0,
+        host=HOST,
+        train_seconds=seconds,
         test=None if test is None else {"accuracy": test},
         valid=None if valid is None else {"accuracy": valid},
         curve=[CurvePoint(seconds=at, valid_accuracy=accuracy) for at, accuracy in curve],
         **more,
-    )  # fmt: skip
+    )

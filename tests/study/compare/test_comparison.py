@@ -96,9 +96,17 @@ def test_command_prints_what_it_promises(sentiscale, dataset):
     assert set(document) == {"data", "host", "rows", "runs", "plot"}
     (row,) = document["rows"]
     promised = {
-        "model", "seeds", "train_seconds_median", "test_accuracy_median", "test_accuracy_min",
-        "test_accuracy_max", "valid_accuracy_median", "core_seconds_median", "rows_per_s", "to_accuracy",
-    }  # fmt: skip
+        "model",
+        "seeds",
+        "train_seconds_median",
+        "test_accuracy_median",
+        "test_accuracy_min",
+        "test_accuracy_max",
+        "valid_accuracy_median",
+        "core_seconds_median",
+        "rows_per_s",
+        "to_accuracy",
+    }
     assert promised <= set(row)
     assert row["seeds"] == [4]
     assert "0.90" in row["to_accuracy"]

@@ -9,9 +9,7 @@ from sentiscale.study.compare.peers.classic import left_padded
 from sentiscale.study.compare.peers.classic import train as time_classic
 from sentiscale.study.compare.peers.scoring import logits_of
 
-TINY = {
-    "embedding_dim": 8, "hidden_dim": 8, "batch_size": 64, "max_tokens": 24, "lr": 0.01, "epochs": 1,
-}  # fmt: skip
+TINY = {"embedding_dim": 8, "hidden_dim": 8, "batch_size": 64, "max_tokens": 24, "lr": 0.01, "epochs": 1}
 
 
 @pytest.fixture

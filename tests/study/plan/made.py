@@ -7,11 +7,15 @@ from sentiscale.study.plan.costs import Costs, Curve
 from sentiscale.study.plan.exchange import Cluster, Link, Network
 from sentiscale.study.records import BenchRun, Case, RankTimes
 
-HOST = Host(
-    cpu_model="made", cores=2, memory_mb=1000, gpu=None, system="Linux", python="3.11", load_1m=0.0
-)  # fmt: skip
-SHAPE = {"cell": "lstm", "embedding_dim": 10, "hidden_dim": 8, "layers": 1, "bidirectional": False,
-         "pooling": "max"}  # fmt: skip
+HOST = Host(cpu_model="made", cores=2, memory_mb=1000, gpu=None, system="Linux", python="3.11", load_1m=0.0)
+SHAPE = {
+    "cell": "lstm",
+    "embedding_dim": 10,
+    "hidden_dim": 8,
+    "layers": 1,
+    "bidirectional": False,
+    "pooling": "max",
+}
 DENSE_BYTES = 4 * (4 * 8 * (10 + 8 + 2) + 8 + 1)
 STEPS = 10
 
@@ -42,20 +46,34 @@ def touched(rows: float) -> float:
 def run(case: Case, seconds: float, times: list[RankTimes], sent: float = 0, repeat: int = 0) -> BenchRun:
     """A record of `STEPS` steps."""
     return BenchRun(
-        case=case, repeat=repeat, seed=0, amount={"steps": STEPS}, seconds=STEPS * seconds,
-        rows=STEPS * case.batch_size, rows_per_s=case.batch_size / seconds, steps=STEPS,
-        step_seconds=[seconds] * STEPS, times_per_rank=times, bytes_per_step=[int(sent)] * len(times),
-        started_at=datetime(2026, 1, 1, tzinfo=UTC), host=HOST, data_digest="d", embedding_rows=1000,
+        case=case,
+        repeat=repeat,
+        seed=0,
+        amount={"steps": STEPS},
+        seconds=STEPS * seconds,
+        rows=STEPS * case.batch_size,
+        rows_per_s=case.batch_size / seconds,
+        steps=STEPS,
+        step_seconds=[seconds] * STEPS,
+        times_per_rank=times,
+        bytes_per_step=[int(sent)] * len(times),
+        started_at=datetime(2026, 1, 1, tzinfo=UTC),
+        host=HOST,
+        data_digest="d",
+        embedding_rows=1000,
         shape=SHAPE,
-    )  # fmt: skip
+    )
 
 
 def times(compute: float, update: float = 0.0, waiting: float = 0.0, reduce: float = 0.0) -> RankTimes:
     """A rank's, a third of computing forward."""
     return RankTimes(
-        forward=STEPS * compute / 3, backward=STEPS * compute * 2 / 3, update=STEPS * update,
-        waiting=STEPS * waiting, reduce=STEPS * reduce,
-    )  # fmt: skip
+        forward=STEPS * compute / 3,
+        backward=STEPS * compute * 2 / 3,
+        update=STEPS * update,
+        waiting=STEPS * waiting,
+        reduce=STEPS * reduce,
+    )
 
 
 def serial(batch: int, **about) -> BenchRun:
@@ -66,9 +84,7 @@ def serial(batch: int, **about) -> BenchRun:
 
 def copies(batch: int, slowdown: float = 1.25) -> BenchRun:
     """Two at once."""
-    case = Case(
-        kind="copies", copies=2, collectives=False, batch_size=batch, model="lstm", precision="fp32"
-    )  # fmt: skip
+    case = Case(kind="copies", copies=2, collectives=False, batch_size=batch, model="lstm", precision="fp32")
     update = 1e-6 * touched(batch / 2)
     compute = slowdown * step_of(batch / 2)
     return run(case, compute + update, 2 * [times(compute, update)])

@@ -57,12 +57,16 @@ def test_spread_comes_from_the_wait_of_two_ranks():
 @pytest.mark.parametrize(
     ("shape", "parameters"),
     [
-        ({"cell": "lstm", "embedding_dim": 400, "hidden_dim": 512, "layers": 2, "pooling": "last"},
-         4 * 512 * (400 + 512 + 2) + 4 * 512 * (512 + 512 + 2) + 513),
-        ({"cell": "gru", "embedding_dim": 4, "hidden_dim": 5, "bidirectional": True},
-         2 * 3 * 5 * (4 + 5 + 2) + 20 + 1),
+        (
+            {"cell": "lstm", "embedding_dim": 400, "hidden_dim": 512, "layers": 2, "pooling": "last"},
+            4 * 512 * (400 + 512 + 2) + 4 * 512 * (512 + 512 + 2) + 513,
+        ),
+        (
+            {"cell": "gru", "embedding_dim": 4, "hidden_dim": 5, "bidirectional": True},
+            2 * 3 * 5 * (4 + 5 + 2) + 20 + 1,
+        ),
     ],
-)  # fmt: skip
+)
 def test_dense_bytes_are_those_of_the_network(shape, parameters):
     assert dense_bytes(shape) == 4 * parameters
 
@@ -82,16 +86,22 @@ def test_prediction_of_two_replicas_is_held_against_their_runs():
     cluster = Cluster(2, parse_network("10gbit"), memory=Link(2.5e-5, 1e9))
     checks = checks_of(study(stages(64), stages(128)), cluster)
     assert [(check.layout, check.batch_size) for check in checks] == [
-        ("1x2", 64), ("1x2", 128), ("2x1", 32), ("2x1", 64), ("2x1", 128),
-    ]  # fmt: skip
+        ("1x2", 64),
+        ("1x2", 128),
+        ("2x1", 32),
+        ("2x1", 64),
+        ("2x1", 128),
+    ]
     assert max(abs(check.error) for check in checks if check.stages == 1) < 0.02
     assert error_of(checks, 1) < 0.02
 
 
 def test_a_prediction_that_is_wrong_shows():
     """Replicas that take twice as long as copies let one expect."""
-    checks = checks_of([serial(64), serial(128), copies(128), replicas(128, slowdown=2.5)],
-                       Cluster(2, parse_network("10gbit")))  # fmt: skip
+    checks = checks_of(
+        [serial(64), serial(128), copies(128), replicas(128, slowdown=2.5)],
+        Cluster(2, parse_network("10gbit")),
+    )
     assert checks[0].error == pytest.approx(-0.5, abs=0.02)
 
 
@@ -139,4 +149,4 @@ def test_disturbed_runs_are_counted():
     runs = [serial(64), serial(64).model_copy(update={"interference": busy}), replicas(64)]
     assert costs_of(runs).unknown == (
         "1 of 3 runs, during which other programs were busy, count as any other",
-    )  # fmt: skip
+    )

@@ -9,10 +9,24 @@ from sentiscale.records import append_jsonl
 from tests.study.plan.made import replicas, serial, stages, study
 
 KEYS = {
-    "workers", "layout", "hosts", "batch_size", "step", "seconds_per_epoch", "seconds_range", "rows_per_s",
-    "speedup", "speedup_range", "efficiency", "efficiency_range", "ceiling", "communication_share",
-    "cost_per_epoch", "trust", "doubts",
-}  # fmt: skip
+    "workers",
+    "layout",
+    "hosts",
+    "batch_size",
+    "step",
+    "seconds_per_epoch",
+    "seconds_range",
+    "rows_per_s",
+    "speedup",
+    "speedup_range",
+    "efficiency",
+    "efficiency_range",
+    "ceiling",
+    "communication_share",
+    "cost_per_epoch",
+    "trust",
+    "doubts",
+}
 
 
 @pytest.fixture
@@ -127,4 +141,4 @@ def test_measured_network_is_kept_beside_the_records(records, sentiscale):
     assert json.loads(again.stdout) == json.loads(done.stdout)
     assert json.loads(done.stdout)["assumptions"] == [
         "hosts are joined by 10gbit, as --network was not given"
-    ]  # fmt: skip
+    ]

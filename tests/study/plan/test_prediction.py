@@ -28,9 +28,7 @@ CHECKED = (Check("2x1", 64, 1.0, 1.1, 0.0), Check("1x2", 64, 1.0, 1.1, 0.0))
 def forecast(cluster=None, **costs) -> Forecast:
     wide = Curve((1.0, 4096.0), (0.010, 40.96))
     slowdown = Curve((1.0, 64.0), (1.0, 1.0))
-    return Forecast(
-        even_costs(compute=wide, slowdown=slowdown, **costs), cluster or network(), CHECKED
-    )  # fmt: skip
+    return Forecast(even_costs(compute=wide, slowdown=slowdown, **costs), cluster or network(), CHECKED)
 
 
 def question(*workers: int, **more) -> Question:

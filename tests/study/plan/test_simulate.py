@@ -34,9 +34,12 @@ def test_two_ranks_add_up_dense_gradients():
 def sparse(forward_share: float = 0.5) -> Costs:
     """100 words a row that no other has; vectors of 1 float: 4 bytes of number and 4 of gradient each."""
     return even_costs(
-        sparse=True, touched=Curve((1.0,), (100.0,)), embedding_dim=1, table_rows=10**6,
+        sparse=True,
+        touched=Curve((1.0,), (100.0,)),
+        embedding_dim=1,
+        table_rows=10**6,
         forward_share=forward_share,
-    )  # fmt: skip
+    )
 
 
 def test_two_ranks_hand_out_rows_while_they_compute():
@@ -154,10 +157,15 @@ any_link = st.builds(Link, st.floats(1e-7, 1e-2), st.floats(1e5, 1e11))
 @settings(max_examples=60)
 @given(
     any_link, st.floats(1.0, 100.0), st.integers(0, 10), st.sampled_from([1, 2, 8]), st.sampled_from([1, 2])
-)  # fmt: skip
+)
 def test_a_better_network_is_never_slower(link, factor, doublings, per_host, stages):
-    costs = replace(staged(dense_bytes=1e6, spread=0.05), sparse=True, touched=Curve((1.0,), (50.0,)),
-                    embedding_dim=16, table_rows=10**6)  # fmt: skip
+    costs = replace(
+        staged(dense_bytes=1e6, spread=0.05),
+        sparse=True,
+        touched=Curve((1.0,), (50.0,)),
+        embedding_dim=16,
+        table_rows=10**6,
+    )
     setting = Setting(2**doublings, stages, 2048)
     worse = network(link.latency, link.bandwidth, per_host)
     better = network(link.latency / factor, link.bandwidth * factor, per_host)
@@ -171,8 +179,10 @@ def test_a_better_network_is_never_slower(link, factor, doublings, per_host, sta
 @given(any_link, st.integers(0, 10), st.sampled_from([1, 2, 64]), st.floats(0, 0.3))
 def test_parts_of_a_step_add_up(link, doublings, per_host, spread):
     step = simulate(
-        even_costs(dense_bytes=1e6, spread=spread), Setting(2**doublings, 1, 2048),
-        network(link.latency, link.bandwidth, per_host), steps=5,
-    )  # fmt: skip
+        even_costs(dense_bytes=1e6, spread=spread),
+        Setting(2**doublings, 1, 2048),
+        network(link.latency, link.bandwidth, per_host),
+        steps=5,
+    )
     assert min(step.compute, step.waiting + 1e-9, step.exchange) >= 0
     assert step.compute + step.waiting + step.exchange == pytest.approx(step.seconds)

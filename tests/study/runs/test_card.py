@@ -61,17 +61,23 @@ def test_every_way_to_divide_has_every_row_once_and_adds_up(card, finished, data
 def test_slices_by_hand():
     """Four rows: three right; two of three tokens or fewer."""
     rows = ScoredRows(
-        np.array([2.0, -1.0, 3.0, 0.5], np.float32), np.array([1, 0, 0, 1], np.uint8),
-        np.array([3, 9, 8, 257]), np.array([0.0, 0.005, 0.5, 0.0]),
-    )  # fmt: skip
+        np.array([2.0, -1.0, 3.0, 0.5], np.float32),
+        np.array([1, 0, 0, 1], np.uint8),
+        np.array([3, 9, 8, 257]),
+        np.array([0.0, 0.005, 0.5, 0.0]),
+    )
     lengths = divided("length", rows, *by_length(rows.lengths)).slices
     assert [(part.name, part.rows, part.accuracy) for part in lengths] == [
-        ("1 to 8", 2, 0.5), ("9 to 16", 1, 1.0), ("257 and more", 1, 1.0),
-    ]  # fmt: skip
+        ("1 to 8", 2, 0.5),
+        ("9 to 16", 1, 1.0),
+        ("257 and more", 1, 1.0),
+    ]
     unknown = divided("unknown", rows, *by_share(rows.unknown)).slices
     assert [(part.name, part.rows) for part in unknown] == [
-        ("none", 2), ("up to 1 %", 1), ("more than 10 %", 1),
-    ]  # fmt: skip
+        ("none", 2),
+        ("up to 1 %", 1),
+        ("more than 10 %", 1),
+    ]
 
 
 @given(st.lists(st.sampled_from([f"c{number}" for number in range(80)]), min_size=1, max_size=300))

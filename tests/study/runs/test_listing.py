@@ -22,9 +22,14 @@ def test_every_state_is_told_from_the_others(copied):
         (early / name).unlink()
     folder = early.parent
     assert {run.run.rpartition("/")[2]: run.status for run in runs_in([folder])} == {
-        "done": "finished", "stopped": "interrupted", "broken": "failed", "killed": "lost",
-        "elsewhere": "running", "damaged": "damaged", "early": "lost",
-    }  # fmt: skip
+        "done": "finished",
+        "stopped": "interrupted",
+        "broken": "failed",
+        "killed": "lost",
+        "elsewhere": "running",
+        "damaged": "damaged",
+        "early": "lost",
+    }
 
 
 def test_a_run_that_goes_on_here_is_known_by_its_lock(copied):
@@ -77,10 +82,11 @@ def test_records_of_earlier_versions_are_read(copied):
 @pytest.mark.parametrize(
     ("by", "order"),
     [
-        ("accuracy", ["good", "bad", "none"]), ("seconds", ["bad", "good", "none"]),
+        ("accuracy", ["good", "bad", "none"]),
+        ("seconds", ["bad", "good", "none"]),
         ("when", ["none", "bad", "good"]),
     ],
-)  # fmt: skip
+)
 def test_order(cli, copied, by, order):
     score = {"loss": 0.5, "rows": 100}
     made = (
@@ -101,8 +107,17 @@ def test_table_names_every_run_and_its_failure(cli, copied):
     assert done.returncode == 0
     header, *lines = done.stdout.splitlines()
     assert header.split() == [
-        "run", "when", "model", "layout", "rows", "accuracy", "loss", "seconds", "reviews/s", "status",
-    ]  # fmt: skip
+        "run",
+        "when",
+        "model",
+        "layout",
+        "rows",
+        "accuracy",
+        "loss",
+        "seconds",
+        "reviews/s",
+        "status",
+    ]
     assert "a-name-that-is-longer-than-most-names-of-runs" in done.stdout
     assert any(line.endswith("failed") for line in lines)
     assert f"{run}: SentiscaleError: loss is nan" in done.stdout

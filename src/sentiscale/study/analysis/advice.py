@@ -94,9 +94,10 @@ def _settled(choice: Choice, others: Sequence[Group]) -> Choice:
 def _others(groups: Sequence[Group], main: Group) -> list[Group]:
     """Settings measured on the same machine that offer a choice."""
     return [
-        group for group in groups
+        group
+        for group in groups
         if group is not main and _breadth(group) > 1 and group.setting.host == main.setting.host
-    ]  # fmt: skip
+    ]
 
 
 def _breadth(group: Group) -> int:

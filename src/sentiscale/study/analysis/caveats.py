@@ -19,9 +19,16 @@ CLEARLY = 1.1
 def caveats_of(groups: Sequence[Group], runs: Sequence[BenchRun]) -> list[str]:
     """Everything a reader must know before using the figures, the most serious first."""
     parts: list[Callable[[Sequence[Group]], list[str]]] = [
-        _bases, _repeats, _disturbed, _implausible, _missed, _accuracies, _ceilings,
-        law_caveats, _oversubscribed,
-    ]  # fmt: skip
+        _bases,
+        _repeats,
+        _disturbed,
+        _implausible,
+        _missed,
+        _accuracies,
+        _ceilings,
+        law_caveats,
+        _oversubscribed,
+    ]
     return [*_mixtures(runs), *(sentence for part in parts for sentence in part(groups))]
 
 
@@ -100,8 +107,10 @@ def _missed(groups: Sequence[Group]) -> list[str]:
     """Runs that did not come to their target accuracy have no time to it."""
     missed = [
         f"{case_name(found.case)} ({group.family.name})"
-        for group in groups for found in group.members if not found.complete
-    ]  # fmt: skip
+        for group in groups
+        for found in group.members
+        if not found.complete
+    ]
     if not missed:
         return []
     return [f"Not every run came to the target accuracy, so these have no speedup: {joined(missed)}."]

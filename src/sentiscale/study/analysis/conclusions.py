@@ -192,8 +192,9 @@ def _engines(groups: Sequence[Group], kind: str, title: str) -> list[str]:
             (first, _), *others = best
             ahead = [
                 f"{_quotient(one, first)} times as fast as {one.case.engine}"
-                for one, _ in others if one.case.engine != first.case.engine
-            ]  # fmt: skip
+                for one, _ in others
+                if one.case.engine != first.case.engine
+            ]
             lead = f" {first.case.engine} is {joined(ahead)}." if ahead else ""
             if kind == "prepare" and {"sentiscale"} < {one.case.engine for one, _ in best}:
                 lead += UNLIKE_WORK
@@ -208,8 +209,9 @@ def _timed(group: Group) -> list[tuple[Measured, StudyRow]]:
 def _engine(row: StudyRow) -> str:
     scaled = (
         f" ({figure(row.speedup)} times its base, efficiency {per_cent(row.efficiency)})"
-        if row.speedup and row.efficiency and row.workers > 1 else ""
-    )  # fmt: skip
+        if row.speedup and row.efficiency and row.workers > 1
+        else ""
+    )
     at_once = f", {row.case.batch_size} rows at once:" if row.case.batch_size else ""
     return f"{case_name(row.case)}{at_once} {figure(row.rows_per_s)} rows/s{scaled}"
 
@@ -231,9 +233,10 @@ def findings_of(groups: Sequence[Group]) -> list[str]:
 def _usable(group: Group) -> list[Pair]:
     """Trainings of more than one core that may be compared."""
     return [
-        (found, row) for found, row in group.pairs
+        (found, row)
+        for found, row in group.pairs
         if found.case.kind == "train" and found.counts and row.speedup and found.case.workers > 1
-    ]  # fmt: skip
+    ]
 
 
 def _threads(group: Group) -> list[str]:

@@ -110,9 +110,10 @@ def _confidence(group: Group, taken: Measured, noise: float) -> str:
     if not noise:
         return "Low: every figure is a single run, so that nothing tells these differences from chance."
     alike = [
-        str(found.case.workers) for found in group.members
+        str(found.case.workers)
+        for found in group.members
         if found is not taken and found.cost <= taken.cost * (1 + noise)
-    ]  # fmt: skip
+    ]
     said = (
         f"Low: repeats of the same run differ by up to {per_cent(noise)}, and most figures are single runs."
     )

@@ -58,9 +58,12 @@ Cleaner = Callable[[int], AbstractContextManager[Clean]]
 def read_options() -> dict[str, Any]:
     """One column with the line as it is: no quotes, no other separators."""
     return {
-        "sep": NO_SEPARATOR, "header": None, "names": ["line"], "quoting": csv.QUOTE_NONE,
+        "sep": NO_SEPARATOR,
+        "header": None,
+        "names": ["line"],
+        "quoting": csv.QUOTE_NONE,
         "lineterminator": "\n",
-    }  # fmt: skip
+    }
 
 
 def clean_frame(lines: Any) -> Any:

@@ -238,16 +238,25 @@ class Predicting:
     @property
     def cases(self) -> list[Case]:
         """Every number of threads with every batch size; batches beyond the texts would be the same."""
-        sizes = [size for size, before in zip(self.batch_sizes, (0, *self.batch_sizes), strict=False)
-                 if before < self.rows]  # fmt: skip
+        sizes = [
+            size
+            for size, before in zip(self.batch_sizes, (0, *self.batch_sizes), strict=False)
+            if before < self.rows
+        ]
         return [
             Case(
-                kind="predict", collectives=False, engine="sentiscale", engine_workers=count,
-                threads_per_rank=count, batch_size=size, model=self.cell, precision="fp32",
+                kind="predict",
+                collectives=False,
+                engine="sentiscale",
+                engine_workers=count,
+                threads_per_rank=count,
+                batch_size=size,
+                model=self.cell,
+                precision="fp32",
             )
             for count in worker_counts(available_cores(), self.threads)
             for size in sizes
-        ]  # fmt: skip
+        ]
 
     @property
     def left_out(self) -> list[LeftOut]:

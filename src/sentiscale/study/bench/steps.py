@@ -181,9 +181,14 @@ def measure_steps(
     with tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
         result = Path(folder, "result.json")
         job = JobFile(
-            dataset=dataset, out=result, settings=settings, resume=False, quiet=True, steps=steps,
+            dataset=dataset,
+            out=result,
+            settings=settings,
+            resume=False,
+            quiet=True,
+            steps=steps,
             measuring=measuring or Measuring(),
-        )  # fmt: skip
+        )
         command = rank_command(job.write(Path(folder, "job.json")))
         limit = settings.train.silence_limit
         launch(command, hardware.layout.world_size, threads=hardware.threads, silence_limit=limit)
@@ -197,8 +202,10 @@ def measure_rank(job: JobFile) -> None:
     limit, always = job.settings.train.silence_limit, job.measuring.exchange == "always"
     with (
         taken_place(hardware, env, limit, even_alone=always) as place,
-        flushed_denormals(), reused_memory(), torch_threads(hardware.threads),
-    ):  # fmt: skip
+        flushed_denormals(),
+        reused_memory(),
+        torch_threads(hardware.threads),
+    ):
         found = timed_steps(job, place)
         if place.world.is_main:
             write_file(job.out, found.model_dump_json())
@@ -254,9 +261,7 @@ class Steps:
         self.clock = RecordingClock(place.note) if measuring.record else PhaseClock(note=place.note)
         self.timeline = Timeline()
         batches = rank_batches(split, train, place.world, self.clock, rows_of_steps=chosen)
-        self.results = train_steps(
-            self.learner, batches, lambda step: train.lr, train.max_norm, self.clock
-        )  # fmt: skip
+        self.results = train_steps(self.learner, batches, lambda step: train.lr, train.max_norm, self.clock)
 
     def run(self) -> Iterator[Cost]:
         """Do all steps, and yield what each took. All ranks begin those that count together."""

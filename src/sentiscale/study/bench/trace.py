@@ -47,10 +47,15 @@ def _named(process: int, name: str) -> list[Event]:
 
 def _event(span: Span, process: int, begin: float) -> Event:
     return {
-        "ph": "X", "name": span.phase, "cat": "step", "pid": process, "tid": ROWS[span.phase],
-        "ts": round((span.begin - begin) * 1e6, 1), "dur": round((span.end - span.begin) * 1e6, 1),
+        "ph": "X",
+        "name": span.phase,
+        "cat": "step",
+        "pid": process,
+        "tid": ROWS[span.phase],
+        "ts": round((span.begin - begin) * 1e6, 1),
+        "dur": round((span.end - span.begin) * 1e6, 1),
         "args": {"step": span.step},
-    }  # fmt: skip
+    }
 
 
 Timelines = Sequence[Sequence[Span]]
@@ -112,8 +117,5 @@ def _exchanges(spans: Sequence[Span]) -> dict[int, list[float]]:
 def _cut(span: Span, last_comes_at: float) -> list[Span]:
     """Waiting until the last rank comes, then the exchange; never outside of the span."""
     at = min(max(last_comes_at, span.begin), span.end)
-    pieces = [
-        span.model_copy(update={"phase": "waiting", "end": at}),
-        span.model_copy(update={"begin": at}),
-    ]
+    pieces = [span.model_copy(update={"phase": "waiting", "end": at}), span.model_copy(update={"begin": at})]
     return [piece for piece in pieces if piece.end > piece.begin]

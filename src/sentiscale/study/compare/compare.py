@@ -42,9 +42,13 @@ def do(job: Job, data: Path, out: Path) -> CompareRun:
             raise failure(f"the run of {job.label}", code, log, out / "failed.log")
         outcome = Outcome.model_validate_json(result.read_bytes())
     return CompareRun(
-        **job.model_dump(), **outcome.model_dump(),
-        started_at=started_at, process_seconds=seconds, host=host, git_commit=git_commit(),
-    )  # fmt: skip
+        **job.model_dump(),
+        **outcome.model_dump(),
+        started_at=started_at,
+        process_seconds=seconds,
+        host=host,
+        git_commit=git_commit(),
+    )
 
 
 def environment(job: Job, *, ours: bool) -> Mapping[str, str]:
@@ -58,10 +62,13 @@ def environment(job: Job, *, ours: bool) -> Mapping[str, str]:
 
 
 SAME_SHAPE: Recipe = {
-    "model.embedding_dim": SHAPE["embedding_dim"], "model.hidden_dim": SHAPE["hidden_dim"],
-    "model.layers": 1, "model.bidirectional": False,
-    "train.batch_size": SHAPE["batch_size"], "train.max_tokens": SHAPE["max_tokens"],
-}  # fmt: skip
+    "model.embedding_dim": SHAPE["embedding_dim"],
+    "model.hidden_dim": SHAPE["hidden_dim"],
+    "model.layers": 1,
+    "model.bidirectional": False,
+    "train.batch_size": SHAPE["batch_size"],
+    "train.max_tokens": SHAPE["max_tokens"],
+}
 """The same as settings of ours."""
 
 

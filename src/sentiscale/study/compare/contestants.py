@@ -68,9 +68,7 @@ def _alone(cell: str) -> Contestant:
 def _fasttext(name: str, about: str, ngrams: int, epochs: Sequence[int]) -> Contestant:
     recipe = {**FASTTEXT, "wordNgrams": ngrams}
     points = {f"{n} epoch{'s' if n > 1 else ''}": {"epoch": n} for n in epochs}
-    return Contestant(
-        name, about, "fasttext", recipe, points=points, library="fasttext", extra="compare"
-    )  # fmt: skip
+    return Contestant(name, about, "fasttext", recipe, points=points, library="fasttext", extra="compare")
 
 
 CONTESTANTS: Mapping[str, Contestant] = {
@@ -84,27 +82,50 @@ CONTESTANTS: Mapping[str, Contestant] = {
         _fasttext("fasttext-unigram", "fastText on single words", 1, (5,)),
         _fasttext("fasttext", "fastText with bigrams, a run each of 1, 2, 5 and 10 epochs", 2, (1, 2, 5, 10)),
         Contestant(
-            "tfidf-lr", "TF-IDF of words and pairs, logistic regression by SGD", "linear",
-            {"ngrams": 2, "min_df": 2, "alpha": 1e-6, "passes": 5}, library="sklearn",
+            "tfidf-lr",
+            "TF-IDF of words and pairs, logistic regression by SGD",
+            "linear",
+            {"ngrams": 2, "min_df": 2, "alpha": 1e-6, "passes": 5},
+            library="sklearn",
         ),
         Contestant(
-            "packed-lstm", "PyTorch's LSTM on packed sequences, as in tutorials", "packed",
-            {**SHAPE, "lr": 1e-3, "epochs": 2}, library="torch", times_steps=True,
+            "packed-lstm",
+            "PyTorch's LSTM on packed sequences, as in tutorials",
+            "packed",
+            {**SHAPE, "lr": 1e-3, "epochs": 2},
+            library="torch",
+            times_steps=True,
         ),
         Contestant(
-            "keras-lstm", "a Keras LSTM on TensorFlow's CPU build", "keras_lstm",
-            {**SHAPE, "lr": 1e-3, "epochs": 2}, library="tensorflow", extra="compare-keras", times_steps=True,
+            "keras-lstm",
+            "a Keras LSTM on TensorFlow's CPU build",
+            "keras_lstm",
+            {**SHAPE, "lr": 1e-3, "epochs": 2},
+            library="tensorflow",
+            extra="compare-keras",
+            times_steps=True,
         ),
         Contestant(
-            "classic", "the classic 2x512 LSTM, 200 padded tokens; speed only", "classic",
+            "classic",
+            "the classic 2x512 LSTM, 200 padded tokens; speed only",
+            "classic",
             {
-                "embedding_dim": 400, "hidden_dim": 512, "layers": 2, "batch_size": 32, "max_tokens": 200,
-                "lr": 1e-3, "epochs": 3, "warm_up": 2, "steps": 10,
+                "embedding_dim": 400,
+                "hidden_dim": 512,
+                "layers": 2,
+                "batch_size": 32,
+                "max_tokens": 200,
+                "lr": 1e-3,
+                "epochs": 3,
+                "warm_up": 2,
+                "steps": 10,
             },
-            library="torch", times_steps=True, only_speed=True,
+            library="torch",
+            times_steps=True,
+            only_speed=True,
         ),
     )
-}  # fmt: skip
+}
 """By name, in the order of --help."""
 
 

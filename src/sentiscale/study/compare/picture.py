@@ -22,9 +22,23 @@ if TYPE_CHECKING:
 
 
 PLACES = (
-    (9, 0), (-9, 0), (0, 10), (0, -10), (9, 11), (9, -11), (-9, 11), (-9, -11),
-    (14, 22), (14, -22), (-14, 22), (-14, -22), (20, 36), (20, -36), (-20, 36), (-20, -36),
-)  # fmt: skip
+    (9, 0),
+    (-9, 0),
+    (0, 10),
+    (0, -10),
+    (9, 11),
+    (9, -11),
+    (-9, 11),
+    (-9, -11),
+    (14, 22),
+    (14, -22),
+    (-14, 22),
+    (-14, -22),
+    (20, 36),
+    (20, -36),
+    (-20, 36),
+    (-20, -36),
+)
 """Where a name is tried, in points from its mark."""
 
 MARK, TRACE = 6.0, 1.5
@@ -49,9 +63,14 @@ class Placer:
         """Write beside a mark; where nothing is free, an optional name is left out, another one covers."""
         taken = [*self._written, *self._obstacles()]
         note = self.axes.annotate(
-            text, (place[0], 100 * place[1]), PLACES[0], textcoords="offset points", color=colour,
-            fontsize=8.0 if optional else 10.0, fontweight="normal" if optional else "bold",
-        )  # fmt: skip
+            text,
+            (place[0], 100 * place[1]),
+            PLACES[0],
+            textcoords="offset points",
+            color=colour,
+            fontsize=8.0 if optional else 10.0,
+            fontweight="normal" if optional else "bold",
+        )
         for x, y in PLACES:
             note.set_position((x, y))
             note.set_horizontalalignment("left" if x > 0 else "right" if x < 0 else "center")
@@ -89,9 +108,12 @@ class Placer:
 INK, MUTED, PAPER = ("#1d2127", "#e6e9ed"), ("#5b636e", "#a3acb8"), ("#fefefe", "#14171b")
 """On light and on dark ground."""
 OURS = (
-    ("#0072b2", "#56b4e9"), ("#d55e00", "#ff9447"), ("#008f68", "#3fd0a4"),
-    ("#a1508a", "#e59bcb"), ("#8a6d00", "#e6c229"),
-)  # fmt: skip
+    ("#0072b2", "#56b4e9"),
+    ("#d55e00", "#ff9447"),
+    ("#008f68", "#3fd0a4"),
+    ("#a1508a", "#e59bcb"),
+    ("#8a6d00", "#e6c229"),
+)
 """After Okabe and Ito: told apart with any kind of colour vision."""
 PEERS = ("#5b636e", "#a3acb8")
 OUR_MARKS, PEER_MARKS = "osD^v", "PX<>*hp"
@@ -138,9 +160,7 @@ def _draw(found: Sequence[Series]) -> "Figure":
     axes = figure.subplots()
     _frame(axes, found)
     placer, ours, peers = Placer(axes), iter(zip(OURS, OUR_MARKS, strict=True)), iter(PEER_MARKS)
-    looks = [
-        next(ours) if CONTESTANTS[each.model].is_ours else (PEERS, next(peers)) for each in found
-    ]  # fmt: skip
+    looks = [next(ours) if CONTESTANTS[each.model].is_ours else (PEERS, next(peers)) for each in found]
     for each, ((colour, _), mark) in zip(found, looks, strict=True):
         _draw_series(axes, each, colour, mark)
         placer.avoid(each.all_points)
@@ -177,8 +197,10 @@ def _frame(axes: "Axes", found: Sequence[Series]) -> None:
     axes.set_title(
         "Marks: test accuracy when training ended, bars: range over seeds. "
         "Lines: validation accuracy on the way.",
-        loc="left", fontsize=SMALL + 0.5, color=INK[0],
-    )  # fmt: skip
+        loc="left",
+        fontsize=SMALL + 0.5,
+        color=INK[0],
+    )
 
 
 def _draw_series(axes: "Axes", series: Series, colour: str, mark: str) -> None:

@@ -115,9 +115,11 @@ class Costs:
         """The same where computing takes `factor` times as long."""
         compute = replace(self.compute, y=tuple(factor * y for y in self.compute.y))
         return replace(
-            self, compute=compute,
-            update_fixed=factor * self.update_fixed, update_per_row=factor * self.update_per_row,
-        )  # fmt: skip
+            self,
+            compute=compute,
+            update_fixed=factor * self.update_fixed,
+            update_per_row=factor * self.update_per_row,
+        )
 
     def distinct_rows(self, rows: float) -> float:
         """Different rows of the embedding that a batch of `rows` rows touches."""

@@ -66,8 +66,16 @@ NETWORKS = {
 }
 """Usual ones. Latencies are those of an idle switch or two; clouds have three to ten times as much."""
 
-UNITS = {"bit": 1 / 8, "kbit": 1e3 / 8, "mbit": 1e6 / 8, "gbit": 1e9 / 8,
-         "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9}  # fmt: skip
+UNITS = {
+    "bit": 1 / 8,
+    "kbit": 1e3 / 8,
+    "mbit": 1e6 / 8,
+    "gbit": 1e9 / 8,
+    "b": 1.0,
+    "kb": 1e3,
+    "mb": 1e6,
+    "gb": 1e9,
+}
 TIMES = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 NUMBER = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Zµ]+)(?:/s)?")
 
@@ -146,9 +154,12 @@ class Cluster:
         network = replace(self.network, link=self.network.link.slower(factor))
         total = None if self.total_bandwidth is None else self.total_bandwidth / factor
         return replace(
-            self, network=network, sockets=self.sockets.slower(factor), memory=self.memory.slower(factor),
+            self,
+            network=network,
+            sockets=self.sockets.slower(factor),
+            memory=self.memory.slower(factor),
             total_bandwidth=total,
-        )  # fmt: skip
+        )
 
     def between(self, members: int, hosts: int, sharing: float = 1.0) -> Link:
         """The link that limits `members` at work at the same time, `sharing` of them on each host's link."""

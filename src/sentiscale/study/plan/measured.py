@@ -76,9 +76,12 @@ def chosen_runs(runs: Iterable[BenchRun], wanted: Wanted) -> list[BenchRun]:
         case = run.case
         fits = case.threads_per_rank == wanted.threads and all(
             asked in (None, got)
-            for asked, got in ((wanted.model, case.model), (wanted.precision, case.precision),
-                               (wanted.device, case.device))
-        )  # fmt: skip
+            for asked, got in (
+                (wanted.model, case.model),
+                (wanted.precision, case.precision),
+                (wanted.device, case.device),
+            )
+        )
         if fits:
             counted[case.model, case.precision, case.device].append(run)
     if not counted:
@@ -125,7 +128,9 @@ def _median_of(runs: Sequence[BenchRun]) -> Measured:
     if serial and not case.collectives:  # what no phase counted is work as well
         compute = tuple(max(step - each, 0.0) for each in update)
     return Measured(
-        case=case, repeats=len(runs), step=step,
+        case=case,
+        repeats=len(runs),
+        step=step,
         compute=compute or (step,),
         forward=median(of(rank, "data", "forward") for rank in ranks) if ranks else 0.0,
         update=update or (0.0,),
@@ -133,9 +138,11 @@ def _median_of(runs: Sequence[BenchRun]) -> Measured:
         sent=median(mean(run.bytes_per_step) if run.bytes_per_step else 0.0 for run in runs),
         factors=tuple(seconds / mean(run.step_seconds) for run in runs for seconds in run.step_seconds),
         scatter=(max(steps) - min(steps)) / 2 / step if len(runs) > 1 else 0.0,
-        rows=case.batch_size / int(data) / case.copies, replicas=int(data), stages=int(model or 1),
+        rows=case.batch_size / int(data) / case.copies,
+        replicas=int(data),
+        stages=int(model or 1),
         oversubscribed=runs[0].oversubscribed,
-    )  # fmt: skip
+    )
 
 
 def costs_of(runs: Sequence[BenchRun], *, apart_from: Case | None = None) -> Costs:
@@ -297,9 +304,15 @@ class Shape:
 
 
 CLASSIC = Shape(
-    name="classic", vocab=130_000, embedding=400, hidden=512, layers=2,
-    seconds_per_row=0.081, batch_size=32, rows=320_000,
-)  # fmt: skip
+    name="classic",
+    vocab=130_000,
+    embedding=400,
+    hidden=512,
+    layers=2,
+    seconds_per_row=0.081,
+    batch_size=32,
+    rows=320_000,
+)
 """The classic recipe: two layers of 512 units, 200 tokens, dense gradients. 2.6 s for 32 rows on a core of a
 2.5 GHz Xeon with denormal numbers flushed (10 times as long without)."""
 

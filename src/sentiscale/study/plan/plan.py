@@ -199,8 +199,10 @@ def _from_sizes(asked: Asked) -> Plan:
         costs = contended(costs, asked.memory_bandwidth)
     cluster = Cluster(
         ranks_per_host=(asked.cores_per_host or max(asked.workers)) // asked.threads,
-        network=_network(asked), total_bandwidth=asked.host_bandwidth, shares_memory=False,
-    )  # fmt: skip
+        network=_network(asked),
+        total_bandwidth=asked.host_bandwidth,
+        shares_memory=False,
+    )
     # Sizes alone say nothing of how ranks of a host slow each other, and nothing was checked.
     question = _question(asked, shape.batch_size or 32, shape.rows or DEFAULT_ROWS)
     if asked.shape and asked.scaling == "strong" and asked.batch_size is None:
@@ -212,12 +214,15 @@ def _question(
     asked: Asked, batch_size: int, rows: int, micro_batches: int = Setting.micro_batches
 ) -> Question:
     return Question(
-        workers=asked.workers, batch_size=asked.batch_size or batch_size, rows=asked.rows or rows,
+        workers=asked.workers,
+        batch_size=asked.batch_size or batch_size,
+        rows=asked.rows or rows,
         stages=asked.stages,
         scaling=cast(Literal["strong", "weak"], asked.scaling),
         micro_batches=asked.micro_batches or micro_batches,
-        price_per_hour=asked.price_per_hour, seed=asked.seed,
-    )  # fmt: skip
+        price_per_hour=asked.price_per_hour,
+        seed=asked.seed,
+    )
 
 
 def _network(asked: Asked) -> Network:

@@ -230,16 +230,24 @@ def _predicted(workers: int, forecast: Forecast, question: Question) -> PlanRow:
     hosts = cluster.hosts(workers)
     hours = steps * step.seconds / 3600
     return PlanRow(
-        workers=workers, layout=f"{setting.replicas}x{setting.stages}", hosts=hosts,
-        batch_size=setting.batch_size, step=step,
-        seconds_per_epoch=steps * step.seconds, seconds_range=(steps * fast, steps * slow),
-        rows_per_s=rate, speedup=speedup, speedup_range=speedups,
-        efficiency=speedup / workers, efficiency_range=(speedups[0] / workers, speedups[1] / workers),
-        ceiling=ceiling, communication_share=(step.exchange + step.waiting) / step.seconds,
+        workers=workers,
+        layout=f"{setting.replicas}x{setting.stages}",
+        hosts=hosts,
+        batch_size=setting.batch_size,
+        step=step,
+        seconds_per_epoch=steps * step.seconds,
+        seconds_range=(steps * fast, steps * slow),
+        rows_per_s=rate,
+        speedup=speedup,
+        speedup_range=speedups,
+        efficiency=speedup / workers,
+        efficiency_range=(speedups[0] / workers, speedups[1] / workers),
+        ceiling=ceiling,
+        communication_share=(step.exchange + step.waiting) / step.seconds,
         cost_per_epoch=None if question.price_per_hour is None else question.price_per_hour * hours * hosts,
         trust="not to be trusted" if doubts else "checked" if checked else "computed",
         doubts=tuple(doubts),
-    )  # fmt: skip
+    )
 
 
 def serial_rate(forecast: Forecast, question: Question) -> float:

@@ -51,8 +51,12 @@ def main(out: Path) -> None:
     """Be one of the ranks; rank 0 writes what was found."""
     env = RankEnv.current()
     ranks = env.world_size if env else 1
-    flags = {"train.layout": f"{ranks}x1", "train.threads_per_rank": 1, "train.oversubscribe": True,
-             "train.device": "cpu"}  # fmt: skip
+    flags = {
+        "train.layout": f"{ranks}x1",
+        "train.threads_per_rank": 1,
+        "train.oversubscribe": True,
+        "train.device": "cpu",
+    }
     hardware = Hardware.choose(resolve(flags=flags), env)
     with taken_place(hardware, env, SILENCE_SECONDS) as place, torch_threads(1):
         found = timings(place.world)

@@ -18,13 +18,20 @@ def train(task: JobFile) -> Outcome:
         reviews = list(texts(dataset, "train"))
         labels = np.asarray(dataset.split("train").labels)
     vectorizer = TfidfVectorizer(
-        ngram_range=(1, recipe["ngrams"]), min_df=recipe["min_df"], sublinear_tf=True,
-        tokenizer=str.split, token_pattern=None, lowercase=False,
-    )  # fmt: skip
+        ngram_range=(1, recipe["ngrams"]),
+        min_df=recipe["min_df"],
+        sublinear_tf=True,
+        tokenizer=str.split,
+        token_pattern=None,
+        lowercase=False,
+    )
     classifier = SGDClassifier(
-        loss="log_loss", alpha=recipe["alpha"], max_iter=recipe["passes"], tol=None,
+        loss="log_loss",
+        alpha=recipe["alpha"],
+        max_iter=recipe["passes"],
+        tol=None,
         random_state=task.job.seed,
-    )  # fmt: skip
+    )
     with watch.running():
         classifier.fit(vectorizer.fit_transform(reviews), labels)
 
