@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sentiscale.errors import ClusterError, Interrupted, UsageError
+from sentiscale.errors import ClusterError, DataError, Interrupted, UsageError
 from sentiscale.util.atomic import disk_error, publish_directory, write_file
 
 PLAN = "plan.json"
@@ -62,16 +62,40 @@ class Workspace:
 
 @contextmanager
 def workspace(out: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Workspace]:
-    """Yield the working directory beside `out`; on success its result becomes `out`.
+    """Yield the folders of a preparation; on success its result becomes `out`.
 
-    After an interruption, or when the cluster fails, it stays for `resume`, which takes it up if it was made
-    by the same plan; after any other failure it is removed.
+    Raises: as `working_directory`; SentiscaleError when writing failed, for instance on a full disk.
+    """
+    with working_directory(out, plan, resume=resume) as root:
+        try:
+            work = Workspace(root)
+            work.prepare_folders()
+            yield work
+            publish_directory(work.result, out)
+        except OSError as error:
+            raise disk_error(out, error) from error
+
+
+@contextmanager
+def working_directory(
+    out: Path, plan: dict[str, Any], *, resume: bool, keep_on_failure: bool = False
+) -> Iterator[Path]:
+    """Yield a hidden directory next to `out` for the finished parts of a job; removed when the job is done.
+
+    After an interruption, or when the cluster fails, it stays for `resume`, which reuses it if the plan is
+    the same; after any other failure it is removed.
+
+    Args:
+        out: what the job writes.
+        plan: everything the finished parts depend on.
+        resume: reuse what an interrupted job left.
+        keep_on_failure: keep it after any failure but a DataError, which a resumed job would meet again.
 
     Raises:
         Interrupted: stopped by the user or a signal.
-        ClusterError: the workers are gone; finished shards are kept.
-        UsageError: another preparation of the same output is under way.
-        SentiscaleError: writing failed, for instance because the disk is full.
+        ClusterError: the workers are gone.
+        UsageError: another process is writing the same output.
+        SentiscaleError: the directory cannot be made.
     """
     root = out.with_name(f".{out.name}.partial")
     try:
@@ -84,10 +108,7 @@ def workspace(out: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Work
             if not resumed:
                 _clear(root)
                 write_file(root / PLAN, json.dumps(plan))
-            work = Workspace(root)
-            work.prepare_folders()
-            yield work
-            publish_directory(work.result, out)
+            yield root
         except KeyboardInterrupt as error:
             raise Interrupted(f"interrupted; what was done is {_kept(root)}") from error
         except ClusterError as error:
@@ -97,9 +118,8 @@ def workspace(out: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Work
                 shutil.rmtree(root, ignore_errors=True)
             raise
         except BaseException as error:
-            shutil.rmtree(root, ignore_errors=True)
-            if isinstance(error, OSError):
-                raise disk_error(out, error) from error
+            if not keep_on_failure or isinstance(error, DataError):
+                shutil.rmtree(root, ignore_errors=True)
             raise
         shutil.rmtree(root, ignore_errors=True)
 
