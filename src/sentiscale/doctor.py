@@ -12,18 +12,17 @@ from collections.abc import Callable
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
-import torch
 from pydantic import computed_field
-from torch import Tensor, nn
-from torch.nn import functional
 
-from sentiscale.parallel.cpu import gemm_peak_gflops, ran_on_onednn, torch_threads
 from sentiscale.parallel.layout import LEAST_ROWS, Layout, usual_layout
 from sentiscale.records import Host, Record, available_cores
 from sentiscale.util.progress import Progress
+
+if TYPE_CHECKING:  # a torch that cannot be loaded is one of the findings
+    from torch import Tensor, nn
 
 Status = Literal["ok", "warning", "problem"]
 
@@ -407,24 +406,30 @@ ROWS, TOKENS, VOCABULARY, EMBEDDING, HIDDEN = 64, 96, 5000, 64, 64
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 
 
-class _TinyClassifier(nn.Module):
+def _tiny_classifier() -> "nn.Module":
     """Embedding, LSTM over padded reviews, maximum over time, one logit: shaped like the real model."""
+    from torch import nn
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(VOCABULARY, EMBEDDING)
-        self.recurrent = nn.LSTM(EMBEDDING, HIDDEN, batch_first=True)
-        self.head = nn.Linear(HIDDEN, 1)
+    class TinyClassifier(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(VOCABULARY, EMBEDDING)
+            self.recurrent = nn.LSTM(EMBEDDING, HIDDEN, batch_first=True)
+            self.head = nn.Linear(HIDDEN, 1)
 
-    def forward(self, ids_BT: Tensor) -> Tensor:
-        """Shape: ids_BT (B, T) int64; returns logits (B,)."""
-        states_BTH, _ = self.recurrent(self.embedding(ids_BT))
-        logits_B: Tensor = self.head(states_BTH.amax(dim=1)).squeeze(1)
-        return logits_B
+        def forward(self, ids_BT: "Tensor") -> "Tensor":
+            """Shape: ids_BT (B, T) int64; returns logits (B,)."""
+            states_BTH, _ = self.recurrent(self.embedding(ids_BT))
+            logits_B: Tensor = self.head(states_BTH.amax(dim=1)).squeeze(1)
+            return logits_B
+
+    return TinyClassifier()
 
 
 def check_gemm_peak() -> Check:
     """Matrix multiplication on one core and on all: what training speed is judged against."""
+    from sentiscale.parallel.cpu import gemm_peak_gflops
+
     cores = available_cores()
     peaks = {str(threads): round(gemm_peak_gflops(threads), 1) for threads in dict.fromkeys((1, cores))}
     detail = ", ".join(f"{peak:.0f} GFLOP/s on {thread_count(int(n))}" for n, peak in peaks.items())
@@ -441,7 +446,11 @@ def check_gemm_peak() -> Check:
 
 def check_lstm_kernel() -> Check:
     """Whether a padded LSTM's training step takes oneDNN's fused kernel."""
-    net = _TinyClassifier()
+    import torch
+
+    from sentiscale.parallel.cpu import ran_on_onednn
+
+    net = _tiny_classifier()
     logits_B = net(torch.randint(VOCABULARY, (4, 16)))
     logits_B.sum().backward()
     if ran_on_onednn(logits_B):
@@ -472,7 +481,12 @@ def check_lstm_step() -> Check:
 
 def lstm_rows_per_s(threads: int, seconds: float = 0.5) -> float:
     """Rows a second of a small LSTM's training steps on `threads` threads, measured for about `seconds`."""
-    net = _TinyClassifier()
+    import torch
+    from torch.nn import functional
+
+    from sentiscale.parallel.cpu import torch_threads
+
+    net = _tiny_classifier()
     optimizer = torch.optim.Adam(net.parameters())
     ids_BT, labels_B = torch.randint(VOCABULARY, (ROWS, TOKENS)), torch.rand(ROWS).round()
 
@@ -507,6 +521,11 @@ def check_denormals() -> Check:
 
 def check_bf16() -> Check:
     """Whether half-width arithmetic is built into the processor, works and pays."""
+    import torch
+    from torch import nn
+
+    from sentiscale.parallel.cpu import gemm_peak_gflops, ran_on_onednn
+
     net = nn.LSTM(EMBEDDING, HIDDEN, batch_first=True).to(torch.bfloat16)
     states_BTH, _ = net(torch.randn(ROWS, TOKENS, EMBEDDING, dtype=torch.bfloat16))
     states_BTH.float().sum().backward()

@@ -11,9 +11,8 @@ from sentiscale.util.atomic import write_file
 
 def run(task: JobFile) -> Outcome:
     """Train what the job names."""
-    package = "sentiscale.study.compare"
-    module = f"{package}.contestants" if task.trainer == "preset" else f"{package}.peers.{task.trainer}"
-    outcome: Outcome = importlib.import_module(module).train(task)
+    trainer = importlib.import_module(f"sentiscale.study.compare.peers.{task.trainer}")
+    outcome: Outcome = trainer.train(task)
     return outcome
 
 
