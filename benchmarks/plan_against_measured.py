@@ -3,7 +3,7 @@
 Run:      sudo python benchmarks/plan_against_measured.py DATA... --out RECORDS.jsonl [--repeats 3]
           python benchmarks/plan_against_measured.py --table RECORDS.jsonl
           python benchmarks/plan_against_measured.py --earlier parallel_….jsonl two-hosts-….jsonl
-Setting:  first this machine alone: serial steps of 64 and 128 rows, two serial trainings at once, two
+ParallelSetup:  first this machine alone: serial steps of 64 and 128 rows, two serial trainings at once, two
           replicas and two stages; the collectives between two ranks. From these, predictions for two hosts.
           Then two network namespaces with limited links and one rank each, by torchrun, which is measured.
           DATA are prepared data, one or several with different vocabularies.
@@ -39,9 +39,9 @@ from sentiscale.config import resolve
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.records import Host, git_commit, now, package_versions
 from sentiscale.study.bench.steps import StepTimes, measure_steps
-from sentiscale.study.plan.costs import Costs, Setting
-from sentiscale.study.plan.exchange import Cluster, LinkTimes, parse_network
+from sentiscale.study.plan.costs import ParallelSetup, TrainingCosts
 from sentiscale.study.plan.measured import costs_of
+from sentiscale.study.plan.network import ClusterSpec, LinkTimings, parse_network
 from sentiscale.study.plan.prediction import checks_of
 from sentiscale.study.plan.probe import measure_links
 from sentiscale.study.plan.simulate import simulate
@@ -236,7 +236,7 @@ def run_of(case: Case, copies: list[StepTimes], steps: int, repeat: int) -> Benc
 
 
 EARLIER_PARTS = 4
-"""Micro-batches of the two hosts that were measured then."""
+"""MicroBatch-batches of the two hosts that were measured then."""
 
 EARLIER = {
     "1x1, 1 thread": Case(layout="1x1", collectives=False, batch_size=BATCH),
@@ -280,7 +280,7 @@ def rank_times(found: StepTimes, rank: int, steps: int) -> RankTimes:
     )
 
 
-def here_together(costs: Costs) -> Costs:
+def here_together(costs: TrainingCosts) -> TrainingCosts:
     """The same where both "hosts" are one machine: each slows the other."""
     slow, update = costs.slowdown.at(2), costs.update_slowdown.at(2)
     slower = costs.slower(slow)
@@ -297,12 +297,12 @@ def predicted(records: list[Row], vocab: int, gradients: str, rate: str, layout:
         if each["part"] == "local" and (each["vocab"], each["gradients"]) == (vocab, gradients.split()[0])
     ]
     runs = [BenchRun.model_validate(each["run"]) for each in undisturbed(local, case_of)]
-    cluster = Cluster(1, parse_network(rate))
+    cluster = ClusterSpec(1, parse_network(rate))
     for each in undisturbed([each for each in records if each["part"] == "links"], lambda each: ""):
-        times = LinkTimes.model_validate(each["links"])
+        times = LinkTimings.model_validate(each["links"])
         cluster = replace(cluster, sockets=times.sockets(), memory=times.memory())
     data, _, model = layout.partition("x")
-    setting = Setting(int(data), int(model), BATCH, local[0].get("parts", 2))
+    setting = ParallelSetup(int(data), int(model), BATCH, local[0].get("parts", 2))
     costs = here_together(costs_of(runs))
     if gradients.endswith("bf16"):
         costs = replace(costs, gradient_bytes=2, dense_bytes=costs.dense_bytes / 2)
@@ -315,7 +315,7 @@ def one_host(records: list[Row]) -> str:
     return "\n".join(
         f"one host, {each.layout}: predicted {1e3 * each.predicted:.1f} ms, measured "
         f"{1e3 * each.measured:.1f} ms, {each.error:+.0%}"
-        for each in checks_of(runs, Cluster(2, parse_network("10gbit")))
+        for each in checks_of(runs, ClusterSpec(2, parse_network("10gbit")))
     )
 
 

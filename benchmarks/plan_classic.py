@@ -12,10 +12,10 @@ Not for:  conclusions about that node: three of its numbers are assumed here
 
 from dataclasses import replace
 
-from sentiscale.study.plan.costs import Costs, Curve
-from sentiscale.study.plan.exchange import Cluster, parse_network
-from sentiscale.study.plan.measured import CLASSIC, contended, costs_of_shape
-from sentiscale.study.plan.prediction import Forecast, Question, predict
+from sentiscale.study.plan.costs import Curve, TrainingCosts
+from sentiscale.study.plan.network import ClusterSpec, parse_network
+from sentiscale.study.plan.prediction import CapacityRequest, PerformanceModel, predict
+from sentiscale.study.plan.sizes import CLASSIC, costs_of_sizes, with_memory_limit
 
 EPOCHS = 3
 PUBLISHED = {8: 15796, 12: 11626, 16: 9372, 20: 8575, 24: 8108, 28: 10683}
@@ -23,8 +23,8 @@ SOCKETS, MEMORY = 10e9, 60e9
 
 
 def main() -> None:
-    costs = costs_of_shape(CLASSIC)
-    shared = contended(costs, MEMORY)
+    costs = costs_of_sizes(CLASSIC)
+    shared = with_memory_limit(costs, MEMORY)
     crowded = replace(shared, slowdown=Curve((1.0, 24.0, 24.001, 48.0), (1.0, 1.0, 2.0, 2.0)))
     columns = {
         "nothing shared": predicted(costs, None),
@@ -44,11 +44,13 @@ def main() -> None:
         print(f"{name}: fastest at {best} ranks; 24 are {eight / twenty_four:.2f} times as fast as 8")
 
 
-def predicted(costs: Costs, sockets: float | None) -> list[float]:
+def predicted(costs: TrainingCosts, sockets: float | None) -> list[float]:
     """Seconds of all epochs by published number of ranks."""
-    cluster = Cluster(28, parse_network("10gbit"), total_bandwidth=sockets, shares_memory=False)
-    question = Question(tuple(PUBLISHED), CLASSIC.batch_size, CLASSIC.rows, scaling="weak")
-    return [EPOCHS * row.seconds_per_epoch for row in predict(Forecast(costs, cluster), question)]
+    cluster = ClusterSpec(28, parse_network("10gbit"), total_bandwidth=sockets, shares_memory=False)
+    question = CapacityRequest(
+        tuple(PUBLISHED), batch_size=CLASSIC.batch_size, rows=CLASSIC.rows, scaling="weak"
+    )
+    return [EPOCHS * row.seconds_per_epoch for row in predict(PerformanceModel(costs, cluster), question)]
 
 
 if __name__ == "__main__":

@@ -9,14 +9,15 @@
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from sentiscale.config import TRAIN_FLAGS, Settings, preset_values, resolve
 from sentiscale.data.prepared import PreparedDataset
-from sentiscale.errors import DataError, UsageError, did_you_mean
+from sentiscale.errors import UsageError, did_you_mean
 from sentiscale.inference.predictor import Prediction, Predictor
-from sentiscale.records import RunRecord, read_jsonl
+from sentiscale.records import RunRecord
 from sentiscale.report.scaling import markdown as as_markdown
 from sentiscale.report.scaling import write_report
 from sentiscale.study.analysis.scaling import study_of
@@ -24,9 +25,9 @@ from sentiscale.study.analysis.study import Study
 from sentiscale.study.analysis.timings import read_timings
 from sentiscale.study.analysis.timings_study import study_of_timings
 from sentiscale.study.bench.plan import DEFAULT_ROWS, Amount, Asked
-from sentiscale.study.plan.plan import RECORDS, Plan, plan_from
-from sentiscale.study.plan.plan import Asked as AskedPlan
-from sentiscale.study.records import BenchRun
+from sentiscale.study.plan.plan import CapacityPlan, make_plan
+from sentiscale.study.plan.prediction import CapacityRequest
+from sentiscale.study.records import read_runs
 from sentiscale.text.column import Texts
 from sentiscale.training.loop import train as run_training
 from sentiscale.training.run_directory import RunDir
@@ -82,21 +83,23 @@ def bench(
         return measure_all(*attached(conditions, planned, beside), out, watcher, limit)
 
 
-def plan(records: str | Path | None = None, *, workers: Sequence[int], **asked: Any) -> Plan:
-    """Time, speedup and efficiency for ranks and networks one does not have, as `sentiscale plan` gives them.
+def plan(records: str | Path | None = None, *, workers: Sequence[int], **request: Any) -> CapacityPlan:
+    """Predict speed and efficiency for ranks and networks one does not have, as `sentiscale plan` does.
 
     Args:
         records: directory of `bench`; None where a training is described by its sizes.
         workers: numbers of ranks.
-        **asked: fields of `sentiscale.study.plan.plan.Asked`, and sizes of a training (`seconds_per_row`,
-            `vocab`, `embedding`, `hidden`, `layers`, `dense_bytes`).
+        **request: fields of `sentiscale.study.plan.prediction.CapacityRequest`, and sizes of a training
+            (`seconds_per_row`, `vocab`, `embedding`, `hidden`, `layers`, `dense_bytes`).
 
-    Raises: UsageError for what does not go together; DataError for records that do not suffice.
+    Raises:
+        UsageError: arguments that do not go together.
+        DataError: records that do not suffice.
     """
-    _check_names(asked, {field.name for field in fields(AskedPlan)} - {"sizes"} | set(SIZES))
-    sizes = {name: asked.pop(name) for name in SIZES if name in asked}
+    _check_names(request, {field.name for field in fields(CapacityRequest)} - {"sizes"} | set(SIZES))
+    sizes = {name: request.pop(name) for name in SIZES if name in request}
     path = None if records is None else Path(records)
-    return plan_from(AskedPlan(records=path, workers=tuple(workers), sizes=sizes, **asked))
+    return make_plan(CapacityRequest(records=path, workers=tuple(workers), sizes=sizes, **request))
 
 
 def _asked(given: dict[str, Any]) -> tuple[Asked, Settings]:
@@ -146,24 +149,13 @@ def report(
     if timings is not None:
         found = study_of_timings(read_timings(Path(timings)))
     else:
-        found = study_of([run for each in studies for run in _runs(each)])
+        runs = (read_runs(Path(each)) if isinstance(each, str | Path) else each.runs for each in studies)
+        found = study_of(list(chain.from_iterable(runs)))
     if out is not None:
         write_report(found, Path(out))
     if markdown is not None:
         write_file(Path(markdown), as_markdown(found))
     return found
-
-
-def _runs(study: "Measured | str | Path") -> list[BenchRun]:
-    if not isinstance(study, str | Path):
-        return study.runs
-    path = Path(study) / RECORDS if Path(study).is_dir() else Path(study)
-    if not path.is_file():
-        raise DataError(f"{path} is not there. report takes directories that `sentiscale bench --out` wrote.")
-    runs = list(read_jsonl(path, BenchRun))
-    if not runs:
-        raise DataError(f"{path} holds no run. Go on with `sentiscale bench DATA --out {path.parent}`.")
-    return runs
 
 
 def _check_writable(path: str | Path | None) -> None:

@@ -1,7 +1,7 @@
 """Options that several verbs share, and the few helpers every verb uses to read and print."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,3 +66,46 @@ def print_json(document: Mapping[str, Any]) -> None:
 
     sys.stdout.write(dump_json(dict(document)) + "\n")
     sys.stdout.flush()
+
+
+def print_table(
+    titles: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    left: Collection[str] = (),
+    heading: str | None = None,
+    width: int = 120,
+) -> None:
+    """Print a table without lines; columns in `left` hold words, the others numbers.
+
+    `width` is that of the table where the output is not a terminal.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False, title=heading, title_justify="left")
+    for title in titles:
+        table.add_column(title, justify="left" if title in left else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if Console().is_terminal else width, highlight=False).print(table)
+
+
+def comma_separated(text: str) -> tuple[str, ...]:
+    """The parts of a list, each once."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def whole_numbers(flag: str, text: str, least: int = 1) -> tuple[int, ...]:
+    """The numbers of a comma-separated list, each once.
+
+    Raises: UsageError for an empty list and for anything but whole numbers from `least` on.
+    """
+    from sentiscale.errors import UsageError
+
+    parts = comma_separated(text)
+    if not parts or not all(part.isdecimal() and least <= int(part) < 2**31 for part in parts):
+        raise UsageError(
+            f"{flag} is '{text}'; it takes whole numbers from {least} on, as in {least},{least + 1}."
+        )
+    return tuple(map(int, parts))

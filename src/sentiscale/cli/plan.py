@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sentiscale.cli.options import JsonOption, QuietOption, print_json
+from sentiscale.cli.options import JsonOption, QuietOption, print_json, print_table, whole_numbers
 from sentiscale.errors import UsageError
 
 if TYPE_CHECKING:
-    from sentiscale.study.plan.plan import Plan
+    from sentiscale.study.plan.plan import CapacityPlan
 
 MACHINES = "On what machines"
 TRAINING = "Which training"
@@ -26,7 +26,7 @@ CORES = typer.Option(
     min=1, help="Cores of each host.", show_default="those of the recorded host", rich_help_panel=MACHINES
 )
 THREADS = typer.Option(min=1, help="Threads of each rank.", rich_help_panel=MACHINES)
-PRICE = typer.Option(min=0, help="Of one host, to tell what an epoch costs.", rich_help_panel=MACHINES)
+PRICE = typer.Option(min=0, help="Of one host, for the cost of an epoch.", rich_help_panel=MACHINES)
 MEASURE = typer.Option(
     "--measure-network",
     help="First time gloo and shared memory here; kept in RECORDS.",
@@ -38,7 +38,7 @@ STAGES = typer.Option(
 SCALING = typer.Option(help="strong: --batch-size stays; weak: it grows.", rich_help_panel=TRAINING)
 BATCH_SIZE = typer.Option(
     min=1,
-    help="Rows a step (strong), or of each replica (weak).",
+    help="Rows per step (strong), or of each replica (weak).",
     show_default="the middle one of RECORDS; of sizes 32",
     rich_help_panel=TRAINING,
 )
@@ -60,7 +60,8 @@ BYTES = typer.Option(
     "--bytes", min=0, help="Gradients of a step, instead of the four sizes above.", rich_help_panel=SIZES
 )
 TOTAL = typer.Option(help="Bytes/s that sockets of one host carry together.", rich_help_panel=SIZES)
-MEMORY = typer.Option(help="Bytes/s that the memory of one host gives all ranks.", rich_help_panel=SIZES)
+MEMORY = typer.Option(help="Bytes/s of one host's memory for all its ranks.", rich_help_panel=SIZES)
+SEED = typer.Option(min=0, help="Seed of the simulation.")
 
 
 def plan(
@@ -87,25 +88,27 @@ def plan(
     bytes_per_step: Annotated[float | None, BYTES] = None,
     host_bandwidth: Annotated[float | None, TOTAL] = None,
     memory_bandwidth: Annotated[float | None, MEMORY] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Fixes everything drawn at random.")] = 0,
+    seed: Annotated[int, SEED] = 0,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Predict time, speedup and efficiency for numbers of ranks and networks one does not have.
 
-    From what `sentiscale bench` measured here (RECORDS), or for sizes that are given. Every prediction comes
-    with a range and, where nothing measured supports it, with the reason not to trust it.
+    From the measurements of `sentiscale bench` (RECORDS), or for given sizes. Every prediction comes with a
+    range and, where no measurement supports it, with the reason not to trust it.
     """
     from sentiscale import api
 
+    if scaling not in ("strong", "weak"):
+        raise UsageError(f"--scaling is '{scaling}'; it takes strong or weak.")
     made = api.plan(
         records,
-        workers=counts_of(workers),
+        workers=whole_numbers("--workers", workers),
         network=network,
         cores_per_host=cores_per_host,
         threads=threads,
         stages=stages,
-        scaling=scaling_of(scaling),
+        scaling=scaling,
         batch_size=batch_size,
         rows=rows,
         model=model,
@@ -130,36 +133,11 @@ def plan(
         print_plan(made, quiet=quiet)
 
 
-def counts_of(text: str) -> tuple[int, ...]:
-    """The numbers of a comma-separated list, in order, each once.
-
-    Raises: UsageError when it holds anything but whole numbers from 1 on.
-    """
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() and part.isascii() and int(part) > 0 for part in parts):
-        raise UsageError(f"--workers is '{text}'; it takes whole numbers from 1 on, as in 8,16,24.")
-    return tuple(dict.fromkeys(int(part) for part in parts))
-
-
-def scaling_of(text: str) -> str:
-    """Check --scaling.
-
-    Raises: UsageError for anything but strong and weak.
-    """
-    if text not in ("strong", "weak"):
-        raise UsageError(f"--scaling is '{text}'; it takes strong or weak.")
-    return text
-
-
-def print_plan(made: "Plan", *, quiet: bool) -> None:
-    """Table and sentences for a person."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    priced = any(row.cost_per_epoch is not None for row in made.rows)
-    for title in (*COLUMNS, *(["cost/epoch"] if priced else []), "trust"):
-        table.add_column(title, justify="left" if title == "trust" else "right")
+def print_plan(made: "CapacityPlan", *, quiet: bool) -> None:
+    titles = ["ranks", "layout", "hosts", "batch", "step ms", "s/epoch", "rows/s", "speedup (range)"]
+    titles += ["efficiency", "exchange+wait"]
+    titles += ["cost/epoch"] if made.request.price_per_hour is not None else []
+    rows = []
     for row in made.rows:
         low, high = row.speedup_range
         cells = [
@@ -173,10 +151,11 @@ def print_plan(made: "Plan", *, quiet: bool) -> None:
             f"{row.speedup:.2f} ({low:.2f}-{high:.2f})",
             f"{row.efficiency:.0%}",
             f"{row.communication_share:.0%}",
+            *([f"{row.cost_per_epoch:.3g}"] if row.cost_per_epoch is not None else []),
+            row.trust,
         ]
-        cells += [f"{row.cost_per_epoch:.3g}"] if row.cost_per_epoch is not None else []
-        table.add_row(*cells, row.trust)
-    Console(width=None if Console().is_terminal else 140).print(table)
+        rows.append(cells)
+    print_table([*titles, "trust"], rows, left={"trust"}, width=140)
     for sentence in made.sentences:
         print(f"- {sentence}")
     if quiet:
@@ -186,17 +165,3 @@ def print_plan(made: "Plan", *, quiet: bool) -> None:
         print(f"- not to be trusted, {which} ranks: {doubt}")
     for assumption in made.assumptions:
         print(f"- assumed: {assumption}.")
-
-
-COLUMNS = (
-    "ranks",
-    "layout",
-    "hosts",
-    "batch",
-    "step ms",
-    "s/epoch",
-    "rows/s",
-    "speedup (range)",
-    "efficiency",
-    "exchange+wait",
-)

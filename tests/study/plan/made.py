@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from sentiscale.records import Host
-from sentiscale.study.plan.costs import Costs, Curve
-from sentiscale.study.plan.exchange import Cluster, Link, Network
+from sentiscale.study.plan.costs import Curve, TrainingCosts
+from sentiscale.study.plan.network import ClusterNetwork, ClusterSpec, NetworkLink
 from sentiscale.study.records import BenchRun, Case, RankTimes
 
 HOST = Host(cpu_model="made", cores=2, memory_mb=1000, gpu=None, system="Linux", python="3.11", load_1m=0.0)
@@ -20,17 +20,17 @@ DENSE_BYTES = 4 * (4 * 8 * (10 + 8 + 2) + 8 + 1)
 STEPS = 10
 
 
-def even_costs(**changes: object) -> Costs:
+def even_costs(**changes: object) -> TrainingCosts:
     """10 ms a row, no differences between ranks or steps, nothing on the wire."""
     values = {"name": "even", "compute": Curve((1.0,), (0.010,)), "spread": 0.0, "sparse": False, **changes}
-    return Costs(**values)
+    return TrainingCosts(**values)
 
 
-def network(latency: float = 1e-3, bandwidth: float = 1e6, ranks_per_host: int = 1, **changes) -> Cluster:
+def network(latency: float = 1e-3, bandwidth: float = 1e6, ranks_per_host: int = 1, **changes) -> ClusterSpec:
     """Hosts on a wire of 1 ms and 1 MB/s, with software that costs nothing."""
-    free = Link(0.0, 1e15)
-    wire = Network("made", Link(latency, bandwidth))
-    return Cluster(ranks_per_host, wire, **{"sockets": free, "memory": free, **changes})
+    free = NetworkLink(0.0, 1e15)
+    wire = ClusterNetwork("made", NetworkLink(latency, bandwidth))
+    return ClusterSpec(ranks_per_host, wire, **{"sockets": free, "memory": free, **changes})
 
 
 def step_of(rows: float) -> float:

@@ -3,8 +3,15 @@
 import pytest
 
 from sentiscale.errors import DataError, UsageError
-from sentiscale.study.plan.exchange import Cluster, Link, LinkTimes, Timing, messages_and_bytes, parse_network
-from sentiscale.study.plan.measured import Wanted, chosen_runs, costs_of, dense_bytes
+from sentiscale.study.plan.measured import RunSelection, costs_of, dense_bytes, select_runs
+from sentiscale.study.plan.network import (
+    ClusterSpec,
+    CollectiveTiming,
+    LinkTimings,
+    NetworkLink,
+    parse_network,
+    traffic,
+)
 from sentiscale.study.plan.prediction import checks_of, error_of
 from sentiscale.study.records import Interference
 from tests.study.plan.made import (
@@ -83,7 +90,7 @@ def test_dense_bytes_agree_with_torch():
 
 def test_prediction_of_two_replicas_is_held_against_their_runs():
     """Computing is made to fit, so what is left is exchange and waiting: 0.3 ms of 20 to 80."""
-    cluster = Cluster(2, parse_network("10gbit"), memory=Link(2.5e-5, 1e9))
+    cluster = ClusterSpec(2, parse_network("10gbit"), memory=NetworkLink(2.5e-5, 1e9))
     checks = checks_of(study(stages(64), stages(128)), cluster)
     assert [(check.layout, check.batch_size) for check in checks] == [
         ("1x2", 64),
@@ -100,7 +107,7 @@ def test_a_prediction_that_is_wrong_shows():
     """Replicas that take twice as long as copies let one expect."""
     checks = checks_of(
         [serial(64), serial(128), copies(128), replicas(128, slowdown=2.5)],
-        Cluster(2, parse_network("10gbit")),
+        ClusterSpec(2, parse_network("10gbit")),
     )
     assert checks[0].error == pytest.approx(-0.5, abs=0.02)
 
@@ -112,27 +119,27 @@ def test_serial_run_is_needed():
 
 def test_what_is_not_recorded_is_named():
     with pytest.raises(DataError, match=r"gru.*there are: lstm fp32 1 threads"):
-        chosen_runs(study(), Wanted(model="gru"))
+        select_runs(study(), RunSelection(model="gru"))
 
 
 def test_two_hosts_are_not_mixed():
     other = HOST.model_copy(update={"cpu_model": "another"})
     with pytest.raises(UsageError, match="different cpu_model"):
-        chosen_runs([serial(64), serial(64).model_copy(update={"host": other})], Wanted())
+        select_runs([serial(64), serial(64).model_copy(update={"host": other})], RunSelection())
 
 
 def test_two_data_sets_are_not_mixed():
     with pytest.raises(UsageError, match="different data"):
-        chosen_runs([serial(64), serial(64).model_copy(update={"data_digest": "e"})], Wanted())
+        select_runs([serial(64), serial(64).model_copy(update={"data_digest": "e"})], RunSelection())
 
 
 def test_link_comes_back_from_the_times_it_gives():
-    link, found = Link(5e-5, 8e8), []
+    link, found = NetworkLink(5e-5, 8e8), []
     for operation in ("all_reduce", "all_gather", "all_to_all", "memory"):
         for size in (64, 2**16, 2**21):
-            messages, moved = messages_and_bytes(Timing(operation=operation, bytes=size, seconds=1), 4)
-            found.append(Timing(operation=operation, bytes=size, seconds=link.seconds(moved, messages)))
-    times = LinkTimes(ranks=4, host=HOST, timings=found)
+            seconds = link.seconds(*traffic(operation, size, 4))
+            found.append(CollectiveTiming(operation=operation, bytes=size, seconds=seconds))
+    times = LinkTimings(ranks=4, host=HOST, timings=found)
     for fitted in (times.sockets(), times.memory()):
         assert fitted.latency == pytest.approx(link.latency)
         assert fitted.bandwidth == pytest.approx(link.bandwidth)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiscale.errors import UsageError
-from sentiscale.study.plan.exchange import NETWORKS, Link, parse_network
+from sentiscale.study.plan.network import NETWORKS, NetworkLink, parse_network
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -60,4 +60,4 @@ def test_a_slip_of_the_finger_gets_a_suggestion():
 
 
 def test_a_wire_driven_by_software_has_the_latency_of_both_and_the_pace_of_the_slower():
-    assert Link(1e-5, 1e9).through(Link(2e-5, 4e8)) == Link(pytest.approx(3e-5), 4e8)
+    assert NetworkLink(1e-5, 1e9).through(NetworkLink(2e-5, 4e8)) == NetworkLink(pytest.approx(3e-5), 4e8)

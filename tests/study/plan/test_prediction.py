@@ -7,32 +7,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiscale.errors import DataError, UsageError
-from sentiscale.study.plan.costs import Curve, Setting
+from sentiscale.study.plan.costs import Curve, ParallelSetup
 from sentiscale.study.plan.measured import costs_of
-from sentiscale.study.plan.prediction import (
-    Check,
-    Forecast,
-    Question,
-    best_row,
-    hosts_that_pay,
-    predict,
-    rates_by_host,
-    sentences,
-    trust,
-)
+from sentiscale.study.plan.plan import about_trust, best_row, hosts_that_pay, rates_by_host, sentences
+from sentiscale.study.plan.prediction import CapacityRequest, PerformanceModel, PlanCheck, predict
 from tests.study.plan.made import copies, even_costs, network, replicas, serial, stages, study
 
-CHECKED = (Check("2x1", 64, 1.0, 1.1, 0.0), Check("1x2", 64, 1.0, 1.1, 0.0))
+CHECKED = (PlanCheck("2x1", 64, 1.0, 1.1, 0.0), PlanCheck("1x2", 64, 1.0, 1.1, 0.0))
 
 
-def forecast(cluster=None, **costs) -> Forecast:
+def forecast(cluster=None, **costs) -> PerformanceModel:
     wide = Curve((1.0, 4096.0), (0.010, 40.96))
     slowdown = Curve((1.0, 64.0), (1.0, 1.0))
-    return Forecast(even_costs(compute=wide, slowdown=slowdown, **costs), cluster or network(), CHECKED)
+    return PerformanceModel(
+        even_costs(compute=wide, slowdown=slowdown, **costs), cluster or network(), CHECKED
+    )
 
 
-def question(*workers: int, **more) -> Question:
-    return Question(workers, **{"batch_size": 64, "rows": 6400, **more})
+def question(*workers: int, **more) -> CapacityRequest:
+    return CapacityRequest(workers, **{"batch_size": 64, "rows": 6400, **more})
 
 
 def test_one_rank_is_one_times_as_fast():
@@ -77,14 +70,14 @@ def test_efficiency_stays_below_its_ceiling(doublings, spread, per_host):
 def test_what_replicas_send_must_have_been_measured():
     costs = costs_of([serial(64), copies(64)])
     with pytest.raises(DataError, match="no case with two replicas"):
-        predict(Forecast(costs, network()), question(2))
-    assert predict(Forecast(costs, network()), question(1))
+        predict(PerformanceModel(costs, network()), question(2))
+    assert predict(PerformanceModel(costs, network()), question(1))
 
 
 def test_stages_must_have_been_measured():
     with pytest.raises(DataError, match="no layout 1x2"):
-        predict(Forecast(costs_of(study()), network()), question(2, stages=2))
-    assert predict(Forecast(costs_of(study(stages(64))), network()), question(2, stages=2))
+        predict(PerformanceModel(costs_of(study()), network()), question(2, stages=2))
+    assert predict(PerformanceModel(costs_of(study(stages(64))), network()), question(2, stages=2))
 
 
 @pytest.mark.parametrize(
@@ -103,24 +96,24 @@ def test_counts_that_cannot_be_are_refused(asked, reason):
 
 def test_too_few_rows_a_rank_are_not_to_be_trusted():
     """Copies computed 16 rows at a time; half of that is still trusted, less is not."""
-    found = Forecast(costs_of(study()), network(), CHECKED)
+    found = PerformanceModel(costs_of(study()), network(), CHECKED)
     fair, beyond = predict(found, question(8, 16))
     assert (fair.trust, beyond.trust) == ("computed", "not to be trusted")
     assert "4 rows at a time on a rank; measured were 16 to 128" in beyond.doubts[0]
 
 
 def test_more_neighbours_than_measured_are_not_to_be_trusted():
-    found = Forecast(costs_of(study()), network(ranks_per_host=8), CHECKED)
+    found = PerformanceModel(costs_of(study()), network(ranks_per_host=8), CHECKED)
     assert "8 ranks of one host compute at once" in predict(found, question(8))[0].doubts[0]
-    alone = Forecast(costs_of([serial(64), replicas(64)]), network(ranks_per_host=2), CHECKED)
+    alone = PerformanceModel(costs_of([serial(64), replicas(64)]), network(ranks_per_host=2), CHECKED)
     assert "by how much was not measured" in predict(alone, question(2))[0].doubts[0]
 
 
 def test_without_a_check_nothing_is_to_be_trusted():
     found = replace(forecast(), checks=())
     assert predict(found, question(2))[0].trust == "not to be trusted"
-    assert "not checked" not in trust(CHECKED)
-    assert trust([]).startswith("nothing here was checked")
+    assert "not checked" not in about_trust(CHECKED)
+    assert about_trust([]).startswith("nothing here was checked")
 
 
 def test_best_count_is_the_fewest_that_are_nearly_as_fast():
@@ -152,4 +145,4 @@ def test_a_second_host_that_only_costs_is_said_to():
 def test_hosts_are_counted_full():
     rates = rates_by_host(forecast(network(1e-6, 1e12, ranks_per_host=4)), question(16))
     assert rates == pytest.approx([400, 800, 1200, 1600], rel=0.02)
-    assert Setting(2, 2, 8).ranks == 4
+    assert ParallelSetup(2, 2, 8).ranks == 4

@@ -1,233 +1,258 @@
-"""From records, or from the sizes of a training, to a plan: gather costs, check them, predict, conclude."""
+"""Make a plan from records or from the sizes of a training: predictions, and the conclusions from them."""
 
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 from sentiscale.errors import DataError, UsageError
-from sentiscale.records import read_jsonl, reason_of
-from sentiscale.study.plan.costs import Setting
-from sentiscale.study.plan.exchange import Cluster, LinkTimes, Network, parse_network
-from sentiscale.study.plan.measured import Wanted, chosen_runs, contended, costs_of, costs_of_shape, shape_of
-from sentiscale.study.plan.prediction import (
-    Forecast,
-    PlanRow,
-    Question,
-    best_row,
-    checks_of,
-    predict,
-    sentences,
+from sentiscale.records import reason_of
+from sentiscale.study.plan.measured import RunSelection, costs_of, select_runs
+from sentiscale.study.plan.network import (
+    DEFAULT_MEMORY,
+    DEFAULT_SOCKETS,
+    ClusterSpec,
+    LinkTimings,
+    parse_network,
 )
-from sentiscale.study.records import BenchRun
+from sentiscale.study.plan.prediction import (
+    MOST_RANKS,
+    CapacityRequest,
+    PerformanceModel,
+    PlanCheck,
+    PlanRow,
+    checks_of,
+    micro_batches_of,
+    predict,
+)
+from sentiscale.study.plan.sizes import costs_of_sizes, sizes_of, with_memory_limit
+from sentiscale.study.records import read_runs
 from sentiscale.util.atomic import write_file
 
-RECORDS, LINKS = "records.jsonl", "network.json"
+LINKS = "network.json"
+DEFAULT_ROWS = 100_000
+DEFAULT_NETWORK = "10gbit"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What was predicted, and from what."""
+class CapacityPlan:
+    """Predictions, and what they rest on."""
 
-    forecast: Forecast
-    """Costs and cluster it rests on."""
-    question: Question
-    """What was asked for."""
+    model: PerformanceModel
+    """Costs, cluster and checks."""
+    request: CapacityRequest
+    """What was predicted, with the defaults filled in."""
     rows: list[PlanRow]
-    """One a number of ranks."""
+    """One for each number of ranks."""
     sentences: list[str]
-    """What follows, the most important first."""
+    """Conclusions, the most important first."""
     assumptions: list[str]
-    """What was taken for granted because nobody measured it."""
+    """Assumptions in place of measurements."""
 
     def document(self) -> dict[str, Any]:
-        """What `--json` prints."""
-        best = best_row(self.rows)
-        network = self.forecast.cluster.network
+        """The JSON of `sentiscale plan --json`."""
+        best, cluster = best_row(self.rows), self.model.cluster
         return {
             "rows": [asdict(row) for row in self.rows],
             "best_workers": best.workers,
             "trusted": not best.doubts,
             "sentences": self.sentences,
             "assumptions": self.assumptions,
-            "checks": [{**asdict(each), "error": each.error} for each in self.forecast.checks],
-            "network": {"name": network.name, **asdict(network.link)},
-            "ranks_per_host": self.forecast.cluster.ranks_per_host,
-            "scaling": self.question.scaling,
-            "epoch_rows": self.question.rows,
-            "costs": self.forecast.costs.name,
+            "checks": [{**asdict(each), "error": each.error} for each in self.model.checks],
+            "network": {"name": cluster.network.name, **asdict(cluster.network.link)},
+            "ranks_per_host": cluster.ranks_per_host,
+            "scaling": self.request.scaling,
+            "epoch_rows": self.request.rows,
+            "costs": self.model.costs.name,
         }
 
 
-def records_of(path: Path) -> list[BenchRun]:
-    """The runs in a directory of `bench`, or in a file of such lines.
+def make_plan(request: CapacityRequest) -> CapacityPlan:
+    """Predict from records or from sizes.
 
-    Raises: DataError when there are none.
+    Raises:
+        UsageError: flags that do not go together.
+        DataError: records that do not suffice.
     """
-    file = path / RECORDS if path.is_dir() else path
-    runs = list(read_jsonl(file, BenchRun))
-    if not runs:
-        raise DataError(f"{file} holds no runs. Run `sentiscale bench DATA --out {path}` first.")
-    return runs
+    by_sizes = request.shape is not None or any(value is not None for value in request.sizes.values())
+    if by_sizes == (request.records is not None):
+        raise UsageError(
+            "give either RECORDS, the --out of `sentiscale bench`, or a training by --shape or "
+            "--seconds-per-row and its sizes."
+        )
+    if by_sizes and request.measure_network:
+        raise UsageError("--measure-network writes its result to RECORDS; give RECORDS, or leave it out.")
+    assumptions = (
+        [] if request.network else [f"hosts are joined by {DEFAULT_NETWORK}, as --network was not given"]
+    )
+    if request.records is None:
+        model, request = _from_sizes(request)
+    else:
+        model, request = _from_records(request.records, request, assumptions)
+    rows = predict(model, request)
+    assumptions = [*model.costs.unknown, *assumptions]
+    return CapacityPlan(model, request, rows, sentences(rows, model, request), assumptions)
 
 
-def links_file(path: Path) -> Path:
-    """Where the timed collectives of a host are kept, beside its records."""
-    return path / LINKS if path.is_dir() else path.with_name(LINKS)
+def _from_records(
+    path: Path, request: CapacityRequest, assumptions: list[str]
+) -> tuple[PerformanceModel, CapacityRequest]:
+    selection = RunSelection(request.model, request.precision, request.threads)
+    runs = select_runs(read_runs(path), selection)
+    file = path / LINKS if path.is_dir() else path.with_name(LINKS)
+    links = _link_timings(file, measure=request.measure_network)
+    ranks_per_host = (request.cores_per_host or runs[0].host.cores) // request.threads
+    if ranks_per_host < 1:
+        raise UsageError("a host has no core for a rank; give more --cores-per-host or fewer --threads.")
+    if links is None:
+        assumptions.append(
+            f"what gloo and shared memory cost ({file} does not exist; "
+            "--measure-network measures it in seconds)"
+        )
+    cluster = ClusterSpec(
+        ranks_per_host,
+        parse_network(request.network or DEFAULT_NETWORK),
+        sockets=links.sockets() if links else DEFAULT_SOCKETS,
+        memory=links.memory() if links else DEFAULT_MEMORY,
+    )
+    batch_sizes = sorted({run.case.batch_size for run in runs if run.case.kind == "train"})
+    middle = batch_sizes[len(batch_sizes) // 2]
+    request = replace(
+        request,
+        batch_size=request.batch_size or middle,
+        rows=request.rows or DEFAULT_ROWS,
+        micro_batches=request.micro_batches or micro_batches_of(runs),
+    )
+    return PerformanceModel(costs_of(runs), cluster, checks_of(runs, cluster)), request
 
 
-def known_links(path: Path, *, measure: bool) -> LinkTimes | None:
-    """Timed collectives of this host: measured now and kept, or those kept earlier.
-
-    Raises: DataError when what was kept cannot be read.
-    """
-    file = links_file(path)
+def _link_timings(file: Path, *, measure: bool) -> LinkTimings | None:
+    """Collectives on this host: measured now and written to `file`, or read from it; None without a file."""
     if measure:
-        from sentiscale.study.plan.probe import measure_links
+        from sentiscale.study.plan.probe import measure_links  # loads torch
 
-        found = measure_links()
-        write_file(file, found.model_dump_json(indent=1))
-        return found
+        timings = measure_links()
+        write_file(file, timings.model_dump_json(indent=1))
+        return timings
     if not file.exists():
         return None
     try:
-        return LinkTimes.model_validate_json(file.read_bytes())
+        return LinkTimings.model_validate_json(file.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(
             f"{file} cannot be read: {reason_of(error)}. Measure again with --measure-network."
         ) from error
 
 
-def cluster_of(ranks_per_host: int, network: Network, links: LinkTimes | None) -> Cluster:
-    """Hosts on a network, with the costs of software that were measured, or usual ones.
-
-    Raises: UsageError when a host has no room for a rank.
-    """
-    if ranks_per_host < 1:
-        raise UsageError("a host must have room for one rank; give more --cores-per-host or fewer --threads.")
-    cluster = Cluster(ranks_per_host=ranks_per_host, network=network)
-    if links is None:
-        return cluster
-    return replace(cluster, sockets=links.sockets(), memory=links.memory())
-
-
-def forecast_from(path: Path, wanted: Wanted, cluster: Cluster) -> Forecast:
-    """Costs from records, and how predictions from them came out where they can be checked."""
-    runs = chosen_runs(records_of(path), wanted)
-    return Forecast(costs_of(runs), cluster, checks_of(runs, cluster))
-
-
-def make_plan(forecast: Forecast, question: Question, assumptions: list[str]) -> Plan:
-    """Predict and conclude."""
-    rows = predict(forecast, question)
-    return Plan(
-        forecast, question, rows, sentences(rows, forecast, question), [*forecast.costs.unknown, *assumptions]
-    )
-
-
-DEFAULT_ROWS = 100_000
-DEFAULT_NETWORK = "10gbit"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Flags of `plan`; None is not given."""
-
-    workers: tuple[int, ...]
-    records: Path | None = None
-    network: str | None = None
-    cores_per_host: int | None = None
-    threads: int = 1
-    stages: int = 1
-    scaling: str = "strong"
-    batch_size: int | None = None
-    rows: int | None = None
-    model: str | None = None
-    precision: str | None = None
-    micro_batches: int | None = None
-    price_per_hour: float | None = None
-    measure_network: bool = False
-    shape: str | None = None
-    sizes: dict[str, float | None] = field(default_factory=dict)
-    host_bandwidth: float | None = None
-    memory_bandwidth: float | None = None
-    seed: int = 0
-
-    @property
-    def gives_sizes(self) -> bool:
-        """Whether a training is described instead of recorded."""
-        return self.shape is not None or any(value is not None for value in self.sizes.values())
-
-
-def plan_from(asked: Asked) -> Plan:
-    """Make the plan.
-
-    Raises: UsageError for flags that do not go together; DataError for records that do not suffice.
-    """
-    if asked.gives_sizes == (asked.records is not None):
-        raise UsageError(
-            "give either RECORDS, the --out of `sentiscale bench`, or a training by --shape or "
-            "--seconds-per-row and its sizes."
-        )
-    if asked.gives_sizes and asked.measure_network:
-        raise UsageError("--measure-network keeps what it finds in RECORDS; give RECORDS, or leave it out.")
-    return _from_sizes(asked) if asked.records is None else _from_records(asked.records, asked)
-
-
-def _from_records(path: Path, asked: Asked) -> Plan:
-    wanted = Wanted(asked.model, asked.precision, None, asked.threads)
-    runs = chosen_runs(records_of(path), wanted)
-    links = known_links(path, measure=asked.measure_network)
-    cores = asked.cores_per_host or runs[0].host.cores
-    cluster = cluster_of(cores // asked.threads, _network(asked), links)
-    sizes = sorted({run.case.batch_size for run in runs if run.case.kind == "train"})
-    assumptions = _network_assumption(asked)
-    if links is None:
-        assumptions.append(
-            f"what gloo and shared memory cost ({links_file(path)} does not exist; "
-            "--measure-network measures it in seconds)"
-        )
-    parts = int(runs[0].shape.get("micro_batches", Setting.micro_batches))
-    question = _question(asked, sizes[len(sizes) // 2], DEFAULT_ROWS, parts)
-    return make_plan(forecast_from(path, wanted, cluster), question, assumptions)
-
-
-def _from_sizes(asked: Asked) -> Plan:
-    sizes = {**asked.sizes, "batch_size": asked.batch_size}
-    shape = shape_of(asked.shape, **sizes)
-    costs = costs_of_shape(shape)
-    if asked.memory_bandwidth:
-        costs = contended(costs, asked.memory_bandwidth)
-    cluster = Cluster(
-        ranks_per_host=(asked.cores_per_host or max(asked.workers)) // asked.threads,
-        network=_network(asked),
-        total_bandwidth=asked.host_bandwidth,
+def _from_sizes(request: CapacityRequest) -> tuple[PerformanceModel, CapacityRequest]:
+    sizes = sizes_of(request.shape, **request.sizes, batch_size=request.batch_size or None)
+    costs = costs_of_sizes(sizes)
+    if request.memory_bandwidth:
+        costs = with_memory_limit(costs, request.memory_bandwidth)
+    cluster = ClusterSpec(
+        ranks_per_host=(request.cores_per_host or max(request.workers)) // request.threads,
+        network=parse_network(request.network or DEFAULT_NETWORK),
+        total_bandwidth=request.host_bandwidth,
         shares_memory=False,
     )
-    # Sizes alone say nothing of how ranks of a host slow each other, and nothing was checked.
-    question = _question(asked, shape.batch_size or 32, shape.rows or DEFAULT_ROWS)
-    if asked.shape and asked.scaling == "strong" and asked.batch_size is None:
-        question = replace(question, scaling="weak")  # the classic recipe's batch is that of one rank
-    return make_plan(Forecast(costs, cluster), question, _network_assumption(asked))
-
-
-def _question(
-    asked: Asked, batch_size: int, rows: int, micro_batches: int = Setting.micro_batches
-) -> Question:
-    return Question(
-        workers=asked.workers,
-        batch_size=asked.batch_size or batch_size,
-        rows=asked.rows or rows,
-        stages=asked.stages,
-        scaling=cast(Literal["strong", "weak"], asked.scaling),
-        micro_batches=asked.micro_batches or micro_batches,
-        price_per_hour=asked.price_per_hour,
-        seed=asked.seed,
+    # The batch of the classic recipe is that of one rank.
+    weak = request.shape is not None and not request.batch_size
+    request = replace(
+        request,
+        batch_size=request.batch_size or sizes.batch_size,
+        rows=request.rows or sizes.rows or DEFAULT_ROWS,
+        scaling="weak" if weak else request.scaling,
     )
+    return PerformanceModel(costs, cluster), request
 
 
-def _network(asked: Asked) -> Network:
-    return parse_network(asked.network or DEFAULT_NETWORK)
+WORTH_IT = 1.03
+"""Factor by which more ranks must be faster than fewer to be recommended."""
+
+PAYS = 0.5
+"""Another host pays while it adds at least this part of what the first one does."""
+
+MOST_HOSTS = 64
+ORDINALS = {2: "second", 3: "third"}
 
 
-def _network_assumption(asked: Asked) -> list[str]:
-    return [] if asked.network else [f"hosts are joined by {DEFAULT_NETWORK}, as --network was not given"]
+def best_row(rows: Sequence[PlanRow]) -> PlanRow:
+    """The fewest ranks nearly as fast as the fastest, among the trusted rows if there are any."""
+    trusted = [row for row in rows if not row.doubts] or list(rows)
+    fastest = max(row.rows_per_s for row in trusted)
+    return min((row for row in trusted if row.rows_per_s * WORTH_IT >= fastest), key=lambda row: row.workers)
+
+
+def rates_by_host(model: PerformanceModel, request: CapacityRequest) -> list[float]:
+    """Rows per second of 1, 2, 3, ... full hosts, as many as the request has, at least two."""
+    per_host = model.cluster.ranks_per_host
+    if per_host % request.stages:
+        return []
+    most = max(2, *(model.cluster.hosts(workers) for workers in request.workers))
+    most = min(most, MOST_HOSTS, MOST_RANKS // per_host)
+    if request.scaling == "strong":
+        most = min(most, request.batch_size * request.stages // per_host)
+    if most < 2:
+        return []
+    full = replace(request, workers=tuple(per_host * hosts for hosts in range(1, most + 1)))
+    return [row.rows_per_s for row in predict(model, full)]
+
+
+def hosts_that_pay(rates: Sequence[float]) -> int:
+    """Number of hosts up to which each one adds at least `PAYS` of what the first does."""
+    for hosts in range(1, len(rates)):
+        if rates[hosts] - rates[hosts - 1] < PAYS * rates[0]:
+            return hosts
+    return len(rates)
+
+
+def sentences(rows: Sequence[PlanRow], model: PerformanceModel, request: CapacityRequest) -> list[str]:
+    """The conclusions, the most important first."""
+    conclusions = [_about_best(rows)]
+    if best_row(rows).doubts:
+        conclusions.append("none of these predictions is to be trusted; the reasons are listed below.")
+    rates = rates_by_host(model, request)
+    if len(rates) > 1:
+        conclusions.append(_about_hosts(rates, model.cluster))
+    return [*conclusions, about_trust(model.checks)]
+
+
+def _about_best(rows: Sequence[PlanRow]) -> str:
+    best = best_row(rows)
+    low, high = best.speedup_range
+    text = (
+        f"best of these: {best.workers} ranks (layout {best.layout}, {best.hosts} "
+        f"host{'s' * (best.hosts > 1)}): {best.speedup:.3g} times one rank ({low:.3g} to {high:.3g})"
+    )
+    more = [row for row in rows if row.workers > best.workers and bool(row.doubts) == bool(best.doubts)]
+    if not more:
+        return f"{text}."
+    fastest = max(more, key=lambda row: row.rows_per_s)
+    ratio = fastest.rows_per_s / best.rows_per_s
+    return f"{text}; {fastest.workers} are {ratio:.2f} times as fast as that."
+
+
+def _about_hosts(rates: Sequence[float], cluster: ClusterSpec) -> str:
+    second = f"a second host makes it {rates[1] / rates[0]:.2f} times as fast over {cluster.network.name}"
+    paying = hosts_that_pay(rates)
+    if paying == 1:
+        verb = "and is slower than one" if rates[1] < rates[0] else "which does not pay"
+        return f"{second}, {verb}: stay with one host of {cluster.ranks_per_host} ranks."
+    if paying == len(rates):
+        return f"{second}; all {paying} hosts pay (each adds at least half of what the first does)."
+    host = ORDINALS.get(paying, f"{paying}th")
+    return f"{second}; the {host} host is the last one that adds half of what the first does ({PAYS:.0%})."
+
+
+def about_trust(checks: Sequence[PlanCheck]) -> str:
+    if not checks:
+        return (
+            "nothing here was checked against a measurement: records of `bench` with several ranks "
+            "would show the error."
+        )
+    sizes = sorted(abs(check.error) for check in checks)
+    return (
+        f"checked against {len(checks)} measured case{'s' * (len(checks) > 1)} of several ranks on one host: "
+        f"median error {sizes[len(sizes) // 2]:.0%}, largest {sizes[-1]:.0%}; "
+        "more hosts than one rest on the network as given."
+    )

@@ -1,7 +1,7 @@
-"""Time the collectives that training uses, between fresh ranks; as a program it is one of these ranks.
+"""Time the collectives of training between fresh ranks; run as a program, it is one of these ranks.
 
-On one host it tells what gloo costs without a wire (messages, bytes a second) and what shared memory does;
-started by torchrun or by hand on several hosts, what their network does.
+On one host it measures gloo without a wire (latency, bandwidth) and shared memory; started by torchrun or by
+hand on several hosts, it measures their network.
 """
 
 import statistics
@@ -24,7 +24,7 @@ from sentiscale.parallel.shared_memory import HostGroup
 from sentiscale.parallel.shared_tensors import host_group
 from sentiscale.parallel.world import World
 from sentiscale.records import Host
-from sentiscale.study.plan.exchange import LinkTimes, Timing
+from sentiscale.study.plan.network import CollectiveTiming, LinkTimings
 from sentiscale.training.hardware import Hardware, taken_place
 from sentiscale.util.atomic import write_file
 
@@ -33,75 +33,64 @@ SIZES = (64, 2**16, 2**19, 2**21, 2**23)
 
 MOST_REPEATS, LEAST_REPEATS = 40, 3
 MOST_SECONDS = 0.3
-"""Of one operation at one size, for all repeats together, but the least."""
+"""Limit for all repeats of one operation at one size; at least `LEAST_REPEATS` are made."""
 
-SILENCE_SECONDS = 30.0
+HEARTBEAT_TIMEOUT = 30.0
 
 
-def measure_links(ranks: int = 2) -> LinkTimes:
+def measure_links(ranks: int = 2) -> LinkTimings:
     """Time collectives between `ranks` fresh processes of this host: about 8 s for two."""
     with tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
         out = Path(folder, "links.json")
         command = [sys.executable, "-m", "sentiscale.study.plan.probe", str(out)]
-        launch(command, ranks, threads=1, silence_limit=SILENCE_SECONDS)
-        return LinkTimes.model_validate_json(out.read_bytes())
+        launch(command, ranks, threads=1, silence_limit=HEARTBEAT_TIMEOUT)
+        return LinkTimings.model_validate_json(out.read_bytes())
 
 
 def main(out: Path) -> None:
-    """Be one of the ranks; rank 0 writes what was found."""
+    """Measure as one of the ranks; rank 0 writes the result."""
     env = RankEnv.current()
     ranks = env.world_size if env else 1
-    flags = {
-        "train.layout": f"{ranks}x1",
-        "train.threads_per_rank": 1,
-        "train.oversubscribe": True,
-        "train.device": "cpu",
-    }
-    hardware = Hardware.choose(resolve(flags=flags), env)
-    with taken_place(hardware, env, SILENCE_SECONDS) as place, torch_threads(1):
-        found = timings(place.world)
-        if place.world.is_main:
-            times = LinkTimes(ranks=ranks, host=Host.current(), timings=found)
-            write_file(out, times.model_dump_json(indent=1))
-
-
-def timings(world: World) -> list[Timing]:
-    """Every operation at every size: the median over repeats of the slowest rank."""
-    memory = host_group(world, 2 * max(SIZES))
-    return [
-        Timing(operation=name, bytes=size, seconds=_timed(operation, world))
-        for size in SIZES
-        for name, operation in operations(world, memory, size).items()
-    ]
+    train = {"layout": f"{ranks}x1", "threads_per_rank": 1, "oversubscribe": True, "device": "cpu"}
+    hardware = Hardware.choose(resolve(flags={f"train.{name}": value for name, value in train.items()}), env)
+    with taken_place(hardware, env, HEARTBEAT_TIMEOUT) as place, torch_threads(1):
+        world = place.world
+        memory = host_group(world, 2 * max(SIZES))
+        timings = [
+            CollectiveTiming(operation=name, bytes=size, seconds=_median_seconds(operation, world))
+            for size in SIZES
+            for name, operation in operations(world, memory, size).items()
+        ]
+        if world.is_main:
+            result = LinkTimings(ranks=ranks, host=Host.current(), timings=timings)
+            write_file(out, result.model_dump_json(indent=1))
 
 
 def operations(world: World, memory: HostGroup | None, size: int) -> dict[str, Callable[[], object]]:
-    """What is timed, on tensors of so many bytes."""
+    """The timed operations, on tensors of `size` bytes."""
     ranks = world.layout.data
     flat = torch.zeros(size // 4)
     rows = torch.zeros(max(ranks, size // 4 // ranks * ranks))
-    received = torch.empty_like(rows)
-    found: dict[str, Callable[[], object]] = {
+    through_gloo: dict[str, Callable[[], object]] = {
         "all_reduce": partial(dist.all_reduce, flat),
         "all_gather": partial(all_gather, flat, world.everyone),
-        "all_to_all": partial(dist.all_to_all_single, received, rows),
+        "all_to_all": partial(dist.all_to_all_single, torch.empty_like(rows), rows),
     }
-    return found if memory is None else found | {"memory": partial(memory.all_reduce, flat)}
+    return through_gloo if memory is None else through_gloo | {"memory": partial(memory.all_reduce, flat)}
 
 
-def _timed(operation: Callable[[], object], world: World) -> float:
+def _median_seconds(operation: Callable[[], object], world: World) -> float:
+    """Median over repeats of the slowest rank's time."""
+    [first] = _slowest([_seconds(operation, world)], world)
+    repeats = max(LEAST_REPEATS, min(MOST_REPEATS, int(MOST_SECONDS / max(first, 1e-6))))
+    return statistics.median(_slowest([_seconds(operation, world) for _ in range(repeats)], world))
+
+
+def _seconds(operation: Callable[[], object], world: World) -> float:
     barrier(world)
     started_at = time.perf_counter()
     operation()
-    [first] = _slowest([time.perf_counter() - started_at], world)
-    repeats = max(LEAST_REPEATS, min(MOST_REPEATS, int(MOST_SECONDS / max(first, 1e-6))))
-    seconds = []
-    for _ in range(repeats):
-        barrier(world)
-        started_at = time.perf_counter()
-        operation()
-        seconds.append(time.perf_counter() - started_at)
-    return statistics.median(_slowest(seconds, world))
+    return time.perf_counter() - started_at
 
 
 def _slowest(seconds: Sequence[float], world: World) -> list[float]:

@@ -1,9 +1,9 @@
-"""A training's steps, event by event: who computes, who waits for whom, what is on the wire meanwhile.
+"""Simulate training steps event by event: who computes, who waits for whom, what is in transit meanwhile.
 
-Every rank has a clock. Computing moves one rank's clock; a collective begins when the last member has come
-to it and moves the clocks of all members to its end. That is all: the rest is the order of events, which
-follows `training.learner.train_steps` and `parallel`. Steps end with an exchange that all take part in, so
-each begins with equal clocks, and all steps are computed at once: arrays are (steps, replicas).
+Every rank has a clock. Computing advances the clock of one rank. A collective begins when its last member
+arrives, and sets the clocks of all members to its end. The order of events is that of
+`training.step.train_steps` and `parallel`. A step ends with an exchange of all ranks, so every step begins
+with equal clocks, and all steps are computed at once: arrays are (steps, replicas).
 """
 
 from dataclasses import dataclass, replace
@@ -11,55 +11,41 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from sentiscale.study.plan.costs import Costs, Setting, Work, work_of
-from sentiscale.study.plan.exchange import (
-    Cluster,
-    Link,
-    Members,
-    all_gather_seconds,
-    all_reduce_seconds,
-    all_to_all_seconds,
-)
+from sentiscale.study.plan.costs import ParallelSetup, RankWork, TrainingCosts, work_of
+from sentiscale.study.plan.network import ClusterSpec, NetworkLink, RankGroup, collective_seconds
 
 Times = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Micro:
-    """Seconds that one micro-batch takes each stage, and bytes that travel one way for it."""
+class MicroBatch:
+    """Seconds that one micro-batch takes each stage, and bytes sent in each direction for it."""
 
-    look_up: Times
-    """Outer: before the vectors are sent."""
-    head: Times
-    """Outer: from the pooled rows to their gradient."""
-    scatter: Times
-    """Outer: the gradients of the vectors are added up."""
-    forward: Times
-    """Inner."""
-    backward: Times
-    """Inner."""
-    vectors: float
-    """Bytes of word vectors, and of their gradients."""
-    pooled: float = 0.0
-    """Bytes of pooled rows, and of their gradients."""
+    look_up: Times  # outer stage, before the word vectors are sent
+    head: Times  # outer stage, from the pooled rows to their gradient
+    scatter: Times  # outer stage, sum of the gradients of the word vectors
+    forward: Times  # inner stage
+    backward: Times  # inner stage
+    vectors: float  # bytes of word vectors, and of their gradients
+    pooled: float = 0.0  # bytes of pooled rows, and of their gradients
 
 
-class Way:
+class LinkDirection:
     """One direction of a link: messages leave one after the other."""
 
-    def __init__(self, link: Link, like: Times) -> None:
+    def __init__(self, link: NetworkLink, like: Times) -> None:
         self._link = link
-        self._free: Times = np.zeros_like(like)
+        self._free_at: Times = np.zeros_like(like)
 
     def send(self, at: Times, size: float) -> Times:
-        """When a message that is ready at `at` arrives."""
-        self._free = np.maximum(at, self._free) + size / self._link.bandwidth
-        return self._free + self._link.latency
+        """Arrival time of a message that is ready at `at`."""
+        self._free_at = np.maximum(at, self._free_at) + size / self._link.bandwidth
+        return self._free_at + self._link.latency
 
 
-def run_pipeline(micro: Micro, parts: int, link: Link) -> tuple[Times, Times]:
+def run_pipeline(micro: MicroBatch, parts: int, link: NetworkLink) -> tuple[Times, Times]:
     """Times at which the outer and the inner stage have done all micro-batches of a step."""
-    inward, outward = Way(link, micro.forward), Way(link, micro.forward)
+    inward, outward = LinkDirection(link, micro.forward), LinkDirection(link, micro.forward)
     outer = parts * micro.look_up
     inner = np.zeros_like(outer)
     vectors = [inward.send(outer, micro.vectors) for _ in range(min(2, parts))]
@@ -85,10 +71,10 @@ def run_pipeline(micro: Micro, parts: int, link: Link) -> tuple[Times, Times]:
 
 
 STEPS = 200
-"""Steps that are simulated; their mean is the prediction."""
+"""Simulated steps; their mean is the prediction."""
 
 REPORT_BYTES = 48
-"""Six numbers a rank that all must agree on before the weights change."""
+"""Six numbers per rank on which all ranks agree before the weights change."""
 
 
 @dataclass(frozen=True)
@@ -96,128 +82,122 @@ class StepParts:
     """A mean step in seconds; the parts add up to `seconds`."""
 
     seconds: float
-    compute: float
-    """Of a mean rank; with stages, of the busier one."""
-    waiting: float
-    """For the slowest rank, and for the other stage."""
-    exchange: float
-    """Of gradients and changed rows, as far as nothing was computed meanwhile."""
+    compute: float  # of a mean rank; with two stages, of the inner one
+    waiting: float  # for the slowest rank, and for the other stage
+    exchange: float  # of gradients and changed rows, where it does not overlap with computing
 
 
 def simulate(
-    costs: Costs, setting: Setting, cluster: Cluster, *, steps: int = STEPS, seed: int = 0
+    costs: TrainingCosts, setup: ParallelSetup, cluster: ClusterSpec, *, steps: int = STEPS, seed: int = 0
 ) -> StepParts:
-    """Mean step of a layout on a cluster. The same seed gives the same numbers."""
-    busy = min(cluster.ranks_per_host, setting.ranks)
-    work = work_of(costs, setting, busy)
-    factors = drawn(costs, setting.replicas, steps, seed, alone=setting.ranks == 1)
-    if setting.stages == 1:
-        return _whole(work, setting, cluster, factors)
-    return _staged(work, setting, cluster, factors)
+    """Mean step of a setup on a cluster; the same seed returns the same numbers."""
+    work = work_of(costs, setup, min(cluster.ranks_per_host, setup.ranks))
+    factors = draw_factors(costs, setup, steps, seed)
+    group = RankGroup(setup.replicas, cluster.hosts(setup.ranks))
+    if setup.stages == 1:
+        return _whole_network(work, group, cluster, factors)
+    return _two_stages(work, setup, cluster, factors)
 
 
-def drawn(costs: Costs, replicas: int, steps: int, seed: int, *, alone: bool) -> Times:
-    """By how much each rank's share of each step takes longer than the mean one (steps, replicas)."""
-    generator = np.random.default_rng([seed, replicas])
+def draw_factors(costs: TrainingCosts, setup: ParallelSetup, steps: int, seed: int) -> Times:
+    """How much longer than a mean one each rank's share of each step takes (steps, replicas)."""
+    generator = np.random.default_rng([seed, setup.replicas])
     common = generator.choice(np.array(costs.step_factors), size=(steps, 1))
     common = common / common.mean()
-    if alone or costs.spread == 0:
-        return np.broadcast_to(common, (steps, replicas)).astype(float)
+    if setup.ranks == 1 or costs.spread == 0:
+        return np.broadcast_to(common, (steps, setup.replicas)).astype(float)
     sigma = np.sqrt(np.log1p(costs.spread**2))  # a lognormal of mean 1: times cannot be negative
-    return np.asarray(common * generator.lognormal(-(sigma**2) / 2, sigma, (steps, replicas)))
+    return np.asarray(common * generator.lognormal(-(sigma**2) / 2, sigma, (steps, setup.replicas)))
 
 
-def _whole(work: Work, setting: Setting, cluster: Cluster, factors: Times) -> StepParts:
+def _whole_network(work: RankWork, group: RankGroup, cluster: ClusterSpec, factors: Times) -> StepParts:
     forward, backward = work.forward * factors, work.backward * factors
-    group = Members(setting.replicas, cluster.hosts(setting.ranks))
     computed = forward + backward
-    begun = computed.max(axis=1)
+    begin = computed.max(axis=1)
     if _in_memory(group, cluster):
-        exchanged = begun + _memory_seconds(work, cluster)
+        exchanged = begin + _memory_seconds(work, cluster)
     else:
-        exchanged = _rows_on_their_way(work, group, cluster, forward.max(axis=1), begun)
-        exchanged = exchanged + all_reduce_seconds(work.whole_gradients, group, cluster)
-        exchanged = exchanged + all_gather_seconds(REPORT_BYTES, group, cluster)
-    updated = exchanged + work.update_whole + work.update_rows
-    ended = updated + _share_seconds(work, group, cluster)
-    return _parts(ended, computed, begun, work.update_whole + work.update_rows)
+        exchanged = _send_rows(work, group, cluster, forward.max(axis=1), begin)
+        exchanged = exchanged + collective_seconds("all_reduce", work.whole_gradients, group, cluster)
+        exchanged = exchanged + collective_seconds("all_gather", REPORT_BYTES, group, cluster)
+    end = exchanged + work.update_whole + work.update_rows + _share_seconds(work, group, cluster)
+    return _step_parts(end, computed, begin, work.update_whole + work.update_rows)
 
 
-def _staged(work: Work, setting: Setting, cluster: Cluster, factors: Times) -> StepParts:
-    parts = min(setting.micro_batches, max(1, int(setting.rows)))
+def _two_stages(work: RankWork, setup: ParallelSetup, cluster: ClusterSpec, factors: Times) -> StepParts:
     third = work.micro_outer / 3 * factors
-    micro = Micro(
+    micro = MicroBatch(
         third, third, third, work.micro_forward * factors, work.micro_backward * factors, work.micro_bytes
     )
-    together = cluster.ranks_per_host >= setting.stages  # stages of a replica are neighbours
-    crossing = min(setting.replicas, cluster.ranks_per_host)
-    link = cluster.between(setting.ranks, 1 if together else 2, 1 if together else crossing)
-    outer, inner = run_pipeline(micro, parts, link)
-    inner_work = parts * (micro.forward + micro.backward)
-    group = Members(setting.replicas, _hosts_of_stage(setting, cluster))
-    outer_begun, inner_begun = outer.max(axis=1), inner.max(axis=1)
-    if group.count == 1:
-        outer_done, inner_done = outer_begun, inner_begun
-    elif _in_memory(group, cluster):
-        outer_done = outer_begun + _memory_seconds(replace(work, whole_gradients=0.0), cluster)
-        inner_done = inner_begun + _memory_seconds(replace(work, row_numbers=0.0, row_gradients=0.0), cluster)
+    hosts = cluster.hosts(setup.ranks)
+    if cluster.ranks_per_host >= setup.stages:  # the stages of a replica are on the same host
+        link = cluster.between(setup.ranks, 1)
     else:
-        outer_done = _rows_on_their_way(work, group, cluster, outer_begun, outer_begun)
-        inner_done = inner_begun + all_reduce_seconds(work.whole_gradients, group, cluster)
-    everyone = Members(setting.ranks, cluster.hosts(setting.ranks))
-    agreed = np.maximum(outer_done, inner_done) + all_gather_seconds(REPORT_BYTES, everyone, cluster)
-    ended = np.maximum(
+        link = cluster.between(setup.ranks, 2, min(setup.replicas, cluster.ranks_per_host))
+    outer, inner = run_pipeline(micro, setup.parts, link)
+    group = RankGroup(setup.replicas, min(setup.replicas, hosts))  # the replicas of one stage
+    outer_begin, inner_begin = outer.max(axis=1), inner.max(axis=1)
+    if group.count == 1:
+        outer_end, inner_end = outer_begin, inner_begin
+    elif _in_memory(group, cluster):
+        outer_end = outer_begin + _memory_seconds(replace(work, whole_gradients=0.0), cluster)
+        inner_end = inner_begin + _memory_seconds(replace(work, row_numbers=0.0, row_gradients=0.0), cluster)
+    else:
+        outer_end = _send_rows(work, group, cluster, outer_begin, outer_begin)
+        inner_end = inner_begin + collective_seconds("all_reduce", work.whole_gradients, group, cluster)
+    reports = collective_seconds("all_gather", REPORT_BYTES, RankGroup(setup.ranks, hosts), cluster)
+    agreed = np.maximum(outer_end, inner_end) + reports
+    end = np.maximum(
         agreed + work.update_whole, agreed + work.update_rows + _share_seconds(work, group, cluster)
     )
+    computed = setup.parts * (micro.forward + micro.backward)
     update = max(work.update_whole, work.update_rows)
-    return _parts(ended, inner_work, np.maximum(outer_begun, inner_begun), update)
+    return _step_parts(end, computed, np.maximum(outer_begin, inner_begin), update)
 
 
-def _hosts_of_stage(setting: Setting, cluster: Cluster) -> int:
-    """Hosts that the replicas of one stage are on."""
-    return min(setting.replicas, cluster.hosts(setting.ranks))
-
-
-def _in_memory(group: Members, cluster: Cluster) -> bool:
+def _in_memory(group: RankGroup, cluster: ClusterSpec) -> bool:
     return group.count > 1 and group.hosts == 1 and cluster.shares_memory
 
 
-def _memory_seconds(work: Work, cluster: Cluster) -> float:
-    """Everything before the update through shared memory: rows handed out, buckets added up, reports."""
+def _memory_seconds(work: RankWork, cluster: ClusterSpec) -> float:
+    """Everything before the update through shared memory: rows to their owners, sums of buckets, reports."""
     barriers = 2 + 2 * work.buckets * (work.whole_gradients > 0)
     return cluster.memory.seconds(work.row_numbers + work.row_gradients + work.whole_gradients, barriers)
 
 
-def _rows_on_their_way(work: Work, group: Members, cluster: Cluster, known: Times, begun: Times) -> Times:
-    """When the rows' gradients are with their owners.
+def _send_rows(
+    work: RankWork, group: RankGroup, cluster: ClusterSpec, forward_end: Times, backward_end: Times
+) -> Times:
+    """Time at which the owners have the rows' gradients.
 
-    How many rows each owner gets is told during the forward pass, their numbers during the backward pass
-    (from `known` on); their gradients leave when all ranks have them (`begun`).
+    The number of rows for each owner is sent during the forward pass, their numbers during the backward pass
+    (from `forward_end` on); their gradients leave when all ranks have them (`backward_end`).
     """
     if work.row_gradients == 0:
-        return begun
-    counted = np.maximum(known, all_to_all_seconds(8 * group.count, group, cluster))
-    numbered = counted + all_to_all_seconds(work.row_numbers, group, cluster)
-    return np.maximum(begun, numbered) + all_to_all_seconds(work.row_gradients, group, cluster)
+        return backward_end
+    counted = np.maximum(forward_end, collective_seconds("all_to_all", 8 * group.count, group, cluster))
+    numbered = counted + collective_seconds("all_to_all", work.row_numbers, group, cluster)
+    return np.maximum(backward_end, numbered) + collective_seconds(
+        "all_to_all", work.row_gradients, group, cluster
+    )
 
 
-def _share_seconds(work: Work, group: Members, cluster: Cluster) -> float:
-    """Changed rows to the other hosts: one replica of each host makes a ring, as many rings as replicas."""
+def _share_seconds(work: RankWork, group: RankGroup, cluster: ClusterSpec) -> float:
+    """Send changed rows to the other hosts: one replica of each host per ring, as many rings as replicas."""
     if group.count == 1 or work.changed_rows == 0:
         return 0.0
     on_host = group.on_host if cluster.shares_memory else 1.0
     waiting = cluster.memory.latency if on_host > 1 else 0.0
-    counterparts = Members(round(group.count / on_host), group.hosts)
-    if counterparts.count == 1:
+    ring = RankGroup(round(group.count / on_host), group.hosts)
+    if ring.count == 1:
         return waiting
-    sizes = all_gather_seconds(8, counterparts, cluster, on_host)
+    sizes = collective_seconds("all_gather", 8, ring, cluster, on_host)
     # Row numbers and rows are two collectives: the second pays its messages again.
-    rows = all_gather_seconds(work.changed_rows, counterparts, cluster, on_host)
-    return waiting + 2 * sizes + rows
+    return waiting + 2 * sizes + collective_seconds("all_gather", work.changed_rows, ring, cluster, on_host)
 
 
-def _parts(ended: Times, computed: Times, begun: Times, update: float) -> StepParts:
-    seconds = float(ended.mean())
+def _step_parts(end: Times, computed: Times, begin: Times, update: float) -> StepParts:
+    seconds = float(end.mean())
     compute = float(computed.mean()) + update
-    waiting = float((begun - computed.mean(axis=1)).mean())
+    waiting = float((begin - computed.mean(axis=1)).mean())
     return StepParts(seconds, compute, waiting, max(0.0, seconds - compute - waiting))
