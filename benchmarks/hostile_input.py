@@ -1,7 +1,7 @@
 """What does `sentiscale serve` do with requests that mean harm: does one crash it, fill it or hold it up?
 
 Run:      python benchmarks/hostile_input.py MODEL --out hostile-input_HOST_DATE.md [--only slow,unread]
-Attacks:  those of tests/serving/hostile.py and sieges.py, one after the other, against a service with its
+Attacks:  those of tests/serving/hostile.py and attacks.py, one after the other, against a service with its
           own limits and two workers; then one that takes 16 MB and 10,000 texts, and one that wants a key
 Asked:    what came back; resident memory of front and workers together, before, at most and 2 s after;
           how long the next ordinary review takes (at most 2 s are allowed); what the log says
@@ -28,9 +28,9 @@ from measured import provenance
 from results_page import heading
 
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent))
-from tests.serving import sieges
-from tests.serving.hostile import Came
-from tests.serving.served import Served, served
+from tests.serving import attacks
+from tests.serving.hostile import Result
+from tests.serving.running_service import RunningService, running_service
 
 MIB = 2**20
 KEY = "0123456789abcdef0123"
@@ -39,32 +39,32 @@ MOST_GROWTH_MIB = 100.0
 """Libraries keep some of what they once took."""
 REST_S = 2.0
 
-Attack = tuple[str, str, Callable[[Served], list[Came]]]
+Attack = tuple[str, str, Callable[[RunningService], list[Result]]]
 """A word for --only, what is tried, and how."""
 
 USUAL: Sequence[Attack] = (
-    ("bodies", "bodies: deep, wrong, huge, compressed, badly encoded", sieges.bodies),
-    ("http", "what is no HTTP, or two requests in one (smuggling)", sieges.no_http),
-    ("paths", "paths to files: dots, encoded dots, NUL, 10,000 characters", sieges.paths),
-    ("sites", "pages of other sites, names that lead here", sieges.sites),
-    ("methods", "other methods and paths, a web socket", sieges.methods),
-    ("texts", "odd texts and every control character", sieges.odd_texts),
-    ("explained", "the same, to be explained", partial(sieges.odd_texts, explain=True)),
-    ("announced", "100 MB announced", sieges.announced_100_mb),
-    ("100mb", "100 MB sent in spite of the refusal", sieges.sent_100_mb),
-    ("heads", "heads, paths and trailers of 1 MB, 100,000 headers", sieges.endless_heads),
-    ("slow", "a byte a second", sieges.tricklers),
-    ("idle", "2,000 connections that say nothing", sieges.idle),
-    ("unread", "50 clients that never read their 60 answers", sieges.unread),
-    ("readers", "20 clients that read theirs at 512 bytes a second", sieges.slow_readers),
-    ("pipelined", "20,000 requests behind a slow one, 20 times at once", sieges.pipelined),
-    ("padded", "150 bodies of 1 MB that wait at once", sieges.padded),
-    ("logs", "ids and paths that would forge log lines", sieges.forged_logs),
-    ("leaving", "200 clients that leave at once", sieges.left_early),
-    ("killed", "kill -9 of a worker under load", sieges.killed),
+    ("bodies", "bodies: deep, wrong, huge, compressed, badly encoded", attacks.bodies),
+    ("http", "what is no HTTP, or two requests in one (smuggling)", attacks.no_http),
+    ("paths", "paths to files: dots, encoded dots, NUL, 10,000 characters", attacks.paths),
+    ("sites", "pages of other sites, names that lead here", attacks.sites),
+    ("methods", "other methods and paths, a web socket", attacks.methods),
+    ("texts", "odd texts and every control character", attacks.odd_texts),
+    ("explained", "the same, to be explained", partial(attacks.odd_texts, explain=True)),
+    ("announced", "100 MB announced", attacks.announced_100_mb),
+    ("100mb", "100 MB sent in spite of the refusal", attacks.sent_100_mb),
+    ("heads", "heads, paths and trailers of 1 MB, 100,000 headers", attacks.endless_heads),
+    ("slow", "a byte a second", attacks.tricklers),
+    ("idle", "2,000 connections that say nothing", attacks.idle),
+    ("unread", "50 clients that never read their 60 answers", attacks.unread),
+    ("readers", "20 clients that read theirs at 512 bytes a second", attacks.slow_readers),
+    ("pipelined", "20,000 requests behind a slow one, 20 times at once", attacks.pipelined),
+    ("padded", "150 bodies of 1 MB that wait at once", attacks.padded),
+    ("logs", "ids and paths that would forge log lines", attacks.forged_logs),
+    ("leaving", "200 clients that leave at once", attacks.left_early),
+    ("killed", "kill -9 of a worker under load", attacks.killed),
 )
-ROOMY: Sequence[Attack] = (("large", "limits raised: texts of 1 MB, 10,000 texts", sieges.large_texts),)
-KEYED: Sequence[Attack] = (("keys", "wrong keys, for a service with one", partial(sieges.keys, key=KEY)),)
+ROOMY: Sequence[Attack] = (("large", "limits raised: texts of 1 MB, 10,000 texts", attacks.large_texts),)
+KEYED: Sequence[Attack] = (("keys", "wrong keys, for a service with one", partial(attacks.keys, key=KEY)),)
 ROOM = ("--max-body-kb", 16384, "--max-characters", 4_000_000, "--max-texts", 10_000, "--queue", 20_000)
 
 
@@ -73,7 +73,7 @@ class Stood:
     """What one attack did."""
 
     what: str
-    came: list[Came]
+    came: list[Result]
     memory: tuple[float, float, float]
     """MiB of all processes: before, at most, after a rest."""
     answered_s: float
@@ -98,7 +98,7 @@ class Stood:
         return ", ".join(f"{got} ({count})" if count > 1 else got for got, count in counts.most_common())
 
 
-def stood(what: str, attack: Callable[[Served], list[Came]], service: Served) -> Stood:
+def stood(what: str, attack: Callable[[RunningService], list[Result]], service: RunningService) -> Stood:
     """Attack, and look at what is left."""
     before, faults = resident(service), faults_of(service)
     with watched(service) as seen:
@@ -106,20 +106,20 @@ def stood(what: str, attack: Callable[[Served], list[Came]], service: Served) ->
     started_at = time.perf_counter()
     status = service.predict("not bad at all").status
     answered_s = time.perf_counter() - started_at
-    came = [*came, *([Came("the next review", str(status), ())] if status != 200 else [])]
+    came = [*came, *([Result("the next review", str(status), ())] if status != 200 else [])]
     time.sleep(REST_S)
     after = resident(service)
-    killed = 1 if attack is sieges.killed else 0
+    killed = 1 if attack is attacks.killed else 0
     memory = (before, max(*seen, after), after)
     return Stood(what, came, memory, answered_s, faults_of(service) - faults - killed)
 
 
-def faults_of(service: Served) -> int:
+def faults_of(service: RunningService) -> int:
     """How often something failed inside or a worker was lost so far."""
     return sum(len(service.events(name)) for name in ("failed", "worker_lost", "batch_raised"))
 
 
-def resident(service: Served) -> float:
+def resident(service: RunningService) -> float:
     """Resident MiB of all its processes."""
     total = 0
     for process in (psutil.Process(service.process.pid), *service.workers()):
@@ -131,7 +131,7 @@ def resident(service: Served) -> float:
 
 
 @contextmanager
-def watched(service: Served) -> Iterator[list[float]]:
+def watched(service: RunningService) -> Iterator[list[float]]:
     """Look at the memory every 50 ms."""
     seen, ended = [resident(service)], threading.Event()
 
@@ -151,17 +151,17 @@ def watched(service: Served) -> Iterator[list[float]]:
 def tried(model: Path, only: Sequence[str], folder: Path) -> Iterator[Stood]:
     """All attacks that are wanted."""
     (folder / "key").write_text(KEY)
-    for attacks, options in (
+    for chosen, options in (
         (USUAL, ()),
         (ROOMY, (*ROOM, "--timeout-s", 60)),
         (KEYED, ("--api-key-file", folder / "key")),
     ):
-        wanted = [attack for attack in attacks if not only or attack[0] in only]
+        wanted = [attack for attack in chosen if not only or attack[0] in only]
         if not wanted:
             continue
-        with served(model, folder, "--workers", 2, "--log-format", "json", *options) as service:
+        with running_service(model, folder, "--workers", 2, "--log-format", "json", *options) as service:
             service.wait_for("worker_started")
-            if attacks is KEYED:
+            if chosen is KEYED:
                 service.headers = {"Authorization": f"Bearer {KEY}"}
             for _ in range(20):  # what libraries take once belongs to before
                 service.predict(*["not bad at all " * 40] * 16)

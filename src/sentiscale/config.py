@@ -7,7 +7,7 @@ flags. The resolved settings are stored in every run, so a record says exactly w
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -19,6 +19,7 @@ Cell = Literal["lstm", "gru"]
 TrackerName = Literal["mlflow", "tensorboard"]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+SectionT = TypeVar("SectionT", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -316,7 +317,7 @@ def preset_values(name: str | None) -> dict[str, Any]:
     """
     if name is not None and name not in PRESETS:
         raise UsageError(f"preset is '{name}'.{did_you_mean(name, PRESETS)} Allowed: {', '.join(PRESETS)}.")
-    return _read_toml(Path(__file__).with_name("configs") / f"{name or 'balanced'}.toml")
+    return read_toml(Path(__file__).with_name("configs") / f"{name or 'balanced'}.toml")
 
 
 def resolve(
@@ -338,37 +339,61 @@ def resolve(
         UsageError: unreadable file, unknown key (with a suggestion) or a value out of range.
     """
     values: dict[str, Any] = {}
-    for nested in (base or {}, _read_toml(config) if config else {}):
+    for nested in (base or {}, read_toml(config) if config else {}):
         _merge(values, nested)
     values.pop("serve", None)  # one file may serve all verbs; that section is checked by `serve`
     for text in overrides:
         key, _, raw = text.partition("=")
         if not raw or "." not in key:
             raise UsageError(f"--set got '{text}'; it takes section.key=value, as in prepare.min_count=3.")
-        _merge(values, _nest(key.strip(), _parse_value(raw.strip())))
+        _merge(values, _nest(key.strip(), parse_value(raw.strip())))
     for key, value in (flags or {}).items():
         if value is not None:
             _merge(values, _nest(key, value))
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        raise UsageError(_explain(error)) from error
+    return validate(Settings, values)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Raises: UsageError for a file that cannot be read or is not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors put a mark in front
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors write a byte-order mark
     except OSError as error:
         raise UsageError(f"cannot read settings file {path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}.") from error
 
 
-def _parse_value(raw: str) -> Any:
+def parse_value(raw: str) -> Any:
+    """The value of a `--set`: TOML, else the text itself."""
     try:
         return tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         return raw
+
+
+def validate(section: type[SectionT], values: Mapping[str, Any], *prefix: str) -> SectionT:
+    """Check values; messages name settings by dotted path, `prefix` in front.
+
+    Raises: UsageError for an unknown key (with a suggestion) or a value out of range.
+    """
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        problems = [_explain(section, problem, prefix) for problem in error.errors()]
+        raise UsageError("\n".join(problems)) from error
+
+
+def _explain(section: type[BaseModel], problem: Any, prefix: tuple[str, ...]) -> str:
+    location = [str(part) for part in problem["loc"]]
+    name = ".".join((*prefix, *location))
+    if problem["type"] == "extra_forbidden":
+        fields = section.model_fields
+        for part in location[:-1]:
+            fields = getattr(fields[part].annotation, "model_fields", {})
+        return f"unknown setting '{name}'.{did_you_mean(location[-1], fields)} Allowed: {', '.join(fields)}."
+    if problem["type"] == "value_error":  # from a validator of ours, whose message is complete
+        return f"{name}: {problem['ctx']['error']}."
+    return f"{name} is {problem['input']!r}: {problem['msg']}."
 
 
 def _nest(dotted: str, value: Any) -> dict[str, Any]:
@@ -384,26 +409,3 @@ def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
             _merge(into[key], value)
         else:
             into[key] = dict(value) if isinstance(value, Mapping) else value
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        path = [str(part) for part in problem["loc"]]
-        if problem["type"] == "extra_forbidden":
-            section = Settings.model_fields.get(path[0])
-            fields = Settings.model_fields if len(path) == 1 else _fields_of(section)
-            allowed = ", ".join(fields)
-            lines.append(
-                f"unknown setting '{'.'.join(path)}'.{did_you_mean(path[-1], fields)} Allowed: {allowed}."
-            )
-        elif problem["type"] == "value_error":  # raised by a section's own check, which says all there is
-            lines.append(f"{'.'.join(path)}: {problem['ctx']['error']}.")
-        else:
-            lines.append(f"{'.'.join(path)} is {problem['input']!r}: {problem['msg']}.")
-    return "\n".join(lines)
-
-
-def _fields_of(section: Any) -> Mapping[str, Any]:
-    annotation = getattr(section, "annotation", None)
-    return getattr(annotation, "model_fields", {})

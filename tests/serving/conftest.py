@@ -15,7 +15,7 @@ from sentiscale.model.ngrams import Ngrams
 from sentiscale.model.wide import Combination, WideModel
 from sentiscale.records import Host, RunRecord, now
 from sentiscale.text.vocab import SPECIAL, Vocab
-from tests.serving.served import Served, served
+from tests.serving.running_service import RunningService, running_service
 
 WORDS = ("great", "not", "bad", "the", "a", "n't", "do", "'s", "!", "good", "film", "é", "😀")
 CONFUSION = [[40, 10], [5, 45]]
@@ -89,10 +89,10 @@ def predictor(model: Path) -> Predictor:
 
 
 @pytest.fixture(scope="session")
-def service(model: Path, folder: Path) -> Iterator[Served]:
+def service(model: Path, folder: Path) -> Iterator[RunningService]:
     """A service that is there for many tests; impatient with slow clients, so that they need not wait."""
     os.environ.pop("SENTISCALE_API_KEY", None)
-    short = ("header_timeout_s=0.5", "body_timeout_s=0.5", "keep_alive_s=1", "max_characters=5000")
+    short = ("header_timeout_s=3", "body_timeout_s=3", "keep_alive_s=1", "max_characters=5000")
     options = ["--workers", "1"] + [word for setting in short for word in ("--set", f"serve.{setting}")]
-    with served(model, folder, *options) as running:
+    with running_service(model, folder, *options) as running:
         yield running

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tests.serving.served import Answer
+from tests.serving.running_service import Answer
 
 MIB = 2**20
 JSON = b"content-type: application/json\r\n"
@@ -18,7 +18,7 @@ CLOSED = "closed"
 
 
 @dataclass(frozen=True)
-class Came:
+class Result:
     """What came back for one request, and what may."""
 
     case: str

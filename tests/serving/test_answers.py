@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sentiscale.inference.explain import explain
 from tests.serving.conftest import CONFUSION
-from tests.serving.served import ask
+from tests.serving.running_service import ask
 
 TEXTS = ["great film", "", "not bad!", "bad " * 900, "😀 do n't é", "good\x00\x07\u202e", "<script>", "a"]
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from sentiscale.serving.app import invalid
-from sentiscale.serving.protocol import MOST_HEADERS, MOST_PIPELINED
+from sentiscale.serving.protocol import MAX_HEADERS, MAX_PIPELINED
 from sentiscale.serving.schema import request_model
 from sentiscale.serving.settings import ServeSettings
 from tests.serving.hostile import (
@@ -23,7 +23,7 @@ from tests.serving.hostile import (
     outcome_of,
     outcomes,
 )
-from tests.serving.served import ask
+from tests.serving.running_service import ask
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +121,7 @@ def test_requests_one_behind_the_other_are_answered_in_order(service):
 
 def test_a_hundred_headers_are_enough(service):
     start = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
-    headers = [b"x%d: a\r\n" % n for n in range(MOST_HEADERS - 1)]
+    headers = [b"x%d: a\r\n" % n for n in range(MAX_HEADERS - 1)]
     assert outcomes(service.raw(start + b"".join(headers[:-1]) + b"\r\n")) == ["200"]
     assert outcomes(service.raw(start + b"".join(headers) + b"\r\n")) == ["431 head_too_large"]
 
@@ -130,7 +130,7 @@ def test_more_requests_than_may_wait_end_the_connection_and_no_other(service):
     """Each takes some kilobytes while it waits, and 10,000 of them fit into one read."""
     received = service.raw(GET % b"/healthz" * 10_000, seconds=20)
     assert set(outcomes(received)) <= {"200", CLOSED}
-    assert len(outcomes(received)) <= 1 + MOST_PIPELINED
+    assert len(outcomes(received)) <= 1 + MAX_PIPELINED
 
 
 def test_of_many_unknown_fields_one_is_told_and_quickly_found():

@@ -6,14 +6,14 @@ import logging
 
 import pytest
 
-from sentiscale.serving.telemetry import Log
+from sentiscale.serving.telemetry import EventLog
 
 NASTY = '/a\nevent=forged "x"=1 \x1b[31m\u2028é'
 
 
 def test_a_json_line_is_one_line_whatever_was_sent():
     stream = io.StringIO()
-    Log("json", stream).event("request", path=NASTY, texts=None, status=404)
+    EventLog("json", stream).event("request", path=NASTY, texts=None, status=404)
     assert stream.getvalue().count("\n") == 1
     line = json.loads(stream.getvalue())
     assert line["path"] == NASTY
@@ -22,7 +22,7 @@ def test_a_json_line_is_one_line_whatever_was_sent():
 
 def test_a_line_of_words_quotes_what_could_break_it():
     stream = io.StringIO()
-    Log("text", stream).event("request", path=NASTY, status=404)
+    EventLog("text", stream).event("request", path=NASTY, status=404)
     line = stream.getvalue()
     assert line.count("\n") == 1
     assert line.isascii()
@@ -33,14 +33,14 @@ def test_a_line_of_words_quotes_what_could_break_it():
 
 def test_paths_are_cut():
     stream = io.StringIO()
-    Log("json", stream).event("request", path="/" + "a" * 10_000)
+    EventLog("json", stream).event("request", path="/" + "a" * 10_000)
     assert len(stream.getvalue()) < 400
 
 
 def test_a_log_that_nobody_reads_any_more_stops_nothing():
     stream = io.StringIO()
     stream.close()
-    Log("json", stream).event("request")
+    EventLog("json", stream).event("request")
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
@@ -50,7 +50,7 @@ def test_libraries_write_into_the_same_log_without_tracebacks(form, monkeypatch)
     for logger in loggers:
         for name in ("handlers", "propagate", "level"):
             monkeypatch.setattr(logger, name, getattr(logger, name))
-    Log(form, stream).take_over()
+    EventLog(form, stream).capture_libraries()
     try:
         raise ValueError("the review's text")
     except ValueError:

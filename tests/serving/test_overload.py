@@ -9,14 +9,14 @@ from contextlib import ExitStack
 import psutil
 import pytest
 
-from tests.serving.served import Load, Served, served
+from tests.serving.running_service import Load, RunningService, running_service
 
 KEY = "0123456789abcdef0123"
 BEARER = {"Authorization": f"Bearer {KEY}"}
 
 
 @pytest.fixture(scope="module")
-def narrow(model, folder) -> Iterator[Served]:
+def narrow(model, folder) -> Iterator[RunningService]:
     """A service with a short queue, little patience and a key."""
     key_file = folder / "key"
     key_file.write_text(KEY + "\n")
@@ -32,7 +32,7 @@ def narrow(model, folder) -> Iterator[Served]:
         "--set",
         "serve.max_requests=12",
     )
-    with served(model, folder, *limits, "--api-key-file", key_file) as running:
+    with running_service(model, folder, *limits, "--api-key-file", key_file) as running:
         yield running
 
 

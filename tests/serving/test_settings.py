@@ -32,7 +32,7 @@ def test_flags_win_over_set_over_file(tmp_path):
     [
         ("serve.prot=1", "unknown setting 'serve.prot'. Did you mean 'port'? Allowed: host,"),
         ("serve.port=70000", "serve.port is 70000: Input should be less than or equal to 65535"),
-        ("serve.queue=3", "queue is 3, but one request may bring max_texts = 256"),
+        ("serve.queue=3", "queue is 3, but one request may have max_texts = 256"),
         ("serve.max_body_kb=1", "max_characters is 20000, but a body of max_body_kb = 1 cannot hold"),
         ("port=1", "--set got 'port=1'; here it takes serve.key=value"),
         ("train.lr=1", "--set got 'train.lr=1'; here it takes"),
@@ -91,7 +91,7 @@ def test_a_port_that_is_taken_is_told_before_the_model_is_loaded(cli, model):
 def test_an_address_that_is_none(cli, model):
     done = cli("serve", model, "--host", "256.1.1.1")
     assert done.returncode == 2
-    assert "--host is '256.1.1.1', which is no address" in done.stderr
+    assert "--host is '256.1.1.1', which is not an address" in done.stderr
 
 
 def test_json_says_where_it_answers_and_quiet_logs_no_request(model):
@@ -118,7 +118,7 @@ def test_json_says_where_it_answers_and_quiet_logs_no_request(model):
 def test_a_directory_that_holds_no_model(cli, tmp_path):
     done = cli("serve", tmp_path / "none", "--port", 0)
     assert done.returncode == 3
-    assert "is no model directory: it has no config.toml" in done.stderr
+    assert "is not a model directory: it has no config.toml" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -97,10 +97,10 @@ def run(
         ) from error
     from sentiscale.serving.server import serve as run_service
     from sentiscale.serving.settings import resolve_serving
-    from sentiscale.serving.telemetry import Log
+    from sentiscale.serving.telemetry import EventLog
 
     if given["log_format"] is None and sys.stderr.isatty():
         given = {**given, "log_format": "text"}
     settings = resolve_serving(config=config, overrides=overrides, flags=given)
-    log = Log(settings.log_format, requests=not quiet)
+    log = EventLog(settings.log_format, requests=not quiet)
     run_service(model, settings, log, print_json if as_json else lambda document: None)

@@ -1,4 +1,4 @@
-"""The workers: kept running, restarted with back-off, exchanged for those of a new model."""
+"""The worker processes: kept running, restarted with back-off, replaced by those of a new model."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from sentiscale.errors import SentiscaleError
-from sentiscale.serving.checks import Fault
-from sentiscale.serving.child import WORKER, Worker, WorkerLost
-from sentiscale.serving.queue import Piece, WaitingLine, waited
+from sentiscale.serving.queue import BatchQueue, RequestPart
 from sentiscale.serving.settings import ServeSettings
-from sentiscale.serving.telemetry import Metrics
+from sentiscale.serving.telemetry import ServiceMetrics
+from sentiscale.serving.worker_process import WORKER, WorkerLost, WorkerProcess
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
-"""Seconds before a worker is started again; doubled with each failure in a row, none before the first."""
+"""Seconds before a worker is restarted: none before the first attempt, then doubled with each failure."""
+WATCH_SECONDS = 1.0
+FILES = ("config.toml", "vocab.txt", "weights.safetensors")
+"""The files of a model directory that answers depend on."""
 
-Tell = Callable[..., None]
+LogEvent = Callable[..., None]
 """Writes an event to the log: its name, then fields."""
 
 
@@ -29,27 +31,31 @@ class Generation:
     keepers: list["asyncio.Task[None]"] = field(default_factory=list)
     busy: set["asyncio.Task[None]"] = field(default_factory=set)
     """Keepers whose worker has a batch."""
-    workers: set[Worker] = field(default_factory=set)
-    """Ready ones."""
+    workers: set[WorkerProcess] = field(default_factory=set)
+    """Workers that are ready or busy."""
     retired: bool = False
 
 
-class Pool:
-    """Keeps as many workers as are set, all with the same model, and feeds them from the line."""
+class WorkerPool:
+    """Keeps the configured number of workers, all with the same model, and feeds them from the queue."""
 
     def __init__(
-        self, model: Path, settings: ServeSettings, line: WaitingLine, metrics: Metrics, tell: Tell
+        self,
+        model: Path,
+        settings: ServeSettings,
+        queue: BatchQueue,
+        metrics: ServiceMetrics,
+        log_event: LogEvent,
     ) -> None:
-        self.model, self.settings, self.line = model, settings, line
-        self.metrics, self.tell = metrics, tell
+        self.model, self.settings, self.queue = model, settings, queue
+        self.metrics, self.log_event = metrics, log_event
         self.program: Sequence[str] = WORKER
         self.current: Generation | None = None
         self.cards: dict[int, dict[str, Any]] = {}
         """The model card of each generation that may still answer."""
-        self._failing = False
-        self._reloading = asyncio.Lock()
-        self._wanted: asyncio.Task[None] | None = None
-        self._asked_again = False
+        self._start_failed = False
+        self._reloading: asyncio.Task[None] | None = None
+        self._reload_requested = False
 
     @property
     def ready(self) -> int:
@@ -57,54 +63,66 @@ class Pool:
         return len(self.current.workers) if self.current else 0
 
     @property
-    def hopeless(self) -> bool:
-        """Whether there is no worker and the last one did not even start."""
-        return self.ready == 0 and self._failing
+    def broken(self) -> bool:
+        """Whether there is no worker and the last one did not start."""
+        return self.ready == 0 and self._start_failed
 
     async def start(self) -> None:
-        """Start the first workers; the others come when one is ready.
+        """Start one worker; when it is ready, start the others in the background.
 
-        Raises: SentiscaleError when the first does not come up.
+        Raises: SentiscaleError when the first one does not start.
         """
-        first = await self._started()
-        self._take_over([first])
-
-    async def reload(self) -> bool:
-        """Take the model that is in the directory now; if it cannot be used, go on with the old one."""
-        async with self._reloading:
-            try:
-                workers = await self._all_started()
-            except SentiscaleError as error:
-                self.metrics.reloads.labels("refused").inc()
-                self.tell("reload_refused", reason=str(error))
-                return False
-            old = self.current
-            self._take_over(workers)
-            self.metrics.reloads.labels("done").inc()
-            self.tell("reloaded", digest=workers[0].card["digest"], model=workers[0].card["name"])
-            if old is not None:
-                await self._retire(old)
-            return True
+        self._switch_to([await self._start_worker()])
 
     async def stop(self) -> None:
-        """End all workers; nothing waits for them any more."""
-        if self._wanted is not None:
-            self._wanted.cancel()
-            await asyncio.gather(self._wanted, return_exceptions=True)
+        """End all workers."""
+        if self._reloading is not None:
+            self._reloading.cancel()
+            await asyncio.gather(self._reloading, return_exceptions=True)
         if self.current is not None:
             generation, self.current = self.current, None
             for keeper in generation.keepers:
                 keeper.cancel()
             await asyncio.gather(*generation.keepers, return_exceptions=True)
 
-    async def _started(self) -> Worker:
-        return await Worker.start(str(self.model), self.settings.threads, self.program)
+    def request_reload(self) -> None:
+        """Reload the model soon; while a reload is under way, once more afterwards."""
+        self._reload_requested = True
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.create_task(self._reload_as_requested())
+            self._reloading.add_done_callback(self._log_failure)
 
-    async def _all_started(self) -> list[Worker]:
-        started = await asyncio.gather(
-            *(self._started() for _ in range(self.settings.worker_count)), return_exceptions=True
-        )
-        workers = [worker for worker in started if isinstance(worker, Worker)]
+    async def _reload_as_requested(self) -> None:
+        while self._reload_requested:
+            self._reload_requested = False
+            await self._reload()
+
+    async def _reload(self) -> None:
+        """Switch to the model that is in the directory now; keep the old one if it cannot be used."""
+        try:
+            workers = await self._start_all()
+        except SentiscaleError as error:
+            self.metrics.reloads.labels("refused").inc()
+            self.log_event("reload_refused", reason=str(error))
+            return
+        old = self.current
+        self._switch_to(workers)
+        self.metrics.reloads.labels("done").inc()
+        self.log_event("reloaded", digest=workers[0].card["digest"], model=workers[0].card["name"])
+        if old is not None:
+            old.retired = True
+            for keeper in old.keepers:
+                if keeper not in old.busy:  # the others finish their batch first
+                    keeper.cancel()
+            await asyncio.gather(*old.keepers, return_exceptions=True)
+
+    async def _start_worker(self) -> WorkerProcess:
+        return await WorkerProcess.start(str(self.model), self.settings.threads, self.program)
+
+    async def _start_all(self) -> list[WorkerProcess]:
+        starts = (self._start_worker() for _ in range(self.settings.worker_count))
+        started = await asyncio.gather(*starts, return_exceptions=True)
+        workers = [worker for worker in started if isinstance(worker, WorkerProcess)]
         failures = [failure for failure in started if isinstance(failure, BaseException)]
         if not failures and len({worker.card["digest"] for worker in workers}) > 1:
             failures = [SentiscaleError("the model directory changed while it was read.")]
@@ -113,90 +131,63 @@ class Pool:
             raise failures[0]
         return workers
 
-    def _take_over(self, workers: Sequence[Worker]) -> None:
+    def _switch_to(self, workers: Sequence[WorkerProcess]) -> None:
         number = self.current.number + 1 if self.current else 1
-        generation = Generation(number, workers[0].card)
+        generation = Generation(number, workers[0].card, workers=set(workers))
         self.cards = {n: card for n, card in self.cards.items() if n == number - 1}
         self.cards[number] = generation.card
         self.current = generation
-        generation.workers.update(workers)
         for place in range(self.settings.worker_count):
             ready = workers[place] if place < len(workers) else None
             keeper = asyncio.create_task(self._keep(generation, ready))
-            keeper.add_done_callback(self._note_failure)
+            keeper.add_done_callback(self._log_failure)
             generation.keepers.append(keeper)
 
-    async def _retire(self, generation: Generation) -> None:
-        """Let the workers of an old model finish the batch they have, then end them."""
-        generation.retired = True
-        for keeper in generation.keepers:
-            if keeper not in generation.busy:
-                keeper.cancel()
-        await asyncio.gather(*generation.keepers, return_exceptions=True)
-
-    async def _keep(self, generation: Generation, worker: Worker | None) -> None:
+    async def _keep(self, generation: Generation, worker: WorkerProcess | None) -> None:
         """Keep one worker of a generation running."""
         failures = 0
         while not generation.retired:
             if worker is None:
-                worker = await self._replaced(generation, failures)
+                worker = await self._replace(generation, failures)
                 failures += 1
                 if worker is None:
                     continue
             generation.workers.add(worker)
             try:
                 while not generation.retired:
-                    if await self._serve_one(generation, worker):
-                        failures = 0
+                    await self._serve_batch(generation, worker)
+                    failures = 0
             except WorkerLost as loss:
                 self.metrics.restarts.inc()
-                self.tell("worker_lost", process=worker.process.pid, reason=str(loss))
+                self.log_event("worker_lost", process=worker.process.pid, reason=str(loss))
             finally:
                 generation.workers.discard(worker)
                 await asyncio.shield(worker.end())
             worker = None
 
-    async def _replaced(self, generation: Generation, failures: int) -> Worker | None:
-        """A new worker with the generation's model; None when it did not come up or found another model."""
+    async def _replace(self, generation: Generation, failures: int) -> WorkerProcess | None:
+        """A new worker with the generation's model; None when it did not start or loaded another model."""
         if failures:
             await asyncio.sleep(min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE))
         try:
-            worker = await self._started()
+            worker = await self._start_worker()
         except SentiscaleError as error:
-            self._failing = True
-            self.tell("worker_failed", reason=str(error))
+            self._start_failed = True
+            self.log_event("worker_failed", reason=str(error))
             return None
-        self._failing = False
+        self._start_failed = False
         if worker.card["digest"] == generation.card["digest"]:
-            self.tell("worker_started", process=worker.process.pid)
+            self.log_event("worker_started", process=worker.process.pid)
             return worker
         await worker.end()
-        self.tell("model_changed", digest=worker.card["digest"])
-        self.want_reload()  # answers of two models are never mixed
+        self.log_event("model_changed", digest=worker.card["digest"])
+        self.request_reload()  # answers of two models are never mixed
         return None
 
-    def want_reload(self) -> None:
-        """Reload soon; while that is under way, once more afterwards."""
-        self._asked_again = True
-        if self._wanted is None or self._wanted.done():
-            self._wanted = asyncio.create_task(self._reload_as_wanted())
-            self._wanted.add_done_callback(self._note_failure)
+    async def _serve_batch(self, generation: Generation, worker: WorkerProcess) -> None:
+        """Take a batch from the queue and answer it.
 
-    async def _reload_as_wanted(self) -> None:
-        while self._asked_again:
-            self._asked_again = False
-            await self.reload()
-
-    def _note_failure(self, task: "asyncio.Task[Any]") -> None:
-        """A fault of ours in a task that nobody waits for must not stay unseen."""
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self.tell("failed", error=repr(error))
-
-    async def _serve_one(self, generation: Generation, worker: Worker) -> bool:
-        """Take a batch from the line and answer it.
-
-        Raises: WorkerLost when the worker dies, idle or busy; the batch is back in the line then.
+        Raises: WorkerLost when the worker dies, idle or busy; the batch is back in the queue then.
         """
         batch = await self._next_batch(worker)
         keeper = asyncio.current_task()
@@ -206,67 +197,62 @@ class Pool:
             await self._answer(generation, worker, batch)
         finally:
             generation.busy.discard(keeper)
-        return True
 
-    async def _next_batch(self, worker: Worker) -> list[Piece]:
-        taking = asyncio.create_task(self.line.take())
-        going = asyncio.create_task(worker.gone.wait())
+    async def _next_batch(self, worker: WorkerProcess) -> list[RequestPart]:
+        taking = asyncio.create_task(self.queue.take())
+        dying = asyncio.create_task(worker.gone.wait())
         try:
-            await asyncio.wait({taking, going}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({taking, dying}, return_when=asyncio.FIRST_COMPLETED)
             if not worker.gone.is_set():
                 return taking.result()
         except asyncio.CancelledError:
             self._give_back(taking)
             raise
         finally:
-            going.cancel()
+            dying.cancel()
         self._give_back(taking)
-        raise WorkerLost(await worker.how_it_ended())
+        raise WorkerLost(await worker.exit_reason())
 
-    def _give_back(self, taking: "asyncio.Task[list[Piece]]") -> None:
+    def _give_back(self, taking: "asyncio.Task[list[RequestPart]]") -> None:
         if taking.done() and not taking.cancelled():
-            self.line.put_back(taking.result())
+            self.queue.put_back(taking.result())
         taking.cancel()
 
-    async def _answer(self, generation: Generation, worker: Worker, batch: list[Piece]) -> None:
-        loop = asyncio.get_running_loop()
+    async def _answer(self, generation: Generation, worker: WorkerProcess, batch: list[RequestPart]) -> None:
+        loop, metrics = asyncio.get_running_loop(), self.metrics
         started_at = loop.time()
-        texts = [text for piece in batch for text in piece.texts]
-        explain = batch[0].job.explain
-        self.metrics.batch_begins(len(texts), waited(batch, started_at), explain=explain)
+        texts = [text for part in batch for text in part.texts]
+        explain = batch[0].request.explain
+        metrics.batch_texts.observe(len(texts))
+        metrics.queue_wait.observe(max(0.0, started_at - batch[0].request.arrived))
+        metrics.texts.labels("explain" if explain else "predict").inc(len(texts))
         try:
             answer = await worker.ask({"texts": texts, "explain": explain}, self.settings.silence_s)
         except WorkerLost:
-            self.line.lost(batch)
+            self.queue.lost(batch)
             raise
         except asyncio.CancelledError:
-            self.line.put_back(batch)
+            self.queue.put_back(batch)
             raise
-        self.metrics.batch_seconds.observe(loop.time() - started_at)
+        metrics.batch_seconds.observe(loop.time() - started_at)
         if "raised" in answer:
-            self.tell("batch_raised", error=answer["raised"], texts=len(texts))
-            self.line.lost(batch)
+            self.log_event("batch_raised", error=answer["raised"], texts=len(texts))
+            self.queue.lost(batch)
         else:
-            self.line.done(batch, answer["predictions"], generation.number)
+            self.queue.done(batch, answer["predictions"], generation.number)
 
-
-def not_ready(message: str) -> Fault:
-    """The answer while there is no worker."""
-    return Fault(503, message, code="not_ready", headers={"Retry-After": "2"})
-
-
-EVERY_SECONDS = 1.0
-FILES = ("config.toml", "vocab.txt", "weights.safetensors")
-"""What a model's answers depend on."""
-
-Fingerprint = tuple[tuple[int, int, int], ...]
+    def _log_failure(self, task: "asyncio.Task[Any]") -> None:
+        """Log an exception in a task that nobody awaits."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.log_event("failed", error=repr(error))
 
 
 async def watch_model(model: Path, reload: Callable[[], object]) -> None:
-    """Look each second; `reload` is called once for a change that has been the same for two looks."""
+    """Call `reload` once for each change of the model directory that two looks in a row see."""
     taken = before = await asyncio.to_thread(fingerprint, model)
     while True:
-        await asyncio.sleep(EVERY_SECONDS)
+        await asyncio.sleep(WATCH_SECONDS)
         now = await asyncio.to_thread(fingerprint, model)
         if now and now == before and now != taken:
             taken = now
@@ -274,8 +260,8 @@ async def watch_model(model: Path, reload: Callable[[], object]) -> None:
         before = now
 
 
-def fingerprint(model: Path) -> Fingerprint:
-    """What tells a changed directory from the same one without reading it; empty if it is not complete."""
+def fingerprint(model: Path) -> tuple[tuple[int, int, int], ...]:
+    """Inode, time and size of each file: changes with the directory; empty while a file is missing."""
     try:
         stats = [(model / name).stat() for name in FILES]
     except OSError:

@@ -1,199 +1,166 @@
-"""uvicorn's connections with more limits: size and time of a request's head, number of clients."""
+"""Limits on a connection that apply before a request reaches the application.
+
+uvicorn does not limit the size, the header count or the time of a request's head, and answers errors in
+plain text. This subclass adds the limits through the callbacks of asyncio and of the httptools parser;
+decision 15 lists what was tried instead.
+"""
 
 import asyncio
-import socket
-from collections.abc import Callable
+from collections import deque
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from sentiscale.serving.checks import Fault, busy, raw_response
+from sentiscale.serving.errors import RequestError, overloaded
 from sentiscale.serving.settings import ServeSettings
 
-HEAD_BYTES = 64 * 1024
-MOST_HEADERS = 100
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 100
 """Each takes some hundred bytes of memory, however short it is."""
-MOST_PIPELINED = 64
-"""Requests that may wait on one connection for the answer to an earlier one: thousands fit into one read."""
-LINGER_SECONDS = 5.0
-"""Time for the rest of a body that was refused, so that the client reads the refusal, not a reset."""
-UNREAD_MILLISECONDS = 30_000
-"""A client that takes none of its answer for so long is dropped by the kernel."""
-TAKING_SECONDS = 30.0
-"""Time for a client to take an answer of more than 64 KB, or what is left of one when the connection ends."""
+MAX_PIPELINED = 64
+"""Unanswered requests on one connection: thousands fit into one read, each takes some kilobytes."""
+REFUSED_BODY_SECONDS = 5.0
+"""Time to receive the rest of a refused body. Closing at once resets the connection, and the client may never
+read the refusal."""
+UNREAD_SECONDS = 30.0
+"""Time for a client to read what was written to it."""
+CHECK_SECONDS = 0.25
+"""How often a connection checks its time limits: cheaper than a timer that each request sets and cancels."""
 
 
-def bounded_protocol(settings: ServeSettings) -> type[HttpToolsProtocol]:
-    """The class of connections for a service with these settings."""
-    return type("Bounded", (BoundedProtocol,), {"settings": settings})
+def limited_protocol(settings: ServeSettings) -> type[HttpToolsProtocol]:
+    """The protocol class for uvicorn, with the limits of `settings`."""
+    return type("ConfiguredProtocol", (LimitedProtocol,), {"settings": settings})
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """One connection. Requests' bodies are bounded later, by `Gate`."""
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection. `Admission` limits the bodies of its requests."""
 
     settings: ServeSettings
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._in_head = False
-        self._in_message = False
-        self._head_bytes = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._taking: asyncio.TimerHandle | None = None
-        self._answering: RequestResponseCycle | None = None
-        """The request that is being answered; `cycle` is the last one that has come."""
+        self.in_head = self.in_message = False
+        self.head_bytes = 0
+        self.refusal: RequestError | None = None
+        """What to answer when a parser callback has stopped the parser; None for a plain 400."""
+        self.unanswered: deque[RequestResponseCycle] = deque()
+        self.begun = 0
+        """Requests whose first byte has arrived."""
+        self.state: tuple[str, int] = ("idle", 0)
+        self.state_since = self.writing_since = self.loop.time()
+        self.next_check: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has connected."""
         super().connection_made(transport)
-        _drop_when_unread(transport)
-        if len(self.connections) > self.settings.max_connections:
-            limit = self.settings.max_connections
-            self._refuse(busy(503, f"{limit} clients are connected.", code="too_many_requests", limit=limit))
-            return
-        self._await_head()
+        self._check_times()
+        limit = self.settings.max_connections
+        if len(self.connections) > limit:
+            self._refuse(
+                overloaded(503, f"{limit} clients are connected.", code="too_many_requests", limit=limit)
+            )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection has ended."""
-        self._stop_timer()
-        self._stop_taking()
-        if self._answering is not None:
-            self._answering.disconnected = True  # or it would write to a connection that is no more
-            self._answering.message_event.set()
+        if self.next_check is not None:
+            self.next_check.cancel()
+        # uvicorn tells the last request only. With pipelining another one may be in progress, and its answer
+        # would be written to a closed connection.
+        for cycle in self._still_unanswered():
+            cycle.disconnected = True
+            cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come: give them to the parser, and bound what it collects of a head."""
         if self.transport.is_closing():
             return
-        if not self._in_message and self._timer is None:
-            self._await_head()  # the next request of a connection that was kept open
-        began_in_head = self._in_head
+        began_in_head = self.in_head
         super().data_received(data)
-        if began_in_head and self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                self._refuse_head()
+        if began_in_head and self.in_head:
+            self.head_bytes += len(data)
+            if self.head_bytes > MAX_HEAD_BYTES:
+                self._refuse(_head_too_large(f"{MAX_HEAD_BYTES} bytes", MAX_HEAD_BYTES))
 
     def on_message_begin(self) -> None:
-        """A request begins."""
-        self._in_message = self._in_head = True
-        self._head_bytes = 0
+        self.in_message = self.in_head = True
+        self.head_bytes = 0
+        self.begun += 1
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Headers, and after a chunked body trailers, which count as well.
+        """Check a header, or a trailer after a chunked body.
 
-        Raises: ValueError for what the parser shall stop at; the answer is 400, unless there was one.
+        Raises: ValueError to stop the parser.
         """
-        if not self._in_head:
-            self._head_bytes += len(name) + len(value)
-            if self._head_bytes > HEAD_BYTES:
-                raise ValueError("trailers without end")
+        if not self.in_head:
+            self.head_bytes += len(name) + len(value)
+            if self.head_bytes > MAX_HEAD_BYTES:
+                raise ValueError("endless trailers")
             return
-        if len(self.headers) == MOST_HEADERS:
-            self._refuse(Fault(431, f"the head has more than {MOST_HEADERS} headers.", limit=MOST_HEADERS))
+        if len(self.headers) == MAX_HEADERS:
+            self.refusal = _head_too_large(f"{MAX_HEADERS} headers", MAX_HEADERS)
             raise ValueError("too many headers")
         if name.lower() == b"host" and any(known == b"host" for known, _ in self.headers):
             raise ValueError("two hosts")
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Its head is there."""
-        self._in_head = False
-        self._stop_timer()
-        if len(self.pipeline) == MOST_PIPELINED:
-            self.transport.abort()  # any answer would be taken for that of an earlier request
+        self.in_head = False
+        if len(self._still_unanswered()) > MAX_PIPELINED:
+            self.transport.abort()  # the client would take any answer for that of an earlier request
             raise ValueError("too many requests at once")
         super().on_headers_complete()
+        self.unanswered.append(self.cycle)
 
     def on_message_complete(self) -> None:
-        """Its body is there."""
-        self._in_message = False
-        self._stop_timer()
+        self.in_message = False
         super().on_message_complete()
-        if self.cycle.response_complete:  # it was refused before: what uvicorn's own clock does not cover
-            self._start_timer(self.settings.keep_alive_s, self._close)
-
-    def on_response_complete(self) -> None:
-        """It has been answered."""
-        super().on_response_complete()
-        if self._in_head:  # of the next request, which came close behind
-            self._await_head()
-        elif self._in_message:  # answered before the whole body was there: let the rest come, for a while
-            self._start_timer(LINGER_SECONDS, self._close)
-        if self.transport.is_closing():
-            self._start_taking()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """No further request has come."""
-        self._close()
-
-    def pause_writing(self) -> None:
-        """More of the answer waits than the client takes at the moment."""
-        super().pause_writing()
-        self._start_taking()
-
-    def resume_writing(self) -> None:
-        """The client has taken most of it."""
-        super().resume_writing()
-        if not self.transport.is_closing():
-            self._stop_taking()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP."""
-        self._refuse(Fault(400, "this is not an HTTP request that can be read."))
+        self._refuse(self.refusal or RequestError(400, "this is not an HTTP request that can be read."))
 
-    def _await_head(self) -> None:
-        self._start_timer(self.settings.header_timeout_s, self._head_too_slow)
-
-    def _head_too_slow(self) -> None:
-        if not self._in_head:  # nothing was sent at all
-            self._close()
-            return
-        seconds = self.settings.header_timeout_s
-        self._refuse(Fault(408, f"the head did not arrive within {seconds:g} s.", limit=seconds))
-
-    def _refuse_head(self) -> None:
-        self._refuse(Fault(431, f"the head has more than {HEAD_BYTES} bytes.", limit=HEAD_BYTES))
-
-    def _refuse(self, fault: Fault) -> None:
-        self._stop_timer()
+    def _refuse(self, error: RequestError) -> None:
         if not self.transport.is_closing():
-            self.transport.write(raw_response(fault))
-            self._close()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._answering = cycle
-        super()._start_asgi_task(cycle, app)
-
-    def _close(self) -> None:
-        """End the connection when the client has taken what was written, or its time for that is over."""
-        if not self.transport.is_closing():
+            self.transport.write(error.raw_response())
             self.transport.close()
-            self._start_taking()
 
-    def _start_taking(self) -> None:
-        if self._taking is None:
-            self._taking = self.loop.call_later(TAKING_SECONDS, self.transport.abort)
+    def _still_unanswered(self) -> deque[RequestResponseCycle]:
+        while self.unanswered and self.unanswered[0].response_complete:
+            self.unanswered.popleft()
+        return self.unanswered
 
-    def _stop_taking(self) -> None:
-        if self._taking is not None:
-            self._taking.cancel()
-            self._taking = None
+    def _check_times(self) -> None:
+        """End the connection when the client is too slow; else check again in a moment."""
+        now = self.loop.time()
+        if not self.transport.get_write_buffer_size():
+            self.writing_since = now
+        elif now - self.writing_since > UNREAD_SECONDS:
+            self.transport.abort()
+            return
+        state = (self._waiting_for(), self.begun)
+        if state != self.state:
+            self.state, self.state_since = state, now
+        elif not self.transport.is_closing() and now - self.state_since > self._allowed_seconds(state[0]):
+            self._end_slow_client()
+        self.next_check = self.loop.call_later(CHECK_SECONDS, self._check_times)
 
-    def _start_timer(self, seconds: float, then: Callable[[], None]) -> None:
-        self._stop_timer()
-        self._timer = self.loop.call_later(seconds, then)
+    def _waiting_for(self) -> str:
+        """What the client is expected to send: the next request, a head, the rest of a body, or nothing."""
+        if self._still_unanswered():
+            return "nothing"
+        return "head" if self.in_head else "rest" if self.in_message else "request"
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _allowed_seconds(self, state: str) -> float:
+        settings = self.settings
+        if state == "request":  # between requests, uvicorn's keep-alive limit comes first unless bytes arrive
+            return settings.header_timeout_s + (settings.keep_alive_s if self.begun else 0)
+        return {"head": settings.header_timeout_s, "rest": REFUSED_BODY_SECONDS}.get(state, float("inf"))
+
+    def _end_slow_client(self) -> None:
+        seconds = self.settings.header_timeout_s
+        if self.in_head:
+            self._refuse(RequestError(408, f"the head did not arrive within {seconds:g} s.", limit=seconds))
+        self.transport.close()
 
 
-def _drop_when_unread(transport: asyncio.Transport) -> None:
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)
-    connection = transport.get_extra_info("socket")
-    if option is not None and connection is not None and connection.family != socket.AF_UNIX:
-        connection.setsockopt(socket.IPPROTO_TCP, option, UNREAD_MILLISECONDS)
+def _head_too_large(size: str, limit: int) -> RequestError:
+    return RequestError(431, f"the head has more than {size}.", limit=limit)

@@ -1,4 +1,4 @@
-"""What goes in and out over HTTP, as OpenAPI shows it."""
+"""Bodies of requests and answers, as OpenAPI shows them."""
 
 from typing import Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from sentiscale.model.metrics import CalibrationBin
 from sentiscale.serving.settings import ServeSettings
 from sentiscale.text.column import whole
 
@@ -22,13 +23,13 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class ErrorDetail(BaseModel):
     """Why a request was not answered."""
 
-    code: str = Field(description="A word that programs can go by.")
-    message: str = Field(description="What was got, what is allowed.")
-    limit: float | None = Field(description="The number that was overstepped, where there is one.")
+    code: str = Field(description="Stable name of the error, for programs.")
+    message: str = Field(description="What was received and what is allowed.")
+    limit: float | None = Field(description="The limit that was exceeded, if any.")
 
 
 class ErrorAnswer(BaseModel):
-    """The one shape of all errors."""
+    """The shape of all errors."""
 
     error: ErrorDetail
 
@@ -38,22 +39,22 @@ class Word(BaseModel):
 
     word: str = Field(description="As the model reads it.")
     start: int = Field(ge=0, description="First character in the text, counted in Unicode code points.")
-    end: int = Field(ge=0, description="One past the last.")
-    contribution: float = Field(description="In logits; above 0 speaks for positive.")
+    end: int = Field(ge=0, description="One past the last character.")
+    contribution: float = Field(description="In logits; above 0 means more positive.")
 
 
 class Labelled(BaseModel):
-    """What the model says of one text."""
+    """The prediction for one text."""
 
     label: Literal["negative", "positive"]
-    probability: float = Field(ge=0.5, le=1, description="Of the label.")
+    probability: float = Field(ge=0.5, le=1, description="Probability of the label.")
     positive_probability: Share
     truncated: bool = Field(description="Whether the text is longer than the network reads.")
     unknown_share: Share = Field(description="Share of its words that the model does not know.")
     logit: float | None = Field(None, description="With `explain`: log odds of positive.")
     base: float | None = Field(None, description="With `explain`: the logit without the words.")
     words: list[Word] | None = Field(
-        None, description="With `explain`: base and contributions give the logit."
+        None, description="With `explain`: base and contributions add up to the logit."
     )
 
 
@@ -65,14 +66,14 @@ class ModelName(BaseModel):
 
 
 class PredictAnswer(BaseModel):
-    """One prediction a text, in the same order."""
+    """One prediction per text, in the same order."""
 
     predictions: list[Labelled]
     model: ModelName
 
 
-class Rows(BaseModel):
-    """Rows of each split; null where it is not known."""
+class SplitRows(BaseModel):
+    """Rows of each split; null where unknown."""
 
     train: int | None
     valid: int | None
@@ -80,14 +81,14 @@ class Rows(BaseModel):
 
 
 class DataFacts(BaseModel):
-    """What the model has learnt from."""
+    """What the model was trained on."""
 
     digest: str | None
-    rows: Rows
+    rows: SplitRows
 
 
 class ScoresAnswer(BaseModel):
-    """How good the model is on rows it has not learnt from."""
+    """Scores on rows that the model was not trained on."""
 
     accuracy: float | None
     loss: float | None
@@ -102,28 +103,18 @@ class ScoresAnswer(BaseModel):
     )
 
 
-class CalibrationBin(BaseModel):
-    """Test rows whose confidence falls between `low` and `high`."""
-
-    low: float
-    high: float
-    rows: int
-    confidence: float | None
-    accuracy: float | None
-
-
 class Limits(BaseModel):
-    """What one request may hold."""
+    """Limits of one request."""
 
     texts: int
-    characters: int = Field(description="Of one text.")
+    characters: int = Field(description="Per text.")
     body_bytes: int
     explain_texts: int
     explain_characters: int
 
 
 class ModelAnswer(BaseModel):
-    """What the model is and how good it is."""
+    """The model and its scores."""
 
     name: str
     digest: str
@@ -143,19 +134,12 @@ class ModelAnswer(BaseModel):
 
 
 class State(BaseModel):
-    """Whether the service is well."""
+    """State of the service."""
 
     status: Literal["ok", "ready"]
 
 
-def with_whole_characters(text: Any) -> Any:
-    """Replace halves of surrogate pairs, which JSON escapes can make, as prediction does everywhere."""
-    return whole(text) if isinstance(text, str) else text
-
-
-class PredictBody(BaseModel):
-    """What the body of every service has in common, whatever its limits."""
-
+class _PredictBase(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={"example": {"texts": ["Great screen, but the battery died in a week."]}},
@@ -163,8 +147,8 @@ class PredictBody(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_few_fields(cls, data: Any) -> Any:
-        """Drop all unknown fields but the first: one is told, and errors for 90,000 take 0.3 s."""
+    def _drop_unknown_fields(cls, data: Any) -> Any:
+        """Keep the first unknown field only: one is reported, and errors for 90,000 of them take 0.3 s."""
         if not isinstance(data, dict):
             return data
         unknown = next((name for name in data if name not in cls.model_fields), None)
@@ -173,11 +157,11 @@ class PredictBody(BaseModel):
 
 def request_model(settings: ServeSettings) -> type[BaseModel]:
     """The body of `POST /v1/predict` with the limits of this service."""
-    text = Annotated[
-        StrictStr, Field(max_length=settings.max_characters), BeforeValidator(with_whole_characters)
-    ]
+    # JSON escapes can form half a surrogate pair; `whole` replaces it, as prediction does everywhere.
+    whole_text = BeforeValidator(lambda text: whole(text) if isinstance(text, str) else text)
+    text = Annotated[StrictStr, Field(max_length=settings.max_characters), whole_text]
     texts = Annotated[
         list[text], Field(min_length=1, max_length=settings.max_texts, description="Reviews to label.")
     ]
-    explain = Annotated[StrictBool, Field(description="Also say what each word contributed.")]
-    return create_model("PredictRequest", __base__=PredictBody, texts=(texts, ...), explain=(explain, False))
+    explain = Annotated[StrictBool, Field(description="Also return what each word contributed.")]
+    return create_model("PredictRequest", __base__=_PredictBase, texts=(texts, ...), explain=(explain, False))

@@ -1,4 +1,4 @@
-"""Run the service: port, workers, signals, and an orderly end."""
+"""Runs the service: the port, the workers, signals and an orderly shutdown."""
 
 import asyncio
 import contextlib
@@ -14,37 +14,38 @@ from typing import Any
 import uvicorn
 
 from sentiscale.errors import DataError, Interrupted, UsageError
+from sentiscale.serving.admission import Admission
 from sentiscale.serving.app import Service, build_app
-from sentiscale.serving.gate import Gate
-from sentiscale.serving.pool import FILES, Pool, watch_model
-from sentiscale.serving.protocol import bounded_protocol
-from sentiscale.serving.queue import WaitingLine
+from sentiscale.serving.pool import FILES, WorkerPool, watch_model
+from sentiscale.serving.protocol import limited_protocol
+from sentiscale.serving.queue import BatchQueue
 from sentiscale.serving.settings import ServeSettings
-from sentiscale.serving.telemetry import Log, Metrics
+from sentiscale.serving.telemetry import EventLog, ServiceMetrics
 
 BACKLOG = 1024
 OTHER_FILES = 256
-"""Files that are open besides clients' connections."""
+"""Open files besides the connections of clients."""
 
 Announce = Callable[[Mapping[str, Any]], None]
 
 
-class Server(uvicorn.Server):
-    """uvicorn's, with the signals left to us."""
+class UvicornServer(uvicorn.Server):
+    """uvicorn without its signal handlers: they stop at once, without the drain delay."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signal handlers alone."""
         yield
 
 
-def serve(model: Path, settings: ServeSettings, log: Log, announce: Announce = lambda document: None) -> None:
-    """Answer requests until a signal stops the service; it finishes what it has begun first.
+def serve(
+    model: Path, settings: ServeSettings, log: EventLog, announce: Announce = lambda document: None
+) -> None:
+    """Answer requests until a signal stops the service; requests in progress are answered first.
 
     Args:
         model: model directory.
         settings: address, limits and the rest.
-        log: where to tell what happens.
+        log: where events are written.
         announce: called once, with url, model and digest, when requests are answered.
 
     Raises:
@@ -54,9 +55,9 @@ def serve(model: Path, settings: ServeSettings, log: Log, announce: Announce = l
     """
     settings.api_key()
     check_model(model)
-    listening = bound_socket(settings)
+    listening = bound_socket(settings.host, settings.port)
     allow_connections(settings.max_connections)
-    log.take_over()
+    log.capture_libraries()
     with listening, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         stopped_by = runner.run(_serve(model, settings, log, listening, announce))
     log.event("stopped", signal=stopped_by.name)
@@ -65,31 +66,34 @@ def serve(model: Path, settings: ServeSettings, log: Log, announce: Announce = l
 
 
 async def _serve(
-    model: Path, settings: ServeSettings, log: Log, listening: socket.socket, announce: Announce
+    model: Path, settings: ServeSettings, log: EventLog, listening: socket.socket, announce: Announce
 ) -> signal.Signals:
-    metrics, line = Metrics(), WaitingLine(settings)
-    pool = Pool(model, settings, line, metrics, log.event)
-    metrics.watch(lambda: line.texts, lambda: pool.ready)
-    service = Service(settings, line, pool, metrics)
-    stop = _Stop(pool)
+    metrics, queue = ServiceMetrics(), BatchQueue(settings)
+    pool = WorkerPool(model, settings, queue, metrics, log.event)
+    metrics.queue.set_function(lambda: queue.texts)
+    metrics.workers.set_function(lambda: pool.ready)
+    service = Service(settings, queue, pool, metrics)
+    server = _uvicorn_server(
+        Admission(build_app(service), settings, metrics, log, queue.check_room), settings
+    )
     try:
-        with stop.signals_caught():
-            await _unless_stopped(pool.start(), stop)
-            server = _server(Gate(build_app(service), settings, metrics, log, line.check_room), settings)
+        with stop_signals(pool, server) as stop:
+            await _start(pool, stop)
             serving = asyncio.create_task(server.serve([listening]))
-            watching = asyncio.create_task(watch_model(model, pool.want_reload)) if settings.reload else None
-            listening.listen(BACKLOG)  # before uvicorn comes to it: who connects on our word is not refused
-            gc.collect()
-            gc.freeze()  # or a search for garbage goes through all libraries: 50 ms without an answer
-            announce(_announced(listening, settings, log, pool))
-            await asyncio.wait(
-                {asyncio.create_task(stop.asked.wait()), serving}, return_when="FIRST_COMPLETED"
+            watching = (
+                asyncio.create_task(watch_model(model, pool.request_reload)) if settings.reload else None
             )
+            listening.listen(BACKLOG)  # before it is announced, or the first clients could be refused
+            gc.collect()
+            gc.freeze()  # collecting through all libraries takes 50 ms in which nobody is answered
+            announce(_announcement(listening, settings, log, pool))
+            stopped = asyncio.create_task(stop.requested.wait())
+            await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
             service.draining = True
-            log.event("draining", waiting=line.texts)
-            await stop.pause(settings.drain_delay_s)
+            log.event("draining", waiting=queue.texts)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.repeated.wait(), settings.drain_delay_s)
             server.should_exit = True
-            stop.again = lambda: setattr(server, "force_exit", True)
             await serving
             if watching is not None:
                 watching.cancel()
@@ -98,62 +102,57 @@ async def _serve(
     return stop.signal
 
 
-class _Stop:
-    """What signals ask for: the first to finish, a second to end at once; SIGHUP for the new model."""
+class StopSignals:
+    """SIGINT and SIGTERM as events: the first asks to finish, the second to end at once."""
 
-    def __init__(self, pool: Pool) -> None:
-        self.pool = pool
-        self.asked = asyncio.Event()
+    def __init__(self, server: uvicorn.Server) -> None:
+        self.server = server
         self.signal = signal.SIGTERM
-        self.again: Callable[[], None] = lambda: None
-        self._hurry = asyncio.Event()
+        self.requested = asyncio.Event()
+        self.repeated = asyncio.Event()
 
-    @contextlib.contextmanager
-    def signals_caught(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self.pool.want_reload)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                loop.remove_signal_handler(number)
-
-    async def pause(self, seconds: float) -> None:
-        """Wait, unless a second signal comes."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), seconds)
-
-    def _stop(self, number: signal.Signals) -> None:
-        if self.asked.is_set():
-            self._hurry.set()
-            self.again()
-            return
-        self.signal = number
-        self.asked.set()
+    def receive(self, number: signal.Signals) -> None:
+        if not self.requested.is_set():
+            self.signal = number
+            self.requested.set()
+        else:
+            self.repeated.set()
+            self.server.force_exit = self.server.should_exit
 
 
-async def _unless_stopped(starting: Any, stop: _Stop) -> None:
-    """Wait for the start, or end it when a signal comes first.
+@contextlib.contextmanager
+def stop_signals(pool: WorkerPool, server: uvicorn.Server) -> Iterator[StopSignals]:
+    """Handle signals until the block ends; SIGHUP reloads the model."""
+    loop, stop = asyncio.get_running_loop(), StopSignals(server)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.receive, number)
+    loop.add_signal_handler(signal.SIGHUP, pool.request_reload)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.remove_signal_handler(number)
 
-    Raises: Interrupted then; what the start raises.
+
+async def _start(pool: WorkerPool, stop: StopSignals) -> None:
+    """Start the workers.
+
+    Raises: Interrupted when a signal comes first; what the start raises.
     """
-    task, asked = asyncio.ensure_future(starting), asyncio.create_task(stop.asked.wait())
-    await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
-    asked.cancel()
-    if task.done():
-        task.result()
-        return
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    starting, stopped = asyncio.create_task(pool.start()), asyncio.create_task(stop.requested.wait())
+    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if starting.done():
+        return starting.result()
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
     raise Interrupted("stopped before the model was loaded.")
 
 
-def _server(app: Any, settings: ServeSettings) -> Server:
+def _uvicorn_server(app: Admission, settings: ServeSettings) -> UvicornServer:
     config = uvicorn.Config(
         app,
-        http=bounded_protocol(settings),
+        http=limited_protocol(settings),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -164,33 +163,31 @@ def _server(app: Any, settings: ServeSettings) -> Server:
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=max(1, round(settings.timeout_s)),
     )
-    return Server(config)
+    return UvicornServer(config)
 
 
 def check_model(model: Path) -> None:
-    """Tell the usual mistake at once, not after the seconds that loading takes.
+    """Report a wrong directory at once, not after the seconds that loading takes.
 
     Raises: DataError for a directory without a model's files.
     """
     missing = next((name for name in FILES if not (model / name).is_file()), None)
     if missing is not None:
-        inside = model / "model"
-        is_run = (inside / missing).is_file()
-        remedy = f"Did you mean {inside}?" if is_run else "`sentiscale train` writes RUN/model."
-        raise DataError(f"{model} is no model directory: it has no {missing}. {remedy}")
+        is_run = (model / "model" / missing).is_file()
+        remedy = f"Did you mean {model / 'model'}?" if is_run else "`sentiscale train` writes RUN/model."
+        raise DataError(f"{model} is not a model directory: it has no {missing}. {remedy}")
 
 
-def bound_socket(settings: ServeSettings) -> socket.socket:
-    """The address, taken but not yet answered: whoever connects before the model is loaded is refused.
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Reserve the address without listening: clients are refused until the model is loaded.
 
-    Raises: UsageError when it cannot be had.
+    Raises: UsageError when the address is not available.
     """
-    host, port = settings.host, settings.port
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise UsageError(
-            f"--host is {host!r}, which is no address: {error.strerror}. Try 127.0.0.1."
+            f"--host is {host!r}, which is not an address: {error.strerror}. Try 127.0.0.1."
         ) from error
     listening = socket.socket(family, kind, proto)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -200,13 +197,13 @@ def bound_socket(settings: ServeSettings) -> socket.socket:
         listening.close()
         raise UsageError(
             f"cannot listen on {host} port {port}: {error.strerror}. Choose another --port (0 takes a free "
-            "one), or stop what listens there."
+            "one), or stop the program that listens there."
         ) from error
     return listening
 
 
 def allow_connections(count: int) -> None:
-    """Raise this process's limit of open files, as far as it may: by default, 1,024 is usual."""
+    """Raise this process's limit of open files as far as possible; the usual default is 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count + OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -214,15 +211,17 @@ def allow_connections(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
 
 
-def _announced(listening: socket.socket, settings: ServeSettings, log: Log, pool: Pool) -> Mapping[str, Any]:
-    """Say in the log that requests are answered; the same as a document."""
+def _announcement(
+    listening: socket.socket, settings: ServeSettings, log: EventLog, pool: WorkerPool
+) -> Mapping[str, Any]:
+    """Log that the service answers, and return the same as a document."""
     host, port = listening.getsockname()[:2]
-    shown_host = f"[{host}]" if ":" in host else host
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     assert pool.current is not None
     card = pool.current.card
-    document = {"url": f"http://{shown_host}:{port}", "model": card["name"], "digest": card["digest"]}
+    document = {"url": url, "model": card["name"], "digest": card["digest"]}
     log.event("listening", **document)
-    log.say(f"http://{shown_host}:{port} answers for {card['name']}; Ctrl-C stops.")
+    log.say(f"{url} answers for {card['name']}; Ctrl-C stops.")
     if not settings.on_loopback and settings.api_key() is None:
         log.say(
             f"warning: whoever reaches {host} may send requests; set --api-key-file, or keep to 127.0.0.1."

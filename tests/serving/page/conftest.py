@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.serving.page.driving import Driver
-from tests.serving.served import Served, served
+from tests.serving.running_service import RunningService, running_service
 
 PATIENCE_MS = 30_000
 KEY = "a-key-of-thirty-two-characters-0"
@@ -109,10 +109,10 @@ def address(service) -> str:
 
 
 @pytest.fixture(scope="module")
-def keyed_service(model, folder) -> Iterator[Served]:
+def keyed_service(model, folder) -> Iterator[RunningService]:
     """Wants a key, explains short reviews only, and has room for a single small batch to wait."""
     (folder / "key").write_text(KEY)
     limits = {"max_texts": 8, "queue": 8, "explain_characters": 100}
     options = [word for name, value in limits.items() for word in ("--set", f"serve.{name}={value}")]
-    with served(model, folder, "--api-key-file", folder / "key", *options) as running:
+    with running_service(model, folder, "--api-key-file", folder / "key", *options) as running:
         yield running

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.serving.page.conftest import KEY
-from tests.serving.served import Load, served
+from tests.serving.running_service import Load, running_service
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_explained_is_labelled_at_least(keyed):
 
 
 def test_a_server_that_is_gone_is_told_and_found_again(open_page, model, folder):
-    with served(model, folder) as first:
+    with running_service(model, folder) as first:
         driver = open_page(f"http://127.0.0.1:{first.port}/")
         driver.write("good")
         driver.wait_for_words()
@@ -86,20 +86,20 @@ def test_a_server_that_is_gone_is_told_and_found_again(open_page, model, folder)
     waiting = "The server does not answer. Is it still running?"
     expect(driver.page.locator("#waiting")).to_contain_text(waiting)
     expect(driver.page.locator("#problem")).to_contain_text(waiting)
-    with served(model, folder, "--port", first.port):
+    with running_service(model, folder, "--port", first.port):
         driver.page.locator("#problem").get_by_role("button", name="Try again").click()
         expect(driver.page.locator("#one .coloured")).to_have_text("good and bad")
         expect(driver.page.locator("#problem")).to_be_hidden()
 
 
 def test_a_file_goes_on_where_a_killed_server_left_it(open_page, model, folder):
-    with served(model, folder) as first:
+    with running_service(model, folder) as first:
         driver = open_page(f"http://127.0.0.1:{first.port}/")
         driver.choose_text("many.txt", "\n".join(f"good number {at}" for at in range(20_000)))
         expect(driver.page.locator("#progress-text")).to_have_text(re.compile("^[1-9]"))
         driver.allowed.append("net::ERR_")
         first.stop(signal.SIGKILL)
     expect(driver.page.locator("#problem")).to_contain_text("not labelled yet")
-    with served(model, folder, "--port", first.port):
+    with running_service(model, folder, "--port", first.port):
         driver.page.get_by_role("button", name="Go on").click()
         driver.wait_for_labels(20_000, seconds=120)

@@ -1,4 +1,4 @@
-"""The waiting line alone: every text answered once and in order, bounds kept, bad texts found."""
+"""The waiting queue alone: every text answered once and in order, bounds kept, bad texts found."""
 
 import asyncio
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sentiscale.serving.checks import Fault
-from sentiscale.serving.queue import EXPLAINED_AT_ONCE, Piece, WaitingLine
+from sentiscale.serving.errors import RequestError
+from sentiscale.serving.queue import EXPLAIN_BATCH, BatchQueue, RequestPart
 from sentiscale.serving.settings import ServeSettings
 
 requests = st.lists(
@@ -15,23 +15,23 @@ requests = st.lists(
 )
 
 
-def line_with(**changes) -> WaitingLine:
-    return WaitingLine(ServeSettings(**{"batch_delay_ms": 0, "max_batch": 4, "max_texts": 10, **changes}))
+def queue_with(**changes) -> BatchQueue:
+    return BatchQueue(ServeSettings(**{"batch_delay_ms": 0, "max_batch": 4, "max_texts": 10, **changes}))
 
 
-def answers(batch: list[Piece]) -> list[dict[str, str]]:
+def answers(batch: list[RequestPart]) -> list[dict[str, str]]:
     """A worker's answer: each text itself."""
-    return [{"said": text} for piece in batch for text in piece.texts]
+    return [{"said": text} for part in batch for text in part.texts]
 
 
-def texts(batch: list[Piece]) -> list[str]:
-    return [text for piece in batch for text in piece.texts]
+def texts(batch: list[RequestPart]) -> list[str]:
+    return [text for part in batch for text in part.texts]
 
 
-async def next_batch(line: WaitingLine) -> list[Piece]:
+async def next_batch(queue: BatchQueue) -> list[RequestPart]:
     """What a worker takes; nothing when all that is left belongs to requests that have failed."""
-    taking = asyncio.create_task(line.take())
-    while line.texts and not taking.done():
+    taking = asyncio.create_task(queue.take())
+    while queue.texts and not taking.done():
         await asyncio.sleep(0)
     if taking.done():
         return taking.result()
@@ -45,31 +45,31 @@ def test_every_text_is_answered_once_in_order_whatever_workers_do(asked, fates):
     """Fates: 0 answered, 1 answered by the next model, 2 lost, 3 given back."""
 
     async def run() -> None:
-        line = line_with()
-        jobs = [line.submit(one, explain=explain) for one, explain in asked]
+        queue = queue_with()
+        jobs = [queue.submit(one, explain=explain) for one, explain in asked]
         generation, left = 1, list(fates)
-        while line.texts:
-            batch = await next_batch(line)
+        while queue.texts:
+            batch = await next_batch(queue)
             if not batch:
                 break
-            limit = EXPLAINED_AT_ONCE if batch[0].job.explain else 4
+            limit = EXPLAIN_BATCH if batch[0].request.explain else 4
             assert 1 <= len(texts(batch)) <= limit
-            assert len({piece.job.explain for piece in batch}) == 1
+            assert len({part.request.explain for part in batch}) == 1
             fate = left.pop() if left else 0
             if fate == 2:
-                line.lost(batch)
+                queue.lost(batch)
             elif fate == 3:
-                line.put_back(batch)
+                queue.put_back(batch)
             else:
                 generation += fate
-                line.done(batch, answers(batch), generation)
+                queue.done(batch, answers(batch), generation)
         for (wanted, _), job in zip(asked, jobs, strict=True):
             failure = job.answer.exception()
             if failure is None:
                 found, _ = job.answer.result()
                 assert [entry["said"] for entry in found] == wanted
             else:  # more bad luck than one text may have
-                assert isinstance(failure, Fault)
+                assert isinstance(failure, RequestError)
                 assert failure.code == "text_failed"
                 assert fates.count(2) >= 2
 
@@ -78,15 +78,15 @@ def test_every_text_is_answered_once_in_order_whatever_workers_do(asked, fates):
 
 def test_an_answer_is_of_one_model_only():
     async def run() -> None:
-        line = line_with()
-        job = line.submit(["a", "b", "c", "d", "e", "f"], explain=False)
-        first = await line.take()
-        line.done(first, [{"model": 1}] * 4, 1)
-        line.done(await line.take(), [{"model": 2}] * 2, 2)
+        queue = queue_with()
+        job = queue.submit(["a", "b", "c", "d", "e", "f"], explain=False)
+        first = await queue.take()
+        queue.done(first, [{"model": 1}] * 4, 1)
+        queue.done(await queue.take(), [{"model": 2}] * 2, 2)
         assert not job.answer.done()
-        again = await line.take()
+        again = await queue.take()
         assert texts(again) == ["a", "b", "c", "d"]
-        line.done(again, [{"model": 2}] * 4, 2)
+        queue.done(again, [{"model": 2}] * 4, 2)
         assert await job.answer == ([{"model": 2}] * 6, 2)
 
     asyncio.run(run())
@@ -94,21 +94,21 @@ def test_an_answer_is_of_one_model_only():
 
 def test_the_one_text_that_ends_workers_is_found_and_its_neighbours_are_answered():
     async def run() -> int:
-        line = line_with()
-        jobs = [line.submit([f"{n}"], explain=False) for n in range(7)] + [
-            line.submit(["a", "bad"], explain=False)
+        queue = queue_with()
+        jobs = [queue.submit([f"{n}"], explain=False) for n in range(7)] + [
+            queue.submit(["a", "bad"], explain=False)
         ]
         lost = 0
-        while line.texts:
-            batch = await line.take()
+        while queue.texts:
+            batch = await queue.take()
             if "bad" in texts(batch):
                 lost += 1
-                line.lost(batch)
+                queue.lost(batch)
             else:
-                line.done(batch, answers(batch), 1)
+                queue.done(batch, answers(batch), 1)
         for n, job in enumerate(jobs[:-1]):
             assert (await job.answer)[0] == [{"said": f"{n}"}]
-        with pytest.raises(Fault, match="ends the process") as failed:
+        with pytest.raises(RequestError, match="ends the process") as failed:
             await jobs[-1].answer
         assert failed.value.status == 500
         return lost
@@ -118,48 +118,48 @@ def test_the_one_text_that_ends_workers_is_found_and_its_neighbours_are_answered
 
 def test_what_was_lost_comes_before_what_came_later():
     async def run() -> None:
-        line = line_with()
-        line.submit(["a", "b", "c", "d"], explain=False)
-        line.submit(["later"], explain=False)
-        line.lost(await line.take())
-        assert texts(await line.take()) == ["a", "b", "c", "d"]
+        queue = queue_with()
+        queue.submit(["a", "b", "c", "d"], explain=False)
+        queue.submit(["later"], explain=False)
+        queue.lost(await queue.take())
+        assert texts(await queue.take()) == ["a", "b", "c", "d"]
 
     asyncio.run(run())
 
 
 def test_the_line_is_bounded():
     async def run() -> None:
-        line = line_with(queue=10)
-        line.submit(["a"] * 8, explain=False)
+        queue = queue_with(queue=10)
+        queue.submit(["a"] * 8, explain=False)
         with pytest.raises(
-            Fault, match="8 texts are waiting, and 3 more would exceed the limit of 10"
+            RequestError, match="8 texts are waiting, and 3 more would exceed the limit of 10"
         ) as full:
-            line.submit(["a"] * 3, explain=True)
+            queue.submit(["a"] * 3, explain=True)
         assert (full.value.status, full.value.limit, full.value.headers) == (429, 10, {"Retry-After": "1"})
-        line.submit(["a"] * 2, explain=True)
-        assert line.texts == 10
+        queue.submit(["a"] * 2, explain=True)
+        assert queue.texts == 10
 
     asyncio.run(run())
 
 
 def test_nobody_works_for_those_who_left():
     async def run() -> None:
-        line = line_with()
-        gone = line.submit(["gone"] * 6, explain=False)
-        line.submit(["here"], explain=False)
+        queue = queue_with()
+        gone = queue.submit(["gone"] * 6, explain=False)
+        queue.submit(["here"], explain=False)
         gone.answer.cancel()
-        assert texts(await line.take()) == ["here"]
-        assert line.texts == 0
+        assert texts(await queue.take()) == ["here"]
+        assert queue.texts == 0
 
     asyncio.run(run())
 
 
 def test_characters_bound_a_batch_but_never_keep_a_text_out():
     async def run() -> None:
-        line = line_with(batch_characters=100)
+        queue = queue_with(batch_characters=100)
         for size in (60, 60, 500, 10, 10):
-            line.submit(["x" * size], explain=False)
-        taken = [[len(text) for text in texts(await line.take())] for _ in range(4)]
+            queue.submit(["x" * size], explain=False)
+        taken = [[len(text) for text in texts(await queue.take())] for _ in range(4)]
         assert taken == [[60], [60], [500], [10, 10]]
 
     asyncio.run(run())
@@ -167,12 +167,12 @@ def test_characters_bound_a_batch_but_never_keep_a_text_out():
 
 def test_a_request_is_cut_where_a_batch_would_have_too_many_characters():
     async def run() -> None:
-        line = line_with(batch_characters=100, max_texts=10)
+        queue = queue_with(batch_characters=100, max_texts=10)
         sizes = [60, 50, 10, 300, 20, 20, 20, 20, 20]
-        line.submit(["x" * size for size in sizes], explain=False)
+        queue.submit(["x" * size for size in sizes], explain=False)
         taken = []
-        while line.texts:
-            taken.append([len(text) for text in texts(await line.take())])
+        while queue.texts:
+            taken.append([len(text) for text in texts(await queue.take())])
         assert taken == [[60], [50, 10], [300], [20, 20, 20, 20], [20]]
 
     asyncio.run(run())
@@ -182,10 +182,10 @@ def test_long_texts_are_explained_one_by_one():
     """Four at once held a worker for a second and more, and every prediction behind them."""
 
     async def run() -> None:
-        line = line_with()
-        line.submit(["short"] * 4 + ["long" * 500] * 3, explain=True)
-        line.submit(["long" * 500], explain=True)
-        taken = [len(texts(await line.take())) for _ in range(5)]
+        queue = queue_with()
+        queue.submit(["short"] * 4 + ["long" * 500] * 3, explain=True)
+        queue.submit(["long" * 500], explain=True)
+        taken = [len(texts(await queue.take())) for _ in range(5)]
         assert taken == [4, 1, 1, 1, 1]
 
     asyncio.run(run())
@@ -193,10 +193,10 @@ def test_long_texts_are_explained_one_by_one():
 
 def test_explanations_and_predictions_take_turns():
     async def run() -> None:
-        line = line_with()
-        line.submit(["explain"] * 8, explain=True)
-        line.submit(["label"] * 8, explain=False)
-        taken = [texts(await line.take())[0] for _ in range(4)]
+        queue = queue_with()
+        queue.submit(["explain"] * 8, explain=True)
+        queue.submit(["label"] * 8, explain=False)
+        taken = [texts(await queue.take())[0] for _ in range(4)]
         assert taken == ["explain", "label", "explain", "label"]
 
     asyncio.run(run())
@@ -204,19 +204,19 @@ def test_explanations_and_predictions_take_turns():
 
 def test_a_lone_client_does_not_wait_for_others_but_many_wait_for_each_other():
     async def run() -> None:
-        line = line_with(batch_delay_ms=1000, timeout_s=60)
+        queue = queue_with(batch_delay_ms=1000, timeout_s=60)
         loop = asyncio.get_running_loop()
         for _ in range(3):
-            line.submit(["a"], explain=False)
-            assert len(await line.take()) == 1
+            queue.submit(["a"], explain=False)
+            assert len(await queue.take()) == 1
         for text in "abc":
-            line.submit([text], explain=False)
-        assert len(await line.take()) == 3
-        taking = asyncio.create_task(line.take())  # now three are expected
+            queue.submit([text], explain=False)
+        assert len(await queue.take()) == 3
+        taking = asyncio.create_task(queue.take())  # now three are expected
         started_at = loop.time()
         for text in "abc":
             await asyncio.sleep(0.01)
-            line.submit([text], explain=False)
+            queue.submit([text], explain=False)
         assert len(await taking) == 3
         assert loop.time() - started_at < 0.9  # it did not wait for the whole delay
 
@@ -225,15 +225,15 @@ def test_a_lone_client_does_not_wait_for_others_but_many_wait_for_each_other():
 
 def test_a_taker_that_is_called_off_takes_nothing_with_it():
     async def run() -> None:
-        line = line_with(batch_delay_ms=50)
-        line.submit(["a"], explain=False)
-        line.submit(["a"], explain=False)
-        await line.take()  # two are expected from now on
-        taking = asyncio.create_task(line.take())
+        queue = queue_with(batch_delay_ms=50)
+        queue.submit(["a"], explain=False)
+        queue.submit(["a"], explain=False)
+        await queue.take()  # two are expected from now on
+        taking = asyncio.create_task(queue.take())
         await asyncio.sleep(0)
-        line.submit(["kept"], explain=False)
+        queue.submit(["kept"], explain=False)
         await asyncio.sleep(0.005)
         taking.cancel()
-        assert texts(await line.take()) == ["kept"]
+        assert texts(await queue.take()) == ["kept"]
 
     asyncio.run(run())

@@ -5,9 +5,9 @@ import io
 from collections.abc import MutableMapping
 from typing import Any
 
-from sentiscale.serving.gate import BODIES_BYTES, Gate
+from sentiscale.serving.admission import MAX_BODIES_BYTES, Admission
 from sentiscale.serving.settings import ServeSettings
-from sentiscale.serving.telemetry import Log, Metrics
+from sentiscale.serving.telemetry import EventLog, ServiceMetrics
 
 MIB = 2**20
 HEADERS = [(b"host", b"localhost"), (b"content-type", b"application/json")]
@@ -24,7 +24,7 @@ def test_bodies_count_until_they_are_answered():
             await answered.wait()
             await send({"type": "http.response.start", "status": 200, "headers": []})
 
-        gate = Gate(slow, ServeSettings(), Metrics(), Log("json", io.StringIO()))
+        admission = Admission(slow, ServeSettings(), ServiceMetrics(), EventLog("json", io.StringIO()))
 
         async def request() -> None:
             async def receive() -> MutableMapping[str, Any]:
@@ -34,16 +34,16 @@ def test_bodies_count_until_they_are_answered():
                 statuses.extend([message["status"]] if "status" in message else [])
 
             scope = {"type": "http", "method": "POST", "path": "/v1/predict", "headers": HEADERS}
-            await gate(scope, receive, send)
+            await admission(scope, receive, send)
 
-        first = [asyncio.create_task(request()) for _ in range(BODIES_BYTES // MIB + 3)]
+        first = [asyncio.create_task(request()) for _ in range(MAX_BODIES_BYTES // MIB + 3)]
         async with asyncio.timeout(20):
             while len(statuses) < 3:  # those beyond the limit are refused while the others wait
                 await asyncio.sleep(0.01)
         answered.set()
         await asyncio.gather(*first)
         await request()
-        return statuses, BODIES_BYTES // MIB
+        return statuses, MAX_BODIES_BYTES // MIB
 
     statuses, room = asyncio.run(run())
     assert statuses == [503] * 3 + [200] * (room + 1)

@@ -13,7 +13,7 @@ import pytest
 
 from sentiscale.inference.predictor import Predictor
 from tests.serving.conftest import write_model
-from tests.serving.served import Load, Served, served
+from tests.serving.running_service import Load, RunningService, running_service
 
 TEXTS = ["not bad at all", "good film " * 30]
 
@@ -25,14 +25,14 @@ def live(folder) -> Path:
 
 
 @pytest.fixture(scope="module")
-def troubled(live, folder) -> Iterator[Served]:
+def troubled(live, folder) -> Iterator[RunningService]:
     """A service that tests do harm to, one after the other."""
     patience = ("--workers", 1, "--set", "serve.silence_s=3", "--timeout-s", 150)
-    with served(live, folder, "--reload", "--host", "0.0.0.0", *patience) as running:
+    with running_service(live, folder, "--reload", "--host", "0.0.0.0", *patience) as running:
         yield running
 
 
-def worker_of(service: Served) -> psutil.Process:
+def worker_of(service: RunningService) -> psutil.Process:
     return max(service.workers(), key=lambda process: process.create_time())
 
 

@@ -22,66 +22,66 @@ from tests.serving.hostile import (
     NO_HTTP,
     PATHS,
     SITES,
-    Came,
+    Result,
     outcome_of,
     outcomes,
 )
 from tests.serving.odd_texts import CONTROLS, ODD_TEXTS
-from tests.serving.served import Load, Served
+from tests.serving.running_service import Load, RunningService
 
-Siege = Callable[[Served], list[Came]]
+Attack = Callable[[RunningService], list[Result]]
 REFUSED = ("429 queue_full", "503 too_many_requests")
 BLANK = b" " * (MIB - 100)
 
 
-def bodies(service: Served) -> list[Came]:
+def bodies(service: RunningService) -> list[Result]:
     """Every body of the list."""
     return [
-        Came(name, outcome_of(service.ask("POST", "/v1/predict", body)), (allowed,))
+        Result(name, outcome_of(service.ask("POST", "/v1/predict", body)), (allowed,))
         for name, (body, allowed) in BODIES.items()
     ]
 
 
-def no_http(service: Served) -> list[Came]:
+def no_http(service: RunningService) -> list[Result]:
     """Everything that is no HTTP."""
     return [
-        Came(name, outcomes(service.raw(sent))[-1], ("400 bad_request",)) for name, sent in NO_HTTP.items()
+        Result(name, outcomes(service.raw(sent))[-1], ("400 bad_request",)) for name, sent in NO_HTTP.items()
     ]
 
 
-def paths(service: Served) -> list[Came]:
+def paths(service: RunningService) -> list[Result]:
     """Every path that could lead to a file."""
     allowed = ("404 not_found", "400 bad_request")
     found = []
     for path in PATHS:
         sent = b"GET " + path.encode("latin-1") + b" HTTP/1.0\r\nhost: localhost\r\n\r\n"
-        found.append(Came(path[:40], outcomes(service.raw(sent))[0], allowed))
+        found.append(Result(path[:40], outcomes(service.raw(sent))[0], allowed))
     return found
 
 
-def sites(service: Served) -> list[Came]:
+def sites(service: RunningService) -> list[Result]:
     """What other sites' pages can make a browser send."""
     found = []
     for name, (headers, allowed) in SITES.items():
         answer = service.ask("POST", "/v1/predict", {"texts": ["good"]}, headers)
-        found.append(Came(name, outcome_of(answer), (allowed,)))
+        found.append(Result(name, outcome_of(answer), (allowed,)))
     return found
 
 
-def methods(service: Served) -> list[Came]:
+def methods(service: RunningService) -> list[Result]:
     """Methods and paths that are none of ours."""
-    found = [Came(f"{m} {p}", outcome_of(service.ask(m, p)), (allowed,)) for m, p, allowed in METHODS]
+    found = [Result(f"{m} {p}", outcome_of(service.ask(m, p)), (allowed,)) for m, p, allowed in METHODS]
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     for name, answer in {
         "a web socket": service.ask("GET", "/healthz", headers=upgrade),
         "a web socket with a body": service.ask("POST", "/v1/predict", {"texts": ["good"]}, upgrade),
         "another protocol": service.ask("GET", "/healthz", headers={**upgrade, "Upgrade": "h2c"}),
     }.items():
-        found.append(Came(name, outcome_of(answer), ("200", "422 invalid")))  # no body counts behind it
+        found.append(Result(name, outcome_of(answer), ("200", "422 invalid")))  # no body counts behind it
     return found
 
 
-def odd_texts(service: Served, *, explain: bool = False) -> list[Came]:
+def odd_texts(service: RunningService, *, explain: bool = False) -> list[Result]:
     """Every odd text, and every control character for itself; words lie inside the text."""
     found = []
     for name, text in {**ODD_TEXTS, "each control character": "\n".join(CONTROLS)}.items():
@@ -89,7 +89,7 @@ def odd_texts(service: Served, *, explain: bool = False) -> list[Came]:
         got = outcome_of(answer)
         if explain and answer.status == 200 and not _words_lie_inside(text, answer.json["predictions"][0]):
             got = "words outside the text"
-        found.append(Came(name, got, ("200", "422 text_too_long") if len(text) > 5000 else ("200",)))
+        found.append(Result(name, got, ("200", "422 text_too_long") if len(text) > 5000 else ("200",)))
     return found
 
 
@@ -104,7 +104,7 @@ def _words_lie_inside(text: str, prediction: Mapping[str, object]) -> bool:
     return True
 
 
-def announced_100_mb(service: Served) -> list[Came]:
+def announced_100_mb(service: RunningService) -> list[Result]:
     """Only the head of a request that announces 100 MB."""
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
     connection.putrequest("POST", "/v1/predict")
@@ -114,19 +114,22 @@ def announced_100_mb(service: Served) -> list[Came]:
     response = connection.getresponse()
     response.read()
     connection.close()
-    return [Came("announced", str(response.status), ("413",))]
+    return [Result("announced", str(response.status), ("413",))]
 
 
-def sent_100_mb(service: Served) -> list[Came]:
+def sent_100_mb(service: RunningService) -> list[Result]:
     """100 MB sent in spite of the refusal, with and without announcement."""
     plain = service.raw(HEAD + b"content-length: %d\r\n\r\n" % (100 * MIB), *[b"a" * MIB] * 100)
     chunk = b"100000\r\n" + b"a" * MIB + b"\r\n"
     chunked = service.raw(HEAD + b"transfer-encoding: chunked\r\n\r\n", *[chunk] * 100, b"0\r\n\r\n")
     allowed = ("413 body_too_large", CLOSED)  # a reset may overtake the answer
-    return [Came("announced", outcomes(plain)[0], allowed), Came("in chunks", outcomes(chunked)[0], allowed)]
+    return [
+        Result("announced", outcomes(plain)[0], allowed),
+        Result("in chunks", outcomes(chunked)[0], allowed),
+    ]
 
 
-def endless_heads(service: Served) -> list[Came]:
+def endless_heads(service: RunningService) -> list[Result]:
     """Heads of a megabyte and more."""
     many = b"".join(b"x%d: a\r\n" % n for n in range(100_000))
     start = b"GET / HTTP/1.1\r\nhost: localhost\r\n"
@@ -142,10 +145,10 @@ def endless_heads(service: Served) -> list[Came]:
         ),
     }
     allowed = ("431 head_too_large", "400 bad_request", CLOSED)
-    return [Came(name, outcomes(service.raw(*parts))[-1], allowed) for name, parts in tried.items()]
+    return [Result(name, outcomes(service.raw(*parts))[-1], allowed) for name, parts in tried.items()]
 
 
-def tricklers(service: Served, pause: float = 1.0, parts: int = 30) -> list[Came]:
+def tricklers(service: RunningService, pause: float = 1.0, parts: int = 30) -> list[Result]:
     """A byte at a time: of a head, of a body, of a chunk's head; and nothing at all."""
     tried = {
         "a head": (HEAD, *[b"x"] * parts),
@@ -160,12 +163,12 @@ def tricklers(service: Served, pause: float = 1.0, parts: int = 30) -> list[Came
         received = pool.map(lambda sent: service.raw(*sent, pause=pause, seconds=60), tried.values())
         found = [outcomes(each)[-1] for each in received]
     return [
-        Came(name, got, allowed.get(name, ("408 request_too_slow",)))
+        Result(name, got, allowed.get(name, ("408 request_too_slow",)))
         for name, got in zip(tried, found, strict=True)
     ]
 
 
-def idle(service: Served, count: int = 2000) -> list[Came]:
+def idle(service: RunningService, count: int = 2000) -> list[Result]:
     """Connections that send nothing, while others are answered; they are ended by the service."""
     _allow_files(count + 256)
     with ExitStack() as stack:
@@ -175,12 +178,12 @@ def idle(service: Served, count: int = 2000) -> list[Came]:
             connection.settimeout(60)
         ended = sum(connection.recv(1) == b"" for connection in opened)
     return [
-        Came("another client meanwhile", meanwhile, ("200",)),
-        Came(f"{count:,} connections", f"{ended:,} closed", (f"{count:,} closed",)),
+        Result("another client meanwhile", meanwhile, ("200",)),
+        Result(f"{count:,} connections", f"{ended:,} closed", (f"{count:,} closed",)),
     ]
 
 
-def unread(service: Served, clients: int = 50, seconds: float = 90) -> list[Came]:
+def unread(service: RunningService, clients: int = 50, seconds: float = 90) -> list[Result]:
     """Clients that ask for some megabytes and never read any of it: all are left in the end."""
     with ExitStack() as stack:
         for _ in range(clients):
@@ -188,12 +191,12 @@ def unread(service: Served, clients: int = 50, seconds: float = 90) -> list[Came
         meanwhile = outcome_of(service.predict("good"))
         left = _wait_until_left(service, seconds)
     return [
-        Came("another client meanwhile", meanwhile, ("200",)),
-        Came(f"{clients} clients", f"{left} connections left", ("0 connections left",)),
+        Result("another client meanwhile", meanwhile, ("200",)),
+        Result(f"{clients} clients", f"{left} connections left", ("0 connections left",)),
     ]
 
 
-def slow_readers(service: Served, clients: int = 20, seconds: float = 90) -> list[Came]:
+def slow_readers(service: RunningService, clients: int = 20, seconds: float = 90) -> list[Result]:
     """Clients that read the same a little at a time."""
     ended = threading.Event()
 
@@ -212,7 +215,7 @@ def slow_readers(service: Served, clients: int = 20, seconds: float = 90) -> lis
         ended.set()
         for thread in threads:
             thread.join()
-    return [Came(f"{clients} clients", f"{left} connections left", ("0 connections left",))]
+    return [Result(f"{clients} clients", f"{left} connections left", ("0 connections left",))]
 
 
 def _ask_for_much(connection: socket.socket) -> None:
@@ -220,7 +223,7 @@ def _ask_for_much(connection: socket.socket) -> None:
     connection.sendall(GET % b"/openapi.json" * 60)
 
 
-def pipelined(service: Served, clients: int = 20, requests: int = 20_000) -> list[Came]:
+def pipelined(service: RunningService, clients: int = 20, requests: int = 20_000) -> list[Result]:
     """Thousands of requests behind a slow one on each of some connections."""
     slow = json.dumps({"texts": ["not bad " * 300] * 8, "explain": True}).encode()
     first = HEAD + b"content-length: %d\r\n\r\n" % len(slow) + slow
@@ -229,19 +232,19 @@ def pipelined(service: Served, clients: int = 20, requests: int = 20_000) -> lis
         received = list(pool.map(lambda _: service.raw(sent, seconds=60), range(clients)))
     found = {outcome for each in received for outcome in outcomes(each)}
     allowed = ("200", "504 timeout", "400 bad_request", CLOSED, *REFUSED)
-    return [Came("answers", got, allowed) for got in sorted(found)]
+    return [Result("answers", got, allowed) for got in sorted(found)]
 
 
-def padded(service: Served, clients: int = 150) -> list[Came]:
+def padded(service: RunningService, clients: int = 150) -> list[Result]:
     """Requests of a megabyte, nearly all of it blank, that wait behind explanations."""
     body = b'{"explain": true, "texts": ["not bad at all"]' + BLANK + b"}"
     with ThreadPoolExecutor(clients) as pool:
         asked = [pool.submit(service.ask, "POST", "/v1/predict", body) for _ in range(clients)]
         found = {outcome_of(answer.result()) for answer in asked}
-    return [Came("answers", got, ("200", "504 timeout", *REFUSED)) for got in sorted(found)]
+    return [Result("answers", got, ("200", "504 timeout", *REFUSED)) for got in sorted(found)]
 
 
-def forged_logs(service: Served) -> list[Came]:
+def forged_logs(service: RunningService) -> list[Result]:
     """Ids and paths that try to write lines of their own into the log."""
     before = len(service.events())
     for name in ("a\tb", 'a"b', "x" * 10_000, "a b", "%0a", "{}"):
@@ -250,20 +253,20 @@ def forged_logs(service: Served) -> list[Came]:
         service.ask("GET", path)
     lines = service.events()[before:]  # fails where a line is no JSON
     forged = [line for line in lines if line["event"] == "forged"]
-    return [Came("lines that are forged", str(len(forged)), ("0",))]
+    return [Result("lines that are forged", str(len(forged)), ("0",))]
 
 
-def left_early(service: Served, clients: int = 200) -> list[Came]:
+def left_early(service: RunningService, clients: int = 200) -> list[Result]:
     """Clients that go away without waiting for the answer."""
     body = json.dumps({"texts": ["bad " * 500] * 8}).encode()
     for _ in range(clients):
         with _connected(service) as connection:
             connection.sendall(HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
     time.sleep(1)
-    return [Came("another client", outcome_of(service.predict("good")), ("200", "429 queue_full"))]
+    return [Result("another client", outcome_of(service.predict("good")), ("200", "429 queue_full"))]
 
 
-def killed(service: Served) -> list[Came]:
+def killed(service: RunningService) -> list[Result]:
     """A worker ended by kill -9 while eight clients ask."""
     lost, started = (len(service.events(name)) for name in ("worker_lost", "worker_started"))
     with Load(service, ["not bad at all", "good film " * 30], clients=8, pause=0.01) as load:
@@ -272,11 +275,11 @@ def killed(service: Served) -> list[Came]:
         service.wait_for("worker_lost", lost + 1)
         load.wait_for(50)
     service.wait_for("worker_started", started + 1)
-    found = [Came("answers", str(status), ("200",)) for status in sorted(load.statuses)]
-    return [*found, Came("requests lost", str(len(load.lost)), ("0",))]
+    found = [Result("answers", str(status), ("200",)) for status in sorted(load.statuses)]
+    return [*found, Result("requests lost", str(len(load.lost)), ("0",))]
 
 
-def keys(service: Served, key: str) -> list[Came]:
+def keys(service: RunningService, key: str) -> list[Result]:
     """Wrong keys, near misses and other places, for a service that wants one."""
     tried: Sequence[Mapping[str, str]] = (
         {},
@@ -294,20 +297,20 @@ def keys(service: Served, key: str) -> list[Came]:
     found = []
     for headers in tried:
         answer = service.ask("POST", "/v1/predict", {"texts": ["good"]}, headers)
-        found.append(Came(str(headers)[:40], outcome_of(answer), ("401 no_key",)))
+        found.append(Result(str(headers)[:40], outcome_of(answer), ("401 no_key",)))
     for path in ("//v1/model", "/static/../v1/model", "/v1/model/", "/metrics?key=" + key):
         answer = service.ask("GET", path)
-        found.append(Came(path, outcome_of(answer), ("401 no_key", "404 not_found")))
+        found.append(Result(path, outcome_of(answer), ("401 no_key", "404 not_found")))
     right = service.ask("POST", "/v1/predict", {"texts": ["good"]}, {"Authorization": f"Bearer {key}"})
     told = key in service.log.read_text()
     return [
         *found,
-        Came("the right one", outcome_of(right), ("200",)),
-        Came("the key in the log", str(told), ("False",)),
+        Result("the right one", outcome_of(right), ("200",)),
+        Result("the key in the log", str(told), ("False",)),
     ]
 
 
-def large_texts(service: Served) -> list[Came]:
+def large_texts(service: RunningService) -> list[Result]:
     """For a service that takes 16 MB: what its text path makes of the largest."""
     tried = {
         "a million words": ["a b " * 500_000],
@@ -320,16 +323,16 @@ def large_texts(service: Served) -> list[Came]:
         "10,000 empty texts": [""] * 10_000,
         "1 long text among 5,000 short ones": ["not bad"] * 5000 + ["good " * 200_000],
     }
-    return [Came(name, outcome_of(service.predict(*texts)), ("200",)) for name, texts in tried.items()]
+    return [Result(name, outcome_of(service.predict(*texts)), ("200",)) for name, texts in tried.items()]
 
 
 @contextmanager
-def _connected(service: Served) -> Iterator[socket.socket]:
+def _connected(service: RunningService) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
         yield connection
 
 
-def _wait_until_left(service: Served, seconds: float) -> int:
+def _wait_until_left(service: RunningService, seconds: float) -> int:
     """Connections that the service still has, at best 0; kept ones of other clients end by themselves."""
     process = psutil.Process(service.process.pid)
     until = time.monotonic() + seconds

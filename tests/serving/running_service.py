@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-START_SECONDS = 90.0
+START_SECONDS = 240.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Answer:
 
 
 @dataclass
-class Served:
+class RunningService:
     """A running service."""
 
     process: subprocess.Popen[bytes]
@@ -116,7 +116,9 @@ def ask(
 
 
 @contextmanager
-def served(model: Path, folder: Path, *arguments: object, **environment: str) -> Iterator[Served]:
+def running_service(
+    model: Path, folder: Path, *arguments: object, **environment: str
+) -> Iterator[RunningService]:
     """Run `sentiscale serve` on a free port until the block ends."""
     log = folder / f"serve-{time.monotonic_ns()}.log"
     command = [sys.executable, "-m", "sentiscale", "serve", str(model), "--port", "0", *map(str, arguments)]
@@ -128,7 +130,7 @@ def served(model: Path, folder: Path, *arguments: object, **environment: str) ->
             stdin=subprocess.DEVNULL,
             env={**os.environ, **environment},
         )
-    service = Served(process, log)
+    service = RunningService(process, log)
     try:
         until = time.monotonic() + START_SECONDS
         while '"listening"' not in log.read_text():
@@ -147,7 +149,7 @@ def served(model: Path, folder: Path, *arguments: object, **environment: str) ->
 class Load:
     """Threads that send requests one after the other, and what they were answered."""
 
-    service: Served
+    service: RunningService
     texts: list[str]
     clients: int = 4
     headers: dict[str, str] = field(default_factory=dict)

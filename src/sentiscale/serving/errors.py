@@ -1,0 +1,82 @@
+"""Errors as clients see them: status, code, message and the limit that was exceeded."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+
+CODES: dict[int, str] = {
+    400: "bad_request",
+    401: "no_key",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_too_slow",
+    413: "body_too_large",
+    415: "not_json",
+    422: "invalid",
+    429: "queue_full",
+    431: "head_too_large",
+    500: "internal",
+    503: "not_ready",
+    504: "timeout",
+}
+"""Default code of each status."""
+
+OVERLOAD_DELAY_SECONDS = 0.2
+"""Clients that retry at once cost more than those that are answered, so refusals wait (decision 10)."""
+LONGEST_QUOTE = 60
+
+
+class RequestError(Exception):
+    """Ends a request with a status and an error body."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        limit: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        delay: float = 0.0,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code or CODES[status]
+        self.limit = limit
+        self.headers = dict(headers or {})
+        self.delay = delay
+        """Seconds to wait before the answer is sent."""
+
+    @property
+    def body(self) -> bytes:
+        error = {"code": self.code, "message": self.message, "limit": self.limit}
+        return json.dumps({"error": error}).encode()
+
+    def raw_response(self) -> bytes:
+        """A complete HTTP/1.1 response that closes the connection, for errors before the application runs."""
+        lines = [
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
+            "content-type: application/json",
+            f"content-length: {len(self.body)}",
+            "connection: close",
+            *(f"{name.lower()}: {value}" for name, value in self.headers.items()),
+        ]
+        return "\r\n".join(lines).encode() + b"\r\n\r\n" + self.body
+
+
+def overloaded(status: int, message: str, *, code: str, limit: float | None = None) -> RequestError:
+    """An error that asks the client to try again after a second."""
+    retry = {"Retry-After": "1"}
+    return RequestError(status, message, code=code, limit=limit, headers=retry, delay=OVERLOAD_DELAY_SECONDS)
+
+
+def not_ready(message: str) -> RequestError:
+    return RequestError(503, message, headers={"Retry-After": "2"})
+
+
+def quoted(value: object) -> str:
+    """Part of a request, escaped and shortened so that a message can repeat it safely."""
+    text = ascii(value)
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
