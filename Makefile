@@ -12,7 +12,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow readme docs wheel lint ruff types layers bench-prepare bench-parallel bench-time-to-accuracy bench-predict bench-serve clean distclean
+.PHONY: help setup demo test test-slow readme docs wheel lint ruff source types layers bench-prepare bench-parallel bench-time-to-accuracy bench-predict bench-serve clean distclean
 
 BIN := .venv/bin
 CODE := src tests scripts docs/conf.py docs/_ext $(wildcard benchmarks examples notebooks)
@@ -51,11 +51,14 @@ wheel: setup  ## sdist and wheel in dist/; their version is that of git's last t
 	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt build
 	@$(BIN)/python -m build --outdir dist .
 
-lint: ruff types layers  ## style, types and import layers
+lint: ruff source types layers  ## style, own rules, types and import layers
 
 ruff: setup
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
+
+source: setup
+	@$(BIN)/python scripts/check_source.py
 
 types: setup
 	@$(BIN)/mypy

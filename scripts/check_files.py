@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MOST_BYTES = 1_000_000
-"""As tests/architecture/test_hygiene.py has it for everything that is committed."""
-
 MARKER = re.compile(rb"^(<{7} |>{7} |\|{7} |={7}$)", re.MULTILINE)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.test_budgets import SOURCE, SOURCES
+from tests.architecture.sources import SOURCE, SOURCES
 from tests.conftest import REPOSITORY
 
 EXAMPLES = REPOSITORY / "examples"

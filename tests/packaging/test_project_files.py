@@ -4,6 +4,8 @@ import tomllib
 from importlib.metadata import metadata
 
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.conftest import REPOSITORY
 
@@ -35,3 +37,23 @@ def test_archives_of_a_commit_are_told_their_tag():
     """Which files git fills in when it makes an archive, and what it fills in."""
     assert ".git_archival.txt export-subst" in (REPOSITORY / ".gitattributes").read_text().splitlines()
     assert "describe-name: $Format:%(describe:" in (REPOSITORY / ".git_archival.txt").read_text()
+
+
+def test_constraints_pin_every_dependency_of_the_project():
+    """A range in pyproject.toml without a pin would make two installations differ."""
+    wanted = [
+        *PROJECT["project"]["dependencies"],
+        *PROJECT["project"]["optional-dependencies"]["fetch"],
+        *PROJECT["dependency-groups"]["dev"],
+        *PROJECT["dependency-groups"]["docs"],
+    ]
+    pins = {}
+    for line in (REPOSITORY / "constraints.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            pin = Requirement(line)
+            pins[canonicalize_name(pin.name)] = str(pin.specifier).removeprefix("==")
+    for text in wanted:
+        requirement = Requirement(text)
+        version = pins.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{requirement.name} is not pinned in constraints.txt"
+        assert requirement.specifier.contains(version), f"{text} forbids the pinned {version}"
