@@ -1,7 +1,7 @@
-"""Settings: frozen, checked, read from TOML, overridden by `--set section.key=value` and by flags.
+"""Settings: frozen, validated, read from TOML, overridden by `--set section.key=value` and by flags.
 
-Later sources win: defaults, preset (or the stored run that is resumed), `--config FILE.toml`, `--set`,
-flags. The resolved settings are stored in every run, so a record says exactly what was done.
+Later sources win: defaults, preset (or the settings of a resumed run), `--config FILE.toml`, `--set`, flags.
+Every run stores its resolved settings.
 """
 
 import tomllib
@@ -29,40 +29,40 @@ class Section(BaseModel):
 
 
 FEW_ROWS = 40_000
-"""Below this many training rows, smaller steps and more of them pay."""
+"""Below this many training rows, smaller and more steps give better models."""
 
 
 class PrepareSettings(Section):
     """How raw reviews become a prepared dataset."""
 
     format: InputFormat = "auto"
-    """Input format; auto looks at the content, then at the name."""
+    """Input format; auto detects it by content, then by name."""
     text_column: str | None = None
-    """Column or JSON key with the review. Not set: one with a usual name (text, review, content, …)."""
+    """Column or JSON key with the review. Not set: detected by name (text, review, content, …)."""
     title_column: str | None = None
-    """Column put in front of the review, a colon between. Not set: title, summary or the like, if present."""
+    """Column prepended to the review with a colon. Not set: title, summary or similar, if present."""
     label_column: str | None = None
-    """Column with the label: 0/1, 1/2, negative/positive, __label__1/__label__2. Not set: a usual name."""
+    """Column with 0/1, 1/2, negative/positive or __label__1/__label__2. Not set: detected by name."""
     stars_column: str | None = None
-    """Column with 1-5 stars: 1-2 negative, 4-5 positive, 3 dropped and counted. Not set: a usual name."""
+    """Column with 1-5 stars: 1-2 negative, 4-5 positive, 3 dropped and counted. Not set: detected by name."""
     split: tuple[float, ...] | None = None
-    """Shares of train, valid and test, adding to 1. Not set: 0.8, 0.1, 0.1; with a test set 0.95, 0.05."""
+    """Shares of train, valid and test; they sum to 1. Not set: 0.8, 0.1, 0.1; with a test set 0.95, 0.05."""
     clean: Cleaning = "words"
     """alpha: lower-case letters and spaces only. words: keeps negation, digits, `!` and `?`."""
     vocab_size: Annotated[int, Field(ge=3, le=2**31 - 1)] = 120_000
-    """Most words kept, padding and unknown included."""
+    """Maximum size of the vocabulary, including padding and unknown."""
     min_count: Positive = 2
-    """Words seen less often than this in the training split are unknown."""
+    """Words that occur less often in the training split are unknown."""
     max_tokens: Positive = 512
-    """Tokens stored per review; longer reviews are cut at the end."""
+    """Maximum tokens stored per review; longer reviews are truncated at the end."""
     dedupe: bool = True
-    """Keep the first of equal cleaned texts. A named test set is never thinned; its copies leave training."""
+    """Keep the first of equal cleaned texts. A test set stays whole; copies of its texts leave training."""
     keep_text: bool = False
-    """Also store the raw text of every kept row under text/ (Parquet)."""
+    """Also store the raw text of every row that is kept, in text/ (Parquet)."""
     block_mb: Annotated[float, Field(gt=0, le=1024)] = 8.0
-    """Megabytes of raw input one task works on; does not change the result."""
+    """Megabytes of raw input per task; does not change the result."""
     memory: ByteSize | None = None
-    """Memory of all processes to stay within, as in 2GB; result stays. Not set: 0.9 GB on two cores."""
+    """Memory limit of all processes, as in 2GB; does not change the result. Not set: 0.9 GB on two cores."""
 
     @model_validator(mode="after")
     def _check(self) -> "PrepareSettings":
@@ -74,42 +74,42 @@ class PrepareSettings(Section):
 
 
 class ModelSettings(Section):
-    """The shape of the recurrent network."""
+    """Architecture of the recurrent network."""
 
     cell: Cell = "lstm"
-    """lstm or gru. On a CPU only the LSTM has a fused kernel."""
+    """lstm or gru. On CPUs, only the LSTM has a fused kernel."""
     embedding_dim: Positive = 128
-    """Width of a word's vector."""
+    """Size of a word vector."""
     hidden_dim: Positive = 128
-    """Units of the recurrent layer, per direction."""
+    """Units of a recurrent layer, per direction."""
     layers: Positive = 1
-    """Recurrent layers on top of each other."""
+    """Number of stacked recurrent layers."""
     bidirectional: bool = False
-    """Read the text in both directions; twice the time."""
+    """Read the text in both directions; takes twice the time."""
     pooling: Literal["max", "max_mean", "last"] = "max_mean"
-    """How a row's outputs become one vector."""
+    """How the outputs of a row are reduced to one vector."""
     dropout: Share = 0.2
-    """Share of the pooled vector dropped in training."""
+    """Dropout rate of the pooled vector."""
 
 
 class WideSettings(Section):
-    """The linear model on hashed n-grams that stands beside the network."""
+    """The linear model on hashed n-grams that is combined with the network."""
 
     enabled: bool = True
-    """False trains the recurrent network alone."""
+    """False trains only the recurrent network."""
     bits: Annotated[int, Field(ge=8, le=28)] = 23
-    """2**bits hash buckets, 8 bytes each in the model directory; 21 below 40,000 rows if not given."""
+    """2**bits hash buckets of 8 bytes each. Not set: 21 below 40,000 rows."""
     longest: Annotated[int, Field(ge=1, le=3)] = 3
-    """Longest n-gram: 1 words, 2 also pairs, 3 also triples; 2 below 40,000 rows if not given."""
+    """Longest n-gram: 1 words, 2 also pairs, 3 also triples. Not set: 2 below 40,000 rows."""
     gaps: Annotated[int, Field(ge=0, le=4)] = 2
-    """Pairs with up to so many words between them are features too; 0 below 40,000 rows if not given."""
+    """Pairs with up to this many words between them are also features. Not set: 0 below 40,000 rows."""
     alpha: Annotated[float, Field(gt=0)] = 2e-7
-    """L2 penalty of the logistic regression; 1e-6 below 40,000 rows if not given."""
+    """L2 penalty of the logistic regression. Not set: 1e-6 below 40,000 rows."""
     passes: Positive = 5
     """Passes of stochastic gradient descent over the training rows."""
 
     def resolved(self, rows: int) -> "WideSettings":
-        """The same for `rows` training rows: few rows do not fill many buckets."""
+        """The settings for `rows` training rows: few rows do not fill many buckets."""
         small = {"bits": 21, "longest": 2, "gaps": 0, "alpha": 1e-6} if rows < FEW_ROWS else {}
         return self.model_copy(
             update={key: value for key, value in small.items() if key not in self.model_fields_set}
@@ -117,108 +117,106 @@ class WideSettings(Section):
 
 
 class VectorSettings(Section):
-    """How first word vectors are learnt from the words alone."""
+    """How initial word vectors are learnt from the texts without labels."""
 
     enabled: bool = True
-    """False starts from random vectors."""
+    """False starts with random vectors."""
     passes: Annotated[float, Field(gt=0)] = 2.0
     """Passes over the training rows."""
     most_tokens: Positive = 60_000_000
-    """Tokens gone through at most, passes added up: large collections need fewer passes."""
+    """Maximum tokens over all passes: large collections need fewer passes."""
     window: Positive = 5
-    """Most neighbours on each side of a word."""
+    """Maximum neighbours on each side of a word."""
     negatives: Positive = 5
-    """Random words a word is told from."""
+    """Negative samples per word."""
     rate: Annotated[float, Field(gt=0)] = 0.05
-    """Learning rate at the start; it falls in a straight line to 0."""
+    """Initial learning rate; it falls linearly to 0."""
 
 
 class TrainSettings(Section):
     """How the network is trained."""
 
     epochs: Annotated[float, Field(gt=0)] | None = None
-    """Passes over the training rows, fractions allowed. Not set: 2, or 4 below 40,000 rows."""
+    """Passes over the training rows; may be fractional. Not set: 2, or 4 below 40,000 rows."""
     batch_size: Positive | None = None
-    """Global rows a step over all ranks, whatever the layout. Not set: 128, or 32 below 40,000 rows."""
+    """Rows per step over all ranks, whatever the layout. Not set: 128, or 32 below 40,000 rows."""
     lr: Annotated[float, Field(gt=0)] = 4e-3
-    """Adam's largest learning rate."""
+    """Maximum learning rate of Adam."""
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     """Steps over which the learning rate rises from 0."""
     schedule: Literal["linear", "constant"] = "linear"
-    """What follows the warm-up: a straight line to 0 at the last step, or no change."""
+    """After the warm-up: linear to 0 at the last step, or constant."""
     max_norm: Annotated[float, Field(gt=0)] | None = 1.0
-    """Gradient norm limit of the network without its embedding; 1e9 is as good as none."""
+    """Limit of the gradient norm of the network without its embedding; 1e9 means no limit."""
     max_tokens: Annotated[int, Field(ge=2)] = 400
-    """Tokens of a review the network reads: the first and the last half of this number."""
+    """Tokens per review that the network reads: half from the start, half from the end."""
     word_dropout: Share = 0.0
-    """Share of tokens replaced by the unknown word in training."""
+    """Share of tokens replaced by the unknown word during training."""
     validate_every: Annotated[float, Field(gt=0)] = 0.25
     """Epochs between validations."""
     patience: Positive | None = None
-    """Stop after this many validations that were no better than the best one. Not set: never."""
+    """Stop after this many validations without improvement. Not set: never."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Fixes initial weights, order of rows and everything drawn at random."""
+    """Seed of initial weights, row order and all other random numbers."""
     target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Stop when validation accuracy reaches this. Not set: go on to the last epoch."""
+    """Stop when validation accuracy reaches this value. Not set: train all epochs."""
     time_limit: Annotated[float, Field(gt=0)] | None = None
-    """Stop after this many seconds of training, the wide part included. Not set: no limit."""
+    """Stop after this many seconds of training, including the wide part. Not set: no limit."""
     checkpoint_every: Positive | None = None
-    """Steps between checkpoints. Not set: `checkpoint_seconds` alone decides."""
+    """Steps between checkpoints. Not set: only `checkpoint_seconds` applies."""
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds between checkpoints; the last step and a signal also save one."""
+    """Seconds between checkpoints; the last step and a signal save one too."""
     keep_checkpoints: Positive = 2
-    """Newest checkpoints kept."""
+    """Number of checkpoints to keep."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the network is trained."""
+    """Device of the network."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
-    """Arithmetic of the network; auto is bf16 where the hardware multiplies it faster, else fp32."""
+    """Arithmetic of the network; auto uses bf16 where the hardware multiplies it faster, else fp32."""
     layout: str | None = None
-    """DATAxMODEL, replicas times stages, or auto. Not set: a replica a core on a CPU, each with 32 rows of
-    a step or more, one process on a GPU, and under torchrun all ranks as replicas."""
+    """DATAxMODEL (replicas x stages), or auto. Not set: on a CPU, one replica per core with at least 32 rows
+    of a step each; on a GPU, one process; under torchrun, all ranks are replicas."""
     threads_per_rank: Positive | None = None
-    """Threads of each rank. Not set: cores divided by ranks."""
+    """Threads per rank. Not set: cores divided by ranks."""
     oversubscribe: bool = False
-    """Allow more threads than cores: to measure overhead, never to be fast."""
+    """Allow more threads than cores: measures overhead, is never fast."""
     micro_batches: Positive = 2
-    """Parts a batch is cut into on its way through two stages, so that both work at once."""
+    """Parts of a batch on its way through two stages, so that both stages work at the same time."""
     gradient_compression: Literal["none", "bf16", "fp16"] = "none"
-    """What gradients are rounded to while they travel between replicas: half the bytes, fewer digits."""
+    """Precision of gradients sent between replicas: half the bytes, fewer digits."""
     recurrent_device: str | None = None
-    """Device of the recurrent layer, such as cuda:1, in one process with two. Not set: that of the rest."""
+    """Device of the recurrent layer, such as cuda:1, when one process uses two. Not set: the same device."""
     embedding_gradients: Literal["sparse", "dense"] = "sparse"
-    """dense sends and applies the whole table at every step, as the classic recipe does; to compare."""
+    """dense sends and applies the whole table at every step, as the classic recipe does; for comparison."""
     max_restarts: Annotated[int, Field(ge=0)] = 0
-    """Times to go on from the last checkpoint by itself after ranks failed."""
+    """Automatic restarts from the last checkpoint after ranks failed."""
     silence_limit: Annotated[float, Field(gt=0)] = 6.0
-    """Seconds without a heartbeat after which a rank counts as hung and the run is ended."""
+    """Seconds without a heartbeat after which a rank counts as hung and the run ends."""
 
     def resolved(self, rows: int) -> "TrainSettings":
-        """The same with numbers for what depends on the number of training rows."""
+        """The settings with the defaults for `rows` training rows."""
         numbers = {"epochs": self.epochs_for(rows), "batch_size": self.batch_size_for(rows)}
         return self.model_copy(update=numbers)
 
     def epochs_for(self, rows: int) -> float:
-        """Passes over `rows` training rows."""
         return self.epochs or (4.0 if rows < FEW_ROWS else 2.0)
 
     def batch_size_for(self, rows: int) -> int:
-        """Global rows a step with `rows` training rows."""
         return self.batch_size or (32 if rows < FEW_ROWS else 128)
 
 
 class TrackSettings(Section):
-    """Who else follows a training run; nothing here changes what is trained."""
+    """Trackers that record a training run; they do not change what is trained."""
 
     to: tuple[TrackerName, ...] = ()
-    """mlflow, tensorboard, or both with a comma between; none leaves it at the run directory."""
+    """mlflow, tensorboard, or both separated by a comma; none writes only the run directory."""
     mlflow_uri: str | None = None
-    """MLflow's server or store, without a password. Not set: what MLFLOW_TRACKING_URI says."""
+    """MLflow server or store, without a password. Not set: MLFLOW_TRACKING_URI."""
     experiment: Annotated[str, Field(min_length=1)] = "sentiscale"
-    """MLflow experiment under which the run is filed."""
+    """MLflow experiment of the run."""
     upload_model: bool = True
-    """Also send the model directory to MLflow; it is tens of megabytes."""
+    """Also upload the model directory, tens of megabytes, to MLflow."""
     answer_seconds: Annotated[int, Field(ge=1)] = 10
-    """Seconds a server may take to answer one request, unless MLFLOW_HTTP_REQUEST_TIMEOUT says otherwise."""
+    """Timeout of one request to the server in seconds; MLFLOW_HTTP_REQUEST_TIMEOUT takes precedence."""
 
     @field_validator("to", mode="before")
     @classmethod
@@ -233,85 +231,56 @@ class TrackSettings(Section):
     def _without_password(cls, value: str | None) -> str | None:
         if value is not None and "@" in value.partition("://")[2].partition("/")[0]:
             raise ValueError(
-                "it holds a name or a password, and settings are stored in the run. "
+                "it contains a name or a password, and settings are stored in the run. "
                 "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
             )
         return value
 
 
 class Settings(Section):
-    """Everything that can be set, by section."""
+    """All settings, by section."""
 
     prepare: PrepareSettings = PrepareSettings()
     """How raw reviews become a prepared dataset."""
     model: ModelSettings = ModelSettings()
-    """The shape of the network."""
+    """Architecture of the network."""
     wide: WideSettings = WideSettings()
-    """The linear model beside it."""
+    """The linear model that is combined with it."""
     vectors: VectorSettings = VectorSettings()
-    """How first word vectors are learnt."""
+    """How initial word vectors are learnt."""
     train: TrainSettings = TrainSettings()
     """How the network is trained."""
     track: TrackSettings = TrackSettings()
-    """Who else follows a run."""
+    """Trackers that record a run."""
 
     def resolved(self, rows: int) -> "Settings":
-        """The same with numbers for what depends on the number of training rows."""
+        """The settings with the defaults for `rows` training rows."""
         return self.model_copy(update={"wide": self.wide.resolved(rows), "train": self.train.resolved(rows)})
 
 
 PREPARE_FLAGS = {
-    name: f"prepare.{name}"
-    for name in (
-        "format",
-        "text_column",
-        "title_column",
-        "label_column",
-        "stars_column",
-        "split",
-        "clean",
-        "vocab_size",
-        "min_count",
-        "max_tokens",
-        "dedupe",
-        "memory",
-    )
+    name: f"prepare.{name}" for name in PrepareSettings.model_fields if name not in ("keep_text", "block_mb")
 }
-"""Flags of `prepare` and the setting each one is shorthand for."""
+"""Flags of `prepare` and the setting that each one overrides."""
 
+_TRAIN_FLAGS = (
+    "epochs batch_size lr seed device precision layout threads_per_rank target_accuracy time_limit "
+    "checkpoint_every oversubscribe micro_batches max_restarts"
+)
 TRAIN_FLAGS = {
     "model": "model.cell",
     "wide": "wide.enabled",
     "track": "track.to",
-    **{
-        name: f"train.{name}"
-        for name in (
-            "epochs",
-            "batch_size",
-            "lr",
-            "seed",
-            "device",
-            "precision",
-            "layout",
-            "threads_per_rank",
-            "target_accuracy",
-            "time_limit",
-            "checkpoint_every",
-            "oversubscribe",
-            "micro_batches",
-            "max_restarts",
-        )
-    },
+    **{name: f"train.{name}" for name in _TRAIN_FLAGS.split()},
 }
-"""Flags of `train` and the setting each one is shorthand for."""
-
+"""Flags of `train` and the setting that each one overrides."""
 
 PRESETS = ("fast", "balanced", "accurate")
-"""Settings between speed and accuracy, by name: the files in configs/. Flags and files override them."""
+"""Names of the files in configs/, from fast to accurate; settings files and flags override them."""
 
 
 def preset_values(name: str | None) -> dict[str, Any]:
-    """The settings of a preset; None is `balanced`.
+    """The settings of a preset; None means `balanced`.
 
     Raises: UsageError for a name that is not a preset.
     """
@@ -331,9 +300,9 @@ def resolve(
 
     Args:
         config: a TOML file with any of the sections.
-        base: nested values that only the defaults yield to: a preset's, or a stored run's.
-        overrides: `section.key=value` strings; the value is read as TOML, else taken as text.
-        flags: dotted key to value; None means the flag was not given.
+        base: nested values of a preset or a stored run, which override only the defaults.
+        overrides: `section.key=value` strings; the value is parsed as TOML, else used as text.
+        flags: dotted key to value; None means that the flag was not used.
 
     Raises:
         UsageError: unreadable file, unknown key (with a suggestion) or a value out of range.
@@ -341,7 +310,7 @@ def resolve(
     values: dict[str, Any] = {}
     for nested in (base or {}, read_toml(config) if config else {}):
         _merge(values, nested)
-    values.pop("serve", None)  # one file may serve all verbs; that section is checked by `serve`
+    values.pop("serve", None)  # one file may be used for all verbs; `serve` checks that section
     for text in overrides:
         key, _, raw = text.partition("=")
         if not raw or "." not in key:
