@@ -42,7 +42,7 @@ def main(what: str, *arguments: str) -> None:
 
 
 def chunks(reviews: str) -> Iterator[Chunk]:
-    return Inputs.find([reviews], labelled=True).bare().chunks()
+    return Inputs.find([reviews], labelled=True).without_columns().chunks()
 
 
 def labelled(answer: Answer, reviews: str) -> dict[str, float]:

@@ -1,73 +1,97 @@
-"""Prepare reviews in a format that sentiscale does not read: turn them into JSON lines on the way in.
+"""Teach sentiscale another input format: one class, and one entry in the registry of formats.
 
-Format:  that of the SNAP collections (Amazon fine foods, BeerAdvocate, RateBeer): a line is
-         `review/KEY: VALUE` or `product/KEY: VALUE`, a blank line ends a review; often in Latin-1
-Run:     set -o pipefail
-         python examples/add_an_input_format.py finefoods.txt.gz | sentiscale prepare - --out data
-Memory:  one review, whatever the size of the file
-Mind:    rejects.parquet counts the lines of the pipe, one a review, not those of the file. If this program
-         fails half-way, `prepare` has seen a shorter input and cannot know: pipefail tells, or write a file.
+Format:   that of the SNAP collections (Amazon fine foods, BeerAdvocate, RateBeer): a line is
+          `review/KEY: VALUE` or `product/KEY: VALUE`, a blank line ends a review, in Latin-1
+Run:      python examples/add_an_input_format.py finefoods.txt.gz --out data
+Built in: as src/sentiscale/text/formats/snap.py, with Snap() among FORMATS; then every verb reads it, also in
+          other processes and on a cluster
 """
 
 import argparse
-import gzip
-import json
 import re
-import sys
-import zlib
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-FIELD = re.compile(r"((?:product|review)/\w+): ?(.*)")
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sentiscale import prepare
+from sentiscale.config import PrepareSettings
+from sentiscale.errors import DataError, SentiscaleError
+from sentiscale.text.compiled import Bytes, frozen
+from sentiscale.text.formats import FORMATS
+from sentiscale.text.formats.base import Columns, FileStart, InputFormat, LabelMode, TableFormat, join_title
+from sentiscale.text.labels import Reason
+from sentiscale.text.lines import gather, line_spans, trimmed
+
+KEY = rb"(?:product|review)/\w+: "
 
 
-def reviews(lines: Iterable[str]) -> Iterator[dict[str, str]]:
-    """The fields of each review, in the order of the file; a line without a key goes on with the last one."""
-    fields: dict[str, str] = {}
-    last = ""
-    for line in lines:
-        text = line.rstrip("\r\n")
-        if found := FIELD.fullmatch(text):
-            last = found[1]
-            fields[last] = found[2]
-        elif text.strip() and last:
-            fields[last] += f" {text}"
-        elif not text.strip() and fields:
-            yield fields
-            fields, last = {}, ""
-    if fields:
-        yield fields
+class Snap(InputFormat):
+    name = "snap"
+    title = "SNAP reviews (review/text: …)"
+    suffixes = (".snap",)
+    one_record_per_line = False
+
+    def recognises(self, start: bytes) -> bool:
+        return re.match(KEY, start) is not None
+
+    def describe(self, start: FileStart, settings: PrepareSettings, mode: LabelMode) -> TableFormat:
+        keys = dict.fromkeys(key.decode()[:-2] for key in re.findall(rb"^" + KEY, start.data, re.MULTILINE))
+        if "review/text" not in keys:
+            raise DataError(f"{start.path} has no line that begins with review/text.")
+        title = "review/summary" if "review/summary" in keys else None
+        label = "review/score" if mode != "none" else None
+        return TableFormat(self.name, "review/text", title, label, stars=True, columns=tuple(keys))
+
+    def last_record_end(self, data: bytes, table: TableFormat) -> int:
+        blank = max(data.rfind(b"\n\n"), data.rfind(b"\n\r\n"))
+        return data.index(b"\n", blank + 1) + 1 if blank >= 0 else 0
+
+    def parse(self, data: Bytes, table: TableFormat) -> Columns:
+        data = frozen(data.tobytes().decode("latin-1").encode())
+        starts, ends = line_spans(data)
+        inner, last = trimmed(data, starts, ends)
+        filled = last > inner
+        first_lines = np.flatnonzero(filled & ~np.append(False, filled[:-1]))
+        last_lines = np.flatnonzero(filled & ~np.append(filled[1:], False))
+        records = gather(data, starts[first_lines], ends[last_lines])
+
+        def value(key: str) -> pa.Array:
+            """A field of every record; a line without a key continues the field before it."""
+            pattern = rf"(?s)(?:^|\n){key}: (?P<value>.*?)\r?(?:\n(?:product|review)/\w+: |$)"
+            return pc.struct_field(pc.extract_regex(records, pattern), "value")
+
+        extra = None
+        if table.extra is not None:
+            values = [
+                value(name).cast(kind)
+                for name, kind in zip(table.extra.names, table.extra.types, strict=True)
+            ]
+            extra = pa.Table.from_arrays(values, schema=table.extra)
+        return Columns(
+            text=join_title(value(table.text), value(table.title) if table.title else None),
+            label=value(table.label) if table.label else None,
+            lines=first_lines,
+            line_count=len(starts),
+            faults=np.full(len(records), Reason.NONE, np.uint8),
+            extra=extra,
+        )
 
 
-def as_json(fields: dict[str, str]) -> str:
-    """One line, under names that `prepare` looks for by itself; it rejects and counts what is missing."""
-    document = {
-        "stars": fields.get("review/score"),
-        "title": fields.get("review/summary"),
-        "text": fields.get("review/text"),
-        "product": fields.get("product/productId"),
-    }
-    return json.dumps(document, ensure_ascii=False)
+FORMATS[Snap.name] = Snap()
 
 
 def main() -> None:
-    """Read the file, write JSON lines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path, help="a file of reviews, also .gz")
-    parser.add_argument("--encoding", default="latin-1")
-    given = parser.parse_args()
-    sys.stdout.reconfigure(encoding="utf-8")
-    opened = gzip.open if given.file.suffix == ".gz" else open
-    written = 0
+    parser.add_argument("file", type=Path, help="a file of reviews, also compressed")
+    parser.add_argument("--out", type=Path, required=True, help="directory to write")
+    arguments = parser.parse_args()
     try:
-        with opened(given.file, "rt", encoding=given.encoding) as lines:
-            for fields in reviews(lines):
-                print(as_json(fields))  # noqa: T201
-                written += 1
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        sys.exit(f"{given.file} cannot be read after {written:,} reviews: {error}.")
-    if not written:
-        sys.exit(f"{given.file} holds no review: no line begins with review/ or product/ and a key.")
+        dataset = prepare(arguments.file, arguments.out)
+    except SentiscaleError as error:
+        parser.exit(error.exit_code, f"{error}\n")
+    print(f"{arguments.out}: {dataset.manifest.labels}, rejected {dataset.manifest.rejected['by_reason']}")  # noqa: T201
 
 
 if __name__ == "__main__":

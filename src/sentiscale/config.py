@@ -14,7 +14,6 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, fi
 from sentiscale.errors import UsageError, did_you_mean
 
 Cleaning = Literal["alpha", "words"]
-InputFormat = Literal["auto", "fasttext", "csv", "jsonl", "parquet"]
 Cell = Literal["lstm", "gru"]
 TrackerName = Literal["mlflow", "tensorboard"]
 Positive = Annotated[int, Field(ge=1)]
@@ -35,8 +34,8 @@ FEW_ROWS = 40_000
 class PrepareSettings(Section):
     """How raw reviews become a prepared dataset."""
 
-    format: InputFormat = "auto"
-    """Input format; auto detects it by content, then by name."""
+    format: str = "auto"
+    """Input format: fasttext, csv, jsonl or parquet; auto detects it by content, then by name."""
     text_column: str | None = None
     """Column or JSON key with the review. Not set: detected by name (text, review, content, …)."""
     title_column: str | None = None

@@ -8,10 +8,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from tests.architecture.sources import SOURCE, SOURCES
+from sentiscale.cli.options import FormatOption
+from sentiscale.config import PrepareSettings
+from sentiscale.text.formats import FORMATS
+from sentiscale.text.formats.base import InputFormat
+from tests.architecture.sources import SOURCES
 from tests.conftest import REPOSITORY
 
 EXAMPLES = REPOSITORY / "examples"
@@ -112,24 +117,22 @@ def test_text_names_every_file_that_tells_cells_apart():
     assert [name for name in sorted(telling) if f"`{name}`" not in section("Add a cell")] == []
 
 
-def names_of(path: Path) -> set[str]:
-    """Functions, classes and values that a module defines on its first level, and fields of its classes."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found.add(node.name)
-        elif isinstance(node, ast.Assign):
-            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            found.add(node.target.id)
-    return found
+def test_text_on_formats_names_what_a_format_defines():
+    defined = {name for name in vars(InputFormat) if not name.startswith("_")}
+    defined |= set(InputFormat.__annotations__)
+    rows = re.findall(r"^\| (`.+?) \|", section("Add an input format"), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert defined - named == {"count_lines", "batches", "in_batches"}, "only Parquet and CSV need these"
+    assert named <= defined
 
 
-def test_places_of_a_built_in_format_exist():
-    rows = re.findall(r"^\| `([\w/]+\.py)` \| (.+?) \|", section("Add an input format"), re.MULTILINE)
-    assert len(rows) >= 5
-    for file, names in rows:
-        assert set(re.findall(r"`(\w+)`", names)) <= names_of(SOURCE / file), file
+def test_every_format_is_named_where_users_choose_it():
+    """The command line and the settings do not import the registry: it would load numba for --help."""
+    _, option = get_args(FormatOption)
+    setting = PrepareSettings.model_fields["format"].description
+    for name in ("auto", *FORMATS):
+        assert name in option.help
+        assert name in setting
 
 
 # all that a change must pass

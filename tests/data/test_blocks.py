@@ -4,8 +4,7 @@ from unittest.mock import patch
 
 import pytest
 
-from sentiscale.data import blocks
-from sentiscale.text import formats
+from sentiscale.text.formats import base
 from tests.data.encoding import encode
 
 SIZES = pytest.mark.parametrize("block_bytes", [1, 2, 3, 10, 11, 12, 40, 1000])
@@ -53,7 +52,7 @@ def test_a_file_that_is_all_header(write, tmp_path):
 
 @pytest.fixture
 def limit():
-    with patch.object(blocks, "MAX_RECORD_BYTES", 50), patch.object(formats, "MAX_RECORD_BYTES", 50):
+    with patch.object(base, "MAX_RECORD_BYTES", 50):
         yield
 
 
@@ -99,7 +98,7 @@ def test_the_limit_is_the_same_for_every_block_size(write, tmp_path, kind, over,
 @pytest.mark.usefixtures("limit")
 def test_the_reject_shows_how_the_long_line_begins(write, tmp_path, block_bytes, in_place):
     """Read by pieces, it must still be its beginning and not another part."""
-    with patch.object(blocks, "SNIPPET_BYTES", 9), patch.object(formats, "SNIPPET_BYTES", 9):
+    with patch.object(base, "SNIPPET_BYTES", 9):
         path = write(
             "a.txt", b"__label__1 ok\n" + b"".join(b"%03d " % i for i in range(50)) + b"\n__label__2 ok\n"
         )

@@ -15,10 +15,10 @@ import pytest
 from sentiscale.config import PrepareSettings
 from sentiscale.data.blocks import cut_blocks
 from sentiscale.data.corpus import Corpus
-from sentiscale.data.sniff import sniff
 from sentiscale.data.sources import Stream, find_files
 from sentiscale.errors import DataError, UsageError
-from sentiscale.text.formats import MAX_RECORD_BYTES, Layout
+from sentiscale.text.formats import recognise
+from sentiscale.text.formats.base import MAX_RECORD_BYTES, TableFormat
 from sentiscale.text.labels import Reason
 
 FASTTEXT = b"__label__1 Bad: broke at once\n__label__2 Good: works well\n"
@@ -253,7 +253,9 @@ def test_block_size_changes_nothing(write, name, block_mb):
 
 def test_a_line_of_50_mb_is_rejected_and_the_rest_read(write):
     path = write("a.txt", FASTTEXT + b"__label__1 " + b"x" * 50_000_000 + b"\n" + FASTTEXT)
-    longest = max(len(block.data) for block in cut_blocks(Stream(str(path), None), Layout("fasttext"), 2**20))
+    longest = max(
+        len(block.data) for block in cut_blocks(Stream(str(path), None), TableFormat("fasttext"), 2**20)
+    )
     assert longest <= 2 * MAX_RECORD_BYTES, "memory must not grow with the line"
     assert read(path) == (EXPECTED * 2, [(3, "too_long")])
     assert read(path, block_mb=100) == (EXPECTED * 2, [(3, "too_long")])
@@ -328,8 +330,8 @@ def test_nothing_found(write, tmp_path, name, told):
         ("a.txt", FASTTEXT.decode().encode("utf-16"), "UTF-16"),
         ("a.json", b'[{"text": "a"}]', "one JSON array"),
         ("a.jsonl", b"nothing\nlike json\n", "no JSON object"),
-        ("a.parquet", b"PAR1 but broken", "no readable Parquet"),
-        ("a.parquet", b"text", "named .parquet but is none"),
+        ("a.parquet", b"PAR1 but broken", "not a readable Parquet"),
+        ("a.parquet", b"text", "not a readable Parquet"),
         ("notes", b"just some words\nand more\n", "no known format"),
         ("a.csv", b"id,words\n1,good\n", "no column with a usual name for the review. It has: id, words"),
         ("a.csv", b"id,text\n1,good\n", "no column with a usual name for the label. It has: id, text"),
@@ -353,11 +355,11 @@ def test_a_wrong_column_name_gets_a_suggestion(write):
         Corpus.find(path, PrepareSettings(label_column="label", stars_column="label"))
 
 
-def test_sniffing_needs_only_the_head(write):
+def test_recognising_a_file_needs_only_its_beginning(write):
     path = write("a.csv", b"label,text\n" + b'1,"a\nb"\n' * 400_000)
     with Stream(str(path), None) as stream:
-        layout = sniff(stream, PrepareSettings(), "required")
-    assert (layout.format, layout.columns, layout.header) == ("csv", ("label", "text"), True)
+        table = recognise(stream.start(), PrepareSettings(), "required")
+    assert (table.format, table.columns, table.header) == ("csv", ("label", "text"), True)
 
 
 def in_background(write, path, data):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sentiscale.data.notes import ODDITY_NAMES, write_texts
 from sentiscale.data.prepare import prepare
 from sentiscale.data.prepared import PreparedDataset
-from sentiscale.text.formats import SNIPPET_BYTES
+from sentiscale.text.formats.base import SNIPPET_BYTES
 from tests.data.encoding import cleaned
 
 BLOCKS = pytest.mark.parametrize("block_mb", [0.0002, 0.003, 8])

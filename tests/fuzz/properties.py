@@ -9,7 +9,9 @@ from sentiscale.inference.predictor import Predictor
 from sentiscale.text.clean import Cleaning, clean
 from sentiscale.text.column import as_array
 from sentiscale.text.encode import Encoder, token_spans
-from sentiscale.text.formats import Layout, judge, parse
+from sentiscale.text.formats import parse
+from sentiscale.text.formats.base import TableFormat
+from sentiscale.text.reviews import judge
 from sentiscale.text.tokens import NumberedRows
 from sentiscale.text.vocab import UNK
 
@@ -36,8 +38,8 @@ def check_bytes(predictor: Predictor, data: bytes) -> None:
         clean(pa.array([data, b"", data], pa.large_binary()), cleaning)
     rows = predictor.encoder.encode(pa.array([data, None, data[1:]], pa.large_binary()))
     _check_rows(predictor.encoder, rows, 3)
-    columns = parse(data, Layout("fasttext"))
-    reviews = judge(columns, Layout("fasttext"), "none")
+    columns = parse(data, TableFormat("fasttext"))
+    reviews = judge(columns, TableFormat("fasttext"), "none")
     lines = len(reviews.text) + len(columns.blank)
     assert lines >= data.count(b"\n")
     for text in reviews.text.to_pylist():

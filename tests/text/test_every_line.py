@@ -12,7 +12,7 @@ from sentiscale.data import blocks
 from sentiscale.data.prepare import prepare
 from sentiscale.data.sources import MAGIC
 from sentiscale.errors import DataError, UsageError
-from sentiscale.text import formats
+from sentiscale.text.formats import base
 from tests.data.encoding import encode
 from tests.text.plain_readers import lines_of, read_csv, read_fasttext, read_jsonl
 
@@ -116,11 +116,7 @@ def damaged(draw, kind):
 
 @contextmanager
 def short_limit():
-    with (
-        patch.object(blocks, "MAX_RECORD_BYTES", LIMIT),
-        patch.object(formats, "MAX_RECORD_BYTES", LIMIT),
-        patch.object(blocks, "LOOK_BACK_BYTES", 20),
-    ):
+    with patch.object(base, "MAX_RECORD_BYTES", LIMIT), patch.object(blocks, "LOOK_BACK_BYTES", 20):
         yield
 
 

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from sentiscale.errors import DataError
 from sentiscale.text.compiled import frozen
 from sentiscale.text.csv_scanner import last_csv_end, split_csv
-from sentiscale.text.formats import Layout, judge, parse
+from sentiscale.text.formats import parse
+from sentiscale.text.formats.base import TableFormat
 from sentiscale.text.labels import NONE, ONE, TWO, ZERO, Reason, label_codes, settle, star_codes
+from sentiscale.text.reviews import judge
 
-LINES = Layout("fasttext", label="label")
-PLAIN = Layout("fasttext")
-TABLE = Layout("csv", text="text", title="title", label="label", columns=("label", "title", "text"))
-JSON = Layout("jsonl", text="text", label="label")
+LINES = TableFormat("fasttext", label="label")
+PLAIN = TableFormat("fasttext")
+TABLE = TableFormat("csv", text="text", title="title", label="label", columns=("label", "title", "text"))
+JSON = TableFormat("jsonl", text="text", label="label")
 
 
 def texts(columns):
@@ -58,7 +60,7 @@ def test_plain_lines_keep_their_number():
 
 
 def test_carriage_returns_end_lines_only_where_the_file_says_so():
-    old_mac = Layout("fasttext", label="label", terminator=13)
+    old_mac = TableFormat("fasttext", label="label", terminator=13)
     assert texts(parse(b"__label__1 a\r__label__2 b\r", old_mac)) == ["a", "b"]
     assert texts(parse(b"__label__1 a\rb\n", LINES)) == ["a\rb"]
 
@@ -126,7 +128,7 @@ def test_a_quote_never_closed_costs_one_line():
 
 
 def test_backslash_n_is_a_space_only_where_the_layout_says_so():
-    escaped = Layout("csv", text="text", label="label", columns=("label", "text"), escapes=True)
+    escaped = TableFormat("csv", text="text", label="label", columns=("label", "text"), escapes=True)
     assert texts(parse(b'1,"one\\ntwo"\n', escaped)) == ["one two"]
     assert texts(parse(b'1,"one\\ntwo",x\n', TABLE)) == ["one\\ntwo: x"]
 

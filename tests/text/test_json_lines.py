@@ -2,15 +2,17 @@
 
 import pytest
 
-from sentiscale.text.formats import Layout, judge, parse
+from sentiscale.text.formats import parse
+from sentiscale.text.formats.base import TableFormat
 from sentiscale.text.labels import Reason
+from sentiscale.text.reviews import judge
 
-LAYOUT = Layout("jsonl", text="text", label="label")
+TABLE = TableFormat("jsonl", text="text", label="label")
 GOOD = b'{"text":"fine","label":"2"}\n'
 
 
-def judged(data, layout=LAYOUT):
-    reviews = judge(parse(data, layout), layout, "required")
+def judged(data, table=TABLE):
+    reviews = judge(parse(data, table), table, "required")
     names = [Reason(reason).name.lower() for reason in reviews.reasons]
     return list(zip(reviews.lines.tolist(), names, reviews.text.to_pylist(), strict=True))
 
@@ -43,9 +45,9 @@ def test_what_only_arrow_can_read_is_read_beside_a_faulty_line_too(beyond):
     [b"1", b"1.0", b"true", b'"1"', b'"positive"', b"null", b"-0", b"1e0", b"10000000000000000000000"],
 )
 def test_a_label_means_the_same_beside_a_faulty_line(kind, label):
-    layout = Layout("jsonl", text="text", label="label", label_type=kind)
+    table = TableFormat("jsonl", text="text", label="label", label_type=kind)
     data = b'{"text":"a","label":' + label + b"}\n"
-    alone = judge(parse(data, layout), layout, "required")
-    beside = judge(parse(data + b"garbage\n", layout), layout, "required")
+    alone = judge(parse(data, table), table, "required")
+    beside = judge(parse(data + b"garbage\n", table), table, "required")
     assert alone.codes[0] == beside.codes[0]
     assert alone.reasons[0] == beside.reasons[0]

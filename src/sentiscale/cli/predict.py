@@ -130,7 +130,7 @@ class _Task:
         with Rejects(None) as rejects:
             summary = label(
                 self.predictor,
-                self.inputs.bare(),
+                self.inputs.without_columns(),
                 sink,
                 workers=self.workers,
                 reject=rejects.add,
@@ -142,7 +142,7 @@ class _Task:
         """Predictions in a file."""
         from sentiscale.inference.batch import FileJob
 
-        kept = self.inputs.keeping(objects=out.suffix == ".jsonl")
+        kept = self.inputs.with_columns(whole_records=out.suffix == ".jsonl")
         job = FileJob(self.predictor, model, kept, out, self.added, self._explain())
         job.check()
         summary, rejects = job.run(workers=self.workers, resume=resume, progress=self.progress)

@@ -1,4 +1,4 @@
-"""Raw reviews as they lie in files: find them, know their layout, read them block by block."""
+"""Raw reviews as they lie in files: find them, recognise their format, read them block by block."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from sentiscale.config import PrepareSettings
 from sentiscale.data.blocks import RawBlock, cut_blocks
-from sentiscale.data.sniff import sniff
 from sentiscale.data.sources import Stream, compression_of, find_files, is_pipe
 from sentiscale.errors import DataError
-from sentiscale.text.formats import LabelMode, Layout, Reviews, judge, parse, too_long
+from sentiscale.text.formats import format_of, parse, recognise
+from sentiscale.text.formats.base import LabelMode, TableFormat
 from sentiscale.text.labels import MINUS_ONE, NEGATIVE, NONE, ONE, POSITIVE, TWO, ZERO, Reason, settle
+from sentiscale.text.reviews import Reviews, judge, too_long
 
 MB = 10**6
 
@@ -28,7 +29,7 @@ class Source:
     """Path or URL; - is standard input."""
     compression: str | None
     """gzip, bz2, xz or zstd; None for a plain file."""
-    layout: Layout
+    table: TableFormat
     """Where text and label are in it."""
     size: int
     """Bytes as stored; 0 for a pipe."""
@@ -38,7 +39,7 @@ class Source:
     @property
     def plain(self) -> bool:
         """Whether the records lie in the file as they are, neither compressed nor in columns."""
-        return self.compression is None and self.layout.format != "parquet" and self.pipe is None
+        return self.compression is None and self.pipe is None and not format_of(self.table).in_batches
 
     def blocks(self, block_bytes: int, *, in_place: bool = False) -> Iterator[RawBlock]:
         """Cut the file into raw blocks; `in_place`: their bytes are not wanted where the file is plain."""
@@ -47,7 +48,7 @@ class Source:
                 f"{self.path} is a pipe and a pipe can be read once. Write its content to a file."
             )
         stream = self.pipe or Stream(self.path, self.compression)
-        return cut_blocks(stream, self.layout, block_bytes, in_place=in_place and self.plain)
+        return cut_blocks(stream, self.table, block_bytes, in_place=in_place and self.plain)
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Corpus:
         *,
         labels: LabelMode = "required",
     ) -> "Corpus":
-        """Find files and work out the layout of each.
+        """Find files and work out the format of each.
 
         Args:
             inputs: files, globs, folders or fsspec URLs.
@@ -128,7 +129,7 @@ class Corpus:
     @property
     def has_labels(self) -> bool:
         """Whether every file has labels or stars."""
-        return all(source.layout.label is not None for source in self.sources)
+        return all(source.table.label is not None for source in self.sources)
 
     def blocks(self) -> Iterator[ReviewBlock]:
         """Read all reviews in order, one block in memory at a time.
@@ -140,7 +141,7 @@ class Corpus:
             line = 1
             for raw in source.blocks(int(self.settings.block_mb * MB)):
                 line += raw.lines_before
-                reviews = read_reviews(raw.data, source.layout, self.mode, too_long_record=raw.too_long)
+                reviews = read_reviews(raw.data, source.table, self.mode, too_long_record=raw.too_long)
                 yield _review_block(source.path, reviews, line, kinds)
                 line += reviews.line_count
 
@@ -149,7 +150,7 @@ class Corpus:
         kinds: set[int] = set()
         for source in self.sources:
             for raw in source.blocks(int(self.settings.block_mb * MB)):
-                reviews = read_reviews(raw.data, source.layout, "optional", too_long_record=raw.too_long)
+                reviews = read_reviews(raw.data, source.table, "optional", too_long_record=raw.too_long)
                 kinds |= label_kinds(reviews.codes)
                 if kinds & {ZERO, TWO, MINUS_ONE} or ONE not in kinds:
                     return kinds
@@ -157,12 +158,16 @@ class Corpus:
 
 
 def read_reviews(
-    data: bytes | memoryview | pa.Buffer, layout: Layout, mode: LabelMode, *, too_long_record: bool = False
+    data: bytes | memoryview | pa.Buffer,
+    table: TableFormat,
+    mode: LabelMode,
+    *,
+    too_long_record: bool = False,
 ) -> Reviews:
     """Parse and judge one raw block."""
     if too_long_record:
-        return too_long(bytes(data), 1)
-    return judge(parse(data, layout), layout, mode)
+        return too_long(bytes(data))
+    return judge(parse(data, table), table, mode)
 
 
 def label_kinds(codes: NDArray[np.uint8]) -> set[int]:
@@ -173,12 +178,12 @@ def label_kinds(codes: NDArray[np.uint8]) -> set[int]:
 def _source(path: str, settings: PrepareSettings, mode: LabelMode) -> Source:
     if is_pipe(path):
         pipe = Stream.of_pipe(path)
-        return Source(path, pipe.compression, sniff(pipe, settings, mode), 0, pipe)
+        return Source(path, pipe.compression, recognise(pipe.start(), settings, mode), 0, pipe)
     compression = compression_of(path)
     with Stream(path, compression) as stream:
-        layout = sniff(stream, settings, mode)
+        table = recognise(stream.start(), settings, mode)
     filesystem, root = fsspec.core.url_to_fs(path)
-    return Source(path, compression, layout, int(filesystem.size(root) or 0))
+    return Source(path, compression, table, int(filesystem.size(root) or 0))
 
 
 def _review_block(path: str, reviews: Reviews, line: int, kinds: set[int]) -> ReviewBlock:

@@ -18,9 +18,9 @@ from sentiscale.data.prepared import SPLITS
 from sentiscale.data.shards import Partition, first_lines, rejected_rows
 from sentiscale.text.clean import SPACE
 from sentiscale.text.compiled import Bytes, Offsets, kernel
-from sentiscale.text.csv_scanner import binary_array
-from sentiscale.text.formats import SNIPPET_BYTES
+from sentiscale.text.formats.base import SNIPPET_BYTES
 from sentiscale.text.labels import Reason
+from sentiscale.text.lines import binary_array
 
 NAME = pa.dictionary(pa.int32(), pa.string())
 PLACE = [("file", NAME), ("line", pa.int64())]

@@ -19,7 +19,7 @@ from sentiscale.data.shards import Shard, shard_rows
 from sentiscale.data.wordcount import WordCounts, WordTally
 from sentiscale.text.clean import raw_rows
 from sentiscale.text.compiled import Bytes, Offsets, kernel
-from sentiscale.text.csv_scanner import gather
+from sentiscale.text.lines import gather
 from sentiscale.text.vocab import SPECIAL, UNK, read_table
 from sentiscale.text.word_table import WordTable, look_up
 

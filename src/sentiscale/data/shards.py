@@ -28,9 +28,10 @@ from sentiscale.data.workspace import Workspace
 from sentiscale.text.bytes8 import WIDTH, load_eight
 from sentiscale.text.clean import raw_rows
 from sentiscale.text.compiled import Bytes, frozen, kernel
-from sentiscale.text.csv_scanner import binary_array
-from sentiscale.text.formats import Layout, Reviews
+from sentiscale.text.formats.base import TableFormat
 from sentiscale.text.labels import Reason
+from sentiscale.text.lines import binary_array
+from sentiscale.text.reviews import Reviews
 from sentiscale.text.tokens import number_new, rule_for
 from sentiscale.text.word_table import HASH_START, absorb
 
@@ -49,7 +50,7 @@ class Piece:
     """Where they begin in the reviews' file, decompressed."""
     size: int
     """Bytes, decompressed."""
-    layout: Layout
+    table: TableFormat
     """Where text and label are in the file."""
     too_long: bool
     """Whether the bytes are only the beginning of one record beyond the size limit."""
@@ -245,7 +246,7 @@ def rejected_rows(shard: Path) -> RejectedRows:
 def _read_piece(piece: Piece) -> Reviews:
     with Stream(piece.path, None) as stream:
         data = stream.read_at(piece.offset, piece.size)
-    return read_reviews(data, piece.layout, "required", too_long_record=piece.too_long)
+    return read_reviews(data, piece.table, "required", too_long_record=piece.too_long)
 
 
 def _taken(text: pa.Array, rows: NDArray[np.int64]) -> pa.Array:
@@ -368,7 +369,7 @@ class Partitioner:
             offset=raw.offset if in_place else 0,
             begin=raw.offset,
             size=raw.size,
-            layout=source.layout,
+            table=source.table,
             too_long=raw.too_long,
             lines_before=raw.lines_before if raw.first else None,
         )

@@ -1,4 +1,4 @@
-"""Open review files wherever they lie (fsspec), decompressed; find them from paths, globs, folders, URLs."""
+"""Find review files from paths, globs, folders and URLs (fsspec), and open them decompressed."""
 
 import io
 import lzma
@@ -6,22 +6,25 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import fsspec
 import pyarrow as pa
 
 from sentiscale.errors import DataError, did_you_mean
+from sentiscale.text.formats import FORMATS, format_by_suffix
+from sentiscale.text.formats.base import FileStart
 
 STDIN = "/dev/stdin"
 MB = 2**20
+START_BYTES = 2**20
+"""Bytes of a file that its format is recognised by."""
+BOM = b"\xef\xbb\xbf"
 MAGIC_BYTES = 8
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
+COMPRESSION_SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 TESTERS = {"gzip": "gzip -t", "bz2": "bzip2 -t", "xz": "xz -t", "zstd": "zstd -t"}
-DATA_SUFFIXES = (".txt", ".ft", ".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
-"""What counts as a review file in a folder, with or without a compression suffix."""
 
 
 def find_files(inputs: str | Path | Sequence[str | Path]) -> list[str]:
@@ -31,10 +34,10 @@ def find_files(inputs: str | Path | Sequence[str | Path]) -> list[str]:
 
     Raises: DataError when one of them leads to no file.
     """
-    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    if not given:
+    items = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    if not items:
         raise DataError("no input was given. Name at least one file, glob, folder or URL.")
-    return list(dict.fromkeys(path for item in given for path in _resolve(str(item))))
+    return list(dict.fromkeys(path for item in items for path in _resolve(str(item))))
 
 
 def _resolve(item: str) -> list[str]:
@@ -46,52 +49,47 @@ def _resolve(item: str) -> list[str]:
         filesystem, root = fsspec.core.url_to_fs(item)
         if filesystem.isfile(root):
             return [item]
+        found = None
         if filesystem.isdir(root):
             found = _review_files(sorted(filesystem.find(root)), root)
             if not found:
+                suffixes = ", ".join(suffix for each in FORMATS.values() for suffix in each.suffixes)
                 raise DataError(
-                    f"folder {item} holds no review files. Looked for {', '.join(DATA_SUFFIXES)}, "
-                    f"also compressed."
+                    f"folder {item} holds no review files. Looked for {suffixes}, also compressed."
                 )
-            return [_unstrip(filesystem, path) for path in found]
-        if any(sign in item for sign in "*?["):
+        elif any(sign in item for sign in "*?["):
             hidden = Path(root).name.startswith(".")
             found = [path for path in sorted(filesystem.glob(root)) if filesystem.isfile(path)]
             found = [path for path in found if hidden or not Path(path).name.startswith(".")]
-            if found:
-                return [_unstrip(filesystem, path) for path in found]
-            raise DataError(f"no file matches {item}. Quote the pattern or check its folder.")
+            if not found:
+                raise DataError(f"no file matches {item}. Quote the pattern or check its folder.")
+        if found is not None:
+            local = "file" in ([names] if isinstance(names := filesystem.protocol, str) else names)
+            return [path if local else str(filesystem.unstrip_protocol(path)) for path in found]
     except DataError:
         raise
     except Exception as error:  # each file system of fsspec has errors of its own
         raise DataError(f"{item} cannot be reached: {error}. Check the address.") from error
-    raise DataError(f"{item} does not exist.{_neighbours(item)} Check the path.")
+    folder = Path(item).parent
+    hint = did_you_mean(Path(item).name, os.listdir(folder)) if folder.is_dir() else ""
+    raise DataError(f"{item} does not exist.{hint} Check the path.")
 
 
 def _review_files(paths: list[str], root: str) -> list[str]:
-    """The files of a folder that can be reviews; prepared datasets in it are none."""
+    """The files of a folder that can be reviews; those of prepared datasets in it cannot."""
     datasets = tuple(path.removesuffix("manifest.json") for path in paths if path.endswith("/manifest.json"))
     return [path for path in paths if _is_review_file(path[len(root) :]) and not path.startswith(datasets)]
 
 
 def _is_review_file(relative: str) -> bool:
-    parts = relative.strip("/").split("/")
-    name = parts[-1].lower()
-    for suffix in SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name.endswith(DATA_SUFFIXES) and not any(part.startswith((".", "_")) for part in parts)
+    hidden = any(part.startswith((".", "_")) for part in relative.strip("/").split("/"))
+    return not hidden and format_by_suffix(bare_name(relative)) is not None
 
 
-def _unstrip(filesystem: Any, path: str) -> str:
-    local = "file" in (
-        filesystem.protocol if not isinstance(filesystem.protocol, str) else [filesystem.protocol]
-    )
-    return path if local else str(filesystem.unstrip_protocol(path))
-
-
-def _neighbours(item: str) -> str:
-    folder = Path(item).parent
-    return did_you_mean(Path(item).name, os.listdir(folder)) if folder.is_dir() else ""
+def bare_name(path: str) -> str:
+    """The file's name without a compression suffix."""
+    name = PurePosixPath(path)
+    return name.stem if name.suffix.lower() in COMPRESSION_SUFFIXES else name.name
 
 
 def is_pipe(path: str) -> bool:
@@ -108,29 +106,27 @@ def is_local(path: str) -> bool:
 
 
 def compression_of(path: str) -> str | None:
-    """gzip, bz2, xz or zstd by the first bytes, else by the name; None for plain files.
+    """gzip, bz2, xz or zstd by the first bytes; None for plain files.
 
-    Raises: DataError when the file is empty or cannot be read.
+    Raises: DataError when the file is empty or cannot be read, or its name promises a compression it
+        does not have.
     """
     try:
         with fsspec.open(path, "rb") as file:
-            head = file.read(MAGIC_BYTES)
+            return _compression(path, file.read(MAGIC_BYTES))
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror or error}. Check its permissions."
         ) from error
-    return _compression(path, head)
 
 
 def _compression(path: str, head: bytes) -> str | None:
     if not head:
         raise DataError(f"{path} is empty (0 bytes). Download or write it again, or leave it out.")
     found = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
-    named = SUFFIXES.get(Path(path).suffix.lower())
-    if named and not found:
-        raise DataError(
-            f"{path} is named {Path(path).suffix} but is not compressed so. Rename it or get it again."
-        )
+    suffix = Path(path).suffix
+    if suffix.lower() in COMPRESSION_SUFFIXES and not found:
+        raise DataError(f"{path} is named {suffix} but is not compressed so. Rename it or get it again.")
     return found
 
 
@@ -144,10 +140,9 @@ class Stream:
         """
         self.path = path
         self.compression = compression
-        self._kept = b""
+        self._peeked = b""
         with self._explained():
-            self._file: Any = fsspec.open(path, "rb").open()
-            self._bytes = _decompressed(self._file, compression)
+            self._open(fsspec.open(path, "rb").open())
 
     @classmethod
     def of_pipe(cls, path: str) -> "Stream":
@@ -156,26 +151,41 @@ class Stream:
         Raises: DataError when it is empty or cannot be opened.
         """
         stream = cls.__new__(cls)
-        stream.path, stream.compression, stream._kept = path, None, b""
+        stream.path, stream.compression, stream._peeked = path, None, b""
         with stream._explained():
-            stream._file = _Pipe(path)
-            stream.compression = _compression(path, stream._file.head)
-            stream._bytes = _decompressed(stream._file, stream.compression)
+            pipe = _Pipe(path)
+            stream.compression = _compression(path, pipe.head)
+            stream._open(pipe)
         return stream
 
-    def peek(self, size: int) -> bytes:
-        """The next bytes, which will be read again."""
-        self._kept = self.read(size)
-        return self._kept
+    def _open(self, file: Any) -> None:
+        self._file = self._bytes = file
+        if self.compression == "xz":
+            self._bytes = lzma.LZMAFile(file)  # noqa: SIM115 - closed by `__exit__`
+        elif self.compression is not None:
+            self._bytes = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), self.compression)
+
+    def start(self) -> FileStart:
+        """The beginning of the file, which will be read again."""
+        self._peeked = data = self.read(START_BYTES)
+        whole = len(data) < START_BYTES
+        return FileStart(
+            self.path,
+            bare_name(self.path),
+            data.removeprefix(BOM),
+            whole,
+            self.compression,
+            is_pipe(self.path),
+        )
 
     def read(self, size: int) -> bytes:
         """The next bytes, fewer than `size` only at the end of the file.
 
         Raises: DataError when the file is cut short or damaged.
         """
-        kept, self._kept = self._kept[:size], self._kept[size:]
+        peeked, self._peeked = self._peeked[:size], self._peeked[size:]
         with self._explained():
-            parts = [kept] if kept else [self._bytes.read(size)]
+            parts = [peeked] if peeked else [self._bytes.read(size)]
             while (missing := size - sum(map(len, parts))) and parts[-1]:
                 parts.append(self._bytes.read(missing))
             return b"".join(parts)
@@ -186,7 +196,7 @@ class Stream:
         return self.read(size)
 
     def seek(self, offset: int) -> None:
-        """Go on reading a plain file at `offset`."""
+        """Continue reading a plain file at `offset`."""
         self._bytes.seek(offset)
 
     def consumed(self) -> int:
@@ -195,7 +205,6 @@ class Stream:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing can be read any more."""
         return bool(self._file.closed)
 
     def __enter__(self) -> "Stream":
@@ -210,11 +219,20 @@ class Stream:
         try:
             yield
         except (OSError, EOFError, lzma.LZMAError, pa.ArrowInvalid) as error:
-            raise DataError(_damaged(self.path, self.compression, error)) from error
+            if self.compression is None:
+                raise DataError(f"reading {self.path} failed: {error}.") from error
+            raise DataError(
+                f"{self.path} is cut short or damaged: {error}. Download or compress it again; "
+                f"`{TESTERS[self.compression]} {Path(self.path).name}` checks it."
+            ) from error
 
 
 class _Pipe(io.RawIOBase):
-    """A pipe whose first bytes were looked at; knows how much was read."""
+    """A pipe whose first bytes can be looked at before they are read; knows how much was read.
+
+    A buffered reader does not do: its `peek` may return fewer bytes than a signature has, and pipes refuse
+    `tell`.
+    """
 
     def __init__(self, path: str) -> None:
         self._file = open(path, "rb", buffering=MB)  # noqa: SIM115 - closed by `close`
@@ -238,20 +256,3 @@ class _Pipe(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
-
-
-def _decompressed(file: BinaryIO, compression: str | None) -> Any:
-    if compression is None:
-        return file
-    if compression == "xz":
-        return lzma.open(file, "rb")
-    return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), compression)
-
-
-def _damaged(path: str, compression: str | None, error: Exception) -> str:
-    if compression is None:
-        return f"reading {path} failed: {error}."
-    return (
-        f"{path} is cut short or damaged: {error}. Download or compress it again; "
-        f"`{TESTERS[compression]} {Path(path).name}` checks it."
-    )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sentiscale.text.clean import raw_rows
 from sentiscale.text.compiled import Bytes, Offsets, frozen, kernel
-from sentiscale.text.csv_scanner import binary_array
+from sentiscale.text.lines import binary_array
 from sentiscale.text.word_table import WordTable, add_words, read_token, slots_for
 
 FILES = 64

@@ -29,7 +29,7 @@ import torch
 from sentiscale.data.blocks import RawBlock
 from sentiscale.data.corpus import Source
 from sentiscale.data.engine import open_engine
-from sentiscale.data.inputs import BLOCK_BYTES, MB, Chunk, Inputs, KeptInputs, Reject, read_chunk
+from sentiscale.data.inputs import BLOCK_BYTES, MB, Chunk, InputReader, Inputs, Reject, read_chunk
 from sentiscale.data.sources import compression_of
 from sentiscale.data.workspace import Workspace, workspace
 from sentiscale.errors import DataError, Interrupted, UsageError
@@ -46,7 +46,8 @@ from sentiscale.inference.outputs import (
 )
 from sentiscale.inference.predictor import Predictions, Predictor
 from sentiscale.records import Record, package_versions
-from sentiscale.text.formats import Layout, count_lines
+from sentiscale.text.formats import format_of
+from sentiscale.text.formats.base import TableFormat
 from sentiscale.text.labels import ONE, TWO
 from sentiscale.util.atomic import check_output, disk_error, whole_file, write_file
 from sentiscale.util.memory import reused_memory
@@ -224,7 +225,7 @@ def label_part(task: PartTask) -> PartCounts:
         chunk, _ = read_chunk(data, piece.source, piece.first_line, kinds, too_long=piece.too_long)
         predictions = predictor.predict_columns(chunk.texts)
         added = task.added.table(chunk, predictions)
-        tables.append(fitted(added if chunk.others is None else beside(chunk.others, added), schema))
+        tables.append(fitted(added if chunk.extra is None else beside(chunk.extra, added), schema))
         rejects += chunk.rejects
         not_utf8 += chunk.not_utf8
         positive += int(predictions.is_positive.sum())
@@ -321,7 +322,7 @@ class _Counts:
 
 def label(
     predictor: Predictor,
-    inputs: KeptInputs,
+    inputs: InputReader,
     sink: Sink,
     *,
     workers: int,
@@ -435,7 +436,7 @@ class FileJob:
     """The model."""
     model: Path
     """Its directory."""
-    inputs: KeptInputs
+    inputs: InputReader
     """What is read, and kept of it."""
     out: Path
     """The file."""
@@ -464,7 +465,7 @@ class FileJob:
             DataError: an input is damaged.
             UsageError: `resume` with an input that cannot be read again.
         """
-        again = self.inputs.inputs.can_be_read_again
+        again = self.inputs.inputs.rereadable
         if resume and not again:
             raise UsageError("--resume reads the input again, which a pipe does not allow. Give a file.")
         try:
@@ -598,20 +599,20 @@ class ClusterJob:
             write_file(work.result / SUMMARY, summary.model_dump_json(indent=2))
         return summary, self._rejects()[:TOLD]
 
-    def _checked(self, out: Path, *, force: bool) -> KeptInputs:
+    def _checked(self, out: Path, *, force: bool) -> InputReader:
         if out.suffix in SUFFIXES and out.suffix != ".parquet":
             raise UsageError(f"with --scheduler the output is a folder of Parquet parts; --out is {out}.")
         if self.added.explained:
             raise UsageError("--explain works on this machine only. Leave --scheduler out.")
-        if not self.inputs.can_be_read_again:
+        if not self.inputs.rereadable:
             raise UsageError("a pipe cannot be spread over a cluster. Give files.")
         check_output(out, replace=force, marker=SUMMARY)
-        kept = self.inputs.keeping(objects=False)
+        kept = self.inputs.with_columns(whole_records=False)
         self.added.check(kept)
         return kept
 
     def _tasks(
-        self, kept: KeptInputs, work: Workspace, model: tuple[str, str], advance: Advance
+        self, kept: InputReader, work: Workspace, model: tuple[str, str], advance: Advance
     ) -> Iterator[tuple[int, PartTask]]:
         """Yield a task for every part that is not there; enters all parts in the list."""
         for number, (blocks, consumed) in enumerate(_grouped(_blocks(kept))):
@@ -679,7 +680,7 @@ class _Block:
         return Piece(self.source, copy, self.first_line, self.kinds, self.raw.too_long)
 
 
-def _blocks(kept: KeptInputs) -> Iterator[_Block]:
+def _blocks(kept: InputReader) -> Iterator[_Block]:
     """All blocks of all files in order, read by this process."""
     inputs = kept.inputs
     table_kinds = frozenset(inputs.tables.label_kinds()) if inputs.labelled and kept.sources else None
@@ -690,12 +691,12 @@ def _blocks(kept: KeptInputs) -> Iterator[_Block]:
         for raw in source.blocks(BLOCK_BYTES):
             line += raw.lines_before
             yield _Block(raw, source, line, kinds)
-            line += 1 if raw.too_long else count_lines(raw.data, source.layout)
+            line += 1 if raw.too_long else format_of(source.table).count_lines(raw.data, source.table)
 
 
 def _line_source(path: str, *, labelled: bool) -> Source:
-    layout = Layout("fasttext", label="label" if labelled else None)
-    return Source(path, compression_of(path), layout, 0)
+    table = TableFormat("fasttext", label="label" if labelled else None)
+    return Source(path, compression_of(path), table, 0)
 
 
 def _grouped(blocks: Iterator[_Block]) -> Iterator[tuple[list[_Block], int]]:

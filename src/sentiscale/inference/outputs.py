@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from sentiscale.data.inputs import Chunk, KeptInputs, Reject
+from sentiscale.data.inputs import Chunk, InputReader, Reject
 from sentiscale.errors import UsageError
 from sentiscale.inference.predictor import Predictions
 from sentiscale.text.clean import raw_rows
-from sentiscale.text.originals import OBJECT
+from sentiscale.text.formats.json_lines import OBJECT
 from sentiscale.util.atomic import check_output, remove_abandoned, whole_file
 
 SPECIAL = r'[\x00-\x1f"\\]'
@@ -156,7 +156,7 @@ class Added:
         parts = [*([FILE] if self.file else []), PREDICTED, *([EXPLAINED] if self.explained else [])]
         return pa.schema([(self.prefix + field.name, field.type) for part in parts for field in part])
 
-    def check(self, inputs: KeptInputs) -> None:
+    def check(self, inputs: InputReader) -> None:
         """Fail before any work when a table has a column of the same name.
 
         Raises: UsageError with the remedy.
@@ -218,7 +218,7 @@ class TableWriter:
 
     def write(self, chunk: Chunk, added: pa.Table) -> None:
         """Write a chunk's own columns and those that are added."""
-        others = chunk.others
+        others = chunk.extra
         if self.writer is None:
             whole = others is not None and others.column_names == [OBJECT]
             objects = others.column(0).combine_chunks() if others is not None and whole else None
@@ -281,7 +281,7 @@ def rejects_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.rejects.jsonl")
 
 
-def check_file(out: Path, inputs: KeptInputs, added: Added) -> None:
+def check_file(out: Path, inputs: InputReader, added: Added) -> None:
     """Fail before any work when the output cannot be written.
 
     Raises: UsageError for another ending, a place that cannot be written, or one that is an input.
@@ -304,7 +304,7 @@ def check_file(out: Path, inputs: KeptInputs, added: Added) -> None:
 
 
 @contextmanager
-def opened_table(out: Path, inputs: KeptInputs, added: Added) -> Iterator[TableWriter]:
+def opened_table(out: Path, inputs: InputReader, added: Added) -> Iterator[TableWriter]:
     """A writer to a file that appears, or replaces what is there, when the block ends well."""
     remove_abandoned(out)
     with whole_file(out) as file:

@@ -33,7 +33,7 @@ from sentiscale.errors import DataError
 from sentiscale.records import package_versions
 from sentiscale.text.clean import raw_rows
 from sentiscale.text.column import as_array
-from sentiscale.text.csv_scanner import binary_array
+from sentiscale.text.lines import binary_array
 from sentiscale.text.tokens import number_new, rule_for
 from sentiscale.text.vocab import SPECIAL, UNK, read_table, write_words
 from sentiscale.text.word_table import WordTable, look_up

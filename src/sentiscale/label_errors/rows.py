@@ -4,11 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sentiscale.config import PrepareSettings
 from sentiscale.data.corpus import Corpus, Source
@@ -21,6 +19,7 @@ from sentiscale.inference.predictor import CHUNK_ROWS, Predictor
 from sentiscale.label_errors.counts import LONGEST_TEXT, KeptRow, ScoredBlock
 from sentiscale.label_errors.page import ReadRow, Tint
 from sentiscale.report.eda_samples import CLINGING, UNKNOWN_SIGN, raw_texts
+from sentiscale.text.formats import format_of
 from sentiscale.text.vocab import SPECIAL, UNK, Vocab
 from sentiscale.util.progress import Progress
 
@@ -115,7 +114,7 @@ def file_chunks(
                 chunk, lines = read_chunk(raw.data, source, line, kinds, too_long=raw.too_long)
                 rows = predictor.encoder.encode(chunk.texts)
                 labels = chunk.labels if chunk.labels is not None else np.empty(0, np.uint8)
-                categories = _names(chunk.others, column)
+                categories = _names(chunk.extra, column)
                 block = _scored(predictor, rows.ids, rows.offsets, labels, categories)
                 yield LabelledChunk(block, source.path, chunk.lines, chunk.texts, len(chunk.rejects))
                 line += lines
@@ -127,25 +126,20 @@ def with_column(source: Source, column: str) -> Source:
 
     Raises: UsageError when the file has no such column.
     """
-    layout = source.layout
-    if layout.format == "fasttext":
+    table = source.table
+    if not format_of(table).has_columns:
         raise UsageError(
             f"{source.path} has lines, no columns; --category-column {column} needs a CSV, JSONL or Parquet "
             "file."
         )
-    kind: pa.DataType = pa.large_string()
-    columns = list(layout.columns)
-    if layout.format == "parquet":
-        with fsspec.open(source.path, "rb") as file:
-            schema = pq.ParquetFile(file).schema_arrow
-        columns = schema.names
-        kind = schema.field(column).type if column in columns else kind
+    schema = format_of(table).schema(source.path, table)
+    columns = schema.names
     if column not in columns:
         raise UsageError(
             f"--category-column is '{column}', but {source.path} has no such column."
             f"{did_you_mean(column, columns)} Columns: {', '.join(columns)}."
         )
-    return replace(source, layout=replace(layout, others=pa.schema([(column, kind)])))
+    return replace(source, table=replace(table, extra=pa.schema([schema.field(column)])))
 
 
 def _scored(

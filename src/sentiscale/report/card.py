@@ -21,6 +21,7 @@ from sentiscale.model.metrics import CalibrationBin, Scores, probabilities, scor
 from sentiscale.records import Record, RunRecord, TrainedOn, reason_of
 from sentiscale.report.page import grid, plain, said, seconds
 from sentiscale.study.analysis.intervals import wilson
+from sentiscale.text.formats import format_of
 from sentiscale.util.progress import Progress
 
 NO_CATEGORY = "(none)"
@@ -47,7 +48,7 @@ def categories_of(table: Path, column: str, settings: PrepareSettings) -> dict[i
     """Categories by line: the file is read as if the column were the review, and lines join the two."""
     named = {"text_column": column, "title_column": column, "label_column": None, "stars_column": None}
     corpus = Corpus.find([table], settings.model_copy(update=named), labels="none")
-    if corpus.sources[0].layout.format == "fasttext":
+    if not format_of(corpus.sources[0].table).has_columns:
         raise UsageError(f"{table} has lines, no columns; --by {column} needs a CSV, JSONL or Parquet file.")
     found: dict[int, str] = {}
     for block in corpus.blocks():

@@ -1,4 +1,4 @@
-"""Find records and fields in raw bytes: lines, and CSV by RFC 4180; compiled."""
+"""Find records and fields of CSV (RFC 4180) in raw bytes, compiled."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sentiscale.text.bytes8 import WIDTH, load_eight, plain_ascii
-from sentiscale.text.compiled import Bytes, Offsets, frozen, kernel
+from sentiscale.text.compiled import Bytes, Offsets, kernel
+from sentiscale.text.lines import CR, LF, binary_array, gather
 
-LF, CR, TAB, SPACE = 10, 13, 9, 32
 DOUBLE_QUOTE = 34
-LABEL_MARK = frozen(b"__label__")
 
 FIELD_START, UNQUOTED, QUOTED, QUOTE_IN_QUOTED, LINE_END = range(5)
 
@@ -35,89 +33,6 @@ class Fields(NamedTuple):
     """Blank lines of the data, from 0; they are no records."""
     unclosed: bool
     """Whether the last record ends inside quotes."""
-
-
-def line_spans(data: Bytes, terminator: int = LF) -> tuple[Offsets, Offsets]:
-    """Start and end of each line, its terminator left out; the last line needs none."""
-    breaks = np.flatnonzero(data == terminator)
-    if len(data) and (not len(breaks) or breaks[-1] != len(data) - 1):
-        breaks = np.append(breaks, len(data))
-    return np.concatenate([np.zeros(min(len(breaks), 1), np.int64), breaks[:-1] + 1]), breaks
-
-
-def gather(data: Bytes, starts: Offsets, ends: Offsets) -> pa.Array:
-    """Copy the spans of `data` into an Arrow array of binaries."""
-    offsets = np.zeros(len(starts) + 1, np.int64)
-    np.cumsum(ends - starts, out=offsets[1:])
-    out = np.empty(offsets[-1], np.uint8)
-    copy_spans(data, starts, offsets, out)
-    return binary_array(out, offsets)
-
-
-def binary_array(data: Bytes, offsets: Offsets) -> pa.Array:
-    """An Arrow array of binaries over bytes and offsets, without a copy."""
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    return pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
-
-
-@kernel
-def copy_spans(data: Bytes, starts: Offsets, offsets: Offsets, out: Bytes) -> None:
-    """Copy span r of `data`, from starts[r] on, to out[offsets[r]:offsets[r + 1]]."""
-    for row in range(len(starts)):
-        size = offsets[row + 1] - offsets[row]
-        out[offsets[row] : offsets[row + 1]] = data[starts[row] : starts[row] + size]
-
-
-@kernel
-def skip_blanks(data: Bytes, i: int, end: int) -> int:
-    """The first place from `i` on that holds no space, tab or carriage return."""
-    while i < end and (data[i] == SPACE or data[i] == TAB or data[i] == CR):
-        i += 1
-    return i
-
-
-@kernel
-def trimmed(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, Offsets]:
-    """Start and end of each line without blanks at both ends; equal for a blank line."""
-    inner, last = np.empty(len(starts), np.int64), np.empty(len(starts), np.int64)
-    for row in range(len(starts)):
-        i, end = skip_blanks(data, starts[row], ends[row]), ends[row]
-        while end > i and (data[end - 1] == SPACE or data[end - 1] == TAB or data[end - 1] == CR):
-            end -= 1
-        inner[row], last[row] = i, end
-    return inner, last
-
-
-@kernel
-def split_labels(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, Offsets, Offsets, Offsets]:
-    """Tell labels from text in fastText lines.
-
-    Returns start and end of each line's first label without its mark (both 0 without a label; end = start
-    when nothing follows the mark), and start and end of the text.
-    """
-    rows = len(starts)
-    label_starts, label_ends = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-    text_starts, text_ends = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-    mark = len(LABEL_MARK)
-    for row in range(rows):
-        end = ends[row]
-        i = skip_blanks(data, starts[row], end)
-        while end > i and (data[end - 1] == SPACE or data[end - 1] == TAB or data[end - 1] == CR):
-            end -= 1
-        while i + mark <= end:
-            k = 0
-            while k < mark and data[i + k] == LABEL_MARK[k]:
-                k += 1
-            if k < mark:
-                break
-            begin = i = i + mark
-            while i < end and data[i] != SPACE and data[i] != TAB and data[i] != CR:
-                i += 1
-            if label_starts[row] == 0:
-                label_starts[row], label_ends[row] = begin, i
-            i = skip_blanks(data, i, end)
-        text_starts[row], text_ends[row] = i, end
-    return label_starts, label_ends, text_starts, text_ends
 
 
 @kernel
@@ -243,41 +158,3 @@ def csv_column(data: Bytes, fields: Fields, column: int, records: NDArray[np.int
     out = np.empty(int((ends - starts).sum()), np.uint8)
     unescape(data, starts, ends, escaped, out, offsets)
     return binary_array(out[: offsets[-1]], offsets)
-
-
-@kernel
-def text_faults(data: Bytes, offsets: Offsets, nul: int, invalid: int, faults: NDArray[np.uint8]) -> None:
-    """Set faults[row] to `nul` or `invalid` where a text holds a NUL byte or is no UTF-8; others stay."""
-    for row in range(len(offsets) - 1):
-        i, end = offsets[row], offsets[row + 1]
-        while i < end:
-            if i + WIDTH <= end and plain_ascii(load_eight(data, i)):
-                i += WIDTH
-                continue
-            byte = data[i]
-            if byte != 0 and byte < 0x80:
-                i += 1
-                continue
-            length = utf8_length(data, i, end)
-            if length == 0:
-                faults[row] = nul if byte == 0 else invalid
-                break
-            i += length
-
-
-@kernel
-def utf8_length(data: Bytes, i: int, end: int) -> int:
-    """Bytes of the non-ASCII character at `i`; 0 when it is no valid UTF-8."""
-    byte = data[i]
-    if byte < 0xC2 or byte > 0xF4:
-        return 0
-    length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-    if i + length > end:
-        return 0
-    for k in range(1, length):
-        if data[i + k] & 0xC0 != 0x80:
-            return 0
-    second = data[i + 1]
-    overlong = (byte == 0xE0 and second < 0xA0) or (byte == 0xF0 and second < 0x90)
-    beyond = (byte == 0xED and second >= 0xA0) or (byte == 0xF4 and second >= 0x90)
-    return 0 if overlong or beyond else length

@@ -52,7 +52,7 @@ class StopsAfter(Progress):
 
 
 def job(model, reviews, out):
-    kept = Inputs.find([str(reviews)]).keeping(objects=out.suffix == ".jsonl")
+    kept = Inputs.find([str(reviews)]).with_columns(whole_records=out.suffix == ".jsonl")
     return FileJob(Predictor.load(model), model, kept, out, Added())
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from sentiscale.data.blocks import RawBlock
-    from sentiscale.text.formats import Layout
+    from sentiscale.text.formats.base import TableFormat
 
 
 NO_SEPARATOR = "\x01"
@@ -170,7 +170,7 @@ def _sentiscale_clean(workers: int) -> Iterator[Clean]:
 
         def clean(files: Sequence[Path], out: Path) -> None:
             sources = Corpus.find(list(files)).sources
-            blocks = ((raw, each.layout) for each in sources for raw in each.blocks(OWN_BLOCK_BYTES))
+            blocks = ((raw, each.table) for each in sources for raw in each.blocks(OWN_BLOCK_BYTES))
             batches, hashes = zip(*pool.map(_clean_block, blocks), strict=True)
             table = pa.Table.from_batches(batches).filter(_first_of_equal(hashes))
             pq.write_table(table, out, compression="NONE", use_dictionary=False)
@@ -178,7 +178,7 @@ def _sentiscale_clean(workers: int) -> Iterator[Clean]:
         yield clean
 
 
-def _clean_block(block: "tuple[RawBlock, Layout]") -> "tuple[pa.RecordBatch, NDArray[np.uint64]]":
+def _clean_block(block: "tuple[RawBlock, TableFormat]") -> "tuple[pa.RecordBatch, NDArray[np.uint64]]":
     """Labels and cleaned texts of one block, and their hashes, without bad rows and those without text."""
     import numpy as np
     import pyarrow as pa
@@ -187,8 +187,8 @@ def _clean_block(block: "tuple[RawBlock, Layout]") -> "tuple[pa.RecordBatch, NDA
     from sentiscale.text.clean import clean
     from sentiscale.text.labels import TWO, Reason
 
-    raw, layout = block
-    reviews = read_reviews(raw.data, layout, "required", too_long_record=raw.too_long)
+    raw, table = block
+    reviews = read_reviews(raw.data, table, "required", too_long_record=raw.too_long)
     rows = clean(reviews.text, "alpha")
     texts = pa.LargeStringArray.from_buffers(len(rows), pa.py_buffer(rows.offsets), pa.py_buffer(rows.data))
     labels = pa.array((reviews.codes == TWO).astype(np.int8))

@@ -59,8 +59,8 @@ def raw_files(given: Sequence[str | Path], folder: Path) -> Iterator[RawFiles]:
     """
     corpus = Corpus.find(list(given))
     for source in corpus.sources:
-        if source.layout.format != "fasttext" or source.pipe is not None:
-            kind = "a pipe" if source.pipe else source.layout.format
+        if source.table.format != "fasttext" or source.pipe is not None:
+            kind = "a pipe" if source.pipe else source.table.format
             raise UsageError(
                 f"--prepare got {source.path}, {kind}; engines are compared on files of fastText lines "
                 "(`__label__2 text`), plain or compressed. "

@@ -1,0 +1,81 @@
+"""Input formats, one per module, and their registry: a new format is a module and an entry in FORMATS.
+
+A format turns bytes into `Columns`. Opening files belongs to `data`, judging reviews to `text.reviews`.
+"""
+
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+
+from sentiscale.config import PrepareSettings
+from sentiscale.errors import DataError, UsageError, did_you_mean
+from sentiscale.text.compiled import frozen
+from sentiscale.text.formats.base import Columns, FileStart, InputFormat, LabelMode, TableFormat
+from sentiscale.text.formats.csv_records import Csv, best_delimiter, names_a_text
+from sentiscale.text.formats.fasttext import FastText
+from sentiscale.text.formats.json_lines import JsonLines
+from sentiscale.text.formats.parquet import Parquet
+
+FASTTEXT, CSV, JSON_LINES, PARQUET = FastText(), Csv(), JsonLines(), Parquet()
+
+FORMATS: dict[str, InputFormat] = {each.name: each for each in (PARQUET, FASTTEXT, CSV, JSON_LINES)}
+"""All input formats by name; the first that recognises the beginning of a file reads it."""
+
+
+def format_of(table: TableFormat) -> InputFormat:
+    return FORMATS[table.format]
+
+
+def format_by_suffix(path: str) -> InputFormat | None:
+    """The format of a file name without a compression suffix."""
+    suffix = PurePosixPath(path).suffix.lower()
+    return next((each for each in FORMATS.values() if suffix in each.suffixes), None)
+
+
+def recognise(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> TableFormat:
+    """Work out format and columns of a file from its first bytes.
+
+    Raises:
+        DataError: the file is empty, of no known format, or lacks the usual columns.
+        UsageError: the settings name an unknown format, or a column that is not there.
+    """
+    if start.data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        path = start.path
+        raise DataError(f"{path} is UTF-16. Convert it: iconv -f UTF-16 -t UTF-8 {path} > utf8-copy")
+    found = _guess(start, settings, mode) if settings.format == "auto" else named_format(settings.format)
+    if not found.in_batches and not start.data.strip():
+        raise DataError(f"{start.path} is empty: it holds no record. Get it again, or leave it out.")
+    return found.describe(start, settings, mode)
+
+
+def named_format(name: str) -> InputFormat:
+    if name not in FORMATS:
+        allowed = ["auto", *FORMATS]
+        raise UsageError(
+            f"prepare.format is '{name}'.{did_you_mean(name, allowed)} Allowed: {', '.join(allowed)}."
+        )
+    return FORMATS[name]
+
+
+def _guess(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> InputFormat:
+    by_content = next((each for each in FORMATS.values() if each.recognises(start.data)), None)
+    if by_content is not None:
+        return by_content
+    path, by_name = start.path, format_by_suffix(start.name)
+    if start.data.lstrip().startswith(b"[") and by_name in (None, JSON_LINES):
+        raise DataError(
+            f"{path} is one JSON array; one object per line is needed: jq -c '.[]' {path} > {start.name}l"
+        )
+    if by_name is not None:
+        return by_name
+    if mode != "required":  # commas in plain lines do not make a table
+        return CSV if names_a_text(start, settings) else FASTTEXT
+    if best_delimiter(start)[1] <= 1:
+        allowed = ", ".join(each.title for each in FORMATS.values())
+        raise DataError(f"{path} is of no known format. Allowed: {allowed}; name one with --format.")
+    return CSV
+
+
+def parse(data: bytes | memoryview | pa.Buffer, table: TableFormat) -> Columns:
+    """Parse a block that holds whole records only."""
+    return format_of(table).parse(frozen(data), table)

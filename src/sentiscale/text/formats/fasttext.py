@@ -1,0 +1,79 @@
+"""fastText lines, `__label__2 text`, and plain text with one review per line."""
+
+import numpy as np
+
+from sentiscale.config import PrepareSettings
+from sentiscale.text.compiled import Bytes, Offsets, frozen, kernel
+from sentiscale.text.formats import base
+from sentiscale.text.formats.base import Columns, FileStart, InputFormat, LabelMode, TableFormat
+from sentiscale.text.labels import LABEL_PREFIX, Reason
+from sentiscale.text.lines import CR, LF, SPACE, TAB, gather, line_spans, skip_blanks
+
+MARK = frozen(LABEL_PREFIX.encode())
+LINES_LOOKED_AT = 20
+
+
+class FastText(InputFormat):
+    name = "fasttext"
+    title = "fastText lines (__label__1 …)"
+    suffixes = (".txt", ".ft")
+    has_columns = False
+
+    def recognises(self, start: bytes) -> bool:
+        return any(
+            line.lstrip().startswith(LABEL_PREFIX.encode()) for line in start.splitlines()[:LINES_LOOKED_AT]
+        )
+
+    def describe(self, start: FileStart, settings: PrepareSettings, mode: LabelMode) -> TableFormat:
+        labelled = mode == "required" or (mode == "optional" and LABEL_PREFIX.encode() in start.data)
+        old_mac = b"\n" not in start.data and b"\r" in start.data
+        return TableFormat(self.name, label="label" if labelled else None, terminator=CR if old_mac else LF)
+
+    def parse(self, data: Bytes, table: TableFormat) -> Columns:
+        """Split lines into label and text; without labels, every line is a review, also a blank one."""
+        starts, ends = line_spans(data, table.terminator)
+        label_starts, label_ends, text_starts, text_ends = split_labels(data, starts, ends)
+        long = ends - starts > base.MAX_RECORD_BYTES
+        text_starts = np.where(long, starts, text_starts)
+        text_ends = np.where(long, np.minimum(ends, starts + base.SNIPPET_BYTES), text_ends)
+        faults = np.where(long, Reason.TOO_LONG, Reason.NONE).astype(np.uint8)
+        if table.label is None:
+            text = gather(data, text_starts, text_ends)
+            return Columns(text, None, np.arange(len(starts)), len(starts), faults)
+        filled = (text_ends > text_starts) | (label_starts > 0)
+        lines, blank = np.flatnonzero(filled), np.flatnonzero(~filled)
+        text = gather(data, text_starts[lines], text_ends[lines])
+        label = gather(data, label_starts[lines], label_ends[lines])
+        return Columns(text, label, lines, len(starts), faults[lines], blank)
+
+
+@kernel
+def split_labels(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, Offsets, Offsets, Offsets]:
+    """Separate labels from text.
+
+    Returns start and end of each line's first label without its mark (both 0 without a label; end = start
+    when nothing follows the mark), and start and end of the text.
+    """
+    rows = len(starts)
+    label_starts, label_ends = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    text_starts, text_ends = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    mark = len(MARK)
+    for row in range(rows):
+        end = ends[row]
+        i = skip_blanks(data, starts[row], end)
+        while end > i and (data[end - 1] == SPACE or data[end - 1] == TAB or data[end - 1] == CR):
+            end -= 1
+        while i + mark <= end:
+            k = 0
+            while k < mark and data[i + k] == MARK[k]:
+                k += 1
+            if k < mark:
+                break
+            begin = i = i + mark
+            while i < end and data[i] != SPACE and data[i] != TAB and data[i] != CR:
+                i += 1
+            if label_starts[row] == 0:
+                label_starts[row], label_ends[row] = begin, i
+            i = skip_blanks(data, i, end)
+        text_starts[row], text_ends[row] = i, end
+    return label_starts, label_ends, text_starts, text_ends

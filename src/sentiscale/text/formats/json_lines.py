@@ -1,0 +1,255 @@
+"""JSON lines: one object per line."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+from numpy.typing import NDArray
+
+from sentiscale.config import PrepareSettings
+from sentiscale.errors import DataError, UsageError
+from sentiscale.text.compiled import Bytes, Offsets
+from sentiscale.text.formats import base
+from sentiscale.text.formats.base import (
+    Columns,
+    FileStart,
+    InputFormat,
+    LabelMode,
+    TableFormat,
+    as_binary,
+    as_text,
+    join_title,
+)
+from sentiscale.text.formats.columns import choose_columns
+from sentiscale.text.labels import Reason
+from sentiscale.text.lines import gather, line_spans, trimmed
+
+OBJECT = "\0object"
+"""Name of the only column where JSON objects are kept as they are written."""
+WHOLE_OBJECTS = pa.schema([(OBJECT, pa.large_string())])
+SAMPLE_LINES = 200
+LABEL_TYPES = {int: "int64", float: "double", bool: "bool"}
+
+
+class JsonLines(InputFormat):
+    name = "jsonl"
+    title = "JSON lines"
+    suffixes = (".jsonl", ".ndjson", ".json")
+
+    def recognises(self, start: bytes) -> bool:
+        return start.lstrip().startswith(b"{")
+
+    def describe(self, start: FileStart, settings: PrepareSettings, mode: LabelMode) -> TableFormat:
+        lines = start.data.split(b"\n")
+        sample = (lines if start.whole else lines[:-1])[:SAMPLE_LINES]
+        objects = [found for line in sample if (found := _object(line)) is not None]
+        if not objects:
+            raise DataError(
+                f"{start.path} has no JSON object in its first lines. Allowed: one object per line."
+            )
+        keys = list(dict.fromkeys(key for item in objects for key in item))
+        table = choose_columns(self.name, start.path, keys, settings, mode)
+        labels = [item.get(table.label) for item in objects] if table.label else []
+        kinds = {type(label) for label in labels if label is not None}
+        if kinds == {int, float}:
+            kinds = {float}
+        label_type = LABEL_TYPES.get(kinds.pop(), "string") if len(kinds) == 1 else "string"
+        return replace(table, label_type=label_type)
+
+    def parse(self, data: Bytes, table: TableFormat) -> Columns:
+        """Parse with Arrow; a block with a line that Arrow cannot read is read line by line."""
+        starts, ends = line_spans(data)
+        inner, last = trimmed(data, starts, ends)
+        has_text = (last > inner) | (ends - starts > base.MAX_RECORD_BYTES)
+        lines, blank = np.flatnonzero(has_text), np.flatnonzero(~has_text)
+        starts, ends, inner, last = (place[lines] for place in (starts, ends, inner, last))
+        names = [name for name in (table.text, table.title, table.label) if name is not None]
+        types = {table.label: pa.type_for_alias(table.label_type)}
+        schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
+        parsed = None
+        # Arrow does not look at line ends: only between braces do they separate the objects for sure.
+        if np.all(data[inner] == ord("{")) and np.all(data[last - 1] == ord("}")):
+            parsed = _read_json(data, schema)
+        clean = parsed is not None and parsed.num_rows == len(lines)
+        if parsed is not None and clean:
+            values = {name: parsed[name].combine_chunks() for name in names}
+            good = np.ones(len(lines), np.bool_)
+        else:
+            values, good = _read_line_by_line(data, starts, ends, schema)
+        text = join_title(values[table.text], values.get(table.title or ""))
+        faults = np.where(good, Reason.NONE, Reason.MALFORMED).astype(np.uint8)
+        faults[ends - starts > base.MAX_RECORD_BYTES] = Reason.TOO_LONG
+        if faults.any():
+            raw = gather(data, starts, np.minimum(ends, starts + base.SNIPPET_BYTES))
+            text = pc.if_else(pa.array(faults == Reason.NONE), text, raw)
+        extra = None
+        if table.extra is not None:
+            extra = _extra_columns(data, (inner, last), faults == Reason.NONE, clean, table.extra)
+        line_count = len(lines) + len(blank)
+        return Columns(text, values.get(table.label or ""), lines, line_count, faults, blank, extra)
+
+    def full_schema(
+        self, path: str, table: TableFormat, blocks: Iterable[bytes] | None, *, whole_records: bool
+    ) -> pa.Schema:
+        """Keys of all objects and the types that hold all their values; WHOLE_OBJECTS if that is enough.
+
+        Text stays text, also where it looks like a time. A key whose values agree on no type becomes text
+        too: its values are written as JSON.
+
+        Raises: UsageError when the blocks are needed but cannot be read twice.
+        """
+        if whole_records:
+            return WHOLE_OBJECTS
+        if blocks is None:
+            raise UsageError(
+                f"the columns of JSON lines are known only after reading all of them, and {path} can be read "
+                f"once. Write --out FILE.jsonl, or give a file."
+            )
+        types: dict[str, pa.DataType] = {}
+        for block in blocks:
+            for name, kind in _types_in(block).items():
+                types[name] = common_type(types.get(name, pa.null()), kind)
+        return pa.schema([(name, _null_as_text(kind)) for name, kind in types.items()])
+
+
+def _read_json(data: Bytes, schema: pa.Schema | None) -> pa.Table | None:
+    """Those keys of all objects of a block, or all keys; None when Arrow rejects one of the objects."""
+    behavior = "infer" if schema is None else "ignore"
+    try:
+        return pj.read_json(
+            pa.BufferReader(pa.py_buffer(data)),
+            read_options=pj.ReadOptions(use_threads=False, block_size=max(len(data) + 1, 64)),
+            parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior=behavior),
+        )
+    except pa.ArrowInvalid:
+        return None
+
+
+def _read_line_by_line(
+    data: Bytes, starts: Offsets, ends: Offsets, schema: pa.Schema
+) -> tuple[dict[str, pa.Array], NDArray[np.bool_]]:
+    """The slow way, for blocks with faulty lines or mixed types: values, and which lines are objects."""
+    spans = zip(starts.tolist(), ends.tolist(), strict=True)
+    rows = [_read_line(data[start:end], schema) for start, end in spans]
+    good = np.array([row is not None for row in rows], np.bool_)
+    values = {
+        name: pa.array([row[name] if row is not None else None for row in rows], pa.large_binary())
+        for name in schema.names
+    }
+    return values, good
+
+
+def _read_line(line: Bytes, schema: pa.Schema) -> dict[str, bytes | None] | None:
+    """Some keys of one object; None when the line is not an object. Accepts all that Arrow accepts."""
+    try:
+        document = json.loads(line.tobytes().decode("utf-8", "surrogateescape"))
+    except json.JSONDecodeError:
+        return None
+    except (ValueError, RecursionError):  # numbers and nesting beyond Python's limits, perhaps in other keys
+        parsed = _read_json(line, schema)
+        if parsed is None or parsed.num_rows != 1:
+            return None
+        return {name: as_binary(parsed[name].combine_chunks())[0].as_py() for name in schema.names}
+    if not isinstance(document, dict):
+        return None
+    return {name: _encoded(document.get(name)) for name in schema.names}
+
+
+def _encoded(value: Any) -> bytes | None:
+    if value is None or isinstance(value, dict | list):
+        return None
+    text = value if isinstance(value, str) else json.dumps(value)
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a surrogate pair: the result is not UTF-8 and rejected as such
+        return text.encode("utf-8", "surrogatepass")
+
+
+def _extra_columns(
+    data: Bytes, spans: tuple[Offsets, Offsets], good: NDArray[np.bool_], clean: bool, schema: pa.Schema
+) -> pa.Table:
+    """The keys that `predict` copies, or whole objects; rows that are not `good` are null.
+
+    Args:
+        data: the block.
+        spans: start and end of each record's line.
+        good: which records are objects.
+        clean: whether each line is one object that Arrow can read.
+        schema: keys and their types.
+    """
+    if schema.names == [OBJECT]:
+        lines = as_text(gather(data, *spans))
+        return pa.Table.from_arrays([pc.if_else(pa.array(good), lines, None)], schema=schema)
+    table = _read_json(data, schema) if clean else None
+    if table is not None and table.num_rows == len(good):
+        return table.select(schema.names).combine_chunks()
+    objects = [
+        (_object(data[start:end]) if fine else None) or {}
+        for start, end, fine in zip(*(span.tolist() for span in spans), good.tolist(), strict=True)
+    ]
+    values = [_column([item.get(field.name) for item in objects], field.type) for field in schema]
+    return pa.Table.from_arrays(values, schema=schema)
+
+
+def _object(line: Bytes | bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(bytes(line).decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        values = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+        values = [value if value is None else value.encode("utf-8", "replace").decode() for value in values]
+    return pa.array(values, kind)
+
+
+def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """A type that holds the values of both; text where there is none."""
+    both = [pa.schema([("", kind)]) for kind in (one, other)]
+    try:
+        return pa.unify_schemas(both, promote_options="permissive").field(0).type
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return pa.large_string()
+
+
+def _types_in(block: bytes) -> dict[str, pa.DataType]:
+    table = _read_json(np.frombuffer(block, np.uint8), None)
+    if table is not None:
+        return {field.name: _time_as_text(field.type) for field in table.schema}
+    objects = [_object(line) or {} for line in block.split(b"\n")]
+    names = dict.fromkeys(name for item in objects for name in item)
+    return {name: _inferred([item.get(name) for item in objects]) for name in names}
+
+
+def _inferred(values: list[Any]) -> pa.DataType:
+    try:
+        return _time_as_text(pa.array(values).type)
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        return pa.large_string()
+
+
+def _time_as_text(kind: pa.DataType) -> pa.DataType:
+    """Times stay as they were written: Arrow would parse them and write them in its own way."""
+    temporal = pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_time(kind)
+    return pa.string() if temporal else _inside(kind, _time_as_text)
+
+
+def _null_as_text(kind: pa.DataType) -> pa.DataType:
+    return pa.string() if pa.types.is_null(kind) else _inside(kind, _null_as_text)
+
+
+def _inside(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+    """Change the types inside structs and lists."""
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, change(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(change(kind.value_type))
+    return kind

@@ -1,0 +1,94 @@
+"""Parquet files, handed from reader to parser as Arrow streams."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sentiscale.config import PrepareSettings
+from sentiscale.errors import DataError
+from sentiscale.text.compiled import Bytes
+from sentiscale.text.formats.base import Columns, FileStart, InputFormat, LabelMode, TableFormat, join_title
+from sentiscale.text.formats.columns import choose_columns
+
+MOST_BATCH_ROWS = 2**20
+
+
+class Parquet(InputFormat):
+    name = "parquet"
+    title = "Parquet"
+    suffixes = (".parquet",)
+    one_record_per_line = False
+    in_batches = True
+
+    def recognises(self, start: bytes) -> bool:
+        return start.startswith(b"PAR1")
+
+    def describe(self, start: FileStart, settings: PrepareSettings, mode: LabelMode) -> TableFormat:
+        path = start.path
+        if start.pipe:
+            raise DataError(f"{path} is a pipe, and Parquet is not read from its beginning. Give the file.")
+        if start.compression:
+            raise DataError(
+                f"{path} is a compressed Parquet file; decompress it first (Parquet compresses inside)."
+            )
+        try:
+            schema = self.schema(path)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise DataError(f"{path} is not a readable Parquet file: {error}. Get it again.") from error
+        table = choose_columns(self.name, path, schema.names, settings, mode)
+        for name in (table.text, table.title, table.label):
+            if name is not None and pa.types.is_nested(schema.field(name).type):
+                raise DataError(
+                    f"column '{name}' of {path} is of type {schema.field(name).type}; text, numbers or truth "
+                    f"values are needed. Name another column, or write the file with a flat one."
+                )
+        return table
+
+    def schema(self, path: str, table: TableFormat | None = None) -> pa.Schema:
+        with fsspec.open(path, "rb") as file:
+            return pq.ParquetFile(file).schema_arrow.remove_metadata()
+
+    def batches(self, path: str, table: TableFormat, block_bytes: int) -> Iterator[tuple[bytes, int]]:
+        """Batches of the needed columns as Arrow streams."""
+        extra = table.extra.names if table.extra is not None else []
+        needed = (table.text, table.title, table.label, *extra)
+        columns = list(dict.fromkeys(name for name in needed if name is not None))
+        try:
+            with fsspec.open(path, "rb") as file:
+                parquet = pq.ParquetFile(file, memory_map=False, pre_buffer=False)
+                groups = [parquet.metadata.row_group(i) for i in range(parquet.num_row_groups)]
+                rows = max(parquet.metadata.num_rows, 1)
+                size = int(fsspec.core.url_to_fs(path)[0].size(path) or 0)
+                row_bytes = sum(group.total_byte_size for group in groups) / rows
+                batch_rows = max(1, min(int(block_bytes / max(row_bytes, 1)), MOST_BATCH_ROWS))
+                for batch in parquet.iter_batches(batch_rows, columns=columns, use_threads=False):
+                    sink = pa.BufferOutputStream()
+                    with pa.ipc.new_stream(sink, batch.schema) as writer:
+                        writer.write_batch(batch)
+                    yield sink.getvalue().to_pybytes(), size * batch.num_rows // rows
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise DataError(f"{path} is damaged: {error}. Get it again.") from error
+
+    def parse(self, data: Bytes, table: TableFormat) -> Columns:
+        stream = _read_stream(data)
+
+        def column(name: str | None) -> Any:
+            return stream[name].combine_chunks() if name is not None else None
+
+        rows = stream.num_rows
+        text = join_title(column(table.text), column(table.title))
+        extra = stream.select(table.extra.names) if table.extra is not None else None
+        faults = np.zeros(rows, np.uint8)
+        return Columns(text, column(table.label), np.arange(rows), rows, faults, extra=extra)
+
+    def count_lines(self, data: bytes, table: TableFormat) -> int:
+        return int(_read_stream(data).num_rows)
+
+
+def _read_stream(data: Bytes | bytes) -> pa.Table:
+    with pa.ipc.open_stream(pa.py_buffer(data)) as stream:
+        return stream.read_all()

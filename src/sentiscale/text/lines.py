@@ -1,0 +1,59 @@
+"""Lines and other spans of raw bytes, compiled."""
+
+import numpy as np
+import pyarrow as pa
+
+from sentiscale.text.compiled import Bytes, Offsets, kernel
+
+LF, CR, TAB, SPACE = 10, 13, 9, 32
+
+
+def line_spans(data: Bytes, terminator: int = LF) -> tuple[Offsets, Offsets]:
+    """Start and end of each line, its terminator left out; the last line needs none."""
+    breaks = np.flatnonzero(data == terminator)
+    if len(data) and (not len(breaks) or breaks[-1] != len(data) - 1):
+        breaks = np.append(breaks, len(data))
+    return np.concatenate([np.zeros(min(len(breaks), 1), np.int64), breaks[:-1] + 1]), breaks
+
+
+def gather(data: Bytes, starts: Offsets, ends: Offsets) -> pa.Array:
+    """Copy the spans of `data` into an Arrow array of binaries."""
+    offsets = np.zeros(len(starts) + 1, np.int64)
+    np.cumsum(ends - starts, out=offsets[1:])
+    out = np.empty(offsets[-1], np.uint8)
+    copy_spans(data, starts, offsets, out)
+    return binary_array(out, offsets)
+
+
+def binary_array(data: Bytes, offsets: Offsets) -> pa.Array:
+    """An Arrow array of binaries over bytes and offsets, without a copy."""
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
+
+
+@kernel
+def copy_spans(data: Bytes, starts: Offsets, offsets: Offsets, out: Bytes) -> None:
+    """Copy span r of `data`, from starts[r] on, to out[offsets[r]:offsets[r + 1]]."""
+    for row in range(len(starts)):
+        size = offsets[row + 1] - offsets[row]
+        out[offsets[row] : offsets[row + 1]] = data[starts[row] : starts[row] + size]
+
+
+@kernel
+def skip_blanks(data: Bytes, i: int, end: int) -> int:
+    """The first place from `i` on that holds no space, tab or carriage return."""
+    while i < end and (data[i] == SPACE or data[i] == TAB or data[i] == CR):
+        i += 1
+    return i
+
+
+@kernel
+def trimmed(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, Offsets]:
+    """Start and end of each line without blanks at both ends; equal for a blank line."""
+    inner, last = np.empty(len(starts), np.int64), np.empty(len(starts), np.int64)
+    for row in range(len(starts)):
+        i, end = skip_blanks(data, starts[row], ends[row]), ends[row]
+        while end > i and (data[end - 1] == SPACE or data[end - 1] == TAB or data[end - 1] == CR):
+            end -= 1
+        inner[row], last[row] = i, end
+    return inner, last

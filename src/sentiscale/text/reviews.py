@@ -1,0 +1,123 @@
+"""From parsed columns to reviews: label codes, and why a record cannot be used."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sentiscale.text.bytes8 import WIDTH, load_eight, plain_ascii
+from sentiscale.text.clean import raw_rows
+from sentiscale.text.compiled import Bytes, Offsets, kernel
+from sentiscale.text.formats import base
+from sentiscale.text.formats.base import Columns, LabelMode, TableFormat, no_lines
+from sentiscale.text.labels import MIDDLE, NONE, UNKNOWN, Reason, label_codes, star_codes
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """Judged records of a block."""
+
+    text: pa.Array
+    """Large binaries, those of rejected rows included."""
+    codes: NDArray[np.uint8]
+    """Label codes of `sentiscale.text.labels`."""
+    lines: NDArray[np.int64]
+    line_count: int
+    reasons: NDArray[np.uint8]
+    """Reason of each row, NONE where it is good so far."""
+    blank: NDArray[np.int64] = field(default_factory=no_lines)
+    """Blank lines of the block, which are not rows."""
+
+    def snippets(self, rows: NDArray[np.int64]) -> pa.Array:
+        """The first bytes of some rows' texts as valid strings, for rejects.parquet."""
+        cut = [text[: base.SNIPPET_BYTES] for text in self.text.take(pa.array(rows)).to_pylist()]
+        return pa.array(
+            [text.decode("utf-8", "replace").replace("\0", "\ufffd") for text in cut], pa.string()
+        )
+
+
+def judge(columns: Columns, table: TableFormat, mode: LabelMode) -> Reviews:
+    """Give every record its label code and the reason why it cannot be used, if any.
+
+    With mode "required" faulty texts and labels are reasons to reject. Otherwise only records that could not
+    be parsed are, so that every review gets a prediction, and bytes that are not UTF-8 become U+FFFD.
+    """
+    text = columns.text
+    reasons = columns.faults.copy()
+    _note(reasons, np.asarray(pc.binary_length(text)) > base.MAX_RECORD_BYTES, Reason.TOO_LONG)
+    codes = np.full(len(text), NONE, np.uint8)
+    if columns.label is not None and mode != "none":
+        codes = star_codes(columns.label) if table.stars else label_codes(columns.label)
+    data, offsets = raw_rows(text)
+    faults = np.zeros(len(text), np.uint8)
+    if len(data) and not 0 < data.min() <= data.max() < 0x80:
+        text_faults(data, offsets, Reason.NUL_BYTE, Reason.INVALID_UTF8, faults)
+    if mode != "required":
+        text = _repaired(text, faults != 0) if faults.any() else text
+    else:
+        _note(reasons, faults != 0, faults)
+        _note(reasons, codes == NONE, Reason.NO_LABEL)
+        _note(reasons, codes == UNKNOWN, Reason.UNKNOWN_LABEL)
+        _note(reasons, codes == MIDDLE, Reason.NEUTRAL)
+        _note(reasons, np.diff(offsets) == 0, Reason.NO_TEXT)
+    return Reviews(text, codes, columns.lines, columns.line_count, reasons, columns.blank)
+
+
+def _note(reasons: NDArray[np.uint8], where: NDArray[np.bool_], reason: int | NDArray[np.uint8]) -> None:
+    """Set the reason of rows that have none yet."""
+    where = where & (reasons == Reason.NONE)
+    reasons[where] = reason[where] if isinstance(reason, np.ndarray) else reason
+
+
+def _repaired(text: pa.Array, faulty: NDArray[np.bool_]) -> pa.Array:
+    """The texts with U+FFFD for bytes that are not UTF-8."""
+    mask = pa.array(faulty)
+    repaired = [value.decode("utf-8", "replace").encode() for value in text.filter(mask).to_pylist()]
+    return pc.replace_with_mask(text, mask, pa.array(repaired, pa.large_binary()))
+
+
+def too_long(snippet: bytes) -> Reviews:
+    """The one rejected row that stands for a record beyond the size limit."""
+    text = pa.array([snippet], pa.large_binary())
+    code, reason = np.array([NONE], np.uint8), np.array([Reason.TOO_LONG], np.uint8)
+    return Reviews(text, code, np.zeros(1, np.int64), 1, reason)
+
+
+@kernel
+def text_faults(data: Bytes, offsets: Offsets, nul: int, invalid: int, faults: NDArray[np.uint8]) -> None:
+    """Set faults[row] to `nul` or `invalid` where a text holds a NUL byte or is no UTF-8; others stay."""
+    for row in range(len(offsets) - 1):
+        i, end = offsets[row], offsets[row + 1]
+        while i < end:
+            if i + WIDTH <= end and plain_ascii(load_eight(data, i)):
+                i += WIDTH
+                continue
+            byte = data[i]
+            if byte != 0 and byte < 0x80:
+                i += 1
+                continue
+            length = utf8_length(data, i, end)
+            if length == 0:
+                faults[row] = nul if byte == 0 else invalid
+                break
+            i += length
+
+
+@kernel
+def utf8_length(data: Bytes, i: int, end: int) -> int:
+    """Bytes of the non-ASCII character at `i`; 0 when it is no valid UTF-8."""
+    byte = data[i]
+    if byte < 0xC2 or byte > 0xF4:
+        return 0
+    length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+    if i + length > end:
+        return 0
+    for k in range(1, length):
+        if data[i + k] & 0xC0 != 0x80:
+            return 0
+    second = data[i + 1]
+    overlong = (byte == 0xE0 and second < 0xA0) or (byte == 0xF0 and second < 0x90)
+    beyond = (byte == 0xED and second >= 0xA0) or (byte == 0xF4 and second >= 0x90)
+    return 0 if overlong or beyond else length
