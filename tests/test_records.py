@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sentiscale import records
 from sentiscale.errors import DataError, SentiscaleError
-from sentiscale.records import EvalCounts, PhaseTimes, _container_cores, append_jsonl, read_jsonl
+from sentiscale.records import EvalCounts, PhaseTimes, append_jsonl, cpu_quota, read_jsonl
 
 counts = st.builds(
     EvalCounts,
@@ -120,16 +120,18 @@ def test_commit_is_none_without_git(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("files", "cores"),
     [
-        ({"cpu.max": "150000 100000\n"}, [2]),
-        ({"cpu.max": "max 100000\n"}, []),
-        ({}, []),
-        ({"cpu.max": "10000 100000\n"}, [1]),
-        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, [4]),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, []),
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": ""}, None),
+        ({"cpu.max": "1 0"}, None),
+        ({}, None),
+        ({"cpu.max": "10000 100000\n"}, 0.1),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4.0),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
     ],
 )
 def test_a_container_s_share_of_processor_time_counts_as_cores(tmp_path, files, cores):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert _container_cores(tmp_path) == cores
+    assert cpu_quota(tmp_path) == cores

@@ -1,4 +1,4 @@
-"""Prepare reviews, train sentiment classifiers, put them to use. The verbs of the command, in Python.
+"""Prepare reviews, train sentiment classifiers, use them. The verbs of the command, in Python.
 
 >>> import sentiscale
 >>> data = sentiscale.prepare("reviews.csv", "data", stars_column="stars")  # doctest: +SKIP

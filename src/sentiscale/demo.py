@@ -1,7 +1,9 @@
-"""The whole way on generated reviews: write them, prepare, look at them, train, evaluate, predict."""
+"""Runs every step on generated reviews: synth, prepare, eda, train, evaluate, predict."""
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,22 +31,17 @@ EXAMPLES = (
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demonstration made."""
-
     out: Path
-    """The directory with all of it."""
     seconds: dict[str, float]
     """By step: synth, prepare, eda, train, evaluate, predict."""
     rows: dict[str, int]
-    """Of each split."""
+    """Rows of each split."""
     page: Path
-    """What there is to see in the reviews."""
+    """The page of `eda`."""
     record: RunRecord
-    """Of the training."""
     test: Scores
-    """How good the model is on the test split."""
+    """Scores on the test split."""
     predictions: list[tuple[str, Prediction]]
-    """A few texts, and what the model says of them."""
 
 
 def demo(
@@ -62,9 +59,9 @@ def demo(
         rows: reviews to generate.
         seed: of the generator and the training.
         settings: of preparation and training; by default those of `train`.
-        progress: where to show how it goes.
+        progress: where to show progress.
 
-    Raises: OutputExistsError when `out` holds something else.
+    Raises: OutputExistsError when `out` contains something else.
     """
     out, progress, seconds = Path(out), progress or Progress(), {}
     settings = settings or resolve(base=preset_values(None), flags={"train.seed": seed})
@@ -73,23 +70,23 @@ def demo(
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
 
-    def timed(step: str, since: float) -> float:
-        seconds[step] = round(time.perf_counter() - since, 2)
-        return time.perf_counter()
+    @contextmanager
+    def timed(step: str) -> Iterator[None]:
+        started_at = time.perf_counter()
+        yield
+        seconds[step] = round(time.perf_counter() - started_at, 2)
 
-    at = time.perf_counter()
-    synth(rows, seed, out=out / REVIEWS, progress=progress)
-    at = timed("synth", at)
-    dataset = prepare(out / REVIEWS, out / "data", settings=settings.prepare, progress=progress)
-    at = timed("prepare", at)
-    page = eda(dataset, out / "reviews.html", progress=progress)
-    at = timed("eda", at)
-    record = train(dataset, out / "run", settings, progress=progress)
-    at = timed("train", at)
-    test = evaluate(out / "run" / "model", dataset.path, progress=progress)
-    at = timed("evaluate", at)
-    answers = Predictor.load(out / "run" / "model").predict(EXAMPLES)
-    timed("predict", at)
-    return DemoResult(
-        out, seconds, dataset.manifest.rows, page.out, record, test, list(zip(EXAMPLES, answers, strict=True))
-    )
+    model = out / "run" / "model"
+    with timed("synth"):
+        synth(rows, seed, out=out / REVIEWS, progress=progress)
+    with timed("prepare"):
+        dataset = prepare(out / REVIEWS, out / "data", settings=settings.prepare, progress=progress)
+    with timed("eda"):
+        page = eda(dataset, out / "reviews.html", progress=progress).out
+    with timed("train"):
+        record = train(dataset, out / "run", settings, progress=progress)
+    with timed("evaluate"):
+        test = evaluate(model, dataset.path, progress=progress)
+    with timed("predict"):
+        predictions = list(zip(EXAMPLES, Predictor.load(model).predict(EXAMPLES), strict=True))
+    return DemoResult(out, seconds, dataset.manifest.rows, page, record, test, predictions)

@@ -18,7 +18,7 @@ import psutil
 from pydantic import computed_field
 
 from sentiscale.parallel.layout import LEAST_ROWS, Layout, usual_layout
-from sentiscale.records import Host, Record, available_cores
+from sentiscale.records import CGROUP, Host, Record, available_cores, cpu_quota
 from sentiscale.util.progress import Progress
 
 if TYPE_CHECKING:  # imported inside the checks: a torch that cannot be loaded is one of the findings
@@ -28,7 +28,6 @@ Status = Literal["ok", "warning", "problem"]
 
 BATCH_SIZE = 128
 """Rows of a training step by default, unless there are few rows."""
-CGROUP = Path("/sys/fs/cgroup")
 GIB = 2**30
 LITTLE_MEMORY_GIB = 2.0
 LITTLE_DISK_GIB, TOO_LITTLE_DISK_GIB = 2.0, 0.2
@@ -159,15 +158,6 @@ def check_cores() -> Check:
         remedy = f"Raise the container's CPU limit, or run with OMP_NUM_THREADS={max(1, int(quota))}."
         return warning("cores", value, f"{detail}, but this container may use only {quota:g} of them", remedy)
     return ok("cores", value, detail)
-
-
-def cpu_quota(file: Path = CGROUP / "cpu.max") -> float | None:
-    """Cores' worth of time that a control group (a container) may use; None without a limit."""
-    try:
-        share, _, period = file.read_text(encoding="ascii").partition(" ")
-        return int(share) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):  # no such file, or "max"
-        return None
 
 
 def check_load() -> Check:

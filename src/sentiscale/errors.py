@@ -4,14 +4,14 @@
 
     SentiscaleError            1   the run failed
     ├── UsageError             2   a flag, a setting or a combination of them
-    │   └── OutputExistsError  2   the output is already there
-    ├── DataError              3   input that cannot be used: reviews, prepared data, model directories
-    ├── ClusterError           1   the Dask cluster failed; what was done is kept
+    │   └── OutputExistsError  2   the output exists already
+    ├── DataError              3   unusable input: reviews, prepared data, model directories
+    ├── ClusterError           1   the Dask cluster failed; finished work is kept
     ├── RankFailed             1   a process of a parallel training died, hung or raised
-    ├── PeerFailed             1   the same, in a process that has nothing to add: another one tells
+    ├── PeerFailed             1   another process failed, and reports it
     └── Interrupted          130   stopped by SIGINT or SIGTERM, after saving
 
-A message says what was got, what is allowed and what to do.
+A message says what was received, what is allowed and what to do.
 """
 
 import difflib
@@ -19,7 +19,7 @@ from collections.abc import Iterable
 
 
 class SentiscaleError(Exception):
-    """Base of all errors raised on purpose; `exit_code` is the process's exit status."""
+    """Base of all errors raised on purpose; `exit_code` is the exit status of the process."""
 
     exit_code = 1
 
@@ -35,29 +35,29 @@ class OutputExistsError(UsageError):
 
 
 class DataError(SentiscaleError):
-    """Input that is missing, damaged or of another kind than expected."""
+    """Input that is missing, damaged or of the wrong kind."""
 
     exit_code = 3
 
 
 class ClusterError(SentiscaleError):
-    """The Dask cluster failed for good; what was done is kept, so that the job can be resumed."""
+    """The Dask cluster failed permanently; the job can be resumed."""
 
 
-class RankFailed(SentiscaleError):  # noqa: N818 - it says what happened
-    """One process of a parallel training died, fell silent or raised; the message names it."""
+class RankFailed(SentiscaleError):  # noqa: N818 - an event, not a mistake
+    """A process of a parallel training died, hung or raised; the message names it."""
 
 
-class PeerFailed(SentiscaleError):  # noqa: N818 - it says what happened
-    """This process ends quietly because another one, or the launcher, tells what went wrong."""
+class PeerFailed(SentiscaleError):  # noqa: N818 - the same
+    """Ends this process without a message: another process, or the launcher, reports the failure."""
 
     def __init__(self, exit_code: int = 1) -> None:
         super().__init__("this rank ended because of a failure that is reported elsewhere.")
         self.exit_code = exit_code
 
 
-class Interrupted(SentiscaleError):  # noqa: N818 - not a fault of anybody
-    """Stopped by a signal after everything worth keeping was saved."""
+class Interrupted(SentiscaleError):  # noqa: N818 - the same
+    """Stopped by a signal after saving."""
 
     exit_code = 130
 

@@ -1,7 +1,8 @@
-"""What is measured and kept: counts, phases, the host, one record a run; JSON lines in and out."""
+"""Records of measurements and runs, and the JSON lines they are stored in."""
 
 import errno
 import json
+import math
 import os
 import platform
 import shlex
@@ -21,27 +22,28 @@ from sentiscale.errors import DataError
 from sentiscale.util.atomic import disk_error
 
 SCHEMA_VERSION = 1
+CGROUP = Path("/sys/fs/cgroup")
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
 class Record(BaseModel):
-    """Base of everything that is written as JSON; unknown keys of later versions are ignored on reading."""
+    """Base of everything that is written as JSON; reading ignores the unknown keys of later versions."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class EvalCounts(Record):
-    """Sums over evaluated rows; adding two of them gives the counts of both sets together."""
+    """Sums over evaluated rows; the sum of two counts is that of both sets."""
 
     true_positive: int = 0
-    """Positive rows that were called positive."""
+    """Positive rows predicted positive."""
     false_positive: int = 0
-    """Negative rows that were called positive."""
+    """Negative rows predicted positive."""
     true_negative: int = 0
-    """Negative rows that were called negative."""
+    """Negative rows predicted negative."""
     false_negative: int = 0
-    """Positive rows that were called negative."""
+    """Positive rows predicted negative."""
     loss_sum: float = 0.0
     """Binary cross-entropy summed over rows, in nats."""
 
@@ -52,12 +54,11 @@ class EvalCounts(Record):
 
     @cached_property
     def rows(self) -> int:
-        """Rows counted."""
         return self.true_positive + self.false_positive + self.true_negative + self.false_negative
 
     @property
     def accuracy(self) -> float:
-        """Share of rows labelled correctly; 0 without rows."""
+        """Share of rows predicted correctly; 0 without rows."""
         return (self.true_positive + self.true_negative) / max(self.rows, 1)
 
     @property
@@ -67,20 +68,20 @@ class EvalCounts(Record):
 
 
 class PhaseTimes(Record):
-    """Seconds of a training run by phase; what is left of the whole is start-up and logging."""
+    """Seconds of a training run by phase; the rest of its time is start-up and logging."""
 
     wide: float = 0.0
-    """Solving the linear part, its validation logits included."""
+    """Fitting the linear part, including its validation logits."""
     vectors: float = 0.0
-    """Learning first word vectors."""
+    """Learning initial word vectors."""
     data: float = 0.0
     """Waiting for the rows of the next step."""
     compute: float = 0.0
     """Forward and backward passes."""
     reduce: float = 0.0
-    """Exchange with other ranks, waiting for them included."""
+    """Exchanging data with other ranks, including waiting for them."""
     update: float = 0.0
-    """Changing the weights."""
+    """Updating the weights."""
     eval: float = 0.0
     """Validations."""
     checkpoint: float = 0.0
@@ -88,36 +89,34 @@ class PhaseTimes(Record):
 
     @property
     def step_seconds(self) -> float:
-        """Of the training steps themselves."""
         return self.data + self.compute + self.reduce + self.update
 
     @property
     def waiting_share(self) -> float:
-        """What part of the steps went into exchange with other ranks, waiting for them included."""
+        """Share of the step time spent on exchanging data with other ranks."""
         return self.reduce / self.step_seconds if self.step_seconds > 0 else 0.0
 
 
 class Host(Record):
-    """The machine a figure was measured on."""
+    """The machine of a measurement."""
 
     cpu_model: str
-    """As the processor names itself."""
+    """Name of the processor."""
     cores: int
     """Cores this process may use."""
     memory_mb: int
-    """All memory of the machine, in MB of 2^20 bytes."""
+    """Total memory in MB of 2^20 bytes."""
     gpu: str | None = None
-    """Name of the graphics processor that was used; None without one."""
+    """Name of the GPU that was used; None without one."""
     system: str
-    """Operating system, its version, and the kind of processor."""
+    """Operating system, its version and the processor architecture."""
     python: str
-    """Version of Python."""
+    """Python version."""
     load_1m: float
-    """Average number of running processes over the last minute, at the start."""
+    """Load average of the last minute, at the start."""
 
     @classmethod
     def current(cls, gpu: str | None = None) -> "Host":
-        """Describe this machine."""
         return cls(
             cpu_model=_cpu_model(),
             cores=available_cores(),
@@ -133,117 +132,117 @@ class EpochMetrics(Record):
     """One validation during a run."""
 
     epoch: float
-    """Epochs finished; fractions count rows within an epoch."""
+    """Epochs so far; the fraction counts rows within an epoch."""
     step: int
     """Optimiser steps done."""
     seconds: float
-    """Seconds since training began, everything after `prepare` included."""
+    """Seconds since training began, including everything after `prepare`."""
     train_loss: float | None
     """Mean loss of the network over the training rows since the last validation; None at step 0."""
     valid_accuracy: float
-    """Share of the validation rows labelled correctly, both parts of the model joined."""
+    """Share of the validation rows predicted correctly by both parts of the model together."""
     valid_loss: float
     """Mean binary cross-entropy of the validation rows, in nats."""
     learning_rate: float
-    """That of the step that follows."""
+    """Learning rate of the next step."""
 
 
 class TrainedOn(Record):
-    """The prepared data of a training run, as it was then."""
+    """The prepared data of a training run at that time."""
 
     path: str
-    """The directory, as it was named."""
+    """The directory, as given to the command."""
     rows: dict[str, int]
-    """Of each split."""
+    """Rows of each split."""
     labels: dict[str, dict[str, int]]
     """Rows of each class in each split."""
     cleaning: str
     """Cleaning profile: alpha or words."""
     vocab_size: int
-    """Words of the vocabulary, padding and unknown included."""
+    """Words of the vocabulary, including padding and unknown."""
     duplicates: int
-    """Rows that preparation dropped because an equal text was kept."""
+    """Rows that preparation dropped as duplicates of another text."""
     inputs: list[str]
-    """Files it was prepared from, the named test set included."""
+    """Input files, including the test set."""
 
 
 class RunRecord(Record):
-    """All there is to know about one training run."""
+    """Everything recorded about one training run."""
 
     schema_version: int = SCHEMA_VERSION
-    """Of this record; it grows when a key changes its meaning."""
+    """Version of the record format; it grows when a key changes its meaning."""
     id: str
-    """Drawn at random at every start, so `--resume` gives another one."""
+    """Random id of each start; a resumed run has a new one."""
     started_at: datetime
-    """When it began; after `--resume`, when it was gone on with."""
+    """Start time; after `--resume`, the time of resuming."""
     finished_at: datetime | None = None
-    """When it ended, whatever the status; None while it runs."""
+    """End time, whatever the status; None while it runs."""
     argv: list[str]
     """The command and its arguments."""
     settings: dict[str, Any]
     """All resolved settings, by section."""
     layout: str
-    """Replicas x stages."""
+    """DATAxMODEL: replicas x stages."""
     world_size: int
     """Ranks: replicas times stages."""
     threads_per_rank: int
-    """Threads that torch used in each rank."""
+    """Threads of torch in each rank."""
     precision: str = "fp32"
     """Arithmetic of the network: fp32, bf16, fp16 or fp64."""
     oversubscribed: bool = False
-    """More threads than cores: the times show overhead, not speed."""
+    """Whether there were more threads than cores: the times then show overhead, not speed."""
     layout_choice: dict[str, Any] | None = None
-    """What was measured and why it was chosen, where the layout was `auto`."""
+    """For the layout `auto`, what was measured and why it was chosen."""
     seed: int
-    """What everything drawn at random was drawn from."""
+    """Seed of all random numbers."""
     data_digest: str
-    """Identity of the prepared data, as in their manifest."""
+    """Digest of the prepared data, as in its manifest."""
     data: TrainedOn | None = None
-    """None in records from before it was kept."""
+    """The prepared data; None in records of early versions."""
     host: Host
     """The machine of rank 0."""
     versions: dict[str, str]
-    """Of sentiscale and the libraries it computes with, by name."""
+    """Versions of sentiscale and of the libraries it computes with, by name."""
     git_commit: str | None = None
-    """Commit of the folder the command was called in; None outside of a repository."""
+    """Commit of the current directory; None outside of a repository."""
     phases: PhaseTimes = PhaseTimes()
-    """Of rank 0."""
+    """Phases of rank 0."""
     phases_per_rank: list[PhaseTimes] = Field(default_factory=list)
-    """The same of every rank, by rank; empty until the run is finished."""
+    """Phases of every rank; empty until the run is finished."""
     train_seconds: float = 0.0
-    """Everything after `prepare` but scoring the test split, resumed parts added up."""
+    """Seconds after `prepare` except scoring the test split, summed over resumed parts."""
     steps: int = 0
     """Optimiser steps done."""
     epochs: float = 0.0
-    """Passes over the training rows, with fractions."""
+    """Passes over the training rows."""
     rows_per_s: float = 0.0
-    """Training rows over the time of the steps: data, compute, reduce and update."""
+    """Training rows per second of the steps: data, compute, reduce and update."""
     tokens_per_s: float = 0.0
-    """Their tokens without padding, over the same time."""
+    """Tokens without padding per second of the steps."""
     flops_utilisation: float | None = None
-    """Share of the cores' measured matrix-multiply peak; None on a graphics processor."""
+    """Share of the measured matrix-multiply peak of the cores; None on a GPU."""
     bytes_reduced_per_step: int = 0
-    """Sent in a mean step by the rank that sends most."""
+    """Bytes sent in an average step by the rank that sends most."""
     peak_memory_mb_per_rank: list[float] = Field(default_factory=list)
-    """Largest memory of each rank, in MB of 2^20 bytes."""
+    """Peak memory of each rank in MB of 2^20 bytes."""
     metrics: list[EpochMetrics] = Field(default_factory=list)
-    """One entry a validation."""
+    """One entry per validation."""
     best_step: int | None = None
-    """The step whose weights the model directory holds."""
+    """Step of the weights in the model directory."""
     valid: dict[str, Any] = Field(default_factory=dict)
-    """Scores of the written model on the validation split; empty until the run is finished."""
+    """Scores of the final model on the validation split; empty until the run is finished."""
     test: dict[str, Any] | None = None
-    """The same on the test split, looked at once; None without one."""
+    """Scores on the test split, which is used once; None without one."""
     target: dict[str, Any] | None = None
-    """`accuracy` that was asked for, whether it was `reached`, after how many `seconds`."""
+    """Target `accuracy`, whether it was `reached`, and after how many `seconds`."""
     status: Literal["running", "finished", "interrupted", "failed"] = "running"
-    """finished: there is a model. The others say why there may be none."""
+    """Only a finished run has a model for certain."""
     failure: str | None = None
-    """Kind and message of the error that ended it."""
+    """Class and message of the error that ended the run."""
 
 
 def reason_of(error: Exception) -> str:
-    """Why a file could not be read, in a few words: of several problems with its fields, the first."""
+    """Why a file could not be read: the first validation error, or the system's message."""
     if isinstance(error, ValidationError):
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
@@ -254,7 +253,7 @@ def reason_of(error: Exception) -> str:
 
 
 def append_jsonl(path: Path, record: BaseModel) -> None:
-    """Append one record as a line, wholly or not at all.
+    """Append one record as a line, whole or not at all.
 
     Raises: SentiscaleError when the disk is full or fails.
     """
@@ -262,7 +261,7 @@ def append_jsonl(path: Path, record: BaseModel) -> None:
     try:
         with open(path, "ab", buffering=0) as file:
             end = file.tell()
-            if file.write(line) != len(line):  # the disk is full; half a line would spoil the file
+            if file.write(line) != len(line):  # the disk is full; half a line would make the file unreadable
                 file.truncate(end)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
@@ -272,7 +271,7 @@ def append_jsonl(path: Path, record: BaseModel) -> None:
 def read_jsonl(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
     """Yield the records of a JSON-lines file.
 
-    Raises: DataError when the file cannot be read, or naming file and line where a line is no such record.
+    Raises: DataError when the file or a line cannot be read; it names file and line.
     """
     try:
         with open(path, "rb") as file:
@@ -282,41 +281,39 @@ def read_jsonl(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
                 except ValidationError as error:
                     raise DataError(
                         f"{path}:{number} is not a {kind.__name__}: {reason_of(error)}. "
-                        "Copy the file again, or take the line out to go on without it."
+                        "Copy the file again, or delete the line to continue without it."
                     ) from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}.") from error
 
 
 def now() -> datetime:
-    """The current time in UTC."""
     return datetime.now(UTC)
 
 
 def available_cores() -> int:
-    """Cores this process may use: its affinity, and a container's share of processor time, rounded up."""
+    """Cores this process may use: its affinity, limited by a container's quota rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min([cores, *_container_cores(Path("/sys/fs/cgroup"))])
+    quota = cpu_quota()
+    return cores if quota is None else min(cores, max(1, math.ceil(quota)))
 
 
-def _container_cores(cgroup: Path) -> list[int]:
-    """Cores that a container's quota amounts to; empty without one. Versions 2 and 1 of Linux' cgroups."""
+def cpu_quota(cgroup: Path = CGROUP) -> float | None:
+    """Cores' worth of time that a control group (a container) may use; None without a limit."""
+    old = cgroup / "cpu"
     try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota, period = (
-                (cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")
-            )
-        except OSError:
-            return []
-    if not quota.strip().isdigit():  # "max" or -1: no limit
-        return []
-    return [max(1, -(-int(quota) // int(period)))]
+        if (cgroup / "cpu.max").exists():
+            quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
+        else:  # version 1 of control groups
+            quota, period = ((old / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        cores = int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):  # no such file, or "max"
+        return None
+    return cores if cores > 0 else None
 
 
 def package_versions(*names: str) -> dict[str, str]:
-    """Installed versions of the named distributions; absent ones are left out."""
+    """Installed versions of distributions; those that are not installed are left out."""
     found = {}
     for name in names:
         try:
@@ -327,7 +324,7 @@ def package_versions(*names: str) -> dict[str, str]:
 
 
 def command_line() -> str:
-    """The `sentiscale` command that this process runs; empty where Python was called otherwise."""
+    """The `sentiscale` command of this process; empty for other programs."""
     program = Path(sys.argv[0])
     if program.name == "sentiscale" or program.parts[-2:] == ("sentiscale", "__main__.py"):
         return shlex.join(["sentiscale", *sys.argv[1:]])
@@ -345,7 +342,6 @@ def git_commit() -> str | None:
 
 
 def dump_json(document: dict[str, Any]) -> str:
-    """One JSON document as the command line prints it."""
     return json.dumps(document, indent=2, default=str)
 
 

@@ -80,7 +80,7 @@ def test_signal_ends_a_verb_with_130_and_one_message(number):
     done = run_verb(f"os.kill(os.getpid(), {int(number)}); time.sleep(20)")
     assert (done.returncode, done.stderr) == (
         130,
-        "sentiscale: interrupted; nothing half-written was left behind.\n",
+        "sentiscale: interrupted; no partial output was left behind.\n",
     )
 
 

@@ -143,15 +143,6 @@ def test_too_many_and_too_few_threads_are_warnings():
             assert machine.check_threads().status == "warning"
 
 
-@pytest.mark.parametrize(
-    ("content", "cores"), [("150000 100000", 1.5), ("max 100000", None), ("", None), ("1 0", None)]
-)
-def test_quota_of_a_container_is_read_in_cores(tmp_path, content, cores):
-    (tmp_path / "cpu.max").write_text(content)
-    assert machine.cpu_quota(tmp_path / "cpu.max") == cores
-    assert machine.cpu_quota(tmp_path / "absent") is None
-
-
 def test_memory_limit_of_a_container_counts(tmp_path):
     (tmp_path / "memory.max").write_text(str(512 * 2**20))
     found = machine.check_memory(tmp_path / "memory.max")

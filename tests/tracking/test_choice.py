@@ -6,8 +6,7 @@ import pytest
 
 from sentiscale.config import TrackSettings, resolve
 from sentiscale.errors import UsageError
-from sentiscale.tracking.run import Following, check_trackers
-from sentiscale.tracking.tracker import TrackedRun
+from sentiscale.tracking.tracker import RunTrackers, TrackedRun, check_trackers
 from sentiscale.training.run_directory import RunDir
 from tests.cli.conftest import cli
 
@@ -60,7 +59,7 @@ def test_a_broken_installation_costs_a_warning(followed_run, tmp_path, monkeypat
     (tmp_path / "mlflow" / "__init__.py").write_text("raise RuntimeError('libmlflow is missing')\n")
     monkeypatch.syspath_prepend(tmp_path)
     record, told = RunDir(followed_run).read_record(), []
-    following = Following(TrackSettings(to="mlflow"), TrackedRun(tmp_path, record, None), told.append)
+    following = RunTrackers(TrackSettings(to="mlflow"), TrackedRun(tmp_path, record, None), told.append)
     following.metrics(record.metrics[0])
     following.end(record)
     assert told == ["warning: mlflow cannot be loaded and does not follow this run: libmlflow is missing"]

@@ -1,4 +1,4 @@
-"""The `sentiscale` command: one file a verb, every verb a thin command over an importable function."""
+"""The `sentiscale` command: a file per verb, each a thin layer over a function that Python can call."""
 
 import errno
 import functools
@@ -20,7 +20,7 @@ from sentiscale.errors import Interrupted, PeerFailed, SentiscaleError
 
 app = typer.Typer(
     name="sentiscale",
-    help="Prepare reviews, train sentiment classifiers, put them to use.",
+    help="Prepare reviews, train sentiment classifiers, use them.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -34,32 +34,34 @@ MENU = {
     "Models put to use": ("predict", "export", "serve"),
     "Measurements": ("bench", "report", "plan", "compare"),
 }
-"""Verbs as the menu shows them; each is a module here with a function of the same name."""
+"""Verbs by panel of the menu; each is a module here with a function of the same name."""
 
 COMMON: dict[str, tuple[Any, Any]] = {
     "config": (
         Annotated[
             Path | None,
-            typer.Option("--config", metavar="FILE.toml", help="Settings of other verbs: only checked."),
+            typer.Option("--config", metavar="FILE.toml", help="Settings of other verbs; checked, not used."),
         ],
         None,
     ),
     "overrides": (
         Annotated[
             list[str] | None,
-            typer.Option("--set", metavar="SECTION.KEY=VALUE", help="The same, one at a time."),
+            typer.Option(
+                "--set", metavar="SECTION.KEY=VALUE", help="Override one setting: SECTION.KEY=VALUE."
+            ),
         ],
         None,
     ),
     "quiet": (QuietOption, False),
 }
-"""Flags common to all verbs, for those that do not have them, and their defaults."""
+"""Flags that every verb accepts, with their defaults."""
 
 VERBS: tuple[str, ...] = tuple(verb for verbs in MENU.values() for verb in verbs)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         typer.echo(version("sentiscale"))
@@ -72,7 +74,7 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Prepare reviews, train sentiment classifiers, put them to use."""
+    """Prepare reviews, train sentiment classifiers, use them."""
 
 
 def _add_verbs() -> None:
@@ -85,22 +87,22 @@ def _add_verbs() -> None:
 
 
 def _flowing(text: str) -> str:
-    """Each paragraph in one line, so that it fills the terminal; click's mark of fixed lines keeps them."""
+    """Join the lines of each paragraph, except where click's mark \\b keeps them, so that it fills the terminal."""
     return "\n\n".join(part if "\b" in part else part.replace("\n", " ") for part in text.split("\n\n"))
 
 
 def _with_common(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the flags common to all verbs that this one has no use for: scripts give them to every verb."""
+    """Accept the common flags that this verb does not use: scripts pass them to every verb."""
     signature = inspect.signature(verb)
     unused = {name: kind for name, kind in COMMON.items() if name not in signature.parameters}
 
     @functools.wraps(verb)
     def run(*args: Any, **kwargs: Any) -> None:
-        given = {name: kwargs.pop(name) for name in unused}
-        if given.get("config") or given.get("overrides"):
+        common = {name: kwargs.pop(name) for name in unused}
+        if common.get("config") or common.get("overrides"):
             from sentiscale.config import resolve
 
-            resolve(config=given["config"], overrides=given["overrides"] or ())
+            resolve(config=common["config"], overrides=common["overrides"] or ())
         verb(*args, **kwargs)
 
     added = [
@@ -115,20 +117,20 @@ def _with_common(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _reporting_errors(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a verb so that whatever stops it ends in one message and the promised exit code."""
+    """Turn errors into one message and the documented exit code."""
 
     @functools.wraps(verb)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             verb(*args, **kwargs)
             sys.stdout.flush()
-        except PeerFailed as error:  # told by the rank it happened to, or by the launcher
+        except PeerFailed as error:  # the failed rank or the launcher has reported it
             raise typer.Exit(error.exit_code) from None
         except SentiscaleError as error:
             _fail(str(error), error.exit_code)
         except KeyboardInterrupt:
-            _fail("interrupted; nothing half-written was left behind.", Interrupted.exit_code)
-        except BrokenPipeError:  # the reader of our output (head, less) has gone; that is its right
+            _fail("interrupted; no partial output was left behind.", Interrupted.exit_code)
+        except BrokenPipeError:  # the reader of our output (head, less) has gone, which is not an error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(128 + signal.SIGPIPE) from None
         except OSError as error:
@@ -150,14 +152,14 @@ _add_verbs()
 
 
 RARE_COLLECTIONS = 100_000
-"""New objects before Python looks for garbage; its default of 700 costs a quarter second of every start,
-while the libraries are loaded, and finds nothing."""
+"""New objects between garbage collections. Python's default of 700 costs a quarter second while the libraries
+are loaded, and finds nothing."""
 
 
 def main() -> None:
     """Run the command line."""
     let_waiting_threads_sleep()
-    # Under torchrun, stores that close would write stack traces; what matters is raised as well.
+    # Under torchrun, closing stores write stack traces; errors that matter are also raised.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     gc.set_threshold(RARE_COLLECTIONS, 20, 20)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -165,10 +167,10 @@ def main() -> None:
 
 
 def let_waiting_threads_sleep() -> None:
-    """Bound how long torch's threads spin before they sleep; to be set before torch is loaded.
+    """Limit how long torch's threads spin before they sleep; call it before torch is loaded.
 
-    They meet hundreds of times in one LSTM step. When another program holds a core, spinning costs a time
-    slice at each meeting (10 instead of 2,000 reviews/s were seen); sleeping at once costs a third of the
+    Threads synchronise hundreds of times in one LSTM step. When another program holds a core, spinning costs
+    a time slice each time (10 instead of 2,000 reviews/s were seen); sleeping at once costs a third of the
     speed on an idle machine. `docs/decisions/0001-waiting-threads.md` has the figures.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
@@ -176,5 +178,5 @@ def let_waiting_threads_sleep() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Let a polite request to end (kill, a batch system's time limit) clean up as Ctrl-C does."""
+    """Clean up after SIGTERM (kill, a batch system's time limit) as after Ctrl-C."""
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""`sentiscale demo`: see every step at work on generated reviews."""
+"""`sentiscale demo`: run every step on generated reviews."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,11 +9,9 @@ from sentiscale.cli.options import ConfigOption, JsonOption, QuietOption, SetOpt
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Directory for everything the demonstration makes.")] = Path(
-        "demo"
-    ),
+    out: Annotated[Path, typer.Option(help="Directory for all output.")] = Path("demo"),
     rows: Annotated[int, typer.Option(min=1000, help="Reviews to generate.")] = 20_000,
-    seed: Annotated[int, typer.Option(help="Fixes everything drawn at random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     config: ConfigOption = None,
     overrides: SetOption = None,
     quiet: QuietOption = False,
@@ -37,7 +35,7 @@ def demo(
                 "test": result.test.model_dump(),
                 "page": result.page,
                 "curves": curves,
-                "predictions": [{"text": text, **said.as_dict()} for text, said in result.predictions],
+                "predictions": [{"text": text, **found.as_dict()} for text, found in result.predictions],
             }
         )
         return
@@ -51,8 +49,8 @@ def demo(
     steps = ", ".join(f"{step} {spent:.1f}" for step, spent in result.seconds.items())
     print(f"seconds             {steps}")
     print()
-    for text, said in result.predictions:
-        print(f"{said.label:8} {said.probability:.2f}  {text}")
+    for text, found in result.predictions:
+        print(f"{found.label:8} {found.probability:.2f}  {text}")
     print()
     print(f"reviews {result.page}    a page to open in a browser")
     print(f"curves  {curves}")

@@ -1,4 +1,4 @@
-"""`sentiscale doctor`: is this machine fit, and how fast is it?"""
+"""`sentiscale doctor`: check what sentiscale needs on this machine."""
 
 from typing import Annotated
 
@@ -9,14 +9,14 @@ from sentiscale.cli.options import JsonOption, QuietOption, print_json
 
 def doctor(
     quick: Annotated[
-        bool, typer.Option("--quick", help="Measure no speed, start no processes: 4 s instead of 15.")
+        bool, typer.Option("--quick", help="Measure no speed and start no processes: 4 s instead of 15.")
     ] = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Check cores, memory, disk, torch and its fast paths; say what to do about what is not well.
+    """Check cores, memory, disk, torch and its fast paths, and suggest remedies.
 
-    Exits with 1 when something needed does not work; warnings do not count.
+    Exits with 1 when something that is needed does not work; warnings do not count.
     """
     from sentiscale.cli.progress import make_progress
     from sentiscale.doctor import doctor as examine_machine

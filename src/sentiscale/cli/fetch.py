@@ -1,4 +1,4 @@
-"""`sentiscale fetch`: the large public review collection, downloaded or checked."""
+"""`sentiscale fetch`: download or check a public review collection."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,16 +12,14 @@ def fetch(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="amazon-polarity: 3.6 million reviews and 400,000.")
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="Where the files are, or shall be.")
-    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Directory of the files.")],
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Download a public review collection, or check files that were downloaded by hand.
 
-    Repeat the command after an interruption: it goes on where it stopped. Without a network it says what
-    to download elsewhere, and checks it once it lies in DIR.
+    Repeat the command after an interruption: it continues where it stopped. Without a network it says what
+    to download elsewhere; copy that to DIR and repeat the command to check it.
     """
     from sentiscale.cli.progress import make_progress
     from sentiscale.datasets.fetch import fetch as run

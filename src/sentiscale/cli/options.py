@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the few helpers every verb uses to read and print."""
+"""Options and helpers that several verbs share."""
 
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 
 INPUT = "How the input is read"
 
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results, no progress.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE.toml", help="Settings; flags and --set win over it.")
+    Path | None,
+    typer.Option("--config", metavar="FILE.toml", help="Settings file; flags and --set take precedence."),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be given again."),
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated."),
 ]
 FormatOption = Annotated[
     str | None,
@@ -50,14 +51,14 @@ StarsColumnOption = Annotated[
 def reading_settings(
     config: Path | None, overrides: list[str] | None, **flags: str | None
 ) -> "PrepareSettings":
-    """How a table is read: format and columns, by settings file, `--set` and these flags.
+    """Settings for reading a table: format and columns.
 
-    Raises: UsageError for settings that cannot be.
+    Raises: UsageError for invalid settings.
     """
     from sentiscale.config import resolve
 
-    given = {f"prepare.{name}": value for name, value in flags.items()}
-    return resolve(config=config, overrides=overrides or (), flags=given).prepare
+    named = {f"prepare.{name}": value for name, value in flags.items()}
+    return resolve(config=config, overrides=overrides or (), flags=named).prepare
 
 
 def print_json(document: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`sentiscale prepare`: from review files to a prepared dataset."""
+"""`sentiscale prepare`: turn review files into a prepared dataset."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 INPUTS_HELP = "Files, globs, folders or URLs, plain or .gz .bz2 .xz .zst."
 
 KEPT = "What is kept"
-HANDS = "Who works on it"
+WORK = "How it is processed"
 
-TEST = typer.Option(metavar="FILE", help="A test set of its own; may be given again.", rich_help_panel=KEPT)
+TEST = typer.Option(metavar="FILE", help="Separate test set; may be repeated.", rich_help_panel=KEPT)
 SPLIT = typer.Option(
     metavar="SHARES",
-    help="Of train, valid and test.",
+    help="Shares of train, valid and test.",
     show_default="0.8,0.1,0.1; with --test 0.95,0.05",
     rich_help_panel=KEPT,
 )
@@ -39,33 +39,40 @@ CLEAN = typer.Option(
     show_default="words",
     rich_help_panel=KEPT,
 )
-VOCAB_SIZE = typer.Option(help="Most words kept.", show_default="120000", rich_help_panel=KEPT)
-MIN_COUNT = typer.Option(help="Rarer words are unknown.", show_default="2", rich_help_panel=KEPT)
-MAX_TOKENS = typer.Option(help="Tokens kept of a review.", show_default="512", rich_help_panel=KEPT)
+VOCAB_SIZE = typer.Option(help="Maximum size of the vocabulary.", show_default="120000", rich_help_panel=KEPT)
+MIN_COUNT = typer.Option(help="Words below this count are unknown.", show_default="2", rich_help_panel=KEPT)
+MAX_TOKENS = typer.Option(help="Maximum tokens stored per review.", show_default="512", rich_help_panel=KEPT)
 DEDUPE = typer.Option(
     "--dedupe/--no-dedupe",
-    help="Keep the first of equal reviews.",
+    help="Keep only the first of equal reviews.",
     show_default="dedupe",
     rich_help_panel=KEPT,
 )
-WORKERS = typer.Option(help="Blocks worked on at once.", show_default="cores", rich_help_panel=HANDS)
+WORKERS = typer.Option(help="Blocks processed at the same time.", show_default="cores", rich_help_panel=WORK)
 PROCESSES = typer.Option(
     "--processes/--threads",
-    help="What workers are.",
+    help="Run workers as processes or as threads.",
     show_default="threads up to 8 workers",
-    rich_help_panel=HANDS,
+    rich_help_panel=WORK,
 )
 MEMORY = typer.Option(
-    metavar="SIZE", help="To stay within, as in 2GB.", show_default="about 0.9GB", rich_help_panel=HANDS
+    metavar="SIZE", help="Memory limit, as in 2GB.", show_default="about 0.9GB", rich_help_panel=WORK
 )
 SCHEDULER = typer.Option(
-    metavar="tcp://HOST:PORT", help="A running Dask scheduler to use.", rich_help_panel=HANDS
+    metavar="tcp://HOST:PORT", help="Use a running Dask scheduler.", rich_help_panel=WORK
 )
+
+
+SUMMARY_KEYS = """
+    rows labels rejected duplicates leaks conflicts oddities warnings tokens vocab_size bytes_in seconds
+    mb_per_s peak_memory_mb workers partitions phases spilled_mb digest
+"""
+"""Keys of a manifest that `--json` prints."""
 
 
 def prepare(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUTS_HELP)],
-    out: Annotated[Path, typer.Option(help="Directory to write, whole or not at all.")],
+    out: Annotated[Path, typer.Option(help="Directory to write.")],
     test: Annotated[list[str] | None, TEST] = None,
     format: FormatOption = None,  # noqa: A002 - the flag's name
     text_column: TextColumnOption = None,
@@ -82,7 +89,7 @@ def prepare(
     processes: Annotated[bool | None, PROCESSES] = None,
     memory: Annotated[str | None, MEMORY] = None,
     scheduler: Annotated[str | None, SCHEDULER] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -94,8 +101,8 @@ def prepare(
     from sentiscale.config import PREPARE_FLAGS, resolve
     from sentiscale.data.prepare import prepare as run_preparation
 
-    given = locals() | {"split": _shares(split)}
-    flags = {setting: given[flag] for flag, setting in PREPARE_FLAGS.items()}
+    values = locals() | {"split": _shares(split)}
+    flags = {setting: values[flag] for flag, setting in PREPARE_FLAGS.items()}
     settings = resolve(config=config, overrides=overrides or (), flags=flags).prepare
     dataset = run_preparation(
         inputs,
@@ -113,33 +120,10 @@ def prepare(
 
 
 def summary(manifest: "Manifest", out: Path) -> dict[str, Any]:
-    """The part of a manifest that `--json` promises."""
-    keys = (
-        "rows",
-        "labels",
-        "rejected",
-        "duplicates",
-        "leaks",
-        "conflicts",
-        "oddities",
-        "warnings",
-        "tokens",
-        "vocab_size",
-        "bytes_in",
-        "seconds",
-        "mb_per_s",
-        "peak_memory_mb",
-        "workers",
-        "partitions",
-        "phases",
-        "spilled_mb",
-        "digest",
-    )
-    return {"out": str(out), **{key: getattr(manifest, key) for key in keys}}
+    return {"out": str(out), **{key: getattr(manifest, key) for key in SUMMARY_KEYS.split()}}
 
 
 def print_summary(manifest: "Manifest", out: Path) -> None:
-    """What a person wants to know at the end."""
     for split, rows in manifest.rows.items():
         labels = manifest.labels_per_split[split]
         if rows:

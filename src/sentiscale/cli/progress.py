@@ -1,4 +1,4 @@
-"""Progress bars on stderr with rate and ETA; plain lines where stderr is no terminal."""
+"""Progress bars on stderr with rate and ETA; plain lines if stderr is not a terminal."""
 
 import sys
 import time
@@ -32,13 +32,11 @@ class TerminalProgress(Progress):
 
     @contextmanager
     def task(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:
-        """Show one task until the block ends."""
-        drawn = self._bar if self.console.is_terminal else self._lines
-        with drawn(name, total, unit) as advance:
+        draw = self._bar if self.console.is_terminal else self._lines
+        with draw(name, total, unit) as advance:
             yield advance
 
     def say(self, message: str) -> None:
-        """Print one line."""
         self.console.print(message, markup=False, soft_wrap=True)
 
     @contextmanager
@@ -54,7 +52,7 @@ class TerminalProgress(Progress):
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
         )
-        # Rich would otherwise take over sys.stdout too, and print on stderr what a user redirects to a file.
+        # By default, Rich replaces sys.stdout too, and results of a redirected command end up on stderr.
         with RichProgress(*columns, console=self.console, redirect_stdout=False) as bars:
             task = bars.add_task(name, total=total, note="")
             yield lambda amount, note: bars.update(task, advance=amount, note=note)
@@ -76,19 +74,18 @@ class TerminalProgress(Progress):
 
 
 class RateColumn(ProgressColumn):
-    """Units a second of one task."""
+    """Units per second, or a question mark before the first measurement."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
         self.unit = unit
 
     def render(self, task: Task) -> Text:
-        """Draw the rate, or a question mark before the first measurement."""
         return Text(f"{task.speed:,.0f} {self.unit}/s" if task.speed else f"? {self.unit}/s")
 
 
 def progress_line(name: str, done: float, total: float | None, unit: str, seconds: float, note: str) -> str:
-    """One line of progress: share, rate, time left and the task's own note."""
+    """One line of progress: share, rate, time left and the note of the task."""
     rate = done / seconds if seconds > 0 else 0.0
     share = f" {100 * done / total:.0f} %" if total else ""
     left = f", {(total - done) / rate:.0f} s left" if total and rate > 0 else ""
@@ -96,5 +93,4 @@ def progress_line(name: str, done: float, total: float | None, unit: str, second
 
 
 def make_progress(quiet: bool) -> Progress:
-    """Silent with `--quiet`, else on the terminal."""
     return Progress() if quiet else TerminalProgress()

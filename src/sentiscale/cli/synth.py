@@ -1,4 +1,4 @@
-"""`sentiscale synth`: write generated product reviews, always the same for one seed."""
+"""`sentiscale synth`: write generated product reviews."""
 
 from typing import Annotated
 
@@ -12,7 +12,9 @@ def synth(
     out: Annotated[
         str, typer.Option("--out", "-o", metavar="FILE", help="A .txt, .csv or .jsonl file, a pipe, or - .")
     ],
-    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes everywhere.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", help="The same seed writes the same bytes on every machine.")
+    ] = 0,
     format: Annotated[  # noqa: A002 - the flag's name
         str | None,
         typer.Option(
@@ -25,7 +27,7 @@ def synth(
 ) -> None:
     """Write generated product reviews with sentiment labels, for demonstrations and scale tests.
 
-    Word order matters in them: negation, contrast and comparison turn what the single words say.
+    Word order matters in them: negation, contrast and comparison reverse the meaning of single words.
     fastText lines (.txt), or a table with stars, title, text and category (.csv, .jsonl).
     """
     from sentiscale.cli.progress import make_progress
@@ -33,7 +35,7 @@ def synth(
     from sentiscale.errors import UsageError
 
     if out == "-" and as_json:
-        raise UsageError("--json and --out - both want standard output. Drop one of them.")
+        raise UsageError("--json and --out - both write to standard output. Drop one of them.")
     summary = write(rows, seed, out=out, format=format, force=force, progress=make_progress(quiet))
     if as_json:
         print_json(summary.model_dump())

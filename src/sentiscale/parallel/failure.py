@@ -139,7 +139,7 @@ def report_of_error(error: BaseException, beat: Beat, world_size: int, own_file:
     if isinstance(error, Interrupted | UsageError):
         exit_code, message = error.exit_code, str(error)
     elif isinstance(error, KeyboardInterrupt):
-        exit_code, message = Interrupted.exit_code, "interrupted; nothing half-written was left behind."
+        exit_code, message = Interrupted.exit_code, "interrupted; no partial output was left behind."
     elif isinstance(error, SentiscaleError):
         exit_code, message = error.exit_code, f"{error} ({who}, {beat.whereabouts})"
     elif is_out_of_memory(error):

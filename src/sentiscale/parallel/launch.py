@@ -289,4 +289,4 @@ class Supervisor:
     def _interrupted(self, report: FailureReport | None) -> SentiscaleError:
         if report is not None:
             return report.as_error()
-        return Interrupted("interrupted; nothing half-written was left behind.")
+        return Interrupted("interrupted; no partial output was left behind.")

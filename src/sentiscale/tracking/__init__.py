@@ -1,1 +1,1 @@
-"""Copies the settings, metrics and artefacts of a run to MLflow or TensorBoard."""
+"""Sends the settings, metrics and files of a run to MLflow or TensorBoard; training works without it."""

@@ -1,4 +1,4 @@
-"""Follow a run as TensorBoard shows it: event files in the run directory's `tensorboard/`."""
+"""Records a run for TensorBoard: event files in the run directory's `tensorboard/`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ FOLDER = "tensorboard"
 
 
 class TensorboardEvents:
-    """A tracker (see `seam.Tracker`); `tensorboard --logdir RUNS` shows every run below a folder."""
+    """A `Tracker`; `tensorboard --logdir RUNS` shows every run below a folder."""
 
     def __init__(self) -> None:
         import matplotlib.image
@@ -23,16 +23,16 @@ class TensorboardEvents:
         self.writer: Any = None
         self.settings: Mapping[str, Scalar] = {}
         self.last_step = 0
-        self.there_up_to = -1
-        """The last step that an earlier event file has, as far as it still counts."""
+        self.written_up_to = -1
+        """Last valid step of an earlier event file."""
 
     def begin(self, settings: Mapping[str, Scalar], run: TrackedRun) -> None:
-        """Open an event file; on resuming, readers drop what an earlier file says of steps redone."""
+        """Open an event file. When a run resumes, readers drop the repeated steps of an earlier file."""
         self.settings = settings
         folder = run.path / FOLDER
         if run.resumed_at is not None and any(folder.glob("events.*")):
-            self.there_up_to, first = run.resumed_at, run.resumed_at + 1
-            # Files are named by the second they were opened in; without the suffix one could replace another.
+            self.written_up_to, first = run.resumed_at, run.resumed_at + 1
+            # Files are named by the second they are opened in; without a suffix one could replace another.
             self.writer = self.open(str(folder), purge_step=first, filename_suffix=f".from-{first}")
         else:
             self.writer = self.open(str(folder))
@@ -40,23 +40,22 @@ class TensorboardEvents:
         self.writer.flush()
 
     def metrics(self, step: int, values: Mapping[str, float], at: float) -> None:
-        """Write one point of every curve."""
         self.last_step = step
-        if step <= self.there_up_to:
+        if step <= self.written_up_to:
             return
         for name, value in values.items():
             self.writer.add_scalar(name, value, step, walltime=at)
         self.writer.flush()
 
     def artefact(self, path: Path) -> None:
-        """Show a picture; other files lie beside the events anyway."""
+        """Show a picture; other files are in the run directory anyway."""
         if path.suffix == ".png":
             self.writer.add_image(
                 path.stem, self.read_picture(path)[..., :3], self.last_step, dataformats="HWC"
             )
 
     def end(self, status: str, scores: Mapping[str, float]) -> None:
-        """Write the final figures, and settings beside them for TensorBoard's table of runs."""
+        """Write the final scores, and the settings for TensorBoard's table of runs."""
         for name, value in scores.items():
             self.writer.add_scalar(name, value, self.last_step)
         if scores:

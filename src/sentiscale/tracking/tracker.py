@@ -1,146 +1,23 @@
-"""What a tracker is: somebody outside of the run directory who follows a training run."""
+"""Trackers of a training run outside of its run directory: what they are, and what they are told."""
 
-import queue
-import threading
-import time
-from collections import deque
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from sentiscale.records import EpochMetrics, RunRecord
+from sentiscale.config import TrackSettings
+from sentiscale.errors import UsageError
+from sentiscale.records import EpochMetrics, RunRecord, now
+from sentiscale.tracking.upload_queue import UploadQueue
 
 Scalar = bool | int | float | str
 
-
-@dataclass(frozen=True)
-class TrackedRun:
-    """The run that is followed, as it begins or goes on."""
-
-    path: Path
-    """The run directory, absolute."""
-    record: RunRecord
-    """As things stand at the beginning."""
-    resumed_at: int | None
-    """The step it goes on from; None for a new run."""
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-        return self.path.name
-
-
-class Tracker(Protocol):
-    """Follows one run.
-
-    Calls come in this order, from one thread: `begin`, `metrics` for each validation, `artefact` for each
-    file, `end`. A call that raises is made again later, so each must bear being repeated.
-    """
-
-    def begin(self, settings: Mapping[str, Scalar], run: TrackedRun) -> None:
-        """Open the run, or open it again where an earlier part of it was followed."""
-
-    def metrics(self, step: int, values: Mapping[str, float], at: float) -> None:
-        """Take one point of every curve; `at` is the time of the validation, in seconds since 1970."""
-
-    def artefact(self, path: Path) -> None:
-        """Take one file of the run directory."""
-
-    def end(self, status: str, scores: Mapping[str, float]) -> None:
-        """Close the run: finished, interrupted or failed, with its final figures."""
-
-
-Errand = Callable[[Tracker], None]
-"""One call to the tracker."""
-
-PATIENCE_SECONDS = 120.0
-"""How long the end of a run waits for one errand to be done, such as an upload."""
-GIVE_UP_SECONDS = 15.0
-"""How long errands may fail at the end of a run, all together, before the rest is not tried any more."""
-
-
-class Courier:
-    """Runs errands in order, never raises, and says at most twice that something went wrong."""
-
-    def __init__(self, name: str, tracker: Tracker, say: Callable[[str], None]) -> None:
-        self.name = name
-        self.tracker = tracker
-        self.say = say
-        self.failed = False
-        self.lost = 0
-        """Errands left out for good."""
-        self._new: queue.SimpleQueue[Errand | None] = queue.SimpleQueue()
-        self._open: deque[Errand] = deque()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"track-{name}", daemon=True)
-        self._thread.start()
-
-    def send(self, errand: Errand) -> None:
-        """Have it done; returns at once."""
-        self._new.put(errand)
-
-    def close(self, patience: float = PATIENCE_SECONDS) -> None:
-        """Wait until all is done, or one errand takes longer than `patience` seconds or fails once more."""
-        self._new.put(None)
-        while self._thread.is_alive():
-            self._done.clear()
-            self._thread.join(0.02)
-            if self._thread.is_alive() and not self._done.wait(patience):
-                break
-        left = self.lost + len(self._open) + self._new.qsize()
-        if left:
-            self.say(f"warning: entries missing in {self.name}: {left}; the run directory has all.")
-
-    def _run(self) -> None:
-        while not self._take_up():
-            while self._open and self._try(self._open[0]):
-                self._open.popleft()
-        self._finish()
-
-    def _finish(self) -> None:
-        """Run what is open; what fails now is left out, so that one bad file does not keep a run open."""
-        wasted = 0.0
-        while self._open and wasted < GIVE_UP_SECONDS:
-            began = time.monotonic()
-            if not self._try(self._open[0]):
-                self.lost += 1
-                wasted += time.monotonic() - began
-            self._open.popleft()
-
-    def _try(self, errand: Errand) -> bool:
-        """Run one errand; returns whether it worked."""
-        try:
-            errand(self.tracker)
-        except Exception as error:  # a tracker's trouble, of whatever kind, must not end a training
-            self._warn(error)
-            return False
-        finally:
-            self._done.set()
-        return True
-
-    def _take_up(self) -> bool:
-        """Wait for an errand, then take all there are; returns whether none will follow."""
-        errands = [self._new.get()]
-        while not self._new.empty():
-            errands.append(self._new.get())
-        self._open.extend(errand for errand in errands if errand is not None)
-        return errands[-1] is None
-
-    def _warn(self, error: Exception) -> None:
-        if not self.failed:
-            self.failed = True
-            told = " ".join(str(error).split())[:300] or type(error).__name__
-            self.say(
-                f"warning: {self.name} cannot be written: {told.rstrip('.')}. "
-                "Training goes on; what is missing there is sent once it answers."
-            )
-
-
+NEEDED_MODULES = {"mlflow": "mlflow", "tensorboard": "tensorboardX"}
 SECTIONS = ("model", "wide", "vectors", "train")
-"""Of the settings: those that say what is trained and how."""
+"""Sections of the settings that say what is trained and how."""
 FACTS = ("layout", "world_size", "threads_per_rank", "precision", "oversubscribed", "data_digest")
-FIGURES = (
+COSTS = (
     "train_seconds",
     "steps",
     "epochs",
@@ -152,11 +29,110 @@ FIGURES = (
 )
 
 
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run when it starts or resumes."""
+
+    path: Path
+    """The run directory, absolute."""
+    record: RunRecord
+    resumed_at: int | None
+    """The step it resumes from; None for a new run."""
+
+
+class Tracker(Protocol):
+    """Records one run.
+
+    Calls come in this order, from one thread: `begin`, `metrics` for each validation, `artefact` for each
+    file, `end`. A call that raises is repeated later, so each must tolerate being repeated.
+    """
+
+    def begin(self, settings: Mapping[str, Scalar], run: TrackedRun) -> None:
+        """Open the run, or reopen it after an earlier part of it."""
+
+    def metrics(self, step: int, values: Mapping[str, float], at: float) -> None:
+        """Add one point to every curve; `at` is the time of the validation in seconds since 1970."""
+
+    def artefact(self, path: Path) -> None:
+        """Store a file of the run directory."""
+
+    def end(self, status: str, scores: Mapping[str, float]) -> None:
+        """Close the run: finished, interrupted or failed, with its final scores."""
+
+
+class RunTrackers:
+    """The trackers of one run. Nothing here raises, and only `end` waits."""
+
+    def __init__(self, settings: TrackSettings, run: TrackedRun, say: Callable[[str], None]) -> None:
+        self.run = run
+        self.upload_model = settings.upload_model
+        self.queues: list[UploadQueue] = []
+        for name in settings.to:
+            try:
+                self.queues.append(UploadQueue(name, make_tracker(name, settings), say))
+            except Exception as error:  # whatever a broken installation raises
+                say(f"warning: {name} cannot be loaded and does not follow this run: {error}")
+        begun_with = settings_of(run.record)
+        for queue in self.queues:
+            queue.send(lambda tracker: tracker.begin(begun_with, run))
+
+    def metrics(self, metrics: EpochMetrics) -> None:
+        values, at = points_of(metrics), now().timestamp()
+        for queue in self.queues:
+            queue.send(lambda tracker: tracker.metrics(metrics.step, values, at))
+
+    def end(self, record: RunRecord) -> None:
+        """Send final scores and files, and wait until they have arrived or were dropped."""
+        status = "failed" if record.status == "running" else record.status
+        scores = scores_of(record) if status == "finished" else {}
+        for queue in self.queues:
+            for path in self._files(finished=status == "finished"):
+                queue.send(lambda tracker, path=path: tracker.artefact(path))  # type: ignore[misc]
+            queue.send(lambda tracker: tracker.end(status, scores))
+        for queue in self.queues:
+            queue.close()
+
+    def _files(self, *, finished: bool) -> Iterator[Path]:
+        """The record; of a finished run also its curves, plots and model."""
+        folder = self.run.path
+        yield folder / "record.json"
+        if finished:
+            yield folder / "metrics.jsonl"
+            yield from sorted((folder / "plots").glob("*"))
+            if self.upload_model:
+                yield from sorted((folder / "model").glob("*"))
+
+
+def check_trackers(settings: TrackSettings) -> None:
+    """Raises: UsageError when the library of a tracker is not installed."""
+    for name in settings.to:
+        if importlib.util.find_spec(NEEDED_MODULES[name]) is None:
+            raise UsageError(
+                f"tracking to {name} needs the package {NEEDED_MODULES[name]}, which is not installed. "
+                f"Install it with: pip install 'sentiscale[{name}]', or leave out --track {name}."
+            )
+
+
+def make_tracker(name: str, settings: TrackSettings) -> Tracker:
+    """Load the library of a tracker in the thread of training.
+
+    Other libraries inspect `sys.modules` and fail at modules that another thread has imported only half
+    (scikit-learn at Polars, which MLflow loads).
+    """
+    if name == "mlflow":
+        from sentiscale.tracking.mlflow_run import MlflowRun
+
+        return MlflowRun(settings)
+    from sentiscale.tracking.tensorboard_events import TensorboardEvents
+
+    return TensorboardEvents()
+
+
 def settings_of(record: RunRecord) -> dict[str, Scalar]:
-    """What was set and what it ran on, by dotted name; what is None is left out."""
+    """Settings and hardware by dotted name; None is left out."""
     values = {name: getattr(record, name) for name in FACTS}
-    settings = {section: record.settings.get(section, {}) for section in SECTIONS}
-    named = {**values, **dict(flat(settings)), **dict(flat({"host": record.host.model_dump()}))}
+    sections = {section: record.settings.get(section, {}) for section in SECTIONS}
+    named = {**values, **dict(flat(sections)), **dict(flat({"host": record.host.model_dump()}))}
     return {name: value for name, value in named.items() if isinstance(value, Scalar)}
 
 
@@ -168,16 +144,15 @@ def points_of(metrics: EpochMetrics) -> dict[str, float]:
 
 def scores_of(record: RunRecord) -> dict[str, float]:
     """Final scores and costs; lists such as the confusion matrix stay in `record.json`."""
-    scores = dict(flat({"valid": record.valid, "test": record.test or {}}))
-    figures = {name: getattr(record, name) for name in FIGURES}
+    values = dict(flat({"valid": record.valid, "test": record.test or {}}))
+    values |= {name: getattr(record, name) for name in COSTS}
     if record.peak_memory_mb_per_rank:
-        figures["peak_memory_mb"] = max(record.peak_memory_mb_per_rank)
-    named = {**scores, **figures}
-    return {name: float(value) for name, value in named.items() if isinstance(value, int | float)}
+        values["peak_memory_mb"] = max(record.peak_memory_mb_per_rank)
+    return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
 
 
 def flat(nested: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Names and values of nested mappings, names joined by dots."""
+    """Names and values of nested mappings, with dotted names."""
     for key, value in nested.items():
         if isinstance(value, Mapping):
             yield from ((f"{key}.{name}", inner) for name, inner in flat(value))

@@ -20,8 +20,7 @@ from sentiscale.parallel.rendezvous import RankEnv
 from sentiscale.parallel.world import alone
 from sentiscale.records import EpochMetrics, Record, RunRecord
 from sentiscale.study.bench.auto_layout import choose_layout
-from sentiscale.tracking.run import Following, check_trackers
-from sentiscale.tracking.tracker import TrackedRun
+from sentiscale.tracking.tracker import RunTrackers, TrackedRun, check_trackers
 from sentiscale.training.checkpoint import TrainState, save_checkpoint
 from sentiscale.training.finish import evaluate, finish, write_record
 from sentiscale.training.hardware import Hardware, Place, taken_place
@@ -51,7 +50,7 @@ def followed(training: Training, progress: Progress, *, resumed: bool) -> Iterat
         progress.say(message)
 
     step = training.state.step if resumed else None
-    following = Following(settings, TrackedRun(run_dir.path.absolute(), training.record, step), say)
+    following = RunTrackers(settings, TrackedRun(run_dir.path.absolute(), training.record, step), say)
     for earlier in training.state.metrics:  # what a tracker missed, as one does that was not there before
         following.metrics(earlier)
     training.on_metrics = following.metrics

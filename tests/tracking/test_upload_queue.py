@@ -5,7 +5,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiscale.tracking.tracker import Courier
+from sentiscale.tracking.upload_queue import UploadQueue
 
 
 class Notebook:
@@ -25,10 +25,10 @@ class Notebook:
 
 def carried(notebook: Notebook, steps: int, *, patience: float = 30.0) -> list[str]:
     told: list[str] = []
-    courier = Courier("notebook", notebook, told.append)
+    queue = UploadQueue("notebook", notebook, told.append)
     for step in range(steps):
-        courier.send(lambda tracker, step=step: tracker.metrics(step, {}, 0.0))
-    courier.close(patience)
+        queue.send(lambda tracker, step=step: tracker.metrics(step, {}, 0.0))
+    queue.close(patience)
     return told
 
 
@@ -51,7 +51,7 @@ def test_an_entry_that_never_works_does_not_keep_the_others_away():
     notebook = Notebook(never={2})
     told = carried(notebook, 6)
     assert notebook.kept == [0, 1, 3, 4, 5]
-    assert told[0].startswith("warning: notebook cannot be written: server gone. Training goes on")
+    assert told[0].startswith("warning: notebook cannot be written: server gone. Training continues")
     assert told[1] == left_out(1)
 
 
@@ -67,19 +67,19 @@ def test_what_was_missed_comes_once_the_tracker_answers():
                 tried.set()
 
     notebook, told = Slow(broken_at={1}), []
-    courier = Courier("notebook", notebook, told.append)
-    courier.send(lambda tracker: tracker.metrics(0, {}, 0.0))
+    queue = UploadQueue("notebook", notebook, told.append)
+    queue.send(lambda tracker: tracker.metrics(0, {}, 0.0))
     assert tried.wait(30)
-    courier.send(lambda tracker: tracker.metrics(1, {}, 0.0))
-    courier.close()
+    queue.send(lambda tracker: tracker.metrics(1, {}, 0.0))
+    queue.close()
     assert notebook.kept == [0, 1]
     assert len(told) == 1
 
 
 def test_a_tracker_that_hangs_is_left_behind():
     gone, told = threading.Event(), []
-    courier = Courier("notebook", Notebook(), told.append)
-    courier.send(lambda tracker: gone.wait())
-    courier.close(patience=0.05)
+    queue = UploadQueue("notebook", Notebook(), told.append)
+    queue.send(lambda tracker: gone.wait())
+    queue.close(task_seconds=0.05)
     gone.set()
     assert told == [left_out(1)]
