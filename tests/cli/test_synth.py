@@ -75,7 +75,7 @@ def test_memory_stays_flat_however_many_rows(tmp_path):
     [
         (("--rows", 5, "--out", "a.parquet"), 2, "a.parquet has none of the suffixes"),
         (("--rows", 5, "--out", "taken.txt"), 2, "--force"),
-        (("--rows", 5, "--out", "-", "--json"), 2, "both want standard output"),
+        (("--rows", 5, "--out", "-", "--json"), 2, "both write to standard output"),
         (("--rows", 10**10, "--out", "a.txt"), 1, "MB are free"),
     ],
 )

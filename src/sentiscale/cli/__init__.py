@@ -87,7 +87,7 @@ def _add_verbs() -> None:
 
 
 def _flowing(text: str) -> str:
-    """Join the lines of each paragraph, except where click's mark \\b keeps them, so that it fills the terminal."""
+    """Join the lines of each paragraph so that it fills the terminal; click's mark \\b keeps lines."""
     return "\n\n".join(part if "\b" in part else part.replace("\n", " ") for part in text.split("\n\n"))
 
 
