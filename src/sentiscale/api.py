@@ -22,8 +22,7 @@ from sentiscale.report.scaling import markdown as as_markdown
 from sentiscale.report.scaling import write_report
 from sentiscale.study.analysis.scaling import study_of
 from sentiscale.study.analysis.study import Study
-from sentiscale.study.analysis.timings import read_timings
-from sentiscale.study.analysis.timings_study import study_of_timings
+from sentiscale.study.analysis.timings import read_timings, study_of_timings
 from sentiscale.study.bench.plan import DEFAULT_ROWS, Amount, Asked
 from sentiscale.study.plan.plan import CapacityPlan, make_plan
 from sentiscale.study.plan.prediction import CapacityRequest

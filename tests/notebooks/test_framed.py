@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-from sentiscale.report.page import Framed
+from sentiscale.report.page import PageFrame
 
 PAGE = """<!doctype html><title>A & B</title><p class="x" title='"quoted"'>5 < 6 — ä</p>"""
 
@@ -21,7 +21,7 @@ def test_page_is_kept_whole_inside_the_notebook(tmp_path):
     page = tmp_path / 'a "page".html'
     page.write_text(PAGE, encoding="utf-8")
     frame = Frame()
-    frame.feed(Framed(page, height=300)._repr_html_())
+    frame.feed(PageFrame(page, height=300)._repr_html_())
     assert frame.found["srcdoc"] == PAGE
     assert frame.found["title"] == 'a "page".html'
     assert frame.found["sandbox"] is None, "nothing is allowed: no scripts, no forms, no top navigation"

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sentiscale.report.charts import SIDE, Axis, Chart, label_where_free, round_up, short_number, steps
-from sentiscale.report.page import seconds
-from sentiscale.study.analysis.words import percent, size
+from sentiscale.report.charts import SIDE, Axis, Chart, PointLabel, place_labels_where_free, round_up, steps
+from sentiscale.util.numbers import duration, percent, short_number, size
 
 finite = st.floats(-1e9, 1e9)
 
@@ -82,8 +81,9 @@ def test_axis_ends_are_at_or_a_little_above_the_data(value):
 
 def test_labels_touch_neither_each_other_nor_a_dot():
     drawn = chart(Axis("x", 0, 1), Axis("y", 0, 1))
-    crowd = [((0.5 + i / 1000, 0.5), f"word{i}", "positive") for i in range(30)]
-    label_where_free(drawn, [*crowd, ((0.1, 0.9), "alone", "positive"), ((0.999, 0.1), "edge", "positive")])
+    crowd = [PointLabel((0.5 + i / 1000, 0.5), f"word{i}", "positive") for i in range(30)]
+    apart = [PointLabel((0.1, 0.9), "alone", "positive"), PointLabel((0.999, 0.1), "edge", "positive")]
+    place_labels_where_free(drawn, [*crowd, *apart])
     shown = {label.text: label for label in drawn.labels}
     assert {"alone", "edge"} <= set(shown)
     assert shown["edge"].side == "left"
@@ -101,8 +101,8 @@ def test_labels_touch_neither_each_other_nor_a_dot():
         (percent(0.00001), "< 0.1 %"),
         (percent(0.99999), "> 99.9 %"),
         (percent(0.12345, 2), "12.35 %"),
-        (seconds(1.5), "1.5 s"),
-        (seconds(150), "2 min 30 s"),
+        (duration(1.5), "1.5 s"),
+        (duration(150), "2 min 30 s"),
         (size(820), "820 bytes"),
         (size(1.7e9), "1.7 GB"),
     ],

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiscale.report.charts import SIDE, Axis, Chart, End, _box, _leaves, _overlap, label_ends
+from sentiscale.report.charts import CANVAS, PHONE, SIDE, Axis, Chart, PointLabel, place_labels
 from sentiscale.report.scaling_bars import byte_bars, memory_bars, time_bars
 from sentiscale.report.scaling_charts import efficiency_chart, karp_flatt_chart, seconds_chart, speedup_chart
-from sentiscale.study.analysis.words import figure
+from sentiscale.util.numbers import figure
 from tests.report import studies
 
 BESIDE = 0.16
@@ -33,9 +33,9 @@ def charts():
 def test_nothing_leaves_the_chart_and_no_label_covers_another_even_on_a_phone(chart):
     assert chart.labels
     for label in chart.labels:
-        assert not _leaves(_box(label)), label
+        assert PHONE.box(label).is_inside(CANVAS), label
     for one, other in combinations(chart.labels, 2):
-        assert not _overlap(_box(one), _box(other)), (one.text, other.text)
+        assert not PHONE.box(one).overlaps(PHONE.box(other)), (one.text, other.text)
     for shape in chart.shapes:
         numbers = [float(number) for number in re.findall(r"-?[\d.]+", shape.path.replace("h.01", ""))]
         assert 0 <= min(numbers) <= max(numbers) <= SIDE
@@ -44,10 +44,10 @@ def test_nothing_leaves_the_chart_and_no_label_covers_another_even_on_a_phone(ch
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(1, 20)), min_size=1, max_size=6))
 def test_labels_of_any_points_stay_inside_and_keep_their_words(points):
     chart = Chart("c", "title", "about", Axis("x", 0, 1), Axis("y", 0, 1))
-    ends = [End((x, y), "w" * length, "replicas") for x, y, length in points]
-    label_ends(chart, ends, [end.point for end in ends], [])
-    assert [label.text for label in chart.labels] == [end.text for end in ends]
-    assert not any(_leaves(_box(label)) for label in chart.labels)
+    wanted = [PointLabel((x, y), "w" * length, "replicas") for x, y, length in points]
+    place_labels(chart, wanted, [label.point for label in wanted])
+    assert [label.text for label in chart.labels] == [label.text for label in wanted]
+    assert all(PHONE.box(label).is_inside(CANVAS) for label in chart.labels)
 
 
 def lines(chart, style):
@@ -146,8 +146,8 @@ def test_time_of_a_step_is_the_sum_of_its_phases():
     bars = time_bars(studies.complete().families[1])
     (serial, *_) = bars.bars
     assert serial.value == "63.8 ms"
-    assert sum(piece.width for piece in serial.pieces) * bars.axis.high / 100 == pytest.approx(63.8, abs=0.1)
-    assert [bar.name for bar in bars.bars if bar.oversubscribed] == ["2x2"]
+    assert sum(part.width for part in serial.parts) * bars.axis.high / 100 == pytest.approx(63.8, abs=0.1)
+    assert [bar.name for bar in bars.bars if bar.flag] == ["2x2"]
     assert "40 % of a step (1x2)" in bars.title, "not the oversubscribed case"
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from sentiscale.report.page import plain, said
+from sentiscale.report.page import plain, plain_with_code
 from sentiscale.report.scaling import full_table, markdown
 from tests.report import studies
 from tests.report.test_report_page import STUDIES
@@ -65,5 +65,5 @@ def test_hostile_names_are_shown_as_they_are():
 
 def test_text_is_escaped_and_kept_on_one_line():
     assert plain("a|b\nc *d* <e> [f](g) `h`") == r"a\|b c \*d\* \<e\> \[f\](g) \`h\`"
-    assert said("use `a_b|c` or *not*") == r"use `a_b|c` or \*not\*"
-    assert said("one ` only") == r"one \` only"
+    assert plain_with_code("use `a_b|c` or *not*") == r"use `a_b|c` or \*not\*"
+    assert plain_with_code("one ` only") == r"one \` only"

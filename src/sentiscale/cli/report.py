@@ -1,5 +1,6 @@
 """`sentiscale report`: what a scaling study found, as a page, as Markdown, as a table, as JSON."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +12,37 @@ if TYPE_CHECKING:
     from sentiscale.study.analysis.study import Family, Study, StudyRow
 
 DEFAULT_OUT = Path("report.html")
+ROW_FIELDS = (
+    "repeats",
+    "disturbed",
+    "seconds_median",
+    "speedup",
+    "speedup_ci95",
+    "efficiency",
+    "karp_flatt",
+    "rows_per_s",
+    "oversubscribed",
+    "waiting_share",
+    "bytes_per_step",
+    "peak_memory_mb_per_rank",
+    "accuracy",
+    "reached",
+)
+CASE_FIELDS = (
+    "kind",
+    "layout",
+    "collectives",
+    "copies",
+    "model",
+    "batch_size",
+    "precision",
+    "device",
+    "scaling",
+    "engine",
+)
+COLUMNS = ("case", "cores", "repeats", "seconds", "95 %", "speedup", "95 %", "efficiency", "rows/s")
 
-DIRS = typer.Argument(metavar="DIR...", help="Directories of `sentiscale bench`; several are taken together.")
+DIRS = typer.Argument(metavar="DIR...", help="Directories of `sentiscale bench`; several are combined.")
 OUT = typer.Option(metavar="FILE.html", help="The page.", show_default="report.html; with --json none")
 TIMINGS = typer.Option(metavar="FILE.csv", help="Other people's times: workers,seconds[,strategy].")
 
@@ -33,22 +63,18 @@ def report(
     if out is None and not as_json:
         out = DEFAULT_OUT
     study = api.report(*directories or (), timings=timings, out=out, markdown=markdown)
-    files = {"out": out, "markdown": markdown}
-    written = {name: str(path) for name, path in files.items() if path is not None}
+    written = {"page": out, "markdown": markdown}
     if as_json:
-        print_json(document(study, written))
+        print_json({**document(study), "out": out, "markdown": markdown})
     else:
-        print_study(study, written)
+        print_study(study, {name: path for name, path in written.items() if path is not None})
 
 
-def document(study: "Study", written: dict[str, str]) -> dict[str, Any]:
-    """What `--json` promises: rows of all families, the fit of the recommended one, the recommendation."""
-    from dataclasses import asdict
-
-    main = study.families[0] if study.families else None
+def document(study: "Study") -> dict[str, Any]:
+    """The document of `--json`: rows of all families, the fit of the first one, the recommendation."""
     return {
         "rows": [_row(family, row) for family in study.families for row in family.rows],
-        "fit": _fit(main),
+        "fit": _fit(study.families[0] if study.families else None),
         "recommendation": asdict(study.recommendation) if study.recommendation else None,
         "findings": study.findings,
         "caveats": study.caveats,
@@ -67,71 +93,41 @@ def document(study: "Study", written: dict[str, str]) -> dict[str, Any]:
         "git_commits": study.git_commits,
         "commands": study.commands,
         "amounts": study.amounts,
-        "out": written.get("out"),
-        "markdown": written.get("markdown"),
     }
 
 
 def _row(family: "Family", row: "StudyRow") -> dict[str, Any]:
-    case = row.case
     return {
         "family": family.name,
-        "kind": case.kind,
-        "layout": case.layout,
+        **{name: getattr(row.case, name) for name in CASE_FIELDS},
+        **{name: getattr(row, name) for name in ROW_FIELDS},
         "workers": row.workers,
-        "threads": case.threads_per_rank,
-        "collectives": case.collectives,
-        "copies": case.copies,
-        "model": case.model,
-        "batch_size": case.batch_size,
-        "precision": case.precision,
-        "device": case.device,
-        "scaling": case.scaling,
-        "engine": case.engine,
-        "repeats": row.repeats,
-        "disturbed": row.disturbed,
-        "seconds_median": row.seconds_median,
+        "threads": row.case.threads_per_rank,
         "ci95": row.seconds_ci95,
-        "speedup": row.speedup,
-        "speedup_ci95": row.speedup_ci95,
-        "efficiency": row.efficiency,
-        "karp_flatt": row.karp_flatt,
-        "rows_per_s": row.rows_per_s,
-        "oversubscribed": row.oversubscribed,
-        "waiting_share": row.waiting_share,
         "step_ms": row.times,
-        "bytes_per_step": row.bytes_per_step,
-        "peak_memory_mb_per_rank": row.peak_memory_mb_per_rank,
-        "accuracy": row.accuracy,
-        "reached": row.reached,
     }
 
 
 def _fit(family: "Family | None") -> dict[str, Any]:
-    """The USL where it could be fitted, else Amdahl's law (kappa null), else nothing but nulls."""
+    """The USL where it could be fitted, else Amdahl's law (kappa null), else only nulls."""
     fit = family.fits[-1] if family and family.fits else None
-    parameters, ends = (fit.parameters, fit.intervals) if fit else ({}, {})
+    parameters = fit.parameters if fit else {}
     return {
         "family": family.name if family and fit else None,
         "model": fit.model if fit else None,
         **{name: parameters.get(name) for name in ("sigma", "kappa", "lambda")},
         "best_workers": fit.best_workers if fit else None,
         "residual": fit.residual if fit else None,
-        "ci95": ends,
+        "ci95": fit.intervals if fit else {},
         "points": fit.points if fit else 0,
         "trusted_up_to": fit.trusted_up_to if fit else None,
         "caveat": fit.caveat if fit else "too few numbers of cores to fit a law",
     }
 
 
-COLUMNS = ("case", "cores", "repeats", "seconds", "95 %", "speedup", "95 %", "efficiency", "rows/s")
-
-
-def print_study(study: "Study", written: dict[str, str]) -> None:
+def print_study(study: "Study", written: dict[str, Path]) -> None:
     """Recommendation, the table of its family, and where the rest is."""
-    from sentiscale.study.analysis.words import headline
-
-    print(headline(study))
+    print(study.headline)
     if study.recommendation:
         print(study.recommendation.why)
         print(f"Confidence: {study.recommendation.confidence}")
@@ -142,39 +138,30 @@ def print_study(study: "Study", written: dict[str, str]) -> None:
         print(f"and {others} more {'family' if others == 1 else 'families'} of cases on the page")
     if study.caveats:
         print(f"{len(study.caveats)} caveats, the first: {study.caveats[0]}")
-    for name in ("out", "markdown"):
-        if name in written:
-            print(f"{'page' if name == 'out' else name}: {written[name]}")
+    for name, path in written.items():
+        print(f"{name}: {path}")
 
 
 def _print_family(family: "Family") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from sentiscale.study.analysis.words import is_bare
+    from sentiscale.util.numbers import figure, interval, per_cent
 
     table = Table(box=None, header_style="bold", pad_edge=False, title=family.name, title_justify="left")
-    bare = all(is_bare(row.case) for row in family.rows)
     for title in COLUMNS:
-        title = "workers" if title == "cores" and bare else title
+        title = "workers" if title == "cores" and family.is_bare else title
         table.add_column(title, justify="left" if title == "case" else "right")
     for row in family.rows:
-        table.add_row(*_cells(row))
+        table.add_row(
+            row.name + (" (more ranks than cores)" if row.oversubscribed else ""),
+            str(row.workers),
+            str(row.repeats),
+            figure(row.seconds_median),
+            interval(row.seconds_ci95) or "-",
+            "-" if row.speedup is None else figure(row.speedup),
+            interval(row.speedup_ci95) or "-",
+            "-" if row.efficiency is None else per_cent(row.efficiency),
+            figure(row.rows_per_s) if row.rows_per_s else "-",
+        )
     Console(width=None if Console().is_terminal else 120, highlight=False).print(table)
-
-
-def _cells(row: "StudyRow") -> list[str]:
-    from sentiscale.study.analysis.words import case_name, figure, interval, per_cent
-
-    flag = " (more ranks than cores)" if row.oversubscribed else ""
-    return [
-        case_name(row.case) + flag,
-        str(row.workers),
-        str(row.repeats),
-        figure(row.seconds_median),
-        interval(row.seconds_ci95) or "-",
-        "-" if row.speedup is None else figure(row.speedup),
-        interval(row.speedup_ci95) or "-",
-        "-" if row.efficiency is None else per_cent(row.efficiency),
-        figure(row.rows_per_s) if row.rows_per_s else "-",
-    ]

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from sentiscale.study.analysis.words import case_name
+from sentiscale.study.analysis.wording import case_name
 from sentiscale.study.bench.harness import Coming, Study, Watcher
 from sentiscale.study.bench.plan import StudyPlan
 from sentiscale.study.records import BenchRun, Case

@@ -8,12 +8,11 @@ from sentiscale.label_errors.counts import FEW_ROWS, Division, Group, KeptRow
 from sentiscale.label_errors.facts import TriageFacts
 from sentiscale.model.metrics import CalibrationBin
 from sentiscale.report.charts import Axis, Chart, round_up
-from sentiscale.report.eda import Card
 from sentiscale.report.eda_counting import CLASSES
 from sentiscale.report.eda_samples import UNKNOWN_SIGN, Piece
-from sentiscale.report.page import render
+from sentiscale.report.page import SummaryCard, render
 from sentiscale.study.analysis.intervals import wilson
-from sentiscale.study.analysis.words import count, percent
+from sentiscale.util.numbers import count, percent
 
 CLEAR = 0.01
 """A difference in accuracy that is worth a sentence where it is beyond chance."""
@@ -260,17 +259,21 @@ def _run_name(model: str) -> str:
     return PurePath(model).parent.name or "model"
 
 
-def _cards(facts: TriageFacts) -> list[Card]:
+def _cards(facts: TriageFacts) -> list[SummaryCard]:
     everything, doubt = facts.everything, facts.doubt
     low, high = everything.interval
     cards = [
-        Card("Reviews", count(everything.rows), f"{percent(everything.positive / everything.rows)} positive"),
-        Card("Accuracy", percent(everything.accuracy), f"95 %: {100 * low:.1f} to {100 * high:.1f}"),
-        Card("Mistakes", count(everything.mistakes), f"{percent(1 - everything.accuracy)} of the reviews"),
+        SummaryCard(
+            "Reviews", count(everything.rows), f"{percent(everything.positive / everything.rows)} positive"
+        ),
+        SummaryCard("Accuracy", percent(everything.accuracy), f"95 %: {100 * low:.1f} to {100 * high:.1f}"),
+        SummaryCard(
+            "Mistakes", count(everything.mistakes), f"{percent(1 - everything.accuracy)} of the reviews"
+        ),
     ]
     if doubt is not None:
         of_rows = f"{percent(doubt.total / everything.rows)} of the reviews"
-        cards.append(Card("Doubtful labels", count(doubt.total), of_rows))
+        cards.append(SummaryCard("Doubtful labels", count(doubt.total), of_rows))
     return cards
 
 
@@ -329,5 +332,5 @@ def reliability_chart(bins: Sequence[CalibrationBin]) -> Chart:
         least, most = wilson(round(part.accuracy * part.rows), part.rows)
         chart.line([(part.confidence, least), (part.confidence, most)], "whisker accent")
         told = f"{percent(part.confidence)} sure, {percent(part.accuracy)} right, {count(part.rows)} reviews"
-        chart.dot((part.confidence, part.accuracy), "accent", told)
+        chart.dots([(part.confidence, part.accuracy)], "accent", told)
     return chart

@@ -19,9 +19,12 @@ from sentiscale.inference.predictor import Predictor
 from sentiscale.model.directory import SavedModel
 from sentiscale.model.metrics import CalibrationBin, Scores, probabilities, score
 from sentiscale.records import Record, RunRecord, TrainedOn, reason_of
-from sentiscale.report.page import grid, plain, said, seconds
+from sentiscale.report.page import plain
+from sentiscale.report.page import plain_with_code as said
+from sentiscale.report.page import table as grid
 from sentiscale.study.analysis.intervals import wilson
 from sentiscale.text.formats import format_of
+from sentiscale.util.numbers import duration
 from sentiscale.util.progress import Progress
 
 NO_CATEGORY = "(none)"
@@ -375,7 +378,7 @@ def _training(card: Card) -> Iterable[str]:
     yield "## Training and its cost"
     gpu = f", {plain(host['gpu'])}" if host["gpu"] else ""
     yield (
-        f"{seconds(cost['train_seconds'])} on {host['cores']} cores of {plain(host['cpu_model'])}{gpu}, "
+        f"{duration(cost['train_seconds'])} on {host['cores']} cores of {plain(host['cpu_model'])}{gpu}, "
         "everything after preparation included. Energy was not measured."
     )
     yield grid(

@@ -11,16 +11,16 @@ import numpy as np
 
 from sentiscale.config import PrepareSettings
 from sentiscale.data.prepared import PreparedDataset
-from sentiscale.report.charts import Axis, Chart, Point, label_where_free, round_up, short_number, steps
+from sentiscale.report.charts import Axis, Chart, Point, PointLabel, place_labels_where_free, round_up, steps
 from sentiscale.report.eda_counting import CLASSES, PAIR_WORDS
 from sentiscale.report.eda_facts import Facts, gather
 from sentiscale.report.eda_lengths import TRAINING_CUT, Lengths
 from sentiscale.report.eda_vocabulary import Vocabulary
 from sentiscale.report.eda_words import SIGNIFICANT, Telling, Term, WordScores
-from sentiscale.report.page import check_page, render, seconds
-from sentiscale.study.analysis.words import count, percent, size
+from sentiscale.report.page import SummaryCard, check_page, render
 from sentiscale.text.vocab import SPECIAL
 from sentiscale.util.atomic import write_file
+from sentiscale.util.numbers import count, duration, percent, short_number, size
 from sentiscale.util.progress import Progress
 
 CROWD = 1500
@@ -79,8 +79,8 @@ def cut_chart(lengths: Lengths) -> Chart:
         told = (
             f"{percent(cut.tokens_kept)} of the tokens kept, {percent(cut.rows_whole)} of the reviews whole"
         )
-        chart.dot((cut.max_tokens, cut.tokens_kept), "accent", f"cut at {cut.max_tokens}: {told}")
-        chart.dot((cut.max_tokens, cut.rows_whole), "second", f"cut at {cut.max_tokens}: {told}")
+        chart.dots([(cut.max_tokens, cut.tokens_kept)], "accent", f"cut at {cut.max_tokens}: {told}")
+        chart.dots([(cut.max_tokens, cut.rows_whole)], "second", f"cut at {cut.max_tokens}: {told}")
     return chart
 
 
@@ -105,7 +105,7 @@ def zipf_chart(vocabulary: Vocabulary) -> Chart:
     chart.line([(point.rank, point.count) for point in curve], "accent thick", "words")
     for point in vocabulary.landmarks():
         place = (point.rank, point.count)
-        chart.dot(place, "accent", f"rank {count(point.rank)}: {point.word}, {count(point.count)} times")
+        chart.dots([place], "accent", f"rank {count(point.rank)}: {point.word}, {count(point.count)} times")
         chart.label(place, point.word, "word", "above" if chart.x.at(point.rank) < 0.85 else "left")
     return chart
 
@@ -126,7 +126,7 @@ def coverage_chart(vocabulary: Vocabulary) -> Chart:
     chart.line(curve, "accent thick")
     for point in vocabulary.usual_coverage():
         told = f"{count(point.size)} words cover {percent(point.share, 2)} of the training tokens"
-        chart.dot((point.size, point.share), "accent", told)
+        chart.dots([(point.size, point.share)], "accent", told)
     chart.rule(size, f"this vocabulary: {count(size)}", low=True)
     return chart
 
@@ -151,8 +151,10 @@ def word_chart(scores: WordScores, words: Sequence[str]) -> Chart:
     places = {i: (float(totals[i]), float(scores.z[i])) for ids in strongest for i in ids}
     for label, ids in zip(CLASSES, strongest, strict=True):
         for i in ids[::-1]:
-            chart.dot(places[i], label, f"{words[i]}: z {scores.z[i]:.1f}, {count(totals[i])} times")
-    label_where_free(chart, [(places[i], words[i], label) for i, label in _alternating(strongest)])
+            chart.dots([places[i]], label, f"{words[i]}: z {scores.z[i]:.1f}, {count(totals[i])} times")
+    place_labels_where_free(
+        chart, [PointLabel(places[i], words[i], label) for i, label in _alternating(strongest)]
+    )
     return chart
 
 
@@ -187,14 +189,6 @@ def _power_below(value: float) -> float:
 SHOWN_TERMS = 15
 FEW_WORDS = 100
 """With fewer words the charts of the vocabulary say nothing."""
-
-
-class Card(NamedTuple):
-    """One headline number."""
-
-    name: str
-    value: str
-    note: str
 
 
 @dataclass(frozen=True)
@@ -247,7 +241,7 @@ def eda_page(facts: Facts) -> str:
     )
 
 
-def _cards(facts: Facts) -> list[Card]:
+def _cards(facts: Facts) -> list[SummaryCard]:
     manifest, lengths, vocabulary = facts.manifest, facts.lengths, facts.vocabulary
     rows, rejected = sum(manifest.rows.values()), manifest.rejected["total"]
     read = rows + manifest.duplicates + rejected
@@ -258,14 +252,14 @@ def _cards(facts: Facts) -> list[Card]:
     known = f"knows {percent(1 - vocabulary.unknown['train'])} of the training text"
     length = f"{lengths.mean:.0f} a review, median {lengths.quantile(0.5)}"
     return [
-        Card("Reviews", count(rows), splits),
-        Card("Positive", percent(positive / rows), f"{count(positive)} reviews"),
-        Card("Tokens", short_number(manifest.tokens), length),
-        Card("Vocabulary", count(vocabulary.size), known),
-        Card("Duplicates", count(repeated), _of_rows(repeated, read)),
-        Card("Rejected", count(rejected), _of_rows(rejected, read)),
-        Card("Prepared in", seconds(manifest.seconds), speed),
-        Card(
+        SummaryCard("Reviews", count(rows), splits),
+        SummaryCard("Positive", percent(positive / rows), f"{count(positive)} reviews"),
+        SummaryCard("Tokens", short_number(manifest.tokens), length),
+        SummaryCard("Vocabulary", count(vocabulary.size), known),
+        SummaryCard("Duplicates", count(repeated), _of_rows(repeated, read)),
+        SummaryCard("Rejected", count(rejected), _of_rows(rejected, read)),
+        SummaryCard("Prepared in", duration(manifest.seconds), speed),
+        SummaryCard(
             "Peak memory", f"{count(manifest.peak_memory_mb)} MiB", f"for {size(manifest.bytes_in)} of text"
         ),
     ]

@@ -1,51 +1,43 @@
-"""The charts of the scaling report: speedup, efficiency, Karp-Flatt share, seconds over cores."""
+"""The line charts of the scaling report: speedup, efficiency, Karp-Flatt share, seconds over cores."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import cycle, pairwise
 from statistics import fmean
 
-from sentiscale.report.charts import Axis, Chart, End, Point, label_ends, round_up
+from sentiscale.report.charts import Axis, Chart, Point, PointLabel, place_labels, round_up
 from sentiscale.study.analysis.fits import rate_at
 from sentiscale.study.analysis.study import Family, Fit, StudyRow
-from sentiscale.study.analysis.words import (
-    axes,
-    base_row,
-    best_row,
-    case_name,
-    figure,
-    interval,
-    is_bare,
-    is_other_work,
-    per_cent,
-)
+from sentiscale.study.analysis.wording import axes
+from sentiscale.util.numbers import figure, interval, per_cent
 
 LAW_NAMES = {"amdahl": "Amdahl", "usl": "USL"}
 CURVE_POINTS = 60
 CLOSE = 0.055
 """Tick marks of the cores' axis nearer than this would run into each other."""
-CYCLE = ("replicas", "threads", "stages", "mixed", "copies")
-"""Styles of lines that have nothing but a name to tell them apart."""
+STRATEGY_STYLES = ("replicas", "threads", "stages", "mixed", "copies")
+"""Styles of the lines of a table of timings, whose strategies are only names."""
 HOLLOW = ("stages", "mixed", "copies")
 FEWEST_FOR_A_TREND = 3
 LONGEST_LABEL = 24
 TALLEST = 1.5
-"""The axis of speedups has room for intervals up to so many times the largest median; wider ones run out."""
-BESIDE = 0.016
+"""The axis of speedups has room for intervals up to so many times the largest median; wider ones are cut."""
+SHIFT = 0.016
 """Between points of the same number of cores, as a share of the axis."""
 ROOM_FOR_THE_BASE = 0.3
 """Left of the first point, where its label stands, as a share of the points' span."""
 
+Value = Callable[[StudyRow], float | None]
+
 
 @dataclass(frozen=True)
-class Cores(Axis):
+class CoresAxis(Axis):
     """The axis of cores, with ticks where something was measured."""
 
     marks: tuple[int, ...] = ()
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Places and texts of the counts that do not crowd each other."""
         shown: list[tuple[float, str]] = []
         for mark in self.marks:
             if not shown or self.at(mark) - shown[-1][0] >= CLOSE:
@@ -53,29 +45,19 @@ class Cores(Axis):
         return shown
 
 
-@dataclass(frozen=True)
-class Series:
-    """Cases that make one line, or single points where `line` is false."""
-
-    style: str
-    rows: list[StudyRow]
-    line: bool = True
-
-
 @dataclass
-class Drawing:
-    """A chart in the making, with what its labels must keep clear of."""
+class ScalingChart:
+    """A chart over cores, and what its labels keep clear of."""
 
     chart: Chart
-    value: Callable[[StudyRow], float | None]
-    beside: Mapping[str, float] = field(default_factory=dict)
-    """By case, how far its point is moved along the axis of cores to be seen beside others."""
-    ends: list[End] = field(default_factory=list)
+    value: Value
+    shifts: Mapping[str, float] = field(default_factory=dict)
+    """By case, how far its point is moved along the axis of cores to be seen next to others."""
+    labels: list[PointLabel] = field(default_factory=list)
     dots: list[Point] = field(default_factory=list)
     curves: list[Sequence[Point]] = field(default_factory=list)
 
     def line(self, points: Sequence[Point], style: str) -> None:
-        """A line through measured points, which labels should rather not cross."""
         self.chart.line(points, style)
         self.curves.append(points)
 
@@ -83,125 +65,145 @@ class Drawing:
         """One measured value; hollow and grey where there were more ranks than cores."""
         point = self.point(row)
         self.dots.append(point)
-        self.chart.dot(point, f"{style} over" if row.oversubscribed else style, tip)
+        self.chart.dots([point], f"{style} over" if row.oversubscribed else style, tip)
         if row.oversubscribed or style in HOLLOW:
             self.chart.dots([point], "hole")
 
-    def end(self, point: Point, text: str, style: str) -> None:
-        """Ask for a label."""
-        self.ends.append(End(point, text, style))
+    def label(self, point: Point, text: str, style: str) -> None:
+        self.labels.append(PointLabel(point, text, style))
 
     def point(self, row: StudyRow) -> Point:
-        """Where a row lies."""
-        return row.workers + self.beside.get(row.case.key, 0.0), self.value(row) or 0.0
+        return row.workers + self.shifts.get(row.case.key, 0.0), self.value(row) or 0.0
 
-    def finish(self) -> Chart:
-        """Place the labels."""
-        self.ends.sort(key=lambda end: -end.point[1])  # so that labels of close points keep their order
-        label_ends(self.chart, self.ends, self.dots, self.curves)
+    def with_labels(self) -> Chart:
+        """Place the labels from top to bottom, so that those of close points keep their order."""
+        self.labels.sort(key=lambda label: -label.point[1])
+        place_labels(self.chart, self.labels, self.dots, self.curves)
         return self.chart
 
 
 def speedup_chart(family: Family, name: str) -> Chart | None:
-    """Speedup over cores with ideal, ceiling and laws; None where nothing was measured beside the base."""
-    base, rows = base_row(family), [row for row in family.rows if row.speedup is not None]
+    """Speedup over cores with ideal, ceiling and laws; None where only the base was measured."""
+    base, rows = family.base_row, [row for row in family.rows if row.speedup is not None]
     if base is None or len({row.workers for row in rows}) < 2:
         return None
-    reach = _reach(rows, family.fits)
+    reach = max(row.workers for row in rows)
+    reach = max([reach, *(fit.trusted_up_to for fit in family.fits)])
     laws = [(fit, _law(fit, rows, base.workers)) for fit in family.fits]
     tops = [row.speedup or 0 for row in rows] + [y for _, curve in laws for _, y in curve]
     intervals = [row.speedup_ci95[1] for row in rows if row.speedup_ci95]
     tops.append(min(TALLEST * max(tops), max(intervals, default=0)))
-    chart = Chart(
-        f"{name}-speedup",
-        _speedup_title(family),
-        _speedup_description(family, rows),
-        _cores(rows, family.fits, reach),
-        Axis(_speedup_label(family, rows), 0, round_up(1.12 * max(tops))),
+    label = "speedup" if family.scaling == "strong" else "scaled speedup"
+    values = _values_in_words(rows, lambda row: row.speedup, lambda value: f"{figure(value)} times")
+    extents = [f"{LAW_NAMES[fit.model]}'s curve is drawn up to {fit.trusted_up_to}." for fit in family.fits]
+    drawn = ScalingChart(
+        Chart(
+            f"{name}-speedup",
+            _speedup_title(family, base),
+            " ".join([f"Speedup over {family.base}, by cores.", values, *extents]),
+            _cores(rows, reach, family.fits),
+            Axis(f"{label}; bars: 95 % intervals" if intervals else label, 0, round_up(1.12 * max(tops))),
+        ),
+        lambda row: row.speedup,
     )
-    drawing = Drawing(chart, lambda row: row.speedup, _beside(rows, base, chart.x))
-    _ideal(drawing, base.workers, reach)
+    drawn.shifts = _shifts(rows, base, drawn.chart.x)
+    # The line of a machine that loses nothing, as far as it stays in the chart.
+    last = min(float(reach), drawn.chart.y.high * base.workers)
+    drawn.line([(0, 0), (last, last / base.workers)], "ideal")
+    drawn.label((last, last / base.workers), "ideal", "ideal")
     largest = max((row.workers for row in _replicas(rows)), default=base.workers)
     for fit, curve in laws:
-        _draw_law(drawing, fit, curve, largest)
+        _draw_law(drawn, fit, curve, largest)
     for row in rows:
         if row.speedup_ci95 is not None:
-            x, _ = drawing.point(row)
+            x, _ = drawn.point(row)
             style = "over" if row.oversubscribed else _style(row)
-            chart.line([(x, end) for end in row.speedup_ci95], f"whisker {style}")
-    _measured(drawing, rows, base, lambda row: f"{figure(row.speedup or 0)}x")
-    return drawing.finish()
+            drawn.chart.line([(x, end) for end in row.speedup_ci95], f"whisker {style}")
+    _draw_measured(drawn, rows, base, lambda row: f"{figure(row.speedup or 0)}x")
+    return drawn.with_labels()
 
 
 def efficiency_chart(family: Family, name: str) -> Chart | None:
-    """Efficiency over cores; None where nothing was measured beside the base."""
-    base, rows = base_row(family), [row for row in family.rows if row.efficiency is not None]
+    """Efficiency over cores; None where only the base was measured."""
+    base, rows = family.base_row, [row for row in family.rows if row.efficiency is not None]
     if base is None or len({row.workers for row in rows}) < 2:
         return None
     top = max(1.0, *(row.efficiency or 0 for row in rows))
-    chart = Chart(
-        f"{name}-efficiency",
-        _efficiency_title(family),
-        "Speedup divided by cores, one at the base. " + _told(rows, lambda row: row.efficiency, per_cent),
-        _cores_measured(rows),
-        Axis("efficiency", 0, round_up(1.15 * top), percent=True),
+    drawn = ScalingChart(
+        Chart(
+            f"{name}-efficiency",
+            _efficiency_title(family),
+            "Speedup divided by cores, one at the base. "
+            + _values_in_words(rows, lambda row: row.efficiency, per_cent),
+            _measured_cores(rows),
+            Axis("efficiency", 0, round_up(1.15 * top), percent=True),
+        ),
+        lambda row: row.efficiency,
     )
-    drawing = Drawing(chart, lambda row: row.efficiency, _beside(rows, base, chart.x))
-    drawing.line([(base.workers, 1), (chart.x.high, 1)], "ideal")
-    drawing.end((chart.x.high, 1), "ideal", "ideal")
-    _measured(drawing, rows, base, lambda row: per_cent(row.efficiency or 0))
-    return drawing.finish()
+    drawn.shifts = _shifts(rows, base, drawn.chart.x)
+    drawn.line([(base.workers, 1), (drawn.chart.x.high, 1)], "ideal")
+    drawn.label((drawn.chart.x.high, 1), "ideal", "ideal")
+    _draw_measured(drawn, rows, base, lambda row: per_cent(row.efficiency or 0))
+    return drawn.with_labels()
 
 
 def karp_flatt_chart(family: Family, name: str) -> Chart | None:
-    """The serial share found at each number of replicas; None for fewer than three."""
+    """The serial share at each number of replicas; None for fewer than three."""
     rows = [row for row in _replicas(family.rows) if row.karp_flatt is not None]
     if len({row.workers for row in rows}) < FEWEST_FOR_A_TREND:
         return None
+    first, last = rows[0], rows[-1]
     shares = [row.karp_flatt or 0 for row in rows]
     low, high = min(0.0, *shares), max(0.01, *shares)
-    chart = Chart(
-        f"{name}-karp-flatt",
-        f"Karp-Flatt: a serial share of {figure(shares[0])} with {case_name(rows[0].case)},"
-        f" {figure(shares[-1])} with {case_name(rows[-1].case)}",
-        f"Serial share found by experiment, over cores. {_told(rows, lambda row: row.karp_flatt, figure)}",
-        _cores_measured(rows),
-        Axis("serial share", -round_up(-1.1 * low) if low < 0 else 0, round_up(1.15 * high)),
+    drawn = ScalingChart(
+        Chart(
+            f"{name}-karp-flatt",
+            f"Karp-Flatt: a serial share of {figure(shares[0])} with {first.name},"
+            f" {figure(shares[-1])} with {last.name}",
+            "Experimentally determined serial share, over cores. "
+            + _values_in_words(rows, lambda row: row.karp_flatt, figure),
+            _measured_cores(rows),
+            Axis("serial share", -round_up(-1.1 * low) if low < 0 else 0, round_up(1.15 * high)),
+        ),
+        lambda row: row.karp_flatt,
     )
-    drawing = Drawing(chart, lambda row: row.karp_flatt)
-    drawing.line([drawing.point(row) for row in rows], "replicas")
+    drawn.line([drawn.point(row) for row in rows], "replicas")
     for row in rows:
-        drawing.dot(row, "replicas", f"{case_name(row.case)}: {figure(row.karp_flatt or 0)}")
-    for row in (rows[0], rows[-1]):
-        drawing.end(drawing.point(row), figure(row.karp_flatt or 0), "replicas")
-    return drawing.finish()
+        drawn.dot(row, "replicas", f"{row.name}: {figure(row.karp_flatt or 0)}")
+    for row in (first, last):
+        drawn.label(drawn.point(row), figure(row.karp_flatt or 0), "replicas")
+    return drawn.with_labels()
 
 
 def seconds_chart(families: Sequence[Family]) -> Chart | None:
     """Seconds over workers, a line for each strategy; None unless several were timed at several counts."""
-    shown = [f for f in families if not is_other_work(f) and all(is_bare(row.case) for row in f.rows)]
+    shown = [family for family in families if not family.is_other_work and family.is_bare]
     rows = [row for family in shown for row in family.rows]
     if len(shown) < 2 or len({row.workers for row in rows}) < 2:
         return None
     fastest = min(rows, key=lambda row: row.seconds_median)
     owner = next(family for family in shown if fastest in family.rows)
-    chart = Chart(
-        "seconds",
-        f"Shortest time: {figure(fastest.seconds_median)} s, {owner.name} with {case_name(fastest.case)}",
-        "Seconds over workers, a line for each strategy. "
-        + " ".join(f"{f.name}: {_told(f.rows, lambda row: row.seconds_median, figure)}" for f in shown),
-        _cores_measured(rows),
-        Axis("seconds", 0, round_up(1.12 * max(row.seconds_median for row in rows))),
+    values = [
+        f"{family.name}: {_values_in_words(family.rows, lambda row: row.seconds_median, figure)}"
+        for family in shown
+    ]
+    drawn = ScalingChart(
+        Chart(
+            "seconds",
+            f"Shortest time: {figure(fastest.seconds_median)} s, {owner.name} with {fastest.name}",
+            " ".join(["Seconds over workers, a line for each strategy.", *values]),
+            _measured_cores(rows),
+            Axis("seconds", 0, round_up(1.12 * max(row.seconds_median for row in rows))),
+        ),
+        lambda row: row.seconds_median,
     )
-    drawing = Drawing(chart, lambda row: row.seconds_median)
-    for family, style in zip(shown, (CYCLE * len(shown))[: len(shown)], strict=True):
+    for family, style in zip(shown, cycle(STRATEGY_STYLES), strict=False):
         ordered = sorted(family.rows, key=lambda row: row.workers)
-        drawing.line([drawing.point(row) for row in ordered], style)
+        drawn.line([drawn.point(row) for row in ordered], style)
         for row in ordered:
-            told = f"{family.name}, {case_name(row.case)}: {figure(row.seconds_median)} s"
-            drawing.dot(row, style, told)
-        drawing.end(drawing.point(ordered[-1]), _short(family.name), style)
-    return drawing.finish()
+            drawn.dot(row, style, f"{family.name}, {row.name}: {figure(row.seconds_median)} s")
+        drawn.label(drawn.point(ordered[-1]), _short(family.name), style)
+    return drawn.with_labels()
 
 
 def _short(name: str) -> str:
@@ -210,63 +212,59 @@ def _short(name: str) -> str:
     return short if len(short) <= LONGEST_LABEL else f"{short[: LONGEST_LABEL - 1]}..."
 
 
-def _measured(
-    drawing: Drawing, rows: Sequence[StudyRow], base: StudyRow, told: Callable[[StudyRow], str]
+def _draw_measured(
+    drawn: ScalingChart, rows: Sequence[StudyRow], base: StudyRow, text: Callable[[StudyRow], str]
 ) -> None:
-    """The lines and points of what was measured, and their labels."""
-    for series in _series(rows, base):
-        if series.line:
-            drawing.line([drawing.point(row) for row in series.rows], series.style)
-        for row in series.rows if series.rows[0] is not base else series.rows[1:]:
-            drawing.dot(row, series.style, _tip(row, told(row)))
-        for row in _named(series, base):
-            if row.oversubscribed:  # its figure is no speed; the table has it
-                drawing.end(drawing.point(row), f"{case_name(row.case)} oversubscribed", "over")
+    """The lines and points of the measurements, and their labels."""
+    for style, series in _series(rows, base):
+        if len(series) > 1:
+            drawn.line([drawn.point(row) for row in series], style)
+        beyond = [row for row in series if row is not base]
+        for row in beyond:
+            drawn.dot(row, style, _tip(row, text(row)))
+        # A series is labelled at its end, and at its best point where that is another one.
+        best = max(beyond, key=lambda row: row.speedup or 0)
+        for row in [beyond[-1]] if best is beyond[-1] else [beyond[-1], best]:
+            if row.oversubscribed:  # its figure measures overhead, not speed; the table has it
+                drawn.label(drawn.point(row), f"{row.name} oversubscribed", "over")
             else:
-                drawing.end(drawing.point(row), f"{case_name(row.case)}: {told(row)}", series.style)
-    drawing.dot(base, "replicas", _tip(base, told(base)))
-    drawing.end(drawing.point(base), case_name(base.case), "replicas")
+                drawn.label(drawn.point(row), f"{row.name}: {text(row)}", style)
+    drawn.dot(base, "replicas", _tip(base, text(base)))
+    drawn.label(drawn.point(base), base.name, "replicas")
 
 
-def _beside(rows: Sequence[StudyRow], base: StudyRow, axis: Axis) -> dict[str, float]:
+def _shifts(rows: Sequence[StudyRow], base: StudyRow, axis: Axis) -> dict[str, float]:
     """Shifts that keep points of the same number of cores, and their intervals, from hiding each other."""
     shifts: dict[str, float] = {}
     counts = sorted({row.workers for row in rows})
     room = min([(axis.high - axis.low) * CLOSE, *(0.6 * (b - a) for a, b in pairwise(counts))])
     for cores in counts:
-        there = [row for row in rows if row.workers == cores and row is not base]
-        step = min((axis.high - axis.low) * BESIDE, room / max(len(there), 1))
-        first = 1.0 if cores == base.workers else (1 - len(there)) / 2
-        shifts |= {row.case.key: (first + number) * step for number, row in enumerate(there)}
+        alike = [row for row in rows if row.workers == cores and row is not base]
+        step = min((axis.high - axis.low) * SHIFT, room / max(len(alike), 1))
+        first = 1.0 if cores == base.workers else (1 - len(alike)) / 2
+        shifts |= {row.case.key: (first + number) * step for number, row in enumerate(alike)}
     return shifts
 
 
-def _series(rows: Sequence[StudyRow], base: StudyRow) -> list[Series]:
-    """Rows as lines over cores; what is alone in its kind, or oversubscribed, as points."""
-    groups: dict[str, list[StudyRow]] = {}
+def _series(rows: Sequence[StudyRow], base: StudyRow) -> list[tuple[str, list[StudyRow]]]:
+    """Rows by style: lines over cores from the base on, and single points."""
+    by_style: dict[str, list[StudyRow]] = {}
     for row in rows:
         if row is not base and not row.oversubscribed:
-            groups.setdefault(_style(row), []).append(row)
-    series = []
+            by_style.setdefault(_style(row), []).append(row)
+    series: list[tuple[str, list[StudyRow]]] = []
     for style in ("copies", "threads", "replicas"):
-        ordered = sorted(groups.pop(style, []), key=lambda row: row.workers)
+        ordered = sorted(by_style.pop(style, []), key=lambda row: row.workers)
         beyond = [row for row in ordered if row.workers != base.workers]
         if beyond:
-            series.append(Series(style, [base, *beyond]))
-        series += [Series(style, [row], line=False) for row in ordered if row.workers == base.workers]
-    series += [Series(style, [row], line=False) for style, found in groups.items() for row in found]
-    return series + [Series(_style(row), [row], line=False) for row in rows if row.oversubscribed]
-
-
-def _named(series: Series, base: StudyRow) -> list[StudyRow]:
-    """The rows of a series that get words: its end, and its best point where that is another one."""
-    rows = [row for row in series.rows if row is not base]
-    best = max(rows, key=lambda row: row.speedup or 0)
-    return [rows[-1]] if best is rows[-1] else [rows[-1], best]
+            series.append((style, [base, *beyond]))
+        series += [(style, [row]) for row in ordered if row.workers == base.workers]
+    series += [(style, [row]) for style, others in by_style.items() for row in others]
+    return series + [(_style(row), [row]) for row in rows if row.oversubscribed]
 
 
 def _style(row: StudyRow) -> str:
-    """The role that gives a case its colour, mark and dash."""
+    """The role that sets a case's colour, mark and dash."""
     if row.case.kind == "copies":
         return "copies"
     replicas, stages = axes(row.case)
@@ -283,17 +281,10 @@ def _replicas(rows: Iterable[StudyRow]) -> list[StudyRow]:
     return sorted(chosen, key=lambda row: row.workers)
 
 
-def _ideal(drawing: Drawing, base: int, reach: int) -> None:
-    """The line of a machine that loses nothing, as far as it stays in the chart."""
-    last = min(float(reach), drawing.chart.y.high * base)
-    drawing.line([(0, 0), (last, last / base)], "ideal")
-    drawing.end((last, last / base), "ideal", "ideal")
-
-
 def _law(fit: Fit, rows: Sequence[StudyRow], base: int) -> list[Point]:
-    """The law's curve as speedup, drawn from the base on as far as it can be trusted.
+    """The law's curve as speedup, from the base as far as it can be trusted.
 
-    A law holds the rate of one core in its own unit (rows a second, runs a second), so its height is taken
+    A law has the rate of one core in its own unit (rows a second, runs a second), so its height is taken
     from the measured speedups: their geometric mean ratio to it.
     """
     fitted = [(row.workers, row.speedup) for row in _replicas(rows) if row.speedup]
@@ -304,83 +295,61 @@ def _law(fit: Fit, rows: Sequence[StudyRow], base: int) -> list[Point]:
     return [(cores, scale * rate_at(fit.parameters, cores)) for cores in steps]
 
 
-def _draw_law(drawing: Drawing, fit: Fit, curve: Sequence[Point], largest: int) -> None:
-    """Solid where something was measured, dashed beyond."""
+def _draw_law(drawn: ScalingChart, fit: Fit, curve: Sequence[Point], largest: int) -> None:
+    """Solid over the measured cores, dashed beyond."""
     known = [point for point in curve if point[0] <= largest]
     beyond = curve[max(len(known) - 1, 0) :]
     if len(known) > 1:
-        drawing.chart.line(known, f"law {fit.model}")
+        drawn.chart.line(known, f"law {fit.model}")
     if len(beyond) > 1:
-        drawing.chart.line(beyond, f"law {fit.model} dashed")
+        drawn.chart.line(beyond, f"law {fit.model} dashed")
     if curve:
-        drawing.curves.append(curve[-CURVE_POINTS // 5 :])  # beside its end, not on it
-        drawing.end(curve[-1], LAW_NAMES.get(fit.model, fit.model), f"law {fit.model}")
+        drawn.curves.append(curve[-CURVE_POINTS // 5 :])  # keeps the label next to the curve's end, not on it
+        drawn.label(curve[-1], LAW_NAMES[fit.model], f"law {fit.model}")
 
 
-def _reach(rows: Sequence[StudyRow], fits: Sequence[Fit]) -> int:
-    return max([row.workers for row in rows] + [fit.trusted_up_to for fit in fits])
-
-
-def _cores_measured(rows: Sequence[StudyRow]) -> Cores:
-    """The axis of a chart that neither begins at nothing nor looks beyond what was measured."""
+def _measured_cores(rows: Sequence[StudyRow]) -> CoresAxis:
+    """An axis that covers only the measured numbers of cores."""
     least, most = min(row.workers for row in rows), max(row.workers for row in rows)
-    return _cores(rows, [], most, least - ROOM_FOR_THE_BASE * (most - least))
+    return _cores(rows, most, low=least - ROOM_FOR_THE_BASE * (most - least))
 
 
-def _cores(rows: Sequence[StudyRow], fits: Sequence[Fit], reach: int, low: float = 0) -> Cores:
+def _cores(rows: Sequence[StudyRow], reach: int, fits: Sequence[Fit] = (), low: float = 0) -> CoresAxis:
     marks = {row.workers for row in rows} | {fit.trusted_up_to for fit in fits}
-    bare = all(is_bare(row.case) for row in rows)
-    label = "workers" if bare else "cores kept busy: ranks x threads"
-    return Cores(label, low, reach + 0.06 * (reach - low), marks=tuple(sorted(marks)))
+    label = "workers" if all(row.is_bare for row in rows) else "cores kept busy: ranks x threads"
+    return CoresAxis(label, low, reach + 0.06 * (reach - low), marks=tuple(sorted(marks)))
 
 
-def _speedup_label(family: Family, rows: Sequence[StudyRow]) -> str:
-    name = "speedup" if family.scaling == "strong" else "scaled speedup"
-    return f"{name}; bars: 95 % intervals" if any(row.speedup_ci95 for row in rows) else name
-
-
-def _speedup_title(family: Family) -> str:
-    best, base = best_row(family), base_row(family)
-    if best is None or base is None or best is base:
+def _speedup_title(family: Family, base: StudyRow) -> str:
+    best = family.best_row
+    if best is None or best is base:
         return f"Nothing measured is faster than {family.base}"
     ideal = figure(best.workers / base.workers)
-    return (
-        f"{case_name(best.case)}: {figure(best.speedup or 0)} times {case_name(base.case)};"
-        f" ideal would be {ideal}"
-    )
+    return f"{best.name}: {figure(best.speedup or 0)} times {base.name}; ideal would be {ideal}"
 
 
 def _efficiency_title(family: Family) -> str:
     rows = _replicas(family.rows)
     if not rows or rows[-1].efficiency is None or rows[-1].karp_flatt is None:
-        return "Efficiency: what part of each core's power is used"
+        return "Efficiency: the used part of each core's power"
     last, share = rows[-1], per_cent(rows[-1].efficiency)
-    if is_bare(last.case) or len(rows) > FEWEST_FOR_A_TREND:
-        return f"Efficiency: {share} with {case_name(last.case)}"
-    return f"{case_name(last.case)} makes use of {share} of its cores"
+    if last.is_bare or len(rows) > FEWEST_FOR_A_TREND:
+        return f"Efficiency: {share} with {last.name}"
+    return f"{last.name} uses {share} of its cores"
 
 
-def _speedup_description(family: Family, rows: Sequence[StudyRow]) -> str:
-    told = _told(rows, lambda row: row.speedup, lambda value: f"{figure(value)} times")
-    laws = " ".join(
-        f"{LAW_NAMES.get(fit.model, fit.model)}'s curve is drawn up to {fit.trusted_up_to}."
-        for fit in family.fits
+def _values_in_words(rows: Sequence[StudyRow], value: Value, text: Callable[[float], str]) -> str:
+    """All values of a chart, for those who cannot see it."""
+    return (
+        "; ".join(
+            f"{row.name}{', oversubscribed' if row.oversubscribed else ''}: {text(value(row) or 0)}"
+            for row in rows
+        )
+        + "."
     )
-    return f"Speedup over {family.base}, by cores. {told} {laws}".strip()
 
 
-def _told(
-    rows: Sequence[StudyRow], value: Callable[[StudyRow], float | None], shown: Callable[[float], str]
-) -> str:
-    """All values of a chart in words, for those who cannot see it."""
-    parts = [
-        f"{case_name(row.case)}{', oversubscribed' if row.oversubscribed else ''}: {shown(value(row) or 0)}"
-        for row in rows
-    ]
-    return "; ".join(parts) + "."
-
-
-def _tip(row: StudyRow, told: str) -> str:
-    ends = f" ({interval(row.speedup_ci95)})" if row.speedup_ci95 and told.endswith("x") else ""
+def _tip(row: StudyRow, text: str) -> str:
+    ends = f" ({interval(row.speedup_ci95)})" if row.speedup_ci95 and text.endswith("x") else ""
     over = "; more ranks x threads than cores" if row.oversubscribed else ""
-    return f"{case_name(row.case)}: {told}{ends}, median of {row.repeats}{over}"
+    return f"{row.name}: {text}{ends}, median of {row.repeats}{over}"

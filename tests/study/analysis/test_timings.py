@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentiscale.errors import DataError
-from sentiscale.study.analysis.timings import Timing, read_timings
-from sentiscale.study.analysis.timings_study import study_of_timings
+from sentiscale.study.analysis.timings import TimedRun, read_timings, study_of_timings
 from tests.conftest import REPOSITORY
 
 CLASSIC = REPOSITORY / "examples" / "classic-timings.csv"
@@ -32,7 +31,7 @@ def classic():
 def test_published_figures_by_hand():
     """One run each: 15,796 / 8,108 = 1.948 over 8, 65 % of 3; (1/1.948 - 1/3) / (2/3) = 0.270."""
     table = {8: 15796, 12: 11626, 16: 9372, 20: 8575, 24: 8108, 28: 10683}
-    (family,) = study_of_timings([Timing(n, seconds, "DDP") for n, seconds in table.items()]).families
+    (family,) = study_of_timings([TimedRun(n, seconds, "DDP") for n, seconds in table.items()]).families
     rows = {row.workers: row for row in family.rows}
     assert rows[24].speedup == pytest.approx(1.948, abs=5e-4)
     assert rows[24].efficiency == pytest.approx(0.649, abs=5e-4)
@@ -94,13 +93,13 @@ def test_what_cannot_be_concluded_is_said(classic, part):
 
 
 def test_without_repeats_nothing_tells_a_difference_from_chance():
-    study = study_of_timings([Timing(1, 10.0, "x"), Timing(2, 6.0, "x")])
+    study = study_of_timings([TimedRun(1, 10.0, "x"), TimedRun(2, 6.0, "x")])
     assert "every figure is a single run" in study.recommendation.confidence
     assert any("Every case was run once" in caveat for caveat in study.caveats)
 
 
 def test_one_point_gives_caveats_and_no_advice():
-    study = study_of_timings([Timing(4, 10.0, "x"), Timing(4, 11.0, "x")])
+    study = study_of_timings([TimedRun(4, 10.0, "x"), TimedRun(4, 11.0, "x")])
     assert study.recommendation is None
     assert study.families[0].fits == []
     assert any("one number of workers only" in caveat for caveat in study.caveats)
@@ -109,9 +108,9 @@ def test_one_point_gives_caveats_and_no_advice():
 def test_table_may_have_spaces_comments_repeats_and_quotes(table):
     path = table('# mine\n\nSeconds , workers,strategy\n 12.5, 2 ,"a, b"\n# later\n13,2,"a, b"\n9,4,\n')
     assert read_timings(path) == [
-        Timing(2, 12.5, "a, b"),
-        Timing(2, 13.0, "a, b"),
-        Timing(4, 9.0, "all runs"),
+        TimedRun(2, 12.5, "a, b"),
+        TimedRun(2, 13.0, "a, b"),
+        TimedRun(4, 9.0, "all runs"),
     ]
 
 
@@ -154,7 +153,7 @@ def test_unreadable_tables_are_refused(tmp_path):
 
 
 TABLES = st.lists(
-    st.builds(Timing, st.integers(1, 2000), st.floats(1e-3, 1e7), st.sampled_from("ab")),
+    st.builds(TimedRun, st.integers(1, 2000), st.floats(1e-3, 1e7), st.sampled_from("ab")),
     min_size=1,
     max_size=12,
 )

@@ -7,7 +7,7 @@ import pytest
 
 from sentiscale.errors import UsageError
 from sentiscale.records import read_jsonl
-from sentiscale.study.analysis.words import case_name
+from sentiscale.study.analysis.wording import case_name
 from sentiscale.study.bench import harness as study
 from sentiscale.study.bench.run import Conditions
 from sentiscale.study.records import BenchRun

@@ -2,12 +2,13 @@
 
 Both are ``X(N) = lambda N / (1 + sigma (N - 1) + kappa N (N - 1))``: the rate of N cores, from the rate
 `lambda` of one, the share `sigma` of work that queues up for something shared, and the cost `kappa` of every
-core coming to terms with every other. Amdahl's law has no kappa and therefore no maximum.
+pair of cores agreeing. Amdahl's law has no kappa and therefore no maximum.
 
 The fit takes the logarithm of the median rate at each number of cores, so that a deviation of 5 % counts the
 same everywhere, and keeps sigma and kappa at 0 or above. Its 95 % intervals are those of linearised least
-squares with Student's t; the noise of a median is judged by how far the medians lie from the law where there
-are more counts than parameters (this includes that the law may be wrong), and else by the spread of repeats.
+squares with Student's t. Where there are more counts than parameters, the noise of a median is estimated from
+the distances between medians and law (which includes that the law may be wrong), else from the spread of
+repeats.
 """
 
 import math
@@ -20,20 +21,18 @@ from numpy.typing import NDArray
 from sentiscale.study.analysis.study import Fit, Interval
 
 AMDAHL, USL = "amdahl", "usl"
-LAW_NAMES = {AMDAHL: "Fit of Amdahl's law", USL: "Fit of the universal scalability law"}
 ENOUGH_POINTS = {AMDAHL: 3, USL: 5}
 """Numbers of cores below which a fit carries a caveat; USL: Gunther's own advice."""
 LARGE_RESIDUAL = 0.1
 STRETCH = 2
-"""A law is not to be trusted beyond so many times the largest number of cores measured."""
-
+"""A law is trusted up to this many times the largest number of cores measured."""
 LARGEST_EXPONENT = 700.0
 
 Floats = NDArray[np.float64]
 
 
 def fit_laws(costs: Mapping[int, Sequence[float]]) -> list[Fit]:
-    """Fit what can be fitted: Amdahl's law from two numbers of cores on, the USL from three.
+    """Fit Amdahl's law to two numbers of cores or more, the USL to three or more.
 
     Args:
         costs: by number of cores, seconds (of the whole, or of a row) of each repeat.
@@ -43,23 +42,21 @@ def fit_laws(costs: Mapping[int, Sequence[float]]) -> list[Fit]:
 
 
 def rate_at(parameters: Mapping[str, float], cores: float) -> float:
-    """The rate that a law gives for so many cores; parameters as in `Fit`."""
+    """The rate by a law; parameters as in `Fit`."""
     sigma, kappa = parameters["sigma"], parameters.get("kappa", 0.0)
     return parameters["lambda"] * cores / (1 + sigma * (cores - 1) + kappa * cores * (cores - 1))
 
 
 def speedup_range(fit: Fit, cores: int, base: int) -> tuple[float, Interval | None]:
     """Speedup of `cores` over `base` cores by the law, and its range over the intervals of the parameters."""
-    names = [name for name in ("sigma", "kappa") if name in fit.parameters]
-    middle = _speedup({name: fit.parameters[name] for name in names}, cores, base)
+
+    def speedup(shares: Mapping[str, float]) -> float:
+        return rate_at({**shares, "lambda": 1.0}, cores) / rate_at({**shares, "lambda": 1.0}, base)
+
     if not fit.intervals:
-        return middle, None
-    ends = [_speedup({name: fit.intervals[name][end] for name in names}, cores, base) for end in (1, 0)]
-    return middle, (min(ends), max(ends))
-
-
-def _speedup(shares: Mapping[str, float], cores: int, base: int) -> float:
-    return rate_at({"lambda": 1.0, **shares}, cores) / rate_at({"lambda": 1.0, **shares}, base)
+        return speedup(fit.parameters), None
+    ends = [speedup({name: interval[end] for name, interval in fit.intervals.items()}) for end in (1, 0)]
+    return speedup(fit.parameters), (min(ends), max(ends))
 
 
 def _fit(law: str, costs: Mapping[int, Sequence[float]]) -> Fit:
@@ -68,43 +65,42 @@ def _fit(law: str, costs: Mapping[int, Sequence[float]]) -> Fit:
     counts = sorted(costs)
     cores = np.array(counts, dtype=np.float64)
     logs = -np.log([median(costs[count]) for count in counts])
-    shares = 1 if law == AMDAHL else 2
+    names = ["lambda", "sigma", "kappa"] if law == USL else ["lambda", "sigma"]
+    shares = len(names) - 1
+    start = [logs[0] - math.log(cores[0]), *[0.01] * shares]
+    bounds = ([-np.inf, *[0.0] * shares], [np.inf, *[1.0] * shares])
 
     def difference(values: Floats) -> Floats:
-        return _log_rate(values, cores) - logs
+        return _log_rate(cores, *values) - logs
 
-    start = np.array([logs[0] - math.log(cores[0]), *[0.01] * shares])
-    lowest, highest = [-np.inf, *[0.0] * shares], [np.inf, *[1.0] * shares]
-    found = least_squares(
-        difference, start, bounds=(lowest, highest), method="dogbox", xtol=1e-12, ftol=1e-12
-    )
-    values: Floats = found.x
-    names = ["lambda", "sigma", "kappa"][: shares + 1]
+    # Not curve_fit: it raises where dogbox stops at its limit of steps, which happens with kappa at 0. Not
+    # trf: it never reaches 0, and a kappa of 1e-20 would give a maximum.
+    found = least_squares(difference, start, bounds=bounds, method="dogbox", xtol=1e-12, ftol=1e-12)
+    values, differences = found.x, difference(found.x)
+    residual = float(np.sqrt(np.mean(np.expm1(differences) ** 2)))
     parameters = dict(zip(names, [math.exp(values[0]), *map(float, values[1:])], strict=True))
+    best = _maximum(parameters)
     return Fit(
         model=law,
         parameters=parameters,
-        intervals=_intervals(names, values, difference(values), costs),
-        residual=float(np.sqrt(np.mean(np.expm1(difference(values)) ** 2))),
+        intervals=_intervals(names, values, differences, costs),
+        residual=residual,
         points=len(counts),
-        best_workers=_maximum(parameters),
+        best_workers=best,
         trusted_up_to=STRETCH * counts[-1],
-        caveat=_caveat(law, counts, parameters, difference(values)),
+        caveat=_caveat(law, counts, len(names), residual, best),
     )
 
 
-def _log_rate(values: Floats, cores: Floats) -> Floats:
-    kappa = values[2] if len(values) > 2 else 0.0
-    result: Floats = (
-        values[0] + np.log(cores) - np.log1p(values[1] * (cores - 1) + kappa * cores * (cores - 1))
-    )
-    return result
+def _log_rate(cores: Floats, log_lambda: float, sigma: float, kappa: float = 0.0) -> Floats:
+    rate: Floats = log_lambda + np.log(cores) - np.log1p(sigma * (cores - 1) + kappa * cores * (cores - 1))
+    return rate
 
 
 def _intervals(
     names: Sequence[str], values: Floats, differences: Floats, costs: Mapping[int, Sequence[float]]
 ) -> dict[str, Interval]:
-    """Of every parameter; none where nothing tells how large the noise is."""
+    """95 % intervals of all parameters; none where there is no estimate of the noise."""
     from scipy.stats import t
 
     noise = _noise(len(names), differences, costs)
@@ -112,8 +108,9 @@ def _intervals(
         return {}
     variance, freedom = noise
     cores = np.array(sorted(costs), dtype=np.float64)
+    # Derivatives of the logarithm of the rate by each parameter (parameters, counts); signs do not matter.
     slopes = np.stack([np.ones_like(cores), cores - 1, cores * (cores - 1)])[: len(names)]
-    slopes[1:] /= np.exp(np.log(cores) + values[0] - _log_rate(values, cores))
+    slopes[1:] /= np.exp(np.log(cores) + values[0] - _log_rate(cores, *values))
     errors = np.sqrt(np.diag(np.linalg.pinv(slopes @ slopes.T)) * variance) * t.ppf(0.975, freedom)
     low, high = values - errors, values + errors
     ends = {"lambda": (float(np.exp(low[0])), float(np.exp(min(high[0], LARGEST_EXPONENT))))}
@@ -129,12 +126,12 @@ def _noise(
     if len(costs) > parameters:
         freedom = len(costs) - parameters
         return float(differences @ differences) / freedom, freedom
-    freedom = sum(len(values) - 1 for values in costs.values())
-    if min(map(len, costs.values())) < 2:
-        return None
-    within = sum(float(np.var(np.log(values)) * len(values)) for values in costs.values()) / freedom
     fewest = min(map(len, costs.values()))
-    return math.pi / 2 * within / fewest, freedom  # of a median it is pi/2 of that of a mean
+    if fewest < 2:
+        return None
+    freedom = sum(len(values) - 1 for values in costs.values())
+    within = sum(float(np.var(np.log(values)) * len(values)) for values in costs.values()) / freedom
+    return math.pi / 2 * within / fewest, freedom  # the variance of a median is pi/2 times that of a mean
 
 
 def _maximum(parameters: Mapping[str, float]) -> float | None:
@@ -143,20 +140,18 @@ def _maximum(parameters: Mapping[str, float]) -> float | None:
     return math.sqrt((1 - sigma) / kappa) if kappa > 0 and sigma < 1 else None
 
 
-def _caveat(law: str, counts: Sequence[int], parameters: Mapping[str, float], differences: Floats) -> str:
+def _caveat(law: str, counts: Sequence[int], parameters: int, residual: float, best: float | None) -> str:
     reasons = []
-    residual = float(np.sqrt(np.mean(np.expm1(differences) ** 2)))
     if len(counts) < ENOUGH_POINTS[law]:
         reasons.append(
             f"it rests on {len(counts)} numbers of cores, and at least {ENOUGH_POINTS[law]} are needed"
         )
-    if len(counts) == len(parameters) and residual <= LARGE_RESIDUAL:
+    if len(counts) == parameters and residual <= LARGE_RESIDUAL:
         reasons.append("it passes through every point by construction, so nothing tests it")
     if counts[0] > 1:
         reasons.append(f"nothing below {counts[0]} cores was measured, so its rate of one core is a guess")
     if residual > LARGE_RESIDUAL:
         reasons.append("the measurements do not follow it")
-    best = _maximum(parameters)
     if best is not None and best > STRETCH * counts[-1]:
         reasons.append("its maximum lies beyond what it can be trusted for")
     return "; ".join(reasons)

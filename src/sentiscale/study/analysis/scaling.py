@@ -1,23 +1,22 @@
-"""From the runs of a bench to everything its report shows: `study_of`."""
+"""From the runs of a bench to everything its report shows."""
 
 from collections.abc import Sequence
 
 from sentiscale.errors import DataError
-from sentiscale.study.analysis.advice import main_group, recommend
 from sentiscale.study.analysis.caveats import caveats_of
-from sentiscale.study.analysis.conclusions import findings_of
-from sentiscale.study.analysis.families import groups_of, host_name
+from sentiscale.study.analysis.families import families_of, host_name
+from sentiscale.study.analysis.findings import findings_of
+from sentiscale.study.analysis.recommendation import main_family, recommend
 from sentiscale.study.analysis.study import Study
-from sentiscale.study.analysis.words import count
+from sentiscale.study.analysis.wording import phrase
 from sentiscale.study.records import BenchRun
+from sentiscale.util.numbers import count
 
 
 def study_of(runs: Sequence[BenchRun]) -> Study:
-    """Work out speedups, fits, a recommendation and what cannot be concluded.
+    """Compute speedups, fits, a recommendation, findings and caveats.
 
-    The order of runs does not matter. Runs of other machines or other data make families of their own.
-
-    The family that the recommendation quotes comes first.
+    The order of runs does not matter. Runs on other machines or other data form families of their own.
 
     Raises: DataError without a run, or where one took no time.
     """
@@ -26,15 +25,15 @@ def study_of(runs: Sequence[BenchRun]) -> Study:
     for run in runs:
         if not 0 < run.seconds < float("inf"):
             raise DataError(f"a run of {run.case.key} took {run.seconds} seconds; a time must be above 0.")
-    groups = groups_of(runs)
-    trained = [group for group in groups if group.setting.kind == 0]
-    main = main_group(trained)
+    families = families_of(runs)
+    trained = [family for family in families if family.key.kind == "train"]
+    main = main_family(trained)
     ordered = sorted(runs, key=lambda run: run.started_at)
     return Study(
-        families=[group.family for group in sorted(groups, key=lambda group: group is not main)],
+        families=sorted(families, key=lambda family: family is not main),
         recommendation=recommend(trained),
-        findings=findings_of(groups),
-        caveats=caveats_of(groups, ordered),
+        findings=phrase(*findings_of(families)),
+        caveats=phrase(*caveats_of(families, ordered)),
         hosts=list({host_name(run.host): run.host for run in ordered}.values()),
         commands=sorted({run.command for run in runs if run.command}),
         amounts=sorted({_amount(run) for run in runs if run.case.kind in ("train", "copies")}),
@@ -44,7 +43,6 @@ def study_of(runs: Sequence[BenchRun]) -> Study:
 
 
 def _amount(run: BenchRun) -> str:
-    """How much a run did, in words."""
     target = run.amount.get("target_accuracy")
     if target is not None:
         return f"trained until {target:g} of the validation rows were right"

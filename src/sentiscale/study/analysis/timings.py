@@ -1,13 +1,22 @@
-"""Read somebody's table of workers and seconds: `workers,seconds[,strategy]`, one run a line."""
+"""Somebody's table of times, `workers,seconds[,strategy]`, one run a line: read it, make a study of it."""
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sentiscale.errors import DataError, did_you_mean
-from sentiscale.study.analysis.words import joined, many
+from sentiscale.study.analysis.caveats import law_caveats, repeat_caveats
+from sentiscale.study.analysis.families import make_family
+from sentiscale.study.analysis.fits import ENOUGH_POINTS
+from sentiscale.study.analysis.recommendation import best_case
+from sentiscale.study.analysis.speedup import karp_flatt, timed_row
+from sentiscale.study.analysis.study import Family, FamilyKey, Recommendation, Study, StudyRow
+from sentiscale.study.analysis.wording import phrase
+from sentiscale.study.records import Case
+from sentiscale.util.numbers import joined, many
+from sentiscale.util.templates import Finding, finding
 
 COLUMNS = ("workers", "seconds", "strategy")
 REQUIRED = COLUMNS[:2]
@@ -16,18 +25,17 @@ MOST_DIGITS = 8
 
 
 @dataclass(frozen=True)
-class Timing:
+class TimedRun:
     """One line of the table."""
 
     workers: int
     """Cores, or whatever was added."""
     seconds: float
-    """Of the run."""
     strategy: str
-    """Runs with the same one are compared."""
+    """Runs with the same strategy are compared."""
 
 
-def read_timings(path: Path) -> list[Timing]:
+def read_timings(path: Path) -> list[TimedRun]:
     """Read `workers,seconds[,strategy]`; a repeat is another line, lines that begin with # are comments.
 
     Raises: DataError naming file and line.
@@ -38,66 +46,181 @@ def read_timings(path: Path) -> list[Timing]:
         raise DataError(f"cannot read {path}: {error.strerror}. --timings takes a CSV file.") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text. --timings takes a CSV file.") from error
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if _speaks(line)]
+    lines = {
+        number: line
+        for number, line in enumerate(text.splitlines(), 1)
+        if line.strip() and not line.lstrip().startswith("#")
+    }
     if not lines:
         raise DataError(f"{path} is empty. It takes a line '{','.join(REQUIRED)}' and one line a run.")
-    cells = [[cell.strip() for cell in row] for row in csv.reader(line for _, line in lines)]
-    numbers = [number for number, _ in lines]
-    header = _header(f"{path}:{numbers[0]}", cells[0])
-    found = [
-        _timing(f"{path}:{number}", header, row) for number, row in zip(numbers[1:], cells[1:], strict=False)
-    ]
-    if not found:
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines.values())]
+    places = [f"{path}:{number}" for number in lines]
+    header = _header(places[0], rows[0])
+    runs = [_timed_run(place, header, row) for place, row in zip(places[1:], rows[1:], strict=False)]
+    if not runs:
         raise DataError(f"{path} has a header and no runs. Add one line a run, such as '8,120.5'.")
-    return found
+    return runs
 
 
-def _speaks(line: str) -> bool:
-    return bool(line.strip()) and not line.lstrip().startswith("#")
-
-
-def _header(where: str, cells: Sequence[str]) -> list[str]:
+def _header(place: str, cells: Sequence[str]) -> list[str]:
     names = [cell.lower() for cell in cells]
     for name in REQUIRED:
         if name not in names:
-            close = next((found for got in names if (found := did_you_mean(got, [name]))), "")
+            close = next((hint for cell in names if (hint := did_you_mean(cell, [name]))), "")
             raise DataError(
-                f"{where} has the columns '{','.join(cells)}' and no '{name}'; the first line must be "
+                f"{place} has the columns '{','.join(cells)}' and no '{name}'; the first line must be "
                 f"'workers,seconds' or 'workers,seconds,strategy'.{close}"
             )
-    unknown = [name for name in names if name not in COLUMNS]
-    if unknown or len(set(names)) < len(names):
+    if not set(names) <= set(COLUMNS) or len(set(names)) < len(names):
         raise DataError(
-            f"{where} has the columns '{','.join(cells)}'; allowed, once each: {joined(list(COLUMNS))}."
+            f"{place} has the columns '{','.join(cells)}'; allowed, once each: {joined(COLUMNS)}."
         )
     return names
 
 
-def _timing(where: str, header: Sequence[str], cells: Sequence[str]) -> Timing:
+def _timed_run(place: str, header: Sequence[str], cells: Sequence[str]) -> TimedRun:
     if len(cells) != len(header):
         raise DataError(
-            f"{where} has {many(len(cells), 'column')}; the header has {len(header)}. "
+            f"{place} has {many(len(cells), 'column')}; the header has {len(header)}. "
             "Complete the line, or take it out."
         )
     row = dict(zip(header, cells, strict=True))
-    return Timing(
-        workers=_workers(where, row["workers"]),
-        seconds=_seconds(where, row["seconds"]),
-        strategy=row.get("strategy") or UNNAMED,
+    workers, seconds = row["workers"], _number(row["seconds"])
+    if not (workers.isascii() and workers.isdecimal() and len(workers) <= MOST_DIGITS and int(workers) > 0):
+        raise DataError(f"{place}: workers is '{workers}'; it must be a whole number from 1 on.")
+    if not 0 < seconds < math.inf:
+        raise DataError(
+            f"{place}: seconds is '{row['seconds']}'; it must be a number above 0, such as 120.5."
+        )
+    return TimedRun(int(workers), seconds, row.get("strategy") or UNNAMED)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def study_of_timings(runs: Sequence[TimedRun]) -> Study:
+    """Compute speedups over the fewest workers of each strategy; strategies in the order of the table.
+
+    Raises: DataError without a run.
+    """
+    if not runs:
+        raise DataError("there are no timings to report on. Give lines of workers,seconds[,strategy].")
+    families = _families(runs)
+    # By how much the slower of repeated runs exceeds the faster, as shares.
+    repeated = [row.costs for family in families for row in family.rows if row.repeats > 1]
+    spread = sorted(costs[-1] / costs[0] - 1 for costs in repeated)
+    noise = spread[-1] if spread else 0.0
+    candidates = [(family, best.taken) for family in families if (best := best_case(family))]
+    # A strategy further up in the table counts as simpler: it is preferred where its best case is slower by
+    # less than repeats of the same run differ.
+    fastest = min((row.cost for _, row in candidates), default=0.0)
+    chosen = next(((family, row) for family, row in candidates if row.cost <= fastest * (1 + noise)), None)
+    findings = [found for family in families for found in _findings(family)]
+    if sum(len(family.rows) for family in families) < 2:
+        chosen = None
+    if spread:
+        findings.append(finding("spread", least=spread[0], most=noise))
+    return Study(
+        families=sorted(families, key=lambda family: family is not (chosen and chosen[0])),
+        recommendation=_recommend(candidates, chosen, noise),
+        findings=phrase(*findings),
+        caveats=phrase(*_caveats(families, noise)),
+        hosts=[],
     )
 
 
-def _workers(where: str, text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS and int(text) > 0):
-        raise DataError(f"{where}: workers is '{text}'; it must be a whole number from 1 on.")
-    return int(text)
+def _families(runs: Sequence[TimedRun]) -> list[Family]:
+    table: dict[str, dict[int, list[float]]] = {}
+    for run in runs:
+        table.setdefault(run.strategy, {}).setdefault(run.workers, []).append(run.seconds)
+    return [
+        make_family(
+            FamilyKey(engine=strategy),
+            strategy,
+            [timed_row(Case(layout=f"{workers}x1"), seconds) for workers, seconds in by_workers.items()],
+        )
+        for strategy, by_workers in table.items()
+    ]
 
 
-def _seconds(where: str, text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise DataError(f"{where}: seconds is '{text}'; it must be a number above 0, such as 120.5.")
-    return seconds
+def _recommend(
+    candidates: Sequence[tuple[Family, StudyRow]], chosen: tuple[Family, StudyRow] | None, noise: float
+) -> Recommendation | None:
+    if chosen is None:
+        return None
+    family, taken = chosen
+    others = [(other, row) for other, row in candidates if other is not family]
+    as_good = [row for row in family.rows if row is not taken and row.cost <= taken.cost * (1 + noise)]
+    confidence = finding(
+        "timings_confidence",
+        noise=noise,
+        taken=taken,
+        as_good=[row.workers for row in as_good],
+        faster_elsewhere=[other.name for other, row in others if row.cost < taken.cost],
+    )
+    return Recommendation(
+        layout=taken.case.layout,
+        threads=1,
+        why=phrase(finding("timings_reason", family=family, taken=taken, others=others))[0],
+        confidence=phrase(confidence)[0],
+    )
+
+
+def _findings(family: Family) -> Iterator[Finding]:
+    """The best number of workers of a strategy, as measured and by the law."""
+    fastest = min(family.rows, key=lambda row: (row.cost, row.workers))
+    base = family.base_row
+    if base is None or len(family.rows) < 2:
+        return
+    laws = [fit for fit in family.fits if fit.best_workers and fit.points >= ENOUGH_POINTS[fit.model]]
+    yield finding(
+        "best_workers", family=family, row=fastest, laws=laws, over_single=_over_single(fastest, base)
+    )
+    if fastest is not base and family.trend:
+        yield finding("family_trend", family=family)
+
+
+def _over_single(row: StudyRow, base: StudyRow) -> list[dict[str, object]]:
+    """Speedups over the faster and the slower of the base's repeated runs."""
+    if base.repeats == 1 or row is base:
+        return []
+    cores = row.workers / base.workers
+    speedups = {"faster": base.costs[0] / row.cost, "slower": base.costs[-1] / row.cost}
+    return [
+        {"run": name, "speedup": speedup, "efficiency": speedup / cores, "share": karp_flatt(speedup, cores)}
+        for name, speedup in speedups.items()
+    ]
+
+
+def _caveats(families: Sequence[Family], noise: float) -> Iterator[Finding]:
+    rows = [row for family in families for row in family.rows]
+    if len(rows) == 1:
+        yield finding("one_count")
+    by_base: dict[int, list[str]] = {}
+    for family in families:
+        if family.base_row and family.base_row.workers > 1:
+            by_base.setdefault(family.base_row.workers, []).append(family.name)
+    for workers, names in by_base.items():
+        yield finding("base_of_several", workers=workers, families=names)
+    yield from repeat_caveats(rows)
+    for family in families:
+        yield from _erratic(family, noise)
+    if len(families) > 1:
+        yield finding("several_strategies")
+    yield finding("only_times")
+    yield from law_caveats(families)
+
+
+def _erratic(family: Family, noise: float) -> Iterator[Finding]:
+    """Times that fall, rise and fall again with the number of workers follow no law of scaling."""
+    rows = sorted(family.rows, key=lambda row: row.workers)
+    for place, row in enumerate(rows[1:-1], 1):
+        before = min(one.cost for one in rows[:place])
+        after = min(one.cost for one in rows[place + 1 :])
+        if row.cost > max(before, after) * (1 + noise):
+            yield finding("erratic", family=family, row=row)
+            return

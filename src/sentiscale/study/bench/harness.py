@@ -11,7 +11,7 @@ from sentiscale.config import Settings, preset_values, resolve
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import Interrupted, UsageError
 from sentiscale.records import Host, append_jsonl, available_cores, read_jsonl
-from sentiscale.study.analysis.words import case_name
+from sentiscale.study.analysis.wording import case_name
 from sentiscale.study.bench.plan import Amount, Asked, StudyPlan, in_random_order, machine_units, runnable
 from sentiscale.study.bench.run import Conditions, do, measured, timeline_of
 from sentiscale.study.bench.steps import Meter
