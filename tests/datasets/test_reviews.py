@@ -13,7 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentiscale.datasets.grammar import TAILS, compile_grammar, dress, misspellings, parse, split_entries
+from sentiscale.datasets.grammar import (
+    RARE_WORDS,
+    compile_grammar,
+    inflect,
+    misspellings,
+    parse,
+    split_entries,
+)
 from sentiscale.datasets.output import FORMATS, Renderer, blocks, find_format, synth
 from sentiscale.datasets.reviews import LABEL_NOISE, below, derive, happens, plan_rows, seed_key
 from sentiscale.errors import UsageError
@@ -202,9 +209,13 @@ def test_grammar_refuses_what_it_does_not_understand():
         parse("The {aspect is {adj=}.")
 
 
-def test_slots_dress_their_entries():
+def test_slots_inflect_their_entries():
     _, slot = parse("It is {^a adj+}")
-    assert [dress(entry, slot) for entry in ("awful", "useless", "bad")] == ["An awful", "A useless", "A bad"]
+    assert [inflect(entry, slot) for entry in ("awful", "useless", "bad")] == [
+        "An awful",
+        "A useless",
+        "A bad",
+    ]
 
 
 def test_underscore_is_the_empty_entry():
@@ -219,12 +230,12 @@ def test_polar_lists_come_in_pairs_of_like_size():
             assert tables.group_size[group] == tables.group_size[tables.groups[name[:-1] + "-"]]
 
 
-@pytest.mark.parametrize("tail", TAILS.values(), ids=TAILS.keys())
-def test_rare_words_are_words_and_hardly_ever_the_same(tail):
-    found = tail()
+@pytest.mark.parametrize("words", RARE_WORDS.values(), ids=RARE_WORDS.keys())
+def test_rare_words_are_words_and_hardly_ever_the_same(words):
+    found = words()
     assert len(set(found)) > 0.999 * len(found)
     assert all(WORD.fullmatch(word.lower()) for word in found[:2000])
-    assert len(found) & (len(found) - 1) == 0, "tails are drawn by halves"
+    assert len(found) & (len(found) - 1) == 0, "rare words are drawn by halves"
 
 
 def test_misspellings_change_one_spot_of_a_word():

@@ -2,7 +2,7 @@
 
 import numba
 
-from sentiscale.text.compiled import told_of_compilation
+from sentiscale.text.compiled import announced_compilation
 
 
 def fresh_kernel():
@@ -13,7 +13,7 @@ def test_a_compilation_is_told_once_and_only_in_the_block():
     said: list[str] = []
     compiled = fresh_kernel()
     compiled(1)
-    with told_of_compilation(said.append):
+    with announced_compilation(said.append):
         assert compiled(1) == 2
         assert said == []
         assert fresh_kernel()(1) + fresh_kernel()(2.5) == 5.5

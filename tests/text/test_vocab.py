@@ -91,7 +91,7 @@ def test_a_lone_surrogate_is_no_error(vocab):
 @given(text=st.text(st.sampled_from("abDE'\u2019 !?.,é😀-0\n"), max_size=40))
 def test_each_token_stands_where_it_says(cleaning, text):
     encoder = Encoder(Vocab(WORDS), cleaning, None)
-    spans = encoder.words_of(text)
+    spans = encoder.spans(text)
     assert len(spans) == encoder.encode([text]).lengths[0]
     last = 0
     for token, start, end in spans:
@@ -104,5 +104,5 @@ def test_each_token_stands_where_it_says(cleaning, text):
 
 def test_spans_skip_what_was_cut_off(vocab):
     long = "a" * 70
-    spans = Encoder(vocab, "words", None).words_of(f"{long} a")
+    spans = Encoder(vocab, "words", None).spans(f"{long} a")
     assert spans == [("a" * 64, 0, 64), ("a", 71, 72)]

@@ -20,7 +20,7 @@ from sentiscale.data.prepared import MANIFEST, PreparedDataset, write_manifest
 from sentiscale.data.workspace import Workspace, workspace
 from sentiscale.errors import UsageError
 from sentiscale.records import available_cores
-from sentiscale.text.compiled import told_of_compilation
+from sentiscale.text.compiled import announced_compilation
 from sentiscale.util.atomic import check_output
 from sentiscale.util.memory import PeakMemory, reused_memory
 from sentiscale.util.progress import Progress
@@ -78,7 +78,7 @@ def prepare(
     job.check()
     progress = progress or Progress()
     with (
-        told_of_compilation(progress.say),
+        announced_compilation(progress.say),
         reused_memory(),
         PeakMemory(children=hands.processes) as memory,
         workspace(out, job.plan(budget.block_bytes), resume=resume) as work,

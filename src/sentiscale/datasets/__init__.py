@@ -1,1 +1,1 @@
-"""Reviews to try things on: generated ones, and the public Amazon collection."""
+"""Review data to try things on: a generator, and the public Amazon collection. Reading files is `data`."""

@@ -1,4 +1,4 @@
-"""Fetch the large public review collection, or recognise and check what somebody downloaded by hand."""
+"""Download the large public review collection, or check files that were downloaded by hand."""
 
 import bz2
 import hashlib
@@ -23,7 +23,12 @@ ROWS = {"train": 3_600_000, "test": 400_000}
 Files = dict[str, list[Path]]
 """Files by split."""
 
-_BLOCK = 2**22  # bytes read at once
+AMAZON_POLARITY = "amazon-polarity"
+NAMES = (AMAZON_POLARITY,)
+REPOSITORY = "fancyzhx/amazon_polarity"
+"""Where the hub keeps the collection, as Parquet files."""
+TIMEOUT_SECONDS = 10
+BLOCK_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -31,23 +36,22 @@ class Edition:
     """A form in which the collection is published."""
 
     source: str
-    """In words."""
     patterns: tuple[str, ...]
-    """File names, with SPLIT for train or test; the first that is there counts."""
+    """File names, with SPLIT for train or test; the first that exists counts."""
     count: Callable[[Path], int]
-    """Reviews in one file."""
+    """Number of reviews in one file."""
     options: str = ""
-    """What `prepare` has to be told about these files."""
+    """Flags that `prepare` needs for these files."""
 
     def find(self, folder: Path) -> Files:
-        """Its files by split, wherever they lie under `folder`; a split that is not there is left out."""
+        """Its files by split, at any depth under `folder`; a missing split is left out."""
         found = {split: self._find_split(folder, split) for split in ROWS}
         return {split: files for split, files in found.items() if files}
 
     def _find_split(self, folder: Path, split: str) -> list[Path]:
         for pattern in self.patterns:
             files = sorted(folder.rglob(pattern.replace("SPLIT", split)))
-            # the hub's client keeps its books, and half-finished files, under .cache
+            # the hub's client keeps its records, and half-finished files, under .cache
             files = [file for file in files if ".cache" not in file.relative_to(folder).parts]
             if files:
                 return files
@@ -62,23 +66,13 @@ class Edition:
         return " ".join(["sentiscale prepare", *quoted["train"], *tests, *options, "--out", out])
 
 
-@dataclass(frozen=True)
-class Found:
-    """An edition of which all reviews are there."""
+def find_complete(
+    folder: Path, expected: Mapping[str, int], progress: Progress
+) -> tuple[Edition, Files] | None:
+    """The first edition with all its reviews.
 
-    edition: Edition
-    """Which one."""
-    files: Files
-    """Paths by split."""
-    rows: dict[str, int]
-    """Reviews by split."""
-
-
-def find_complete(folder: Path, expected: Mapping[str, int], progress: Progress) -> Found | None:
-    """The first edition that is there with all its reviews.
-
-    Raises: DataError when files put there by hand are not what they should be; a partial download from
-        the hub only counts as absent.
+    Raises: DataError when files put there by hand are damaged or incomplete; a partial download from the hub
+        only counts as absent.
     """
     for edition in EDITIONS:
         files = edition.find(folder)
@@ -86,19 +80,18 @@ def find_complete(folder: Path, expected: Mapping[str, int], progress: Progress)
             continue
         rows = {split: _count(edition, listed, progress) for split, listed in files.items()}
         if rows == dict(expected):
-            return Found(edition, files, rows)
+            return edition, files
         if edition is not HUB:
             names = ", ".join(file.name for listed in files.values() for file in listed)
             raise DataError(
-                f"{folder} has {in_words(rows)} reviews in {names}, but the collection has "
-                f"{in_words(expected)}. The download was cut short, or these are other files: remove them "
+                f"{folder} has {_listed(rows)} reviews in {names}, but the collection has "
+                f"{_listed(expected)}. The download was cut short, or these are other files: remove them "
                 "and download them again."
             )
     return None
 
 
-def in_words(rows: Mapping[str, int]) -> str:
-    """Reviews by split, as in "3,600,000 (train) and 400,000 (test)"."""
+def _listed(rows: Mapping[str, int]) -> str:
     return " and ".join(f"{count:,} ({split})" for split, count in rows.items())
 
 
@@ -123,11 +116,11 @@ def _count_parquet(file: Path) -> int:
 
 
 def _count_lines(file: Path) -> int:
-    """Lines of a file, compressed with bz2 or not; a last line without a line end counts."""
+    """Lines of a file, compressed with bz2 or not; a last line without line end counts."""
     lines, last = 0, b"\n"
     try:
         with bz2.open(file) if file.suffix == ".bz2" else open(file, "rb") as opened:
-            while block := opened.read(_BLOCK):
+            while block := opened.read(BLOCK_BYTES):
                 lines += block.count(b"\n")
                 last = block[-1:]
     except (EOFError, OSError) as error:
@@ -142,7 +135,7 @@ def _count_csv(file: Path) -> int:
     from pyarrow import ArrowInvalid
     from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, open_csv
 
-    reading = ReadOptions(column_names=["label", "title", "text"], block_size=_BLOCK)
+    reading = ReadOptions(column_names=["label", "title", "text"], block_size=BLOCK_BYTES)
     try:
         with open_csv(
             file, reading, ParseOptions(newlines_in_values=True), ConvertOptions(include_columns=["label"])
@@ -162,16 +155,8 @@ HUB = Edition(
 )
 FASTTEXT = Edition("fastText lines", ("SPLIT.ft.txt.bz2", "SPLIT.ft.txt"), _count_lines)
 CSV = Edition("original CSV", ("SPLIT.csv",), _count_csv)
-
 EDITIONS = (HUB, FASTTEXT, CSV)
 """In the order in which they are looked for."""
-
-
-AMAZON_POLARITY = "amazon-polarity"
-REPOSITORY = "fancyzhx/amazon_polarity"
-"""Where the hub keeps the collection, as Parquet files."""
-TIMEOUT_SECONDS = 10
-BLOCK_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -183,18 +168,15 @@ class HubFile:
     revision: str
     """Commit of the collection."""
     size: int
-    """In bytes."""
     sha256: str
-    """Of its content."""
 
 
 def download(folder: Path, progress: Progress) -> None:
-    """Bring the Parquet files into `folder`; what an interrupted call left is gone on with.
+    """Download the Parquet files into `folder`, resuming an interrupted download.
 
     Raises:
         UsageError: the client is not installed.
-        SentiscaleError: the hub cannot be reached, the disk is too small, or a file is not what the hub
-            states.
+        SentiscaleError: the hub cannot be reached, the disk is too small, or a digest is wrong.
     """
     try:
         hub: Any = import_module("huggingface_hub")
@@ -203,19 +185,21 @@ def download(folder: Path, progress: Progress) -> None:
             'downloads need one more package: pip install "sentiscale[fetch]". '
             f"Or do without it, by hand:\n{by_hand(folder)}"
         ) from error
-    files = _ask(hub, folder)
+    files = _hub_files(hub, folder)
     _check_space(folder, files)
     with progress.task("download", sum(file.size for file in files) / 1e6, "MB") as advance:
         for file in files:
-            if not _is_there(file, folder):
+            path = folder / file.path
+            complete = path.exists() and path.stat().st_size == file.size and _sha256(path) == file.sha256
+            if not complete:
                 _download_file(hub.HfFileSystem(), file, folder, advance)
 
 
-def _ask(hub: Any, folder: Path) -> list[HubFile]:
-    """What the hub holds: large files only, for which it states a SHA-256."""
+def _hub_files(hub: Any, folder: Path) -> list[HubFile]:
+    """The large files of the collection, for which the hub has a SHA-256."""
     try:
         info = hub.HfApi().dataset_info(REPOSITORY, files_metadata=True, timeout=TIMEOUT_SECONDS)
-    # The client passes on whatever its HTTP library raises, and has changed that library twice.
+    # The client passes on any exception of its HTTP library, and has changed that library twice.
     except Exception as error:
         raise _unreachable(folder, error) from error
     return [
@@ -225,16 +209,11 @@ def _ask(hub: Any, folder: Path) -> list[HubFile]:
     ]
 
 
-def _is_there(file: HubFile, folder: Path) -> bool:
-    path = folder / file.path
-    return path.exists() and path.stat().st_size == file.size and _sha256(path) == file.sha256
-
-
 def _download_file(remote_files: Any, file: HubFile, folder: Path, advance: Advance) -> None:
-    """Add block after block to a hidden file, which takes its name once its digest is right.
+    """Append block after block to a hidden file, which is renamed once its digest is right.
 
-    The client's own download function begins a file anew in every process; by blocks, an interruption
-    costs one block.
+    The client's own download function restarts a file in every process; by blocks, an interruption costs
+    one block.
     """
     partial = _partial(file, folder)
     partial.parent.mkdir(parents=True, exist_ok=True)
@@ -256,7 +235,7 @@ def _download_file(remote_files: Any, file: HubFile, folder: Path, advance: Adva
 
 
 def _partial(file: HubFile, folder: Path) -> Path:
-    """Where a file grows; its name holds the digest, so that two versions are never mixed."""
+    """The file during its download; its name holds the digest, so that two versions are never mixed."""
     path = folder / file.path
     return path.with_name(f".{path.name}.{file.sha256[:12]}.part")
 
@@ -268,7 +247,7 @@ def _blocks(remote_files: Any, file: HubFile, folder: Path, start: int) -> Itera
             remote.seek(start)
             while block := remote.read(BLOCK_BYTES):
                 yield block
-    except Exception as error:  # whatever the HTTP library raises, as above
+    except Exception as error:  # any exception of the HTTP library, as above
         raise _unreachable(folder, error) from error
 
 
@@ -298,7 +277,7 @@ def _unreachable(folder: Path, error: Exception) -> SentiscaleError:
 
 
 def by_hand(folder: Path) -> str:
-    """What to download with a browser, where to put it, and what to do then."""
+    """How to download the collection with a browser, and what to do then."""
     files = {split: [folder / f"{split}.ft.txt.bz2"] for split in ROWS}
     return (
         "  1. Get one of these, on any machine:\n"
@@ -313,16 +292,13 @@ def by_hand(folder: Path) -> str:
     )
 
 
-NAMES = (AMAZON_POLARITY,)
-
-
 class FetchSummary(Record):
-    """What lies in the directory, checked."""
+    """The checked files of the directory."""
 
     out: str
     """The directory."""
     source: str
-    """The form in which the collection is there."""
+    """The form of the collection."""
     files: dict[str, list[str]]
     """By split: train and test."""
     rows: dict[str, int]
@@ -338,19 +314,19 @@ class FetchSummary(Record):
 def fetch(
     name: str, out: Path | str, *, expected: Mapping[str, int] = ROWS, progress: Progress | None = None
 ) -> FetchSummary:
-    """Bring a review collection into `out` and check it; what is there already is not fetched again.
+    """Download a review collection into `out` and check it; complete files are not downloaded again.
 
     Args:
         name: "amazon-polarity": 3.6 million reviews for training and 400,000 for testing.
         out: a directory; files that were put there by hand are recognised and checked.
-        expected: reviews that the splits must have.
-        progress: who is told how it goes.
+        expected: number of reviews of each split.
+        progress: receives the megabytes done.
 
     Raises:
         UsageError: another name, `out` is no directory, or the package for downloads is missing.
         DataError: a file put there by hand is damaged or has another number of reviews.
-        SentiscaleError: the hub cannot be reached (the message says what to download by hand), or what
-            came from it is not what it should be.
+        SentiscaleError: the hub cannot be reached (the message says what to download by hand), or its files
+            are incomplete.
     """
     if name not in NAMES:
         raise UsageError(
@@ -367,15 +343,16 @@ def fetch(
         found = find_complete(folder, expected, progress)
     if found is None:
         raise SentiscaleError(
-            f"{REPOSITORY} on the Hugging Face hub does not have {in_words(expected)} reviews any more. "
+            f"{REPOSITORY} on the Hugging Face hub does not have {_listed(expected)} reviews any more. "
             f"Remove what came from there and download the collection by hand:\n{by_hand(folder)}"
         )
+    edition, files = found
     return FetchSummary(
         out=str(folder),
-        source=found.edition.source,
-        files={split: [str(file) for file in listed] for split, listed in found.files.items()},
-        rows=found.rows,
-        bytes=sum(file.stat().st_size for listed in found.files.values() for file in listed),
+        source=edition.source,
+        files={split: [str(file) for file in listed] for split, listed in files.items()},
+        rows=dict(expected),
+        bytes=sum(file.stat().st_size for listed in files.values() for file in listed),
         seconds=round(time.perf_counter() - started_at, 3),
-        next=found.edition.prepare_command(found.files, folder),
+        next=edition.prepare_command(files, folder),
     )

@@ -1,8 +1,9 @@
-"""Compile grammar.toml into flat tables: fragments, the lists they stand in, sentences made of lists.
+"""Compile grammar.toml into flat tables: fragments, choice lists, sentence templates.
 
-A *fragment* is a piece of text that is drawn whole ("the old one", " is ", "."). A *choice list* is what
-one place of a sentence is drawn from; plain text is a list of one. A *template* is a sentence: a run of
-choice lists. Everything about the text is decided here, so that making reviews is index arithmetic.
+A *fragment* is a piece of text that is drawn whole ("the old one", " is ", "."). A *choice list* holds the
+fragments that one place of a sentence is drawn from; plain text is a list of one. A *template* is a
+sentence: a sequence of choice lists. All text is computed here, so that generating reviews is index
+arithmetic.
 """
 
 import re
@@ -17,252 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-NAMES = 2**17
-TERMS = 2**15
-CODES = 2**16
-
-_ONSETS = (
-    "b",
-    "br",
-    "c",
-    "ch",
-    "d",
-    "dr",
-    "f",
-    "fl",
-    "g",
-    "gr",
-    "h",
-    "j",
-    "k",
-    "kl",
-    "l",
-    "m",
-    "n",
-    "p",
-    "pr",
-    "r",
-    "s",
-    "sh",
-    "st",
-    "t",
-    "th",
-    "tr",
-    "v",
-    "w",
-    "y",
-    "z",
-    "qu",
-    "sk",
-)
-_SYLLABLES = [onset + vowel for onset, vowel in product(_ONSETS, "aeio")]
-_CODAS = ("", "n", "r", "l", "s", "x", "m", "nd")
-_ENDINGS = ("a", "o", "us", "ia", "ex", "on", "ar", "en", "el", "ins", "ley", "ton", "ford", "by", "is", "um")
-
-_PREFIXES = (
-    "micro",
-    "multi",
-    "over",
-    "under",
-    "semi",
-    "anti",
-    "pre",
-    "re",
-    "un",
-    "non",
-    "super",
-    "ultra",
-    "mini",
-    "mono",
-    "bi",
-    "tri",
-    "auto",
-    "tele",
-    "thermo",
-    "hydro",
-    "cross",
-    "inter",
-    "out",
-    "up",
-    "down",
-    "side",
-    "back",
-    "fore",
-    "mid",
-    "counter",
-    "photo",
-    "audio",
-)
-_STEMS = (
-    "filter",
-    "print",
-    "charge",
-    "thread",
-    "stitch",
-    "grind",
-    "mount",
-    "latch",
-    "switch",
-    "scan",
-    "track",
-    "blend",
-    "toast",
-    "paint",
-    "stack",
-    "lock",
-    "twist",
-    "brush",
-    "trim",
-    "load",
-    "press",
-    "fold",
-    "clip",
-    "spin",
-    "strap",
-    "stream",
-    "sort",
-    "pack",
-    "wash",
-    "knit",
-    "carve",
-    "drill",
-    "solder",
-    "weld",
-    "glaze",
-    "roast",
-    "brew",
-    "plant",
-    "prune",
-    "dig",
-    "sail",
-    "row",
-    "climb",
-    "skate",
-    "bowl",
-    "draft",
-    "frame",
-    "bind",
-    "crop",
-    "blur",
-    "pitch",
-    "chord",
-    "drum",
-    "hum",
-    "sync",
-    "patch",
-    "boot",
-    "cache",
-    "parse",
-    "index",
-    "shave",
-    "rinse",
-    "heat",
-    "chill",
-)
-_SUFFIXES = (
-    "ing",
-    "er",
-    "able",
-    "less",
-    "ed",
-    "ery",
-    "age",
-    "ment",
-    "ist",
-    "ish",
-    "ful",
-    "wise",
-    "like",
-    "proof",
-    "ready",
-    "free",
-)
-_LETTERS = "ABCDEFGHJKLMNPRSTVWXZ"
-_CODE_STEP = 6  # numbers from 100 to 999 for each of the 441 pairs of letters
-
-_NEIGHBOURS = dict(zip("abcdefghijklmnopqrstuvwxyz", "svxfrghjokklnmioptayibwzux", strict=True))
-"""A key beside each key."""
-
-
-def names() -> list[str]:
-    """Made-up proper names, `NAMES` of them, the commonest first."""
-    found = []
-    for rank in range(NAMES):
-        rest, first = divmod(_scatter(rank, NAMES), len(_SYLLABLES))
-        rest, ending = divmod(rest, len(_ENDINGS))
-        middle, coda = divmod(rest, len(_CODAS))
-        # eight middles remain; the first syllable decides which eight of the syllables they are
-        second = _SYLLABLES[(first * 8 + middle * 17) % len(_SYLLABLES)] if middle else ""
-        found.append((_SYLLABLES[first] + _CODAS[coda] + second + _ENDINGS[ending]).capitalize())
-    return found
-
-
-def terms() -> list[str]:
-    """Compound words such as "microfiltering", `TERMS` of them, the commonest first."""
-    found = []
-    for rank in range(TERMS):
-        rest, prefix = divmod(_scatter(rank, TERMS), len(_PREFIXES))
-        suffix, stem = divmod(rest, len(_STEMS))
-        found.append(_PREFIXES[prefix] + _join(_STEMS[stem], _SUFFIXES[suffix]))
-    return found
-
-
-def _join(stem: str, suffix: str) -> str:
-    silent_e = stem.endswith("e") and suffix[0] in "aei"
-    return (stem[:-1] if silent_e else stem) + suffix
-
-
-def codes() -> list[str]:
-    """Model numbers such as "KX-402", `CODES` of them, the commonest first."""
-    found = []
-    for rank in range(CODES):
-        number, letters = divmod(_scatter(rank, CODES), len(_LETTERS) ** 2)
-        first, second = divmod(letters, len(_LETTERS))
-        found.append(
-            f"{_LETTERS[first]}{_LETTERS[second]}-{100 + number * _CODE_STEP + letters % _CODE_STEP}"
-        )
-    return found
-
-
-TAILS: dict[str, Callable[[], list[str]]] = {"name": names, "term": terms, "code": codes}
-"""What `{name:zipf}` and its kin in the grammar stand for; list lengths are powers of two."""
-
-
-def misspellings(text: str, count: int) -> list[str]:
-    """`count` ways to mistype one word of `text`: swapped, dropped, doubled or neighbouring letters.
-
-    Returns an empty list when no word has four letters in a row.
-    """
-    spots = [
-        at
-        for at in range(1, len(text) - 2)
-        if text[at - 1 : at + 3].isalpha() and text[at - 1 : at + 3].isascii()
-    ]
-    if not spots:
-        return []
-    found = []
-    for number in range(count):
-        at = spots[(number * 7919 + len(text)) % len(spots)]
-        found.append(text[:at] + _mistype(text[at], text[at + 1], number % 4) + text[at + 2 :])
-    return found
-
-
-def _mistype(first: str, second: str, way: int) -> str:
-    return (second + first, second, first + first + second, _NEIGHBOURS[first.lower()] + second)[way]
-
-
-def _scatter(rank: int, size: int) -> int:
-    """A one-to-one map of 0 … size - 1 (a power of two) onto itself, so that neighbours look unlike."""
-    code = (rank * 0x9E3779B1 + 0x5BD1) % size
-    code ^= code >> 7
-    return (code * 0x85EBCA6B) % size
-
-
+MISSPELLINGS = 8
+"""Ways to misspell each fragment."""
 POLARITIES = ("-", "+")
 SURFACES = ("plain", "turned", "mixed")
 STARS = (1, 2, 3, 4, 5)
-MISSPELLINGS = 8
-"""Ways to misspell each fragment."""
 
 WORD = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*")
 """A word of lower-cased text; fragments never cut one in two."""
@@ -273,8 +33,93 @@ _SLOT_FIELDS = re.compile(r"\{(\^?)(a )?([a-z]+[+-]?)(:zipf)?\}")
 _VOWEL_SOUND = re.compile(r"(?!use|uni|one)[aeiou]", re.IGNORECASE)
 
 
+@cache
+def grammar_source() -> dict[str, Any]:
+    text = resources.files("sentiscale.datasets").joinpath("grammar.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def split_entries(text: str) -> list[str]:
+    """Split a word list at its commas; "_" is the empty entry."""
+    entries = [entry.strip() for entry in text.replace("\n", " ").split(",")]
+    return ["" if entry == "_" else entry for entry in entries if entry]
+
+
+def _rare_parts(name: str) -> list[str]:
+    return split_entries(grammar_source()["rare"][name])
+
+
+def names() -> list[str]:
+    """2**17 invented proper names, the commonest first."""
+    syllables = [onset + vowel for onset, vowel in product(_rare_parts("onsets"), "aeio")]
+    codas, endings = _rare_parts("codas"), _rare_parts("endings")
+    found = []
+    for rank in range(2**17):
+        rest, first = divmod(_scatter(rank, 2**17), len(syllables))
+        rest, ending = divmod(rest, len(endings))
+        middle, coda = divmod(rest, len(codas))
+        # eight middles remain; the first syllable decides which eight of the syllables they are
+        second = syllables[(first * 8 + middle * 17) % len(syllables)] if middle else ""
+        found.append((syllables[first] + codas[coda] + second + endings[ending]).capitalize())
+    return found
+
+
+def terms() -> list[str]:
+    """2**15 compound words such as "microfiltering", the commonest first."""
+    prefixes, stems, suffixes = (_rare_parts(name) for name in ("prefixes", "stems", "suffixes"))
+    found = []
+    for rank in range(2**15):
+        rest, prefix = divmod(_scatter(rank, 2**15), len(prefixes))
+        suffix, stem = divmod(rest, len(stems))
+        silent_e = stems[stem].endswith("e") and suffixes[suffix][0] in "aei"
+        found.append(prefixes[prefix] + (stems[stem][:-1] if silent_e else stems[stem]) + suffixes[suffix])
+    return found
+
+
+def codes() -> list[str]:
+    """2**16 model numbers such as "KX-402", the commonest first."""
+    letters, step = "ABCDEFGHJKLMNPRSTVWXZ", 6  # numbers from 100 to 999 for each of the 441 pairs of letters
+    found = []
+    for rank in range(2**16):
+        number, pair = divmod(_scatter(rank, 2**16), len(letters) ** 2)
+        first, second = divmod(pair, len(letters))
+        found.append(f"{letters[first]}{letters[second]}-{100 + number * step + pair % step}")
+    return found
+
+
+RARE_WORDS: dict[str, Callable[[], list[str]]] = {"name": names, "term": terms, "code": codes}
+"""The lists of `{name:zipf}`, `{term:zipf}` and `{code:zipf}`; their lengths are powers of two."""
+
+
+def _scatter(rank: int, size: int) -> int:
+    """A one-to-one map of 0 … size - 1 (a power of two) onto itself, so that neighbours look unlike."""
+    code = (rank * 0x9E3779B1 + 0x5BD1) % size
+    code ^= code >> 7
+    return (code * 0x85EBCA6B) % size
+
+
+_NEIGHBOURS = dict(zip("abcdefghijklmnopqrstuvwxyz", "svxfrghjokklnmioptayibwzux", strict=True))
+"""A neighbouring key of each key."""
+
+
+def misspellings(text: str, count: int) -> list[str]:
+    """`count` ways to mistype one word of `text`: swapped, dropped, doubled or neighbouring letters.
+
+    Returns an empty list when no word has four letters in a row.
+    """
+    windows = [text[at - 1 : at + 3] for at in range(1, len(text) - 2)]
+    spots = [at for at, letters in enumerate(windows, 1) if letters.isalpha() and letters.isascii()]
+    found = []
+    for number in range(count if spots else 0):
+        at = spots[(number * 7919 + len(text)) % len(spots)]
+        first, second = text[at], text[at + 1]
+        mistyped = (second + first, second, first + first + second, _NEIGHBOURS[first.lower()] + second)
+        found.append(text[:at] + mistyped[number % 4] + text[at + 2 :])
+    return found
+
+
 class Slot(NamedTuple):
-    """A place in a sentence: the list drawn from, and how its entries are dressed."""
+    """A place in a sentence: the list it is drawn from, and how its entries are inflected."""
 
     name: str
     capital: bool
@@ -283,11 +128,11 @@ class Slot(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Tables:
-    """The compiled language.
+class Grammar:
+    """The compiled grammar.
 
-    Entry k of choice list c is fragment `choices[list_start[c] + k]`, 0 <= k < list_size[c]; a list with
-    `octaves[c]` = n > 0 is a tail: the 2**n fragments from `list_start[c]` on, drawn by octaves.
+    Entry k of choice list c is fragment `choices[list_start[c] + k]`, 0 <= k < list_size[c]. A list with
+    `octaves[c]` = n > 0 holds 2**n rare words, from `list_start[c]` on, drawn by octaves.
     Template t in category g is the lists `parts[template_start[t] + g * parts_per_category :]`,
     `template_length[t]` of them; template t + 1 is the same sentence after a space. Group i is
     `members[group_start[i] :]`, `group_size[i]` of them: template numbers, weighted by repetition.
@@ -297,7 +142,7 @@ class Tables:
     frame: dict[str, int]
     """Fragments that a file format fills in: "start/STARS", "middle", "end/CATEGORY NUMBER"."""
     misspelt: NDArray[np.int64]
-    """First of a fragment's MISSPELLINGS variants; -1: it has none."""
+    """First of a fragment's MISSPELLINGS variants, -1 without any."""
     choices: NDArray[np.int64]
     list_start: NDArray[np.int64]
     list_size: NDArray[np.uint64]
@@ -315,23 +160,21 @@ class Tables:
 
 
 @cache
-def compile_grammar() -> Tables:
-    """Read and compile the grammar that comes with the package; the result is shared, do not change it."""
-    text = resources.files("sentiscale.datasets").joinpath("grammar.toml").read_text(encoding="utf-8")
-    source = tomllib.loads(text)
-    compiler = _Compiler(source)
-    for group, weight, sentence in _sentences(source):
+def compile_grammar() -> Grammar:
+    """Compile the package's grammar; the result is shared, do not change it."""
+    compiler = _Compiler(grammar_source())
+    for group, weight, sentence in _sentences(grammar_source()):
         compiler.add_sentence(group, weight, sentence)
     compiler.add_frame()
-    return compiler.tables()
+    return compiler.grammar()
 
 
 def _sentences(source: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
-    """Every sentence with its group and weight; polar ones once for each class."""
+    """Every sentence with its group and weight; polar ones once per class."""
     statements = source["statements"]["sentences"]
     for kind in source["evidence"]:
         written = [full for sentence in kind["sentences"] for full in _with_statements(sentence, statements)]
-        # the kind's weight is shared out among its sentences, however many it has
+        # the weight of a kind is divided among its sentences, however many it has
         weight = max(1, round(200 * kind["weight"] / len(written)))
         for polarity in POLARITIES:
             for sentence in written:
@@ -340,17 +183,15 @@ def _sentences(source: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
         for polarity in POLARITIES:
             for sentence in source["titles"][surface]:
                 yield f"title/{surface}/{polarity}", 1, _with_polarity(sentence, polarity)
-    for sentence in source["titles"]["neutral"]:
-        yield "title/neutral", 1, sentence
-    for sentence in source["padding"]["sentences"]:
-        yield "padding", 1, sentence
+    yield from (("title/neutral", 1, sentence) for sentence in source["titles"]["neutral"])
+    yield from (("padding", 1, sentence) for sentence in source["padding"]["sentences"])
     for polarity in POLARITIES:
         for sentence in source["decoys"]["sentences"]:
             yield "decoys", 1, sentence.replace("?}", polarity + "}")
 
 
 def _with_statements(sentence: str, statements: Sequence[str]) -> Iterator[str]:
-    """Put statements into the places left for them: every statement once into every place."""
+    """The sentence with statements in its places: every statement once in every place."""
     places = _STATEMENT.findall(sentence)
     if not places:
         yield sentence
@@ -360,14 +201,12 @@ def _with_statements(sentence: str, statements: Sequence[str]) -> Iterator[str]:
         for order, (capital, role) in enumerate(places):
             # 5 is coprime to most counts, so two places hardly ever get the same statement
             statement = statements[(number * (1 + 4 * order) + 3 * order) % len(statements)]
-            full = full.replace(f"<{capital}{role}>", _begin(statement, capital).replace("*}", role + "}"), 1)
+            if capital and statement[0] == "{":
+                statement = statement.replace("{", "{^", 1)
+            elif capital:
+                statement = statement[0].upper() + statement[1:]
+            full = full.replace(f"<{capital}{role}>", statement.replace("*}", role + "}"), 1)
         yield full
-
-
-def _begin(statement: str, capital: str) -> str:
-    if not capital:
-        return statement
-    return statement.replace("{", "{^", 1) if statement[0] == "{" else statement[0].upper() + statement[1:]
 
 
 def _with_polarity(sentence: str, polarity: str) -> str:
@@ -375,16 +214,10 @@ def _with_polarity(sentence: str, polarity: str) -> str:
     return sentence.replace("=}", polarity + "}").replace("!}", other + "}")
 
 
-def split_entries(text: str) -> list[str]:
-    """Split a word list at its commas; "_" is the empty entry."""
-    found = [entry.strip() for entry in text.replace("\n", " ").split(",")]
-    return ["" if entry == "_" else entry for entry in found if entry]
-
-
 def parse(sentence: str) -> list[str | Slot]:
-    """Cut a sentence of the grammar into plain text and slots.
+    """Split a sentence of the grammar into plain text and slots.
 
-    Raises: ValueError when a brace is left that no slot explains (a slip in grammar.toml).
+    Raises: ValueError when a brace belongs to no slot (a mistake in grammar.toml).
     """
     found: list[str | Slot] = []
     for piece in _SLOT.split(sentence):
@@ -399,30 +232,30 @@ def parse(sentence: str) -> list[str | Slot]:
     return found
 
 
-def dress(entry: str, slot: Slot) -> str:
-    """Give an entry the article and the capital letter that its slot asks for."""
+def inflect(entry: str, slot: Slot) -> str:
+    """The entry with the article and the capital letter of its slot."""
     if slot.article:
         entry = ("an " if _VOWEL_SOUND.match(entry) else "a ") + entry
     return entry[:1].upper() + entry[1:] if slot.capital else entry
 
 
 class _Compiler:
-    """Collects fragments, lists and templates under numbers; `tables` makes arrays of them."""
+    """Collects fragments, lists and templates under numbers; `grammar` turns them into arrays."""
 
     def __init__(self, source: Mapping[str, Any]) -> None:
         self.categories: list[dict[str, str]] = source["category"]
-        self.lists: dict[str, list[str]] = {
-            name: split_entries(text) for part in ("words", "polar") for name, text in source[part].items()
+        entries = {
+            section: {name: split_entries(text) for name, text in source[section].items()}
+            for section in ("words", "polar", "optional", "trailing")
         }
-        self.lists |= {
-            # an optional word brings its own space, so that its absence leaves none behind
-            name: [f"{entry} " if entry else "" for entry in split_entries(text)]
-            for name, text in source["optional"].items()
+        # an optional word brings its own space, so that its absence leaves none behind
+        optional = {
+            name: [entry and f"{entry} " for entry in listed] for name, listed in entries["optional"].items()
         }
-        self.lists |= {
-            name: [f" {entry}" if entry else "" for entry in split_entries(text)]
-            for name, text in source["trailing"].items()
+        trailing = {
+            name: [entry and f" {entry}" for entry in listed] for name, listed in entries["trailing"].items()
         }
+        self.lists = entries["words"] | entries["polar"] | optional | trailing
         self.fragments: list[str] = []
         self.fragment_number: dict[str, int] = {}
         self.frame: dict[str, int] = {}
@@ -433,7 +266,7 @@ class _Compiler:
         self.groups: dict[str, list[int]] = {}
 
     def add_sentence(self, group: str, weight: int, sentence: str) -> None:
-        """Add a sentence, and its twin that follows a space, to a group."""
+        """Add a sentence to a group, and after it the same sentence after a space."""
         for text in (sentence, " " + sentence):
             pieces = parse(text)
             self.templates.append(
@@ -442,13 +275,14 @@ class _Compiler:
         self.groups.setdefault(group, []).extend([len(self.templates) - 2] * weight)
 
     def add_frame(self) -> None:
-        """Add what a file format puts around title and text, as templates of one reserved fragment."""
+        """Add templates of one empty fragment each, for the text that a file format puts around a review."""
+        categories = len(self.categories)
         for stars in STARS:
-            self._add_reserved("start", [f"start/{stars}"] * len(self.categories))
-        self._add_reserved("middle", ["middle"] * len(self.categories))
-        self._add_reserved("end", [f"end/{g}" for g in range(len(self.categories))])
+            self._add_empty("start", [f"start/{stars}"] * categories)
+        self._add_empty("middle", ["middle"] * categories)
+        self._add_empty("end", [f"end/{g}" for g in range(categories)])
 
-    def _add_reserved(self, group: str, names: list[str]) -> None:
+    def _add_empty(self, group: str, names: list[str]) -> None:
         lists = []
         for name in names:
             if name not in self.frame:
@@ -466,7 +300,7 @@ class _Compiler:
             if isinstance(piece, str):
                 self._new_list([self._fragment(piece)])
             elif piece.zipf:
-                self._new_tail(TAILS[piece.name]())
+                self._new_rare(RARE_WORDS[piece.name]())
             else:
                 named = self.categories[category][piece.name] if own else ""
                 self._new_weighted(split_entries(named) if own else self.lists[piece.name], piece)
@@ -474,17 +308,17 @@ class _Compiler:
         return self.list_number[key]
 
     def _new_weighted(self, listed: list[str], slot: Slot) -> None:
-        """A list whose entries are about as frequent as one over their rank."""
+        """Add a list whose entries are drawn about as often as one over their rank."""
         numbers: list[int] = []
         for rank, entry in enumerate(listed):
-            numbers += [self._fragment(dress(entry, slot))] * (24 // (rank + 4) + 1)
+            numbers += [self._fragment(inflect(entry, slot))] * (24 // (rank + 4) + 1)
         self._new_list(numbers)
 
     def _new_list(self, numbers: list[int]) -> None:
         self.list_rows.append((len(self.choices), len(numbers), 0))
         self.choices += numbers
 
-    def _new_tail(self, words: list[str]) -> None:
+    def _new_rare(self, words: list[str]) -> None:
         octaves = len(words).bit_length() - 1
         self.list_rows.append((len(self.choices), len(words), octaves))
         self.choices += range(len(self.fragments), len(self.fragments) + len(words))
@@ -505,8 +339,7 @@ class _Compiler:
                 self.fragments += variants
         return first + [-1] * (len(self.fragments) - len(first))
 
-    def tables(self) -> Tables:
-        """Lay everything out flat."""
+    def grammar(self) -> Grammar:
         by_category = [
             [number for template in self.templates for number in template[g]]
             for g in range(len(self.categories))
@@ -514,7 +347,7 @@ class _Compiler:
         lengths = np.array([len(template[0]) for template in self.templates])
         rows = np.array(self.list_rows)
         sizes = np.array([len(numbers) for numbers in self.groups.values()])
-        return Tables(
+        return Grammar(
             misspelt=np.array(self._misspell()),  # first, since it adds fragments
             fragments=self.fragments,
             frame=self.frame,

@@ -14,7 +14,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from sentiscale.datasets.grammar import WORD, compile_grammar
 from sentiscale.datasets.reviews import choose_fragments, plan_rows, plan_sentences
@@ -25,23 +24,23 @@ from sentiscale.util.progress import Progress
 
 
 @dataclass(frozen=True)
-class Format:
-    """How one review is written; a file is `header` and then one review after the other."""
+class ReviewFormat:
+    """How one review is written; a file is `header` followed by the reviews."""
 
     name: str
     suffix: str
     header: str
     start: Callable[[int], str]
-    """What precedes the title, from the stars."""
+    """Text before the title, from the stars."""
     middle: str
-    """What stands between title and text."""
+    """Text between title and review."""
     end: Callable[[str], str]
-    """What follows the text, from the category."""
+    """Text after the review, from the category."""
     escape: Callable[[str], str]
 
 
 FORMATS = (
-    Format(
+    ReviewFormat(
         name="fasttext",
         suffix=".txt",
         header="",
@@ -50,7 +49,7 @@ FORMATS = (
         end=lambda category: "\n",
         escape=lambda text: text,
     ),
-    Format(
+    ReviewFormat(
         name="csv",
         suffix=".csv",
         header="stars,title,text,category\n",
@@ -59,7 +58,7 @@ FORMATS = (
         end=lambda category: f'",{category}\n',
         escape=lambda text: text.replace('"', '""'),
     ),
-    Format(
+    ReviewFormat(
         name="jsonl",
         suffix=".jsonl",
         header="",
@@ -71,8 +70,8 @@ FORMATS = (
 )
 
 
-def find_format(name: str | None, out: str) -> Format:
-    """The format of that name, or the one that the suffix of `out` stands for; "-" is fastText.
+def find_format(name: str | None, out: str) -> ReviewFormat:
+    """The format of that name, or by the suffix of `out`; "-" is fastText.
 
     Raises: UsageError when there is none.
     """
@@ -89,12 +88,12 @@ def find_format(name: str | None, out: str) -> Format:
 
 
 class Renderer:
-    """Turns ranges of rows into the bytes of a file in one format, and remembers the words used."""
+    """Turns ranges of rows into the bytes of a file in one format, and keeps the words used."""
 
-    def __init__(self, written_as: Format) -> None:
-        self.header = written_as.header.encode()
-        self._texts = _fragment_texts(written_as)
-        self._used: NDArray[np.bool_] = np.zeros(len(self._texts), dtype=bool)
+    def __init__(self, review_format: ReviewFormat) -> None:
+        self.header = review_format.header.encode()
+        self._texts = _fragment_texts(review_format)
+        self._used = np.zeros(len(self._texts), dtype=bool)
 
     def rows(self, seed: int, start: int, count: int) -> memoryview:
         """Rows start … start + count - 1 of a seed, without the header."""
@@ -106,34 +105,34 @@ class Renderer:
         return memoryview(data)[:end]
 
     def types(self) -> int:
-        """Distinct words of titles and texts so far, lower-cased."""
-        tables = compile_grammar()
+        """Number of distinct words of titles and texts so far, lower-cased."""
+        grammar = compile_grammar()
         used = np.flatnonzero(self._used)
-        return len({word for n in used for word in WORD.findall(tables.fragments[n].lower())})
+        return len({word for n in used for word in WORD.findall(grammar.fragments[n].lower())})
 
 
 @cache
-def _fragment_texts(written_as: Format) -> Any:
+def _fragment_texts(review_format: ReviewFormat) -> Any:
     """Every fragment as it stands in the file, a pyarrow array of bytes."""
-    tables = compile_grammar()
-    texts = [written_as.escape(text) for text in tables.fragments]
-    for name, number in tables.frame.items():
+    grammar = compile_grammar()
+    texts = [review_format.escape(text) for text in grammar.fragments]
+    for name, number in grammar.frame.items():
         place, _, detail = name.partition("/")
         if place == "start":
-            texts[number] = written_as.start(int(detail))
+            texts[number] = review_format.start(int(detail))
         elif place == "end":
-            texts[number] = written_as.end(tables.categories[int(detail)])
+            texts[number] = review_format.end(grammar.categories[int(detail)])
         else:
-            texts[number] = written_as.middle
+            texts[number] = review_format.middle
     return pa.array([text.encode("ascii") for text in texts], pa.binary())
 
 
 BLOCK_ROWS = 4096
-"""Rows made at once, about 2 MB of text; the result does not depend on it."""
+"""Rows generated at once, about 2 MB of text; the result does not depend on it."""
 
 
 class SynthSummary(Record):
-    """What was written."""
+    """Reviews that `synth` wrote."""
 
     out: str
     """The file, or - for standard output."""
@@ -153,10 +152,10 @@ def blocks(rows: int, seed: int = 0, *, format: str = "fasttext", start: int = 0
     """Yield whole lines of a generated file, a few megabytes at a time and without a CSV header.
 
     Args:
-        rows: how many; row i depends on the seed and i alone, whatever is made before it.
+        rows: how many; row i depends on the seed and i alone.
         seed: any integer.
         format: fasttext, csv or jsonl.
-        start: the first row, for several processes that share the work.
+        start: the first row, where several processes share the work.
     """
     renderer = Renderer(find_format(format, "-"))
     for first in range(start, start + rows, BLOCK_ROWS):
@@ -180,7 +179,7 @@ def synth(
         out: a file, a named pipe, or "-" for standard output.
         format: fasttext, csv (stars,title,text,category) or jsonl; None: by the suffix of `out`.
         force: replace an existing file.
-        progress: who is told how it goes.
+        progress: receives the rows written.
 
     Raises:
         UsageError: rows or suffix out of range, or the file exists.

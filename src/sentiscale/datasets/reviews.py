@@ -1,9 +1,9 @@
-"""Decide what stands in every review: index arithmetic over the compiled grammar, no text yet.
+"""Choose the fragments of every review: index arithmetic over the compiled grammar, no text yet.
 
 Row i of a seed depends on (seed, i) alone. A review has a *surface* as well as a label: in most reviews
-the polar words agree with the label, in the others they speak against it and the sentences turn them
-around. So counting words is right about as often as `SURFACE_AGREES`, however long the review, while
-reading them in order is right always (but for the label noise).
+the polar words agree with the label, in the others they contradict it and the sentences negate them. So
+counting words is right about as often as `SURFACE_AGREES`, however long the review, while reading them in
+order is always right (except for the label noise).
 """
 
 import math
@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiscale.datasets.grammar import MISSPELLINGS, SURFACES, Tables, compile_grammar
+from sentiscale.datasets.grammar import MISSPELLINGS, SURFACES, Grammar, compile_grammar
 
 Keys = NDArray[np.uint64]
 
@@ -57,9 +57,9 @@ def happens(keys: Keys, share: float) -> NDArray[np.bool_]:
 Ints = NDArray[np.int64]
 
 LABEL_NOISE = 0.02
-"""Share of reviews whose label is the opposite of what they say."""
+"""Share of reviews whose label is the opposite of their sentiment."""
 SURFACE_AGREES = 0.87
-"""Share of reviews whose polar words agree with what they say."""
+"""Share of reviews whose polar words agree with their sentiment."""
 SURFACE_MIX = {True: (0.62, 0.10, 0.28), False: (0.10, 0.62, 0.28)}
 """Shares of plain, turned and mixed evidence, for reviews whose surface agrees and for the others."""
 EVIDENCE = 0.45
@@ -74,7 +74,7 @@ MEDIAN_WORDS = 55
 LOG_SPREAD = 1.0  # log-normal: 90th percentile 3.6 times the median, 99th 10.2 times
 MAX_WORDS = 1500
 TITLE_WORDS, SENTENCE_WORDS = 3.6, 10.7
-"""What titles and sentences of this grammar come to on average."""
+"""Mean words of titles and sentences of this grammar."""
 
 # counters of a row's draws; those of its sentences come after
 _PAIR, _NOISE, _SURFACE, _LENGTH, _CATEGORY, _STARS, _TITLE, _FORCED, _ROUNDING, _SENTENCES = range(10)
@@ -84,24 +84,24 @@ _IS_EVIDENCE, _IS_DECOY, _SURFACE_MIX, _MEMBER = range(1, 5)
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What is decided about each review before its text; arrays of shape (rows,)."""
+class ReviewPlan:
+    """The properties of each review; arrays of shape (rows,)."""
 
     keys: Keys
     positive: NDArray[np.bool_]
-    """What the text says."""
+    """The sentiment of the text."""
     labels: Ints
-    """What the label says: 0 negative, 1 positive; differs from `positive` by the noise."""
+    """0 negative, 1 positive; differs from `positive` by the label noise."""
     agrees: NDArray[np.bool_]
-    """Whether the polar words agree with what the text says."""
+    """Whether the polar words agree with the sentiment of the text."""
     stars: Ints
     category: Ints
     sentences: Ints
     """Sentences after the title, >= 1."""
 
 
-def plan_rows(seed: int, start: int, rows: int) -> Rows:
-    """Decide labels, surfaces, lengths and categories of rows start … start + rows - 1."""
+def plan_rows(seed: int, start: int, rows: int) -> ReviewPlan:
+    """Draw labels, surfaces, lengths and categories of rows start … start + rows - 1."""
     numbers = np.arange(start, start + rows, dtype=np.uint64)
     base = seed_key(seed)
     keys = derive(base, numbers + np.uint64(1))
@@ -111,7 +111,7 @@ def plan_rows(seed: int, start: int, rows: int) -> Rows:
     labels = positive ^ happens(derive(keys, _NOISE), LABEL_NOISE)
     strong = happens(derive(keys, _STARS), 0.6)
     stars = np.where(labels, np.where(strong, 5, 4), np.where(strong, 1, 2))
-    return Rows(
+    return ReviewPlan(
         keys=keys,
         positive=positive,
         labels=labels.astype(np.int64),
@@ -123,11 +123,11 @@ def plan_rows(seed: int, start: int, rows: int) -> Rows:
 
 
 def _sentence_counts(keys: Keys) -> Ints:
-    """Sentences that give lengths like those of real reviews."""
+    """Numbers of sentences, so that lengths are distributed like those of real reviews."""
     quantiles = _length_quantiles()
     targets = quantiles[below(derive(keys, _LENGTH), len(quantiles)).astype(np.int64)]
     sentence = round(256 * SENTENCE_WORDS)
-    # rounding up or down by chance keeps the mean, where rounding alone would leave gaps between lengths
+    # random rounding keeps the mean, while plain rounding would leave gaps between lengths
     chance = below(derive(keys, _ROUNDING), sentence).astype(np.int64)
     counts: Ints = np.maximum((targets * 256 - round(256 * TITLE_WORDS) + chance) // sentence, 1)
     return counts
@@ -141,14 +141,14 @@ def _length_quantiles() -> Ints:
     return np.array([min(round(MEDIAN_WORDS * math.exp(LOG_SPREAD * z)), MAX_WORDS) for z in quantiles])
 
 
-def _members(tables: Tables, group: str) -> Ints:
-    number = tables.groups[group]
-    first = tables.group_start[number]
-    return tables.members[first : first + int(tables.group_size[number])]
+def _members(grammar: Grammar, group: str) -> Ints:
+    number = grammar.groups[group]
+    first = grammar.group_start[number]
+    return grammar.members[first : first + int(grammar.group_size[number])]
 
 
 @dataclass(frozen=True)
-class Plan:
+class TemplatePlan:
     """The templates of a block, in the order of its text; arrays of shape (templates,)."""
 
     templates: Ints
@@ -156,43 +156,43 @@ class Plan:
     category: Ints
 
 
-def plan_sentences(rows: Rows) -> Plan:
+def plan_sentences(rows: ReviewPlan) -> TemplatePlan:
     """Choose every row's templates: start, title, middle, sentences, end."""
-    tables = compile_grammar()
+    grammar = compile_grammar()
     counts = rows.sentences + 4
     firsts = np.cumsum(counts) - counts
     row = np.repeat(np.arange(len(counts)), counts)
     place = np.arange(len(row)) - np.repeat(firsts, counts)  # 0 start, 1 title, 2 middle, 3 … sentences
     keys = derive(rows.keys[row], place + _SENTENCES)
-    group = _body_groups(tables, rows, row, place - 3, keys)
-    group[firsts + 1] = _title_groups(tables, rows, keys[firsts + 1])
-    member = below(derive(keys, _MEMBER), tables.group_size[group]).astype(np.int64)
-    chosen = tables.members[tables.group_start[group] + member]
-    chosen += place > 3  # the twin that follows a space
-    frame = {name: _members(tables, name) for name in ("start", "middle", "end")}
+    group = _body_groups(grammar, rows, row, place - 3, keys)
+    group[firsts + 1] = _title_groups(grammar, rows, keys[firsts + 1])
+    member = below(derive(keys, _MEMBER), grammar.group_size[group]).astype(np.int64)
+    chosen = grammar.members[grammar.group_start[group] + member]
+    chosen += place > 3  # the next template is the same sentence after a space
+    frame = {name: _members(grammar, name) for name in ("start", "middle", "end")}
     chosen[firsts] = frame["start"][rows.stars - 1]
     chosen[firsts + 2] = frame["middle"][0]
     chosen[firsts + counts - 1] = frame["end"][0]
-    return Plan(chosen, keys, rows.category[row])
+    return TemplatePlan(chosen, keys, rows.category[row])
 
 
-def _body_groups(tables: Tables, rows: Rows, row: Ints, sentence: Ints, keys: Keys) -> Ints:
+def _body_groups(grammar: Grammar, rows: ReviewPlan, row: Ints, sentence: Ints, keys: Keys) -> Ints:
     """Group of every sentence: evidence of some surface, decoy or padding."""
     forced = below(derive(rows.keys, _FORCED), rows.sentences.astype(np.uint64)).astype(np.int64)
     evidence = happens(derive(keys, _IS_EVIDENCE), EVIDENCE) | (sentence == forced[row])
     decoy = happens(derive(keys, _IS_DECOY), DECOY)
-    other = np.where(decoy, tables.groups["decoys"], tables.groups["padding"])
-    return np.where(evidence, _polar_groups(tables, "evidence", rows, row, keys), other)
+    other = np.where(decoy, grammar.groups["decoys"], grammar.groups["padding"])
+    return np.where(evidence, _polar_groups(grammar, "evidence", rows, row, keys), other)
 
 
-def _title_groups(tables: Tables, rows: Rows, keys: Keys) -> Ints:
-    polar = _polar_groups(tables, "title", rows, np.arange(len(keys)), keys)
-    return np.where(happens(derive(rows.keys, _TITLE), NEUTRAL_TITLE), tables.groups["title/neutral"], polar)
+def _title_groups(grammar: Grammar, rows: ReviewPlan, keys: Keys) -> Ints:
+    polar = _polar_groups(grammar, "title", rows, np.arange(len(keys)), keys)
+    return np.where(happens(derive(rows.keys, _TITLE), NEUTRAL_TITLE), grammar.groups["title/neutral"], polar)
 
 
-def _polar_groups(tables: Tables, prefix: str, rows: Rows, row: Ints, keys: Keys) -> Ints:
+def _polar_groups(grammar: Grammar, prefix: str, rows: ReviewPlan, row: Ints, keys: Keys) -> Ints:
     """Group by surface (drawn), polarity and agreement (of the row)."""
-    numbers = np.array([[tables.groups[f"{prefix}/{surface}/{p}"] for p in "-+"] for surface in SURFACES])
+    numbers = np.array([[grammar.groups[f"{prefix}/{surface}/{p}"] for p in "-+"] for surface in SURFACES])
     uniform = below(derive(keys, _SURFACE_MIX), 1000)
     limits = np.array([np.cumsum(SURFACE_MIX[agrees])[:2] for agrees in (False, True)])
     limits_of_row = np.round(limits * 1000).astype(np.uint64)[rows.agrees[row].astype(np.int64)]
@@ -201,24 +201,24 @@ def _polar_groups(tables: Tables, prefix: str, rows: Rows, row: Ints, keys: Keys
     return groups
 
 
-def choose_fragments(plan: Plan) -> Ints:
+def choose_fragments(plan: TemplatePlan) -> Ints:
     """Draw one fragment for every place of every template, in the order of the text."""
-    tables = compile_grammar()
-    lengths = tables.template_length[plan.templates]
+    grammar = compile_grammar()
+    lengths = grammar.template_length[plan.templates]
     firsts = np.cumsum(lengths) - lengths
     places = np.arange(int(lengths.sum()))
-    offsets = tables.template_start[plan.templates] + plan.category * tables.parts_per_category
-    lists = tables.parts[np.repeat(offsets - firsts, lengths) + places]
+    offsets = grammar.template_start[plan.templates] + plan.category * grammar.parts_per_category
+    lists = grammar.parts[np.repeat(offsets - firsts, lengths) + places]
     keys = mix(np.repeat(plan.keys - firsts.astype(np.uint64), lengths) + places.astype(np.uint64))
-    chosen = below(keys, tables.list_size[lists]).astype(np.int64)
-    octaves = tables.octaves[lists]
+    chosen = below(keys, grammar.list_size[lists]).astype(np.int64)
+    octaves = grammar.octaves[lists]
     tail = np.flatnonzero(octaves)
     chosen[tail] = _zipf(keys[tail], octaves[tail])
-    fragments: Ints = tables.choices[tables.list_start[lists] + chosen]
+    fragments: Ints = grammar.choices[grammar.list_start[lists] + chosen]
     slips = np.flatnonzero(happens(keys, MISSPELT))
-    slips = slips[tables.misspelt[fragments[slips]] >= 0]
+    slips = slips[grammar.misspelt[fragments[slips]] >= 0]
     variant = (keys[slips] >> np.uint64(24)) % np.uint64(MISSPELLINGS)
-    fragments[slips] = tables.misspelt[fragments[slips]] + variant.astype(np.int64)
+    fragments[slips] = grammar.misspelt[fragments[slips]] + variant.astype(np.int64)
     return fragments
 
 

@@ -123,7 +123,7 @@ def explain(predictor: Predictor, texts: Sequence[str | None], *, steps: int = S
 
 def _words(predictor: Predictor, text: str, shares: Shares) -> tuple[WordShare, ...]:
     """Join the words of a text with their shares; words that the model does not keep have none."""
-    spans = predictor.encoder.words_of(text)
+    spans = predictor.encoder.spans(text)
     contributions = np.zeros(len(spans))
     contributions[: len(shares)] = shares
     return tuple(WordShare(*span, share) for span, share in zip(spans, contributions.tolist(), strict=True))

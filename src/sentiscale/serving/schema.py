@@ -15,7 +15,7 @@ from pydantic import (
 
 from sentiscale.model.metrics import CalibrationBin
 from sentiscale.serving.settings import ServeSettings
-from sentiscale.text.column import whole
+from sentiscale.text.column import replace_surrogates
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -158,7 +158,7 @@ class _PredictBase(BaseModel):
 def request_model(settings: ServeSettings) -> type[BaseModel]:
     """The body of `POST /v1/predict` with the limits of this service."""
     # JSON escapes can form half a surrogate pair; `whole` replaces it, as prediction does everywhere.
-    whole_text = BeforeValidator(lambda text: whole(text) if isinstance(text, str) else text)
+    whole_text = BeforeValidator(lambda text: replace_surrogates(text) if isinstance(text, str) else text)
     text = Annotated[StrictStr, Field(max_length=settings.max_characters), whole_text]
     texts = Annotated[
         list[text], Field(min_length=1, max_length=settings.max_texts, description="Reviews to label.")

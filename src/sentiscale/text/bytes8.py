@@ -1,6 +1,8 @@
-"""Look at eight bytes of text at once (SIMD within a register), compiled.
+"""Examine eight bytes of text at once (SIMD within a register), compiled.
 
-The three intrinsics are what numba has no word for; each is one machine instruction.
+A loop over single bytes takes a branch per character. One 64-bit number holds eight characters, and a few
+additions test or fold all of them. The three intrinsics are machine instructions that numba has no function
+for.
 """
 
 from collections.abc import Callable
@@ -22,7 +24,8 @@ def _each(byte: int) -> np.uint64:
 
 
 HIGH_BITS, LOW_BITS, CASE_BITS = _each(0x80), _each(0x7F), _each(0x20)  # 0x20 is also the first printable
-# Added to a byte below 0x80, these carry into its high bit from "a", beyond "z", from "0", beyond "9" on.
+# Added to a byte below 0x80, these set its high bit from "a", beyond "z", from "0", beyond "9" on. The sum
+# stays below 0x100, so nothing carries over into the next byte.
 FROM_A, PAST_Z = _each(0x80 - ord("a")), _each(0x80 - ord("z") - 1)
 FROM_0, PAST_9 = _each(0x80 - ord("0")), _each(0x80 - ord("9") - 1)
 ONES = _each(1)
@@ -31,7 +34,7 @@ TO_BYTES = np.uint64(3)
 
 
 def _load(typing: Any, data: Any, i: Any) -> Any:
-    """data[i:i + 8] as one little-endian number; all eight bytes must be there."""
+    """data[i:i + 8] as one little-endian number; not checked against the end of the data."""
     del typing
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -43,13 +46,13 @@ def _load(typing: Any, data: Any, i: Any) -> Any:
 
 
 def _reverse(typing: Any, value: Any) -> Any:
-    """The same eight bytes, first to last."""
+    """The eight bytes in reverse order."""
     del typing
     return types.uint64(value), lambda _context, builder, _signature, arguments: builder.bswap(arguments[0])
 
 
 def _zeros(typing: Any, value: Any) -> Any:
-    """Zero bits below the lowest one that is set; the value must not be 0."""
+    """Number of zero bits below the lowest set bit; the value must not be 0."""
     del typing
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -75,9 +78,9 @@ def fold_eight(eight: np.uint64, letters_only: bool) -> tuple[np.uint64, int]:
     good = letters
     if not letters_only:
         good |= (low + FROM_0) & ~(low + PAST_9) & ~eight & HIGH_BITS
-    others = good ^ HIGH_BITS
+    others = good ^ HIGH_BITS  # little-endian: the lowest set bit is in the first byte
     count = int(np.int64(zeros_below(others) >> TO_BYTES)) if others else WIDTH
-    return eight | (letters >> TO_CASE_BIT), count
+    return eight | (letters >> TO_CASE_BIT), count  # 0x80 >> 2 is the bit that makes a letter lower-case
 
 
 @inlined
@@ -88,7 +91,7 @@ def plain_ascii(eight: np.uint64) -> bool:
 
 @inlined
 def has_byte(eight: np.uint64, eightfold: np.uint64) -> bool:
-    """Whether one of eight ASCII bytes is that of `eightfold`, a byte eight times."""
+    """Whether one of eight ASCII bytes is that of `eightfold`, which repeats one byte."""
     return bool((((eight ^ eightfold) - ONES) & HIGH_BITS) != 0)
 
 

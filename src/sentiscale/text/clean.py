@@ -5,27 +5,25 @@
 `words` keeps what carries sentiment. Tokens are
 
 - runs of letters and digits with apostrophes inside; n't, 's, 'm, 're, 've, 'll and 'd are split off,
-  as many published corpora have them ("don't" and "do n't" both become "do n't");
+  as many published corpora write them ("don't" and "do n't" both become "do n't");
 - each `!` and `?`, at most three in a row, however they are spaced;
 - each character beyond U+FFFF (emoji).
 
-All else separates. Bytes from 0x80 on count as letters, except Latin-1 signs (U+0080-U+00BF) and general
-punctuation (U+2000-U+206F), of which U+2019 is an apostrophe. Tokens are cut to 64 bytes at a character
-boundary. The tokens of a review joined by one space are its *cleaned text*; reviews with equal cleaned
-texts are equal, and cleaning a cleaned text changes nothing.
+Everything else separates. Bytes from 0x80 on count as letters, except Latin-1 signs (U+0080-U+00BF) and
+general punctuation (U+2000-U+206F), of which U+2019 is an apostrophe. Tokens are cut to 64 bytes at a
+character boundary. The tokens of a review joined by one space are its *cleaned text*; reviews with equal
+cleaned texts are equal, and cleaning a cleaned text changes nothing.
 """
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sentiscale.config import Cleaning
 from sentiscale.text.compiled import Bytes, Offsets, frozen, kernel
-
-Cleaning = Literal["alpha", "words"]
 
 MAX_TOKEN_BYTES = 64
 
@@ -34,34 +32,19 @@ SPACE = ord(" ")
 QUOTE = ord("'")
 MARKS_KEPT = 3
 
+# The kernels look characters up in tables of all bytes; those from 0x80 on are decided by `character`.
+ASCII = [chr(code) for code in range(128)]
+ASCII_KINDS = np.array([WORD if char.isalnum() else SEPARATOR for char in ASCII], np.uint8)
+ASCII_KINDS[QUOTE] = APOSTROPHE
+ASCII_KINDS[[ord("!"), ord("?")]] = MARK
 
-def _ascii_kinds() -> Bytes:
-    kinds = np.zeros(128, np.uint8)
-    for character in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789":
-        kinds[ord(character)] = WORD
-    kinds[QUOTE] = APOSTROPHE
-    kinds[[ord("!"), ord("?")]] = MARK
-    return kinds
+WORD_BYTES = np.zeros(256, np.uint8)
+"""The lower-case letter or digit that each byte stands for, else 0."""
+WORD_BYTES[:128] = [ord(char.lower()) if char.isalnum() else 0 for char in ASCII]
 
-
-def _word_bytes() -> Bytes:
-    """For each byte the lower-case letter or digit it stands for, else 0."""
-    table = np.zeros(256, np.uint8)
-    for code in range(128):
-        if chr(code).isalnum():
-            table[code] = ord(chr(code).lower())
-    return table
-
-
-def _letter_bytes() -> Bytes:
-    """For each byte the lower-case letter a-z it stands for, a space for white space, else 0."""
-    table = np.zeros(256, np.uint8)
-    for code in range(128):
-        if chr(code).isalpha():
-            table[code] = ord(chr(code).lower())
-        elif chr(code).isspace():
-            table[code] = SPACE
-    return table
+LETTER_BYTES = np.zeros(256, np.uint8)
+"""The lower-case letter a-z that each byte stands for, a space for white space, else 0."""
+LETTER_BYTES[:128] = [ord(char.lower()) if char.isalpha() else SPACE * char.isspace() for char in ASCII]
 
 
 def _two_byte_lower() -> NDArray[np.uint16]:
@@ -74,9 +57,6 @@ def _two_byte_lower() -> NDArray[np.uint16]:
     return table
 
 
-ASCII_KINDS = _ascii_kinds()
-WORD_BYTES = _word_bytes()
-LETTER_BYTES = _letter_bytes()
 TWO_BYTE_LOWER = _two_byte_lower()
 
 
@@ -91,7 +71,7 @@ class CleanRows:
         return len(self.offsets) - 1
 
     def texts(self) -> list[str]:
-        """The cleaned texts as strings (slow; for people and tests)."""
+        """The cleaned texts as strings (slow)."""
         raw = self.data.tobytes()
         return [raw[start:end].decode("utf-8", "replace") for start, end in pairwise(self.offsets.tolist())]
 
@@ -99,15 +79,13 @@ class CleanRows:
 def clean(texts: pa.Array, cleaning: Cleaning) -> CleanRows:
     """Clean an array of strings or binaries; a null counts as an empty text.
 
-    Bytes that are no UTF-8 do no harm, but what they become is not defined: reject such rows before.
+    Bytes that are not UTF-8 do no harm, but their result is undefined: reject such rows before.
     """
     data, offsets = raw_rows(texts)
+    # Splitting contractions and symbols at most doubles a text; a kernel writes a token before it is cut.
     out = np.empty(2 * int(offsets[-1] - offsets[0]) + 2 * len(texts) + MAX_TOKEN_BYTES + 8, np.uint8)
     ends = np.zeros(len(texts) + 1, np.int64)
-    if cleaning == "alpha":
-        clean_alpha(data, offsets, out, ends)
-    else:
-        clean_words(data, offsets, out, ends)
+    clean_rows(data, offsets, cleaning == "alpha", out, ends)
     return CleanRows(out[: ends[-1]], ends)
 
 
@@ -144,7 +122,7 @@ def character(data: Bytes, i: int, end: int) -> tuple[int, int]:
     if byte == 0xE2 and second == 0x81 and third < 0xB0:  # U+2040-U+206F
         return SEPARATOR, 3
     if byte == 0xEF and ((second == 0xB8 and third < 0x90) or (second == 0xBB and third == 0xBF)):
-        return SEPARATOR, 3  # variation selectors (follow emoji) and the byte-order mark
+        return SEPARATOR, 3  # variation selectors (after emoji) and the byte-order mark
     return WORD, 3
 
 
@@ -203,7 +181,7 @@ def copy_word(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[int,
 
 @kernel
 def clitic_start(out: Bytes, start: int, end: int) -> int:
-    """Where the contraction at the end of a word begins ("n't", "'s", …); `end` when there is none."""
+    """Where the contraction at the end of a word begins ("n't", "'s", …); `end` without one."""
     size = end - start
     last = out[end - 1]
     if size > 3 and last == ord("t") and out[end - 2] == QUOTE and out[end - 3] == ord("n"):
@@ -221,7 +199,7 @@ def clitic_start(out: Bytes, start: int, end: int) -> int:
 
 @kernel
 def split_clitics(out: Bytes, start: int, end: int) -> int:
-    """Set contractions at the end of out[start:end] apart by spaces; returns the new end."""
+    """Separate contractions at the end of out[start:end] with spaces; returns the new end."""
     inner = end
     while True:
         cut = clitic_start(out, start, inner)
@@ -240,7 +218,7 @@ def split_clitics(out: Bytes, start: int, end: int) -> int:
 
 @kernel
 def lone_clitic(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[int, int]:
-    """Copy the clitic ("'s" in tokenised text) that begins with the apostrophe at `i`, if there is one."""
+    """Copy the clitic ("'s" in tokenised text) that begins with the apostrophe at `i`, if any."""
     _, length = character(data, i, end)
     if i + length >= end or WORD_BYTES[data[i + length]] == 0:
         return i + length, pos
@@ -256,12 +234,10 @@ def lone_clitic(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[in
 
 @kernel
 def next_words(data: Bytes, i: int, end: int, out: Bytes, pos: int, marks: int) -> tuple[int, int, int]:
-    """Copy what the character at `i` begins: tokens joined by one space, or nothing.
+    """Copy the tokens that begin with the character at `i`, joined by one space, if any.
 
-    Args:
-        marks: `!` and `?` since the last other token.
-
-    Returns the place after it in `data` and in `out`, and the new number of marks.
+    `marks` counts `!` and `?` since the last other token. Returns the place after the tokens in `data` and
+    in `out`, and the new number of marks.
     """
     kind, length = character(data, i, end)
     if kind == WORD:
@@ -282,40 +258,22 @@ def next_words(data: Bytes, i: int, end: int, out: Bytes, pos: int, marks: int) 
 
 
 @kernel
-def clean_words(data: Bytes, offsets: Offsets, out: Bytes, ends: Offsets) -> None:
-    """Clean every row by the `words` rule into `out`; row r ends at `ends[r + 1]`."""
-    pos = 0
-    for row in range(len(offsets) - 1):
-        i = offsets[row]
-        begin = pos
-        marks = 0
-        while i < offsets[row + 1]:
-            i, stop, marks = next_words(data, i, offsets[row + 1], out, pos, marks)
-            if stop > pos:
-                out[stop] = SPACE
-                pos = stop + 1
-        ends[row + 1] = pos = max(begin, pos - 1)
-
-
-@kernel
 def white_space(data: Bytes, i: int, end: int) -> int:
-    """Bytes of the non-ASCII white space at `i` (as Python's str.isspace), 0 when it is none."""
+    """Bytes of the non-ASCII white space at `i` (as in Python's str.isspace), 0 for other characters."""
     first = data[i]
     if first == 0xC2 and i + 1 < end and (data[i + 1] == 0x85 or data[i + 1] == 0xA0):
         return 2
     if i + 2 >= end:
         return 0
     second, third = data[i + 1], data[i + 2]
-    if first == 0xE2 and second == 0x80:
-        wide = 0x80 <= third <= 0x8A or third == 0xA8 or third == 0xA9 or third == 0xAF
-        return 3 if wide else 0
-    if first == 0xE2 and second == 0x81 and third == 0x9F:
-        return 3
-    if (first == 0xE3 and second == 0x80 and third == 0x80) or (
-        first == 0xE1 and second == 0x9A and third == 0x80
-    ):
-        return 3
-    return 0
+    if first == 0xE2 and second == 0x80:  # U+2000-U+200A, U+2028, U+2029, U+202F
+        return 3 if 0x80 <= third <= 0x8A or third == 0xA8 or third == 0xA9 or third == 0xAF else 0
+    other = (
+        (first == 0xE2 and second == 0x81 and third == 0x9F)  # U+205F
+        or (first == 0xE3 and second == 0x80 and third == 0x80)  # U+3000
+        or (first == 0xE1 and second == 0x9A and third == 0x80)  # U+1680
+    )
+    return 3 if other else 0
 
 
 @kernel
@@ -339,15 +297,19 @@ def next_alpha(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[int
 
 
 @kernel
-def clean_alpha(data: Bytes, offsets: Offsets, out: Bytes, ends: Offsets) -> None:
-    """Clean every row by the `alpha` rule into `out`; row r ends at `ends[r + 1]`."""
+def clean_rows(data: Bytes, offsets: Offsets, letters_only: bool, out: Bytes, ends: Offsets) -> None:
+    """Clean every row into `out`; row r ends at `ends[r + 1]`. `letters_only` is the `alpha` profile."""
     pos = 0
     for row in range(len(offsets) - 1):
-        i = offsets[row]
+        i, end = offsets[row], offsets[row + 1]
         begin = pos
-        while i < offsets[row + 1]:
-            i, stop = next_alpha(data, i, offsets[row + 1], out, pos)
+        marks = 0
+        while i < end:
+            if letters_only:
+                i, stop = next_alpha(data, i, end, out, pos)
+            else:
+                i, stop, marks = next_words(data, i, end, out, pos, marks)
             if stop > pos:
                 out[stop] = SPACE
                 pos = stop + 1
-        ends[row + 1] = pos = max(begin, pos - 1)
+        ends[row + 1] = pos = max(begin, pos - 1)  # without the space after the last token

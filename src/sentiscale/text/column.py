@@ -1,4 +1,4 @@
-"""A column of texts, whoever made it, as one Arrow array."""
+"""Texts in memory, from any library, as one Arrow array."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
@@ -10,59 +10,49 @@ import pyarrow as pa
 from sentiscale.errors import DataError
 
 
-def whole(text: str) -> str:
-    """The text with `?` in place of halves of surrogate pairs, so that UTF-8 can hold it."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-TEXT_TYPES = (
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_string_view,
-    pa.types.is_binary,
-    pa.types.is_large_binary,
-    pa.types.is_binary_view,
-    pa.types.is_null,
-)
-
-
 class ArrowColumn(Protocol):
-    """A column of another library that hands itself over as Arrow does: pandas, Polars and others."""
+    """A column that exports itself through Arrow's C stream interface: pandas, Polars and others."""
 
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Give the column as a PyCapsule."""
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
 Texts: TypeAlias = Iterable[str] | ArrowColumn | npt.NDArray[Any] | pa.Array | pa.ChunkedArray
-"""What is taken as texts; nulls are empty texts."""
+"""What is accepted as texts; nulls are empty texts."""
+
+
+def replace_surrogates(text: str) -> str:
+    """The text with `?` for halves of surrogate pairs, which UTF-8 cannot hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def as_array(texts: Texts) -> pa.Array:
     """One Arrow array of strings or binaries; nulls stay nulls.
 
-    Raises: DataError for anything but a column of texts, naming the first value that is none.
+    Raises: DataError for anything but a column of texts, naming the first other value.
     """
     if isinstance(texts, str | bytes):
         raise DataError("the texts are a single one; put it into a list.")
-    if isinstance(texts, pa.Array | pa.ChunkedArray) or hasattr(texts, "__arrow_c_stream__"):
-        array = _from_arrow(texts)
-    else:
-        array = _from_values(texts if hasattr(texts, "__len__") else list(texts))
+    array: Any = texts
+    if not isinstance(texts, pa.Array | pa.ChunkedArray):
+        if hasattr(texts, "__arrow_c_stream__"):
+            array = pa.chunked_array(texts)
+        else:
+            array = _from_values(texts if hasattr(texts, "__len__") else list(texts))
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
     kind = array.type
-    decoded = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not any(is_text(decoded) for is_text in TEXT_TYPES):
-        raise DataError(f"the texts are of type {kind}; strings are needed.")
-    if decoded is not kind:
+    if pa.types.is_dictionary(kind) and _is_text(kind.value_type):
         values = array.dictionary.cast(pa.large_string())
         return pa.DictionaryArray.from_arrays(array.indices, values).dictionary_decode()
+    if not _is_text(kind):
+        raise DataError(f"the texts are of type {kind}; strings are needed.")
     return array.cast(pa.large_string()) if pa.types.is_null(kind) else array
 
 
-def _from_arrow(texts: Any) -> pa.Array:
-    if isinstance(texts, pa.Array):
-        return texts
-    chunks = texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array(texts)
-    return chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+def _is_text(kind: pa.DataType) -> bool:
+    strings = pa.string(), pa.large_string(), pa.string_view()
+    binaries = pa.binary(), pa.large_binary(), pa.binary_view()
+    return kind in (*strings, *binaries, pa.null())
 
 
 def _from_values(texts: Any) -> pa.Array:
@@ -73,14 +63,12 @@ def _from_values(texts: Any) -> pa.Array:
     try:
         return pa.array(texts, kind, from_pandas=True)
     except UnicodeEncodeError:
-        return _from_values([whole(text) if isinstance(text, str) else text for text in texts])
+        return _from_values([replace_surrogates(text) if isinstance(text, str) else text for text in texts])
     except (pa.ArrowException, TypeError) as error:
-        raise DataError(_first_other(texts) or f"the texts are no column of strings: {error}.") from error
-
-
-def _first_other(texts: Iterable[Any]) -> str | None:
-    """What is wrong with the first value that is no text."""
-    for row, text in enumerate(texts):
-        if not isinstance(text, str | bytes | None):
-            return f"text {row} (counted from 0) is of type {type(text).__name__}; strings are needed."
-    return None
+        for row, text in enumerate(texts):
+            if not isinstance(text, str | bytes | None):
+                kind = type(text).__name__
+                raise DataError(
+                    f"text {row} (counted from 0) is of type {kind}; strings are needed."
+                ) from error
+        raise DataError(f"the texts are not a column of strings: {error}.") from error

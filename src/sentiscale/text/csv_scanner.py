@@ -1,4 +1,8 @@
-"""Find records and fields of CSV (RFC 4180) in raw bytes, compiled."""
+"""Find records and fields of CSV (RFC 4180) in raw bytes, compiled.
+
+CSV libraries do not report the line on which each record begins, nor resume after a stray quote. Here every
+line is accounted for, so that rejects are named by line.
+"""
 
 from typing import NamedTuple
 
@@ -32,14 +36,14 @@ class Fields(NamedTuple):
     blank: Offsets
     """Blank lines of the data, from 0; they are no records."""
     unclosed: bool
-    """Whether the last record ends inside quotes."""
+    """Whether the data ends inside quotes."""
 
 
 @kernel
 def last_csv_end(data: Bytes, delimiter: int, limit: int) -> int:
     """One past the last record that ends within `data`, which begins with a record; 0 when none ends.
 
-    Looks no further than to a record of more than `limit` bytes: how to go on after it is not known.
+    Stops at a record of more than `limit` bytes, which may only seem long because of a stray quote.
     """
     state = FIELD_START
     last = 0
@@ -65,12 +69,12 @@ def last_csv_end(data: Bytes, delimiter: int, limit: int) -> int:
 
 @kernel
 def split_csv(data: Bytes, delimiter: int) -> Fields:
-    """Split whole CSV records into fields; blank lines are no records.
+    """Split whole CSV records into fields; blank lines are not records.
 
-    A quote opens only at the start of a field, "" within quotes is a quote, and what follows a closing
-    quote up to the delimiter belongs to the field as it stands.
+    A quote opens only at the start of a field, "" within quotes is a quote, and text between a closing
+    quote and the delimiter belongs to the field as it is written.
     """
-    room = 2
+    room = 2  # every delimiter and line break ends a field
     for i in range(len(data)):
         room += data[i] == delimiter or data[i] == LF or data[i] == CR
     starts, ends, escaped = np.empty(room, np.int64), np.empty(room, np.int64), np.zeros(room, np.bool_)
@@ -148,7 +152,7 @@ def unescape(
 
 
 def csv_column(data: Bytes, fields: Fields, column: int, records: NDArray[np.int64]) -> pa.Array:
-    """One column of the given records as binaries; each of them must have that many fields."""
+    """One column of some records as binaries; each of them must have that many fields."""
     chosen = fields.first[records] + column
     starts, ends = fields.starts[chosen], fields.ends[chosen]
     escaped = fields.escaped[chosen]

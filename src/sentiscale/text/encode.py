@@ -1,8 +1,9 @@
-"""Texts to token ids by a fixed vocabulary, with the very rule that preparation uses."""
+"""Encode texts as token ids of a fixed vocabulary, by the rule that preparation uses."""
 
 import numpy as np
 
-from sentiscale.text.clean import LETTER_BYTES, QUOTE, SPACE, Cleaning, next_alpha, next_words, raw_rows
+from sentiscale.config import Cleaning
+from sentiscale.text.clean import LETTER_BYTES, QUOTE, SPACE, next_alpha, next_words, raw_rows
 from sentiscale.text.column import Texts, as_array
 from sentiscale.text.compiled import Bytes, Offsets, frozen, kernel
 from sentiscale.text.tokens import SCRATCH_BYTES, NumberedRows, number_known, rule_for
@@ -13,44 +14,44 @@ Span = tuple[str, int, int]
 
 
 def token_spans(text: str, cleaning: Cleaning) -> list[Span]:
-    """The tokens of one text in order: those that `clean` gives, and as many as an encoder numbers.
+    """The tokens of one text in order, the same that `clean` and an encoder find.
 
-    Of a token that was cut at its 64th byte, the span is that of the part kept.
+    The span of a token that was cut at its 64th byte ends there.
     """
-    raw = text.encode("utf-8", "replace")  # a lone surrogate becomes "?", as it does when texts are encoded
+    raw = text.encode("utf-8", "replace")  # a lone surrogate becomes "?", as in `as_array`
     data = frozen(raw)
     out = np.empty(2 * len(raw) + SCRATCH_BYTES, np.uint8)
     spans = np.empty((len(raw) + 1, 2), np.int64)
-    note = note_alpha if cleaning == "alpha" else note_words
-    size, count = note(data, out, spans)
+    kernel_of_rule = alpha_with_spans if cleaning == "alpha" else words_with_spans
+    size, count = kernel_of_rule(data, out, spans)
     if count == 0:
         return []
     character_of = np.concatenate([[0], np.cumsum((data & 0xC0) != 0x80)])  # characters before each byte
     characters = character_of[spans[:count]].tolist()
-    tokens = out[:size].tobytes().decode().split(" ")  # only at this space: others may stand in a token
+    tokens = out[:size].tobytes().decode().split(" ")  # not at other white space, which tokens may hold
     return [(token, start, end) for token, (start, end) in zip(tokens, characters, strict=True)]
 
 
 @kernel
-def note_words(data: Bytes, out: Bytes, spans: Offsets) -> tuple[int, int]:
-    """Clean one text by the `words` rule into `out`; `spans` (tokens, 2) gets each token's bytes in `data`.
+def words_with_spans(data: Bytes, out: Bytes, spans: Offsets) -> tuple[int, int]:
+    """Clean one text by the `words` rule into `out`; `spans` (tokens, 2) gets each token's place in `data`.
 
-    Returns how many bytes and tokens were written.
+    Returns the number of bytes and tokens written.
     """
     i, pos, count, marks = 0, 0, 0, 0
     while i < len(data):
         begin = i
         i, stop, marks = next_words(data, i, len(data), out, pos, marks)
         if stop > pos:
-            count = note_pieces(data, begin, out, pos, stop, spans, count)
+            count = add_spans(data, begin, out, pos, stop, spans, count)
             out[stop] = SPACE
             pos = stop + 1
     return max(0, pos - 1), count
 
 
 @kernel
-def note_pieces(data: Bytes, at: int, out: Bytes, pos: int, stop: int, spans: Offsets, count: int) -> int:
-    """Note the bytes of the tokens out[pos:stop], read character by character from `data[at:]` on.
+def add_spans(data: Bytes, at: int, out: Bytes, pos: int, stop: int, spans: Offsets, count: int) -> int:
+    """Add the spans of the tokens out[pos:stop], which were copied character by character from `data[at:]`.
 
     Returns the new number of tokens.
     """
@@ -62,7 +63,7 @@ def note_pieces(data: Bytes, at: int, out: Bytes, pos: int, stop: int, spans: Of
             continue
         pos += 1
         spans[count, 1] = at
-        # The space was put in, unless it replaced the apostrophe between two contractions.
+        # The space was inserted, unless it replaced the apostrophe between two contractions.
         if out[pos] != QUOTE and (data[at] == QUOTE or data[at] == 0xE2):
             at += width(data[at])
         count += 1
@@ -78,8 +79,8 @@ def width(first: int) -> int:
 
 
 @kernel
-def note_alpha(data: Bytes, out: Bytes, spans: Offsets) -> tuple[int, int]:
-    """The same by the `alpha` rule, which drops characters inside words."""
+def alpha_with_spans(data: Bytes, out: Bytes, spans: Offsets) -> tuple[int, int]:
+    """As `words_with_spans`, by the `alpha` rule, which drops characters inside words."""
     i, pos, count = 0, 0, 0
     while i < len(data):
         begin = i
@@ -100,30 +101,27 @@ def note_alpha(data: Bytes, out: Bytes, spans: Offsets) -> tuple[int, int]:
     return max(0, pos - 1), count
 
 
-NO_LIMIT = np.iinfo(np.int64).max
-
-
 class Encoder:
-    """Turns raw texts into ids; equal to what `prepare` stores for the same text."""
+    """Turns raw texts into ids, the same that `prepare` stores for the same text."""
 
     def __init__(self, vocab: Vocab, cleaning: Cleaning, max_tokens: int | None) -> None:
-        """Keep what encoding depends on; `max_tokens` None keeps texts whole."""
         self.vocab = vocab
         self.cleaning = cleaning
         self.max_tokens = max_tokens
+        """Tokens after which a text is cut; None keeps it whole."""
 
     def encode(self, texts: Texts) -> NumberedRows:
-        """Clean, tokenise and number texts; an empty text, or a null, gives an empty row.
+        """Clean, tokenise and number texts; an empty text, or a null, is an empty row.
 
         Args:
             texts: strings (lone surrogates are replaced), or a column of strings or binaries.
 
         Raises: DataError for anything but texts.
         """
-        limit = NO_LIMIT if self.max_tokens is None else self.max_tokens
+        limit = np.iinfo(np.int64).max if self.max_tokens is None else self.max_tokens
         data, offsets = raw_rows(as_array(texts))
         return number_known(data, offsets, rule_for(self.cleaning, limit, UNK), self.vocab.table)
 
-    def words_of(self, text: str) -> list[Span]:
+    def spans(self, text: str) -> list[Span]:
         """The tokens of one text and where they stand: (token, first character, one past the last)."""
         return token_spans(text, self.cleaning)

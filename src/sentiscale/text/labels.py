@@ -1,7 +1,7 @@
-"""What labels and stars mean, and why a row is rejected.
+"""Labels, stars, and the reasons for which a row is rejected.
 
-Whether "1" is the negative class of 1/2 or the positive one of 0/1 depends on what else the data holds, so
-label codes keep it open (`ONE`) until all rows are known; `settle` then decides.
+Whether "1" is the negative class of 1/2 or the positive one of 0/1 depends on the other labels of the data,
+so label codes leave it open (`ONE`) until all rows are known; `settle` then decides.
 """
 
 from collections.abc import Callable
@@ -36,11 +36,9 @@ LABEL_PREFIX = "__label__"
 ALLOWED = "negative/positive, 0/1, 1/2 or -1/1"
 """For messages."""
 
-MIDDLE_STARS = 3.0
-
 
 class Reason(IntEnum):
-    """Why a row is not used; the names in lower case are those of rejects.parquet."""
+    """Why a row is not used; rejects.parquet has the names in lower case."""
 
     NONE = 0
     MALFORMED = 1
@@ -56,59 +54,49 @@ class Reason(IntEnum):
 
 
 def label_codes(values: pa.Array) -> NDArray[np.uint8]:
-    """Codes of label values: strings, binaries, numbers, truth values, also with `__label__` before them."""
+    """Codes of label values: strings, binaries, numbers, truth values, with or without `__label__`."""
     return _code_distinct(values, _label_code)
 
 
 def star_codes(values: pa.Array) -> NDArray[np.uint8]:
-    """NEGATIVE below three stars, MIDDLE at three, POSITIVE above; UNKNOWN when not from 1 to 5."""
+    """NEGATIVE below three stars, MIDDLE at three, POSITIVE above; UNKNOWN outside 1 to 5."""
     return _code_distinct(values, _star_code)
 
 
 def settle(codes: NDArray[np.uint8], kinds: set[int]) -> NDArray[np.uint8]:
-    """Decide what ONE means, given all kinds of codes of the whole input; ZERO, TWO, MINUS_ONE go along.
+    """Turn ZERO, ONE, TWO and MINUS_ONE into classes, given all kinds of codes of the whole input.
 
     Raises: DataError when 1/2 labels are mixed with 0/1 or -1/1 labels.
     """
-    table = np.arange(256, dtype=np.uint8)
-    table[[ZERO, MINUS_ONE]] = NEGATIVE
-    table[TWO] = POSITIVE
-    table[ONE] = POSITIVE if one_is_positive(kinds) else NEGATIVE
-    settled: NDArray[np.uint8] = table[codes]
-    return settled
-
-
-def one_is_positive(kinds: set[int]) -> bool:
-    """Whether the input's "1" is the positive class; without a 0, 2 or -1 beside it, it is not."""
     if TWO in kinds and kinds & {ZERO, MINUS_ONE}:
         raise DataError(
             "the labels mix 1/2 with 0/1, so it is open whether 1 is positive. "
             "Prepare such files one by one, or write the labels as negative and positive."
         )
-    return bool(kinds & {ZERO, MINUS_ONE})
+    table = np.arange(256, dtype=np.uint8)
+    table[[ZERO, MINUS_ONE]] = NEGATIVE
+    table[TWO] = POSITIVE
+    table[ONE] = POSITIVE if kinds & {ZERO, MINUS_ONE} else NEGATIVE  # alone, 1 is the class of 1/2
+    settled: NDArray[np.uint8] = table[codes]
+    return settled
 
 
 def _code_distinct(values: pa.Array, code: Callable[[str], int]) -> NDArray[np.uint8]:
     """Code each distinct value once, in Python, and spread the codes over the rows."""
-    encoded = _as_binary(values).dictionary_encode()
-    table = np.array([code(_plain(value)) for value in encoded.dictionary.to_pylist()] + [NONE], np.uint8)
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if not (pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type)):
+        values = pc.cast(values, pa.large_string())
+    encoded = values.cast(pa.large_binary()).dictionary_encode()
+    table = np.array(
+        [code(_normalised(value)) for value in encoded.dictionary.to_pylist()] + [NONE], np.uint8
+    )
     numbers = encoded.indices.fill_null(len(table) - 1).to_numpy(zero_copy_only=False)
     codes: NDArray[np.uint8] = table[numbers]
     return codes
 
 
-def _as_binary(values: pa.Array) -> pa.Array:
-    kind = values.type
-    if pa.types.is_dictionary(kind):
-        values = values.dictionary_decode()
-    if pa.types.is_null(values.type):
-        return values.cast(pa.string()).cast(pa.binary())
-    if not (pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type)):
-        values = pc.cast(values, pa.large_string())
-    return values.cast(pa.large_binary())
-
-
-def _plain(value: bytes) -> str:
+def _normalised(value: bytes) -> str:
     return value.decode("utf-8", "replace").strip().lower().removeprefix(LABEL_PREFIX).removesuffix(".0")
 
 
@@ -125,4 +113,4 @@ def _star_code(value: str) -> int:
         return UNKNOWN
     if not 1 <= stars <= 5:
         return UNKNOWN
-    return MIDDLE if stars == MIDDLE_STARS else POSITIVE if stars > MIDDLE_STARS else NEGATIVE
+    return MIDDLE if stars == 3 else POSITIVE if stars > 3 else NEGATIVE

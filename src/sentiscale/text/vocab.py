@@ -1,4 +1,4 @@
-"""The vocabulary: which word has which id, as text on disk."""
+"""The vocabulary: the words by id, one per line on disk."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -14,14 +14,14 @@ from sentiscale.util.atomic import write_file
 
 PAD, UNK = 0, 1
 SPECIAL = ("<pad>", "<unk>")
-"""Words of the ids PAD and UNK; cleaning never makes such tokens."""
+"""Words of the ids PAD and UNK; cleaning never produces such tokens."""
 
 
 class Vocab:
     """Words by id; ids 0 and 1 are padding and unknown, real words follow by falling frequency."""
 
     def __init__(self, words: Iterable[str]) -> None:
-        """Take the words in id order, the two special ones first.
+        """Words in id order, the two special ones first.
 
         Raises: DataError when the special words are not first or a word is empty or occurs twice.
         """
@@ -44,20 +44,20 @@ class Vocab:
         return {word: number for number, word in enumerate(self.words)}
 
     def id_of(self, word: str) -> int:
-        """The id of a word as cleaning writes it, UNK when it is not in the vocabulary."""
+        """The id of a cleaned word, UNK when it is not in the vocabulary."""
         return self._ids.get(word, UNK)
 
     @cached_property
     def table(self) -> WordTable:
-        """The same as a compiled look-up."""
+        """The words as a table for compiled code."""
         data, offsets = raw_rows(pa.array(self.words, pa.large_string()))
         return build_table(data, offsets)
 
     @classmethod
     def read(cls, path: Path) -> "Vocab":
-        """Read a file of one word a line.
+        """Read a file with one word per line.
 
-        Raises: DataError when the file is missing or no vocabulary.
+        Raises: DataError when the file is missing or not a vocabulary.
         """
         try:
             text = path.read_text(encoding="utf-8")
@@ -71,18 +71,17 @@ class Vocab:
             raise DataError(f"{path}: {error}") from error
 
     def write(self, path: Path) -> None:
-        """Write one word a line in id order."""
         write_file(path, "\n".join(self.words) + "\n")
 
 
 def write_words(path: Path, words: pa.Array) -> None:
-    """Write a vocabulary of these words, given as binaries without the special ones in id order."""
+    """Write a vocabulary file: `words` are binaries in id order, without the special ones."""
     lines = pa.concat_arrays([pa.array(SPECIAL, pa.large_string()).cast(pa.large_binary()), words])
     write_file(path, b"\n".join(lines.to_pylist()) + b"\n")
 
 
 def read_table(path: Path) -> WordTable:
-    """Read the vocabulary as a compiled look-up only, without the words as strings."""
+    """Read a vocabulary file as a table for compiled code, without the words as strings."""
     data = np.fromfile(path, np.uint8)
     ends = np.flatnonzero(data == ord("\n"))
     offsets = np.concatenate([[0], ends - np.arange(len(ends))])

@@ -1,8 +1,11 @@
 """Number words with an open-addressing hash table over their bytes, compiled.
 
-A place of the table is two 64-bit numbers: the word's key, and its length and number. The key of a word of
+A slot of the table is two 64-bit numbers: the word's key, and its length and number. The key of a word of
 up to 8 bytes is the word itself, so most look-ups compare one number and touch no text; longer words
-keep their hash there, and their bytes are compared as well.
+have their hash as key, and their bytes are compared as well.
+
+Why not Python's dict or Arrow's dictionary encoding: both need each token as a value of its own first, and
+merging the word counts of 115 MB with Arrow's group_by took 0.27 s on the core that hands out the work.
 """
 
 from typing import NamedTuple
@@ -13,6 +16,8 @@ from numpy.typing import NDArray
 from sentiscale.text.clean import SPACE
 from sentiscale.text.compiled import Bytes, Offsets, inlined, kernel
 
+# FNV-1a (Fowler, Noll, Vo), but over eight bytes at a time: `absorb` therefore also folds the high bits down,
+# which a multiplication alone never does. MurmurHash3's finaliser then spreads them for `hash & mask`.
 HASH_START = np.uint64(0xCBF29CE484222325)
 HASH_PRIME = np.uint64(0x100000001B3)
 MIX_1 = np.uint64(0xFF51AFD7ED558CCD)
@@ -27,20 +32,13 @@ WORD_MASK = np.uint64(2**32 - 1)
 KEY_BYTES = 8
 BATCH = 256
 """Words looked up together."""
-SMALLEST = 16
-"""Places of the smallest table."""
+FEWEST_SLOTS = 16
 
-
-def _lower_bytes() -> Bytes:
-    """Every byte, ASCII capitals as small letters."""
-    return np.frombuffer(bytes(range(256)).lower(), np.uint8)
-
-
-LOWER = _lower_bytes()
+LOWER = np.frombuffer(bytes(range(256)).lower(), np.uint8)
+"""Every byte, ASCII capitals as small letters."""
 
 Slots = NDArray[np.uint64]
 """Shape (size, 2), size a power of two: key; length << 32 | word number + 1, 0 where empty."""
-
 
 Tokens = NDArray[np.uint64]
 """Shape (BATCH, 2): key and hash of some words."""
@@ -55,7 +53,7 @@ class WordTable(NamedTuple):
 
 
 class Token(NamedTuple):
-    """One token: a word's bytes, capitals allowed where the word has small letters."""
+    """The place of a word in some data, where it may be written in capitals."""
 
     start: int
     end: int
@@ -76,14 +74,14 @@ def finish_hash(value: np.uint64) -> np.uint64:
 
 @inlined
 def absorb(state: np.uint64, value: np.uint64) -> np.uint64:
-    """The running hash after one more number; order matters."""
+    """The running hash after one more number; the order of the numbers matters."""
     state = (state ^ value) * HASH_PRIME
     return state ^ (state >> HALF)
 
 
 @inlined
 def read_token(data: Bytes, start: int, end: int) -> Token:
-    """The token that begins at `start`, in a row that ends at `end`."""
+    """The token from `start` to the next space, in a row that ends at `end`."""
     state = HASH_START
     packed = NOTHING
     i = start
@@ -105,7 +103,7 @@ def read_token(data: Bytes, start: int, end: int) -> Token:
 
 @inlined
 def find_slot(words: Bytes, offsets: Offsets, slots: Slots, data: Bytes, token: Token) -> np.uint64:
-    """Place of a token of `data` in a table: its own, or the empty one to put it in.
+    """Slot of a token of `data`: its own, or the empty one to put it in.
 
     Takes the table's arrays one by one: numba would count references for a tuple of them at every call.
     """
@@ -118,7 +116,7 @@ def find_slot(words: Bytes, offsets: Offsets, slots: Slots, data: Bytes, token: 
             return place
         if slots[place, 0] == token.key and (entry >> WORD_BITS) == np.uint64(size):
             at = offsets[np.int64(entry & WORD_MASK) - 1]
-            k = 0 if size > KEY_BYTES else size
+            k = 0 if size > KEY_BYTES else size  # a short word is its key: nothing is left to compare
             while k < size and words[at + k] == LOWER[data[token.start + k]]:
                 k += 1
             if k == size:
@@ -128,20 +126,19 @@ def find_slot(words: Bytes, offsets: Offsets, slots: Slots, data: Bytes, token: 
 
 @inlined
 def put(slots: Slots, place: np.uint64, token: Token, word: int) -> None:
-    """Enter a word at an empty place."""
     slots[place, 0] = token.key
     slots[place, 1] = (np.uint64(token.end - token.start) << WORD_BITS) | np.uint64(word + 1)
 
 
 @inlined
 def find_word(words: Bytes, offsets: Offsets, slots: Slots, data: Bytes, token: Token) -> int:
-    """The number of a token's word, -1 when the table has none."""
+    """The number of a token's word, -1 for an unknown word."""
     return int(np.int64(slots[find_slot(words, offsets, slots, data, token), 1] & WORD_MASK)) - 1
 
 
 @inlined
 def enter_word(words: Bytes, offsets: Offsets, slots: Slots, data: Bytes, token: Token, count: int) -> int:
-    """The number of a token's word; a new one is entered as number `count`, for which there must be room."""
+    """The number of a token's word; a new word gets number `count`, for which there must be room."""
     place = find_slot(words, offsets, slots, data, token)
     entry = slots[place, 1]
     if entry != NOTHING:
@@ -157,7 +154,7 @@ def enter_word(words: Bytes, offsets: Offsets, slots: Slots, data: Bytes, token:
 
 @kernel
 def slots_for(data: Bytes, offsets: Offsets, count: int, size: int) -> Slots:
-    """Slots of `size` places, a power of two, for the first `count` words."""
+    """`size` slots, a power of two, for the first `count` words."""
     slots = np.zeros((size, 2), np.uint64)
     for word in range(count):
         token = read_token(data, offsets[word], offsets[word + 1])
@@ -166,18 +163,21 @@ def slots_for(data: Bytes, offsets: Offsets, count: int, size: int) -> Slots:
 
 
 def build_table(data: Bytes, offsets: Offsets) -> WordTable:
-    """The table of distinct words that stand back to back, at most half full; copies them."""
-    data, offsets = np.array(data), np.array(offsets)  # writeable, as the kernels want every table
-    size = max(SMALLEST, 1 << (2 * len(offsets) - 1).bit_length())
+    """A table of distinct words that stand back to back, at most half full; copies them."""
+    data, offsets = (
+        np.array(data),
+        np.array(offsets),
+    )  # writeable like any other table, so that kernels are compiled once
+    size = max(FEWEST_SLOTS, 1 << (2 * len(offsets) - 1).bit_length())
     return WordTable(data, offsets, slots_for(data, offsets, len(offsets) - 1, size))
 
 
 @inlined
 def read_ahead(slots: Slots, data: Bytes, offsets: Offsets, begin: int, end: int, tokens: Tokens) -> int:
-    """Read the words from `begin` to `end` and touch their places in the table.
+    """Read the words from `begin` to `end` and touch their slots.
 
-    In a large table every look-up waits for memory. Those of a batch wait together: they do not depend on
-    each other, so the processor fetches the next places while it waits for the first.
+    In a large table every look-up waits for memory. Those of a batch do not depend on each other, so the
+    processor fetches the next slots while it waits for the first: 60 ns a word instead of 125 (4 MB table).
     """
     mask = np.uint64(len(slots) - 1)
     touched = NOTHING
@@ -186,12 +186,12 @@ def read_ahead(slots: Slots, data: Bytes, offsets: Offsets, begin: int, end: int
         tokens[word - begin, 0] = token.key
         tokens[word - begin, 1] = token.hash
         touched ^= slots[token.hash & mask, 1]
-    return int(np.int64(touched))
+    return int(np.int64(touched))  # a result, or the compiler would drop the reads
 
 
 @kernel
 def look_up(data: Bytes, offsets: Offsets, table: WordTable, unknown: int) -> NDArray[np.int32]:
-    """Numbers of words that stand back to back; `unknown` for those the table does not have."""
+    """Numbers of words that stand back to back; `unknown` for unknown ones."""
     words, starts, slots = table
     numbers = np.empty(len(offsets) - 1, np.int32)
     tokens = np.empty((BATCH, 2), np.uint64)

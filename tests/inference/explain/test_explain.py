@@ -55,7 +55,7 @@ def test_words_stand_where_they_say_and_add_up_to_the_logit(models, texts):
             contributions = sum(share.contribution for share in explanation.words)
             assert explanation.base + contributions == pytest.approx(explanation.logit, abs=1e-5)
             spans = [(share.word, share.start, share.end) for share in explanation.words]
-            assert spans == predictor.encoder.words_of(text)
+            assert spans == predictor.encoder.spans(text)
             assert len(spans) == predictor.encoder.encode([text]).lengths[0]
 
 
