@@ -1,6 +1,7 @@
 """What every test may use: the real command, the real data where it is there, a disk that fills up."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,9 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("GOMP_SPINCOUNT", "400")  # as the command line does, for its reasons; before torch
+
+# A shell that starts the tests in the background ignores SIGINT, and so would every process they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: a busy machine is no fault of the code. No database: the checkout may be read-only.
 settings.register_profile("sentiscale", deadline=None, database=None, print_blob=True)
@@ -41,7 +45,7 @@ def real_data() -> Path:
 def sentiscale(tmp_path: Path) -> Command:
     """Run the real command in a process of its own: `sentiscale("doctor", "--json")`."""
 
-    def run(*arguments: str | Path, stdin: str | None = None, seconds: float = 120):
+    def run(*arguments: str | Path, stdin: str | None = None, seconds: float = 240):
         return subprocess.run(
             [sys.executable, "-m", "sentiscale", *map(str, arguments)],
             input=stdin,

@@ -1,7 +1,6 @@
 """Records of measurements and runs, and the JSON lines they are stored in."""
 
 import errno
-import json
 import math
 import os
 import platform
@@ -339,10 +338,6 @@ def git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()
-
-
-def dump_json(document: dict[str, Any]) -> str:
-    return json.dumps(document, indent=2, default=str)
 
 
 def _cpu_model() -> str:

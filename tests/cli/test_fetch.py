@@ -144,7 +144,7 @@ def hub(monkeypatch, tmp_path) -> Iterator[Hub]:
 def run_fetch(out) -> subprocess.CompletedProcess[str]:
     """A fetch of a collection of a size that a test can hold."""
     return subprocess.run(
-        [sys.executable, "-c", FETCH, str(out)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", FETCH, str(out)], capture_output=True, text=True, timeout=200, check=False
     )
 
 
@@ -171,7 +171,7 @@ def test_a_missing_package_is_named_with_its_remedy(tmp_path):
         [sys.executable, "-c", code, "fetch", "amazon-polarity", "--out", str(tmp_path / "data")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 2

@@ -50,7 +50,7 @@ def test_a_named_pipe_is_written_into_not_replaced(sentiscale, tmp_path):
 
 def test_a_reader_that_leaves_early_is_no_error(sentiscale, tmp_path):
     shell = f"{sys.executable} -m sentiscale synth --rows 200000 --out - | head -n 1"
-    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=200, check=False)
     assert done.stdout.startswith("__label__")
     assert "Traceback" not in done.stderr
 
@@ -118,15 +118,14 @@ def test_an_ended_process_leaves_nothing_behind(tmp_path):
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as writer:
         wait_for_file(tmp_path)
         writer.send_signal(signal.SIGTERM)
-        _, said = writer.communicate(timeout=20)
+        _, said = writer.communicate(timeout=120)
     assert writer.returncode == 130
     assert "interrupted" in said
     assert os.listdir(tmp_path) == []
 
 
 def wait_for_file(folder: Path) -> None:
-    for _ in range(400):
-        if any(file.stat().st_size for file in folder.iterdir()):
-            return
+    deadline = time.monotonic() + 120
+    while not any(file.stat().st_size for file in folder.iterdir()):
+        assert time.monotonic() < deadline, "nothing was written in two minutes"
         time.sleep(0.05)
-    pytest.fail("nothing was written in 20 seconds")

@@ -106,7 +106,7 @@ def _words_lie_inside(text: str, prediction: Mapping[str, object]) -> bool:
 
 def announced_100_mb(service: RunningService) -> list[Result]:
     """Only the head of a request that announces 100 MB."""
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=120)
     connection.putrequest("POST", "/v1/predict")
     connection.putheader("Content-Type", "application/json")
     connection.putheader("Content-Length", str(100 * MIB))
@@ -328,7 +328,7 @@ def large_texts(service: RunningService) -> list[Result]:
 
 @contextmanager
 def _connected(service: RunningService) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=120) as connection:
         yield connection
 
 

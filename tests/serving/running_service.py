@@ -68,7 +68,7 @@ class RunningService:
         return [child for child in psutil.Process(self.process.pid).children() if child.is_running()]
 
     def ask(
-        self, method: str, path: str, body: Any = None, headers: Any = None, seconds: float = 30
+        self, method: str, path: str, body: Any = None, headers: Any = None, seconds: float = 120
     ) -> Answer:
         """One request on a connection of its own; a body that is not bytes is sent as JSON."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
@@ -80,7 +80,12 @@ class RunningService:
     def predict(self, *texts: str, **options: Any) -> Answer:
         return self.ask("POST", "/v1/predict", {"texts": list(texts), **options}, self.headers)
 
-    def raw(self, *parts: bytes, pause: float = 0.0, seconds: float = 20) -> bytes:
+    def metric(self, name: str) -> float:
+        """The sum of the samples whose name begins so."""
+        lines = self.ask("GET", "/metrics").body.decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+    def raw(self, *parts: bytes, pause: float = 0.0, seconds: float = 120) -> bytes:
         """Send bytes as they are; everything that comes back until the service closes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as connection:
             try:
@@ -100,7 +105,7 @@ class RunningService:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end; its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(120)
 
 
 def ask(
@@ -169,7 +174,7 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(150)
 
     @property
     def statuses(self) -> set[int]:

@@ -44,7 +44,7 @@ def test_neighbours_in_a_batch_do_not_matter(service, predictor):
     wrong = []
 
     def client(number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=120)
         for turn in range(6):
             texts = [f"{'good ' * number}{'bad ' * place}" for place in range(1 + (number + turn) % 5)]
             got = positive(ask(connection, "POST", "/v1/predict", {"texts": texts}))
@@ -108,10 +108,7 @@ def test_it_says_how_it_is(service):
 
 
 def test_metrics_count_what_was_done(service):
-    def value(name: str) -> float:
-        lines = service.ask("GET", "/metrics").body.decode().splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
-
+    value = service.metric
     before = value('sentiscale_texts_total{kind="predict"}')
     service.predict("good", "bad")
     assert value('sentiscale_texts_total{kind="predict"}') == before + 2

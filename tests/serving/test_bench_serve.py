@@ -14,7 +14,7 @@ SCRIPT = REPOSITORY / "benchmarks" / "bench_serve.py"
 def test_the_client_at_a_fixed_rate_sends_what_is_due(service, tmp_path):
     (tmp_path / "texts.json").write_text(json.dumps(["good film", "bad"]))
     command = [sys.executable, SCRIPT, "--load", tmp_path / "texts.json", str(service.port), "20", "0.5"]
-    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240).stdout
     found = json.loads(output)
     assert found["statuses"] == {"200": 10}
     assert found["lost"] == 0

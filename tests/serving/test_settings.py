@@ -102,12 +102,13 @@ def test_json_says_where_it_answers_and_quiet_logs_no_request(model):
             lines: list[str] = []
             while not lines or lines[-1] != "}\n":
                 lines.append(service.stdout.readline())
+                assert lines[-1], "it ended"
             said = json.loads("".join(lines))
             assert set(said) == {"url", "model", "digest"}
-            with urllib.request.urlopen(f"{said['url']}/v1/model", timeout=30) as answer:
+            with urllib.request.urlopen(f"{said['url']}/v1/model", timeout=120) as answer:
                 assert json.load(answer)["digest"] == said["digest"]
             service.terminate()
-            rest, log = service.communicate(timeout=30)
+            rest, log = service.communicate(timeout=120)
         finally:
             service.kill()
     assert rest == ""

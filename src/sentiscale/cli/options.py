@@ -1,5 +1,6 @@
 """Options and helpers that several verbs share."""
 
+import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -63,9 +64,7 @@ def reading_settings(
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print the one JSON document that `--json` promises."""
-    from sentiscale.records import dump_json
-
-    sys.stdout.write(dump_json(dict(document)) + "\n")
+    sys.stdout.write(json.dumps(dict(document), indent=2, default=str) + "\n")
     sys.stdout.flush()
 
 

@@ -24,29 +24,33 @@ if TYPE_CHECKING:
 
 INPUTS_HELP = "Files, globs, folders or URLs, plain or .gz .bz2 .xz .zst."
 
-KEPT = "What is kept"
+OUTPUT = "What is stored"
 WORK = "How it is processed"
 
-TEST = typer.Option(metavar="FILE", help="Separate test set; may be repeated.", rich_help_panel=KEPT)
+TEST = typer.Option(metavar="FILE", help="Separate test set; may be repeated.", rich_help_panel=OUTPUT)
 SPLIT = typer.Option(
     metavar="SHARES",
     help="Shares of train, valid and test.",
     show_default="0.8,0.1,0.1; with --test 0.95,0.05",
-    rich_help_panel=KEPT,
+    rich_help_panel=OUTPUT,
 )
 CLEAN = typer.Option(
     help="words keeps negation, digits, ! and ?; alpha only letters.",
     show_default="words",
-    rich_help_panel=KEPT,
+    rich_help_panel=OUTPUT,
 )
-VOCAB_SIZE = typer.Option(help="Maximum size of the vocabulary.", show_default="120000", rich_help_panel=KEPT)
-MIN_COUNT = typer.Option(help="Words below this count are unknown.", show_default="2", rich_help_panel=KEPT)
-MAX_TOKENS = typer.Option(help="Maximum tokens stored per review.", show_default="512", rich_help_panel=KEPT)
+VOCAB_SIZE = typer.Option(
+    help="Maximum size of the vocabulary.", show_default="120000", rich_help_panel=OUTPUT
+)
+MIN_COUNT = typer.Option(help="Words below this count are unknown.", show_default="2", rich_help_panel=OUTPUT)
+MAX_TOKENS = typer.Option(
+    help="Maximum tokens stored per review.", show_default="512", rich_help_panel=OUTPUT
+)
 DEDUPE = typer.Option(
     "--dedupe/--no-dedupe",
     help="Keep only the first of equal reviews.",
     show_default="dedupe",
-    rich_help_panel=KEPT,
+    rich_help_panel=OUTPUT,
 )
 WORKERS = typer.Option(help="Blocks processed at the same time.", show_default="cores", rich_help_panel=WORK)
 PROCESSES = typer.Option(

@@ -4,21 +4,18 @@ import asyncio
 import hmac
 import re
 import time
+import traceback
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sentiscale.serving.errors import RequestError, overloaded, quoted
 from sentiscale.serving.settings import LOOPBACK, ServeSettings
 from sentiscale.serving.telemetry import EventLog, ServiceMetrics
 
 Headers = Mapping[bytes, bytes]
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 PAGE_PATHS = frozenset(("/", "/healthz", "/readyz", "/docs", "/openapi.json"))
@@ -50,7 +47,7 @@ class Admission:
 
     def __init__(
         self,
-        app: Application,
+        app: ASGIApp,
         settings: ServeSettings,
         metrics: ServiceMetrics,
         log: EventLog,
@@ -59,7 +56,8 @@ class Admission:
         self.app, self.settings, self.metrics, self.log = app, settings, metrics, log
         self.check_room = check_room
         self.key = settings.api_key()
-        self.hosts = allowed_hosts(settings)
+        names = settings.allowed_hosts or ((*LOOPBACK, settings.host) if settings.on_loopback else ())
+        self.hosts = frozenset(name.lower() for name in names)
         self.requests = 0
         self.body_bytes = 0
 
@@ -69,14 +67,23 @@ class Admission:
             await self._answer(scope, receive, exchange)
         except RequestError as error:
             await asyncio.sleep(error.delay)
-            await exchange.refuse(error)
+            await self._refuse(error, scope, receive, exchange)
         except ClientGone:
             exchange.status = 499  # nginx's code for a client that did not wait
         except Exception as error:
-            self.log.event("failed", id=exchange.id, error=type(error).__name__, at=_where(error))
-            await exchange.refuse(RequestError(500, "the service failed to answer this request."))
+            frame = traceback.extract_tb(error.__traceback__)[-1]  # no message: it may quote what was sent
+            at = f"{frame.filename}:{frame.lineno}"
+            self.log.event("failed", id=exchange.id, error=type(error).__name__, at=at)
+            failure = RequestError(500, "the service failed to answer this request.")
+            await self._refuse(failure, scope, receive, exchange)
         finally:
             self._record(scope, exchange)
+
+    async def _refuse(
+        self, error: RequestError, scope: Scope, receive: Receive, exchange: "HttpExchange"
+    ) -> None:
+        if not exchange.status:  # else an answer has begun
+            await error.response()(scope, receive, exchange.send)
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: "HttpExchange") -> None:
         self.requests += 1
@@ -173,26 +180,6 @@ class HttpExchange:
             message = {**message, "headers": [*message.get("headers", ()), *added]}
         await self._send(message)
 
-    async def refuse(self, error: RequestError) -> None:
-        """Answer with an error, unless an answer has begun."""
-        if self.status:
-            return
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(error.body)),
-            *((name.lower().encode(), value.encode()) for name, value in error.headers.items()),
-        ]
-        await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": error.body})
-
-
-def allowed_hosts(settings: ServeSettings) -> frozenset[str]:
-    """Host names that requests may use; empty when every name is allowed."""
-    names = settings.allowed_hosts
-    if not names and settings.on_loopback:
-        names = (*LOOPBACK, settings.host)
-    return frozenset(name.lower() for name in names)
-
 
 def check_host(headers: Headers, allowed: frozenset[str]) -> None:
     """Prevent DNS rebinding: the name of another site that resolves to this machine.
@@ -268,11 +255,3 @@ def _with_body(body: bytes, receive: Receive) -> Receive:
         return next(messages, None) or await receive()
 
     return receive_body
-
-
-def _where(error: BaseException) -> str | None:
-    """File and line that raised: enough to find the bug, without what the client sent."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else None

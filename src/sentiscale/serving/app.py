@@ -108,9 +108,8 @@ def build_app(service: Service) -> FastAPI:
         redirect_slashes=False,
         responses=_errors(403),
     )
-    app.add_exception_handler(RequestError, _answer_error)
-    app.add_exception_handler(HTTPException, _answer_http_exception)
-    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    for error in (RequestError, HTTPException, RequestValidationError):
+        app.add_exception_handler(error, _answer_error)
     _add_predict(app, service)
     _add_status(app, service)
     _add_files(app)
@@ -196,28 +195,20 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, RequestValidationError):
+        error = invalid(error.errors())
+    elif isinstance(error, HTTPException):  # FastAPI's: unknown paths and methods, bodies it cannot parse
+        messages = {
+            400: "the body is not JSON that can be read; it must be UTF-8, and not deeply nested.",
+            404: f"there is no {quoted(request.scope['path'])} here; /docs lists what there is.",
+            405: f"{request.method} is not allowed for this path.",
+        }
+        message = messages.get(error.status_code, str(error.detail))
+        code = CODES.get(error.status_code, "refused")
+        error = RequestError(error.status_code, message, code=code, headers=error.headers)
     assert isinstance(error, RequestError)
     await asyncio.sleep(error.delay)
-    return Response(error.body, error.status, error.headers, JSON)
-
-
-async def _answer_http_exception(request: Request, error: Exception) -> Response:
-    """Answer FastAPI's own errors: unknown paths and methods, bodies that cannot be parsed."""
-    assert isinstance(error, HTTPException)
-    messages = {
-        400: "the body is not JSON that can be read; it must be UTF-8, and not deeply nested.",
-        404: f"there is no {quoted(request.scope['path'])} here; /docs lists what there is.",
-        405: f"{request.method} is not allowed for this path.",
-    }
-    message = messages.get(error.status_code, str(error.detail))
-    code = CODES.get(error.status_code, "refused")
-    headers = error.headers
-    return await _answer_error(request, RequestError(error.status_code, message, code=code, headers=headers))
-
-
-async def _answer_invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    return await _answer_error(request, invalid(error.errors()))
+    return error.response()
 
 
 def invalid(problems: Sequence[Mapping[str, Any]]) -> RequestError:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from http import HTTPStatus
 
+from starlette.responses import Response
+
 CODES: dict[int, str] = {
     400: "bad_request",
     401: "no_key",
@@ -49,21 +51,17 @@ class RequestError(Exception):
         self.delay = delay
         """Seconds to wait before the answer is sent."""
 
-    @property
-    def body(self) -> bytes:
+    def response(self) -> Response:
         error = {"code": self.code, "message": self.message, "limit": self.limit}
-        return json.dumps({"error": error}).encode()
+        return Response(json.dumps({"error": error}), self.status, self.headers, "application/json")
 
     def raw_response(self) -> bytes:
         """A complete HTTP/1.1 response that closes the connection, for errors before the application runs."""
-        lines = [
-            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
-            "content-type: application/json",
-            f"content-length: {len(self.body)}",
-            "connection: close",
-            *(f"{name.lower()}: {value}" for name, value in self.headers.items()),
-        ]
-        return "\r\n".join(lines).encode() + b"\r\n\r\n" + self.body
+        response = self.response()
+        status_line = f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}".encode()
+        lines = [status_line, b"connection: close"]
+        lines += [name + b": " + value for name, value in response.raw_headers]
+        return b"\r\n".join(lines) + b"\r\n\r\n" + bytes(response.body)
 
 
 def overloaded(status: int, message: str, *, code: str, limit: float | None = None) -> RequestError:

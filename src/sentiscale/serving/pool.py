@@ -1,4 +1,4 @@
-"""The worker processes: kept running, restarted with back-off, replaced by those of a new model."""
+"""The pool of worker processes: restarts them with back-off, and replaces them for a new model."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -159,7 +159,8 @@ class WorkerPool:
                     failures = 0
             except WorkerLost as loss:
                 self.metrics.restarts.inc()
-                self.log_event("worker_lost", process=worker.process.pid, reason=str(loss))
+                reason = str(loss) or await worker.exit_reason()
+                self.log_event("worker_lost", process=worker.process.pid, reason=reason)
             finally:
                 generation.workers.discard(worker)
                 await asyncio.shield(worker.end())
@@ -189,34 +190,24 @@ class WorkerPool:
 
         Raises: WorkerLost when the worker dies, idle or busy; the batch is back in the queue then.
         """
-        batch = await self._next_batch(worker)
+        taking = asyncio.create_task(self.queue.take())
+        try:
+            events: set[asyncio.Future[Any]] = {taking, worker.gone}
+            await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
+            if worker.gone.done():
+                raise WorkerLost
+        except (WorkerLost, asyncio.CancelledError):
+            if taking.done():
+                self.queue.put_back(taking.result())
+            taking.cancel()
+            raise
         keeper = asyncio.current_task()
         assert keeper is not None
         generation.busy.add(keeper)
         try:
-            await self._answer(generation, worker, batch)
+            await self._answer(generation, worker, taking.result())
         finally:
             generation.busy.discard(keeper)
-
-    async def _next_batch(self, worker: WorkerProcess) -> list[RequestPart]:
-        taking = asyncio.create_task(self.queue.take())
-        dying = asyncio.create_task(worker.gone.wait())
-        try:
-            await asyncio.wait({taking, dying}, return_when=asyncio.FIRST_COMPLETED)
-            if not worker.gone.is_set():
-                return taking.result()
-        except asyncio.CancelledError:
-            self._give_back(taking)
-            raise
-        finally:
-            dying.cancel()
-        self._give_back(taking)
-        raise WorkerLost(await worker.exit_reason())
-
-    def _give_back(self, taking: "asyncio.Task[list[RequestPart]]") -> None:
-        if taking.done() and not taking.cancelled():
-            self.queue.put_back(taking.result())
-        taking.cancel()
 
     async def _answer(self, generation: Generation, worker: WorkerProcess, batch: list[RequestPart]) -> None:
         loop, metrics = asyncio.get_running_loop(), self.metrics

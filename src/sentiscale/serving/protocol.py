@@ -63,8 +63,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self.next_check is not None:
             self.next_check.cancel()
-        # uvicorn tells the last request only. With pipelining another one may be in progress, and its answer
-        # would be written to a closed connection.
+        # uvicorn marks only the last request as disconnected. With pipelining an earlier one may be in
+        # progress, and its answer would be written to a closed connection.
         for cycle in self._still_unanswered():
             cycle.disconnected = True
             cycle.message_event.set()

@@ -34,35 +34,22 @@ class QueuedRequest:
     """Loop time after which nobody waits for the answer."""
     answer: "asyncio.Future[tuple[Predictions, int]]"
     """The predictions, and the generation of the model they come from."""
-    results: list[tuple[dict[str, Any], int] | None] = field(init=False)
-    missing: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.results = [None] * len(self.texts)
-        self.missing = len(self.texts)
+    results: dict[int, tuple[dict[str, Any], int]] = field(default_factory=dict)
+    """Prediction and generation by place of the text."""
 
 
 @dataclass(eq=False)
 class RequestPart:
-    """Neighbouring texts of a request, first <= place < last, that go into the same batch."""
+    """Neighbouring texts of a request that go into the same batch."""
 
     request: QueuedRequest
-    first: int
-    last: int
+    places: range
     losses: int = 0
     """Batches with it whose workers died."""
 
     @property
     def texts(self) -> Sequence[str]:
-        return self.request.texts[self.first : self.last]
-
-    @property
-    def size(self) -> int:
-        return self.last - self.first
-
-    @property
-    def characters(self) -> int:
-        return sum(map(len, self.texts))
+        return self.request.texts[self.places.start : self.places.stop]
 
 
 class BatchQueue:
@@ -120,7 +107,7 @@ class BatchQueue:
         """Return untouched parts to the head of the queue."""
         for part in reversed(list(batch)):
             self._lane(part.request).appendleft(part)
-            self.texts += part.size
+            self.texts += len(part.places)
         self._changed.set()
 
     def lost(self, batch: Sequence[RequestPart]) -> None:
@@ -130,9 +117,8 @@ class BatchQueue:
             part.losses += 1
             if part.losses < MAX_LOSSES:
                 again.append(part)
-            elif len(batch) > 1 or part.size > 1:
-                places = range(part.first, part.last)
-                again += [RequestPart(part.request, place, place + 1, part.losses) for place in places]
+            elif len(batch) > 1 or len(part.places) > 1:
+                again += [_single(part.request, place, part.losses) for place in part.places]
             elif not part.request.answer.done():
                 error = RequestError(500, "this text ends the process that reads it.", code="text_failed")
                 part.request.answer.set_exception(error)
@@ -143,32 +129,31 @@ class BatchQueue:
         remaining = iter(predictions)
         for part in batch:
             request = part.request
-            for place in range(part.first, part.last):
-                request.results[place] = (next(remaining), generation)
-            request.missing -= part.size
-            if request.missing == 0 and not request.answer.done():
+            request.results |= {place: (next(remaining), generation) for place in part.places}
+            if len(request.results) == len(request.texts) and not request.answer.done():
                 self._finish(request)
 
     def _finish(self, request: QueuedRequest) -> None:
         """Answer a request; if the model changed between its parts, predict the older ones again."""
-        results = [result for result in request.results if result is not None]
-        newest = max(generation for _, generation in results)
-        old = [place for place, (_, generation) in enumerate(results) if generation != newest]
+        results = request.results
+        newest = max(generation for _, generation in results.values())
+        old = sorted(place for place, (_, generation) in results.items() if generation != newest)
         if not old:
-            request.answer.set_result(([prediction for prediction, _ in results], newest))
+            request.answer.set_result(([results[place][0] for place in sorted(results)], newest))
             return
-        request.missing = len(old)
-        self.put_back([RequestPart(request, place, place + 1) for place in old])
+        for place in old:
+            del results[place]
+        self.put_back([_single(request, place) for place in old])
 
     def _parts(self, request: QueuedRequest) -> Iterator[RequestPart]:
         most, room = self._limits(request)
         first = characters = 0
         for place, text in enumerate(request.texts):
             if place > first and (place - first == most or characters + len(text) > room):
-                yield RequestPart(request, first, place)
+                yield RequestPart(request, range(first, place))
                 first, characters = place, 0
             characters += len(text)
-        yield RequestPart(request, first, len(request.texts))
+        yield RequestPart(request, range(first, len(request.texts)))
 
     def _limits(self, request: QueuedRequest) -> tuple[int, int]:
         """Texts and characters of a batch with such a request; a single text may have more characters."""
@@ -210,15 +195,14 @@ class BatchQueue:
         texts = characters = 0
         while lane:
             part = lane[0]
-            texts, characters = texts + part.size, characters + part.characters
-            if batch and self._is_full(texts, characters, batch[0], part):
+            size, length = len(part.places), sum(map(len, part.texts))
+            if batch and self._is_full(texts + size, characters + length, batch[0], part):
                 break
             lane.popleft()
-            self.texts -= part.size
-            if part.request.answer.done() or now >= part.request.deadline:
-                texts, characters = texts - part.size, characters - part.characters
-            else:
+            self.texts -= size
+            if not part.request.answer.done() and now < part.request.deadline:
                 batch.append(part)
+                texts, characters = texts + size, characters + length
         if batch and not self._explained_last:
             self._expected = len(batch)
         return batch
@@ -227,3 +211,7 @@ class BatchQueue:
         most, room = self._limits(first.request)
         suspect = max(first.losses, last.losses) >= MAX_LOSSES
         return suspect or texts > most or characters > room
+
+
+def _single(request: QueuedRequest, place: int, losses: int = 0) -> RequestPart:
+    return RequestPart(request, range(place, place + 1), losses)

@@ -6,12 +6,12 @@ import gc
 import resource
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 
 from sentiscale.errors import DataError, Interrupted, UsageError
 from sentiscale.serving.admission import Admission
@@ -58,7 +58,7 @@ def serve(
     listening = bound_socket(settings.host, settings.port)
     allow_connections(settings.max_connections)
     log.capture_libraries()
-    with listening, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         stopped_by = runner.run(_serve(model, settings, log, listening, announce))
     log.event("stopped", signal=stopped_by.name)
     if stopped_by == signal.SIGINT:
@@ -215,23 +215,15 @@ def _announcement(
     listening: socket.socket, settings: ServeSettings, log: EventLog, pool: WorkerPool
 ) -> Mapping[str, Any]:
     """Log that the service answers, and return the same as a document."""
-    host, port = listening.getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     assert pool.current is not None
+    host, port = listening.getsockname()[:2]
     card = pool.current.card
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     document = {"url": url, "model": card["name"], "digest": card["digest"]}
     log.event("listening", **document)
     log.say(f"{url} answers for {card['name']}; Ctrl-C stops.")
     if not settings.on_loopback and settings.api_key() is None:
         log.say(
-            f"warning: whoever reaches {host} may send requests; set --api-key-file, or keep to 127.0.0.1."
+            f"warning: anybody who reaches {host} may send requests; set --api-key-file or use 127.0.0.1."
         )
     return document
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if sys.platform == "win32":
-        return None
-    import uvloop
-
-    return uvloop.new_event_loop

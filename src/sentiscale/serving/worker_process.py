@@ -37,10 +37,11 @@ class WorkerProcess:
         self.process = process
         self.card: Json = {}
         """Describes the model, as `GET /v1/model` shows it."""
-        self.gone = asyncio.Event()
-        """Set when the process has closed its side."""
+        loop = asyncio.get_running_loop()
+        self.gone: asyncio.Future[None] = loop.create_future()
+        """Done when the process has closed its side."""
         self._writer = writer
-        self._answer: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        self._answer: asyncio.Future[Json] = loop.create_future()
         self._reading = asyncio.create_task(self._read(reader))
 
     @classmethod
@@ -74,7 +75,7 @@ class WorkerProcess:
         self._answer = asyncio.get_running_loop().create_future()
         content = json.dumps(message, separators=(",", ":")).encode()
         try:
-            if self.gone.is_set():
+            if self.gone.done():
                 raise EOFError
             self._writer.write(len(content).to_bytes(LENGTH_BYTES, "big") + content)
             async with asyncio.timeout(seconds):
@@ -117,7 +118,7 @@ class WorkerProcess:
         except (EOFError, OSError):
             pass
         finally:
-            self.gone.set()
+            self.gone.set_result(None)
             if not self._answer.done():
                 self._answer.set_exception(EOFError())
                 self._answer.exception()  # marks it as retrieved: maybe nobody waits for it

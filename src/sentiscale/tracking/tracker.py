@@ -1,4 +1,4 @@
-"""Trackers of a training run outside of its run directory: what they are, and what they are told."""
+"""Trackers record a training run outside of its run directory: the protocol, and what is sent to them."""
 
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping

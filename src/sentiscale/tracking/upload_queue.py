@@ -17,7 +17,7 @@ FAILURES_SECONDS = 15.0
 
 
 class UploadQueue:
-    """Runs tasks in order. A task that fails is retried when the next one arrives; the user is told once."""
+    """Runs tasks in order. A failed task is retried when the next one arrives; the user is warned once."""
 
     def __init__(self, name: str, tracker: Any, say: Callable[[str], None]) -> None:
         self.name = name

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.serving.page.driving import Driver
 from tests.serving.running_service import RunningService, running_service
 
-PATIENCE_MS = 30_000
+PATIENCE_MS = 120_000
 KEY = "a-key-of-thirty-two-characters-0"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

@@ -29,7 +29,7 @@ class Driver:
         content = text if isinstance(text, bytes) else text.encode()
         self.page.locator("#file").set_input_files({"name": name, "mimeType": "", "buffer": content})
 
-    def wait_for_labels(self, rows: int, seconds: int = 30) -> None:
+    def wait_for_labels(self, rows: int, seconds: int = 120) -> None:
         """Wait until every row of the table is settled."""
         expect(self.page.locator("#many")).to_be_visible()
         summary = self.page.locator("#many-summary")
