@@ -1,27 +1,29 @@
-"""One batch job: a model, inputs, one output file; it can be interrupted and gone on with."""
+"""Resumable batch prediction: files and pipes in, one table or a folder of Parquet parts out.
 
-import fcntl
+Inputs are read in blocks of some 10,000 reviews. A job keeps the results of finished blocks as Parquet parts
+in a hidden directory, from which `resume` continues. On this machine a part holds predictions only, and the
+output file is written along the way; on a cluster a part holds all columns, and the parts become the output.
+docs/decisions/0014 says why parts differ.
+"""
+
 import hashlib
 import json
 import os
 import shutil
-import struct
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Lock, Semaphore, Thread
-from types import TracebackType
-from typing import Any, BinaryIO
+from threading import Event, Lock, Semaphore, Thread
+from typing import Any, NamedTuple
 
 import fsspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -31,491 +33,224 @@ from sentiscale.data.corpus import Source
 from sentiscale.data.engine import open_engine
 from sentiscale.data.inputs import BLOCK_BYTES, MB, Chunk, InputReader, Inputs, Reject, read_chunk
 from sentiscale.data.sources import compression_of
-from sentiscale.data.workspace import Workspace, workspace
-from sentiscale.errors import DataError, Interrupted, UsageError
+from sentiscale.data.workspace import working_directory
+from sentiscale.errors import DataError, UsageError
 from sentiscale.inference.outputs import (
+    REJECTS_SHOWN,
     SUFFIXES,
-    TOLD,
-    Added,
-    Rejects,
-    Sink,
-    beside,
+    AddedColumns,
+    RejectWriter,
+    aligned,
+    all_columns,
     check_file,
-    fitted,
-    opened_table,
+    open_table,
+    reject_lines,
 )
 from sentiscale.inference.predictor import Predictions, Predictor
 from sentiscale.records import Record, package_versions
 from sentiscale.text.formats import format_of
 from sentiscale.text.formats.base import TableFormat
 from sentiscale.text.labels import ONE, TWO
-from sentiscale.util.atomic import check_output, disk_error, whole_file, write_file
+from sentiscale.util.atomic import check_output, disk_error, publish_directory, whole_file, write_file
 from sentiscale.util.memory import reused_memory
 from sentiscale.util.progress import Advance, Progress
 
-HEAD = struct.Struct("<III")
-"""Number of the chunk, its rows, CRC-32 of what follows."""
-COLUMNS = {"positive_probability": np.float64, "truncated": np.bool_, "unknown_share": np.float64}
-ROW_BYTES = sum(np.dtype(kind).itemsize for kind in COLUMNS.values())
+CHUNKS_IN_MEMORY = 3
+"""One being read, one being predicted, one being written."""
+LARGEST_PART = 1.1
+"""A cluster's part takes another block while it stays below this multiple of a block's bytes."""
+SUMMARY_FILE, REJECTS_FILE = "_summary.json", "_rejects.jsonl"
+"""Stored with the parts; readers of Parquet folders skip names with a leading underscore."""
+
+Sink = Callable[[Chunk, Predictions], None]
 
 
-class Journal:
-    """The predictions of finished chunks; a context manager that keeps the file unless the job is done."""
-
-    def __init__(self, out: Path, plan: dict[str, Any], *, resume: bool) -> None:
-        """Open the journal of an output.
-
-        Args:
-            out: the file that will be written.
-            plan: all that the predictions depend on.
-            resume: go on with what is there, if it was made by the same plan.
-
-        Raises:
-            UsageError: another process is writing the same output.
-            SentiscaleError: the disk does not take it.
-        """
-        self.path = out.with_name(f".{out.name}.journal")
-        self.out = out
-        self.number = 0
-        """Chunks so far, taken or added."""
-        try:
-            self._file: BinaryIO = open(self.path, "a+b")  # noqa: SIM115 - closed by __exit__
-        except OSError as error:
-            raise disk_error(out, error) from error
-        self._lock()
-        title = json.dumps(plan, sort_keys=True).encode() + b"\n"
-        self._file.seek(0)
-        self.resumed = resume and self._file.readline() == title
-        """Whether there is something to go on with."""
-        if not self.resumed:
-            self._file.truncate(0)
-            self._write(title)
-
-    def finished(self) -> Iterator[Predictions]:
-        """The chunks that were finished before, in order; what is damaged or cut short is dropped."""
-        while self.resumed:
-            place = self._file.tell()
-            found = self._read()
-            if found is None:
-                self._file.seek(place)
-                self._file.truncate()
-                return
-            self.number += 1
-            yield found
-
-    def add(self, predictions: Predictions) -> None:
-        """Keep one more chunk.
-
-        Raises: SentiscaleError when the disk does not take it.
-        """
-        columns = [getattr(predictions, name).astype(kind).tobytes() for name, kind in COLUMNS.items()]
-        content = b"".join(columns)
-        self._write(HEAD.pack(self.number, len(predictions), zlib.crc32(content)) + content)
-        self.number += 1
-
-    def __enter__(self) -> "Journal":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None or isinstance(error, DataError | UsageError):  # going on would end in the same error
-            self.path.unlink(missing_ok=True)
-        self._file.close()
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise UsageError(
-                f"another `predict` is writing {self.out} now. Wait for it or choose another --out."
-            ) from error
-
-    def _read(self) -> Predictions | None:
-        head = self._file.read(HEAD.size)
-        if len(head) < HEAD.size:
-            return None
-        number, rows, check = HEAD.unpack(head)
-        content = self._file.read(rows * ROW_BYTES)
-        if number != self.number or len(content) < rows * ROW_BYTES or zlib.crc32(content) != check:
-            return None
-        columns: dict[str, npt.NDArray[Any]] = {}
-        place = 0
-        for name, kind in COLUMNS.items():
-            columns[name] = np.frombuffer(content, kind, rows, place)
-            place += columns[name].nbytes
-        return Predictions(**columns)
-
-    def _write(self, content: bytes) -> None:
-        try:
-            self._file.write(content)
-            self._file.flush()
-        except OSError as error:
-            raise disk_error(self.out, error) from error
-
-
-COUNTS = b"sentiscale.counts"
-"""Key of the file's metadata under which its counts stand."""
-LOADING = Lock()
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A block of one file's records, and the copy of it that a worker can read."""
-
-    source: Source
-    """The file."""
-    copy: str
-    """Path of the block's bytes."""
-    first_line: int
-    """Line of the file on which it begins, from 1."""
-    kinds: frozenset[int] | None
-    """Label codes that occur in the input; None when it is not labelled."""
-    too_long: bool
-    """Whether it is the beginning of one record beyond the size limit."""
-
-
-@dataclass(frozen=True)
-class PartTask:
-    """What a worker is told; small, for it travels."""
-
-    model: str
-    """Path of the model directory."""
-    digest: str
-    """What must be in that directory."""
-    precision: str
-    """Arithmetic of the network."""
-    pieces: tuple[Piece, ...]
-    """Blocks, in order."""
-    kept: pa.Schema | None
-    """Columns of all tables together."""
-    added: Added
-    """Columns that are added."""
-    part: str
-    """Where the part goes."""
-
-
-@dataclass(frozen=True)
-class PartCounts:
-    """What is in a part."""
+class BatchSummary(Record):
+    """Counts and speed of a prediction job."""
 
     rows: int
     """Rows that have a prediction."""
     positive: int
-    """Those called positive."""
-    right: int
-    """Rows labelled as the input has them."""
-    rejects: tuple[Reject, ...]
-    """Rows that could not be read."""
-    not_utf8: int = 0
-    """Rows whose review holds U+FFFD, the sign that stands for bytes that are no UTF-8."""
-
-
-def label_part(task: PartTask) -> PartCounts:
-    """Label some blocks and write the part, whole or not at all."""
-    predictor = _predictor(task.model, task.digest, task.precision)
-    schema = pa.schema([*(task.kept or ()), *task.added.schema])
-    tables: list[pa.Table] = []
-    rejects: list[Reject] = []
-    positive = right = not_utf8 = 0
-    for piece in task.pieces:
-        data = Path(piece.copy).read_bytes()
-        kinds = set(piece.kinds) if piece.kinds is not None else None
-        chunk, _ = read_chunk(data, piece.source, piece.first_line, kinds, too_long=piece.too_long)
-        predictions = predictor.predict_columns(chunk.texts)
-        added = task.added.table(chunk, predictions)
-        tables.append(fitted(added if chunk.extra is None else beside(chunk.extra, added), schema))
-        rejects += chunk.rejects
-        not_utf8 += chunk.not_utf8
-        positive += int(predictions.is_positive.sum())
-        if chunk.labels is not None:
-            right += int(np.sum(chunk.labels == predictions.is_positive))
-    table = pa.concat_tables(tables)
-    counts = PartCounts(table.num_rows, positive, right, tuple(rejects), not_utf8)
-    table = table.replace_schema_metadata({COUNTS: json.dumps(asdict(counts))})
-    with whole_file(Path(task.part)) as file:
-        pq.write_table(table, file)
-    return counts
-
-
-def finished_counts(part: Path) -> PartCounts | None:
-    """The counts of a part that is there; None when it is not, or not readable."""
-    try:
-        found = json.loads((pq.read_schema(part).metadata or {})[COUNTS])
-    except (OSError, ValueError, KeyError, pa.ArrowException):
-        return None
-    return PartCounts(**{**found, "rejects": tuple(Reject(**reject) for reject in found["rejects"])})
-
-
-def _predictor(model: str, digest: str, precision: str) -> Predictor:
-    with LOADING:  # threads of a worker share one
-        return _loaded(model, digest, precision)
-
-
-@lru_cache(maxsize=1)
-def _loaded(model: str, digest: str, precision: str) -> Predictor:
-    """The model, read once a process; the digest keeps the one of an earlier job apart."""
-    del digest
-    torch.set_num_threads(1)  # in all of the worker: it has a task for each of its threads
-    return Predictor.load(model, precision=precision)
-
-
-IN_MEMORY = 3
-"""Chunks."""
-
-Item = tuple[Chunk, "Future[Predictions] | Predictions"] | BaseException | None
-
-
-class LabelSummary(Record):
-    """What was labelled."""
-
-    rows: int
-    """Rows that have a prediction."""
-    positive: int
-    """Those called positive."""
+    """Rows predicted positive."""
     negative: int
-    """Those called negative."""
+    """Rows predicted negative."""
     rejected: int
     """Rows of a table that could not be read and have no prediction."""
     not_utf8: int
-    """Rows whose review holds U+FFFD, the sign that stands for bytes that are no UTF-8."""
+    """Rows whose review holds U+FFFD, which replaces bytes that are not UTF-8."""
     accuracy: float | None
-    """Share of right labels where the input has labels, else None."""
+    """Share of correct labels where the input has labels, else None."""
     seconds: float
-    """From the first row read to the last one handed on."""
+    """From the first row read to the last one written."""
     rows_per_s: float
     """`rows` over `seconds`."""
 
 
+class BatchResult(NamedTuple):
+    """Outcome of a prediction job."""
+
+    summary: BatchSummary
+    first_rejects: list[Reject]
+    """At most REJECTS_SHOWN."""
+    rejects_path: Path | None
+    """File with all rejects, if there are any and the job has an output."""
+
+
 @dataclass
-class _Counts:
+class Totals:
+    """Sums over chunks."""
+
     rows: int = 0
     positive: int = 0
-    right: int = 0
+    correct: int = 0
     rejected: int = 0
     not_utf8: int = 0
 
-    def take(self, chunk: Chunk, predictions: Predictions) -> None:
-        """Count a chunk."""
-        positive = predictions.is_positive
+    def add(self, chunk: Chunk, predictions: Predictions) -> None:
         self.rows += len(chunk)
-        self.positive += int(positive.sum())
+        self.positive += int(predictions.is_positive.sum())
         self.rejected += len(chunk.rejects)
         self.not_utf8 += chunk.not_utf8
         if chunk.labels is not None:
-            self.right += int(np.sum(chunk.labels == positive))
+            self.correct += int(np.sum(chunk.labels == predictions.is_positive))
 
-    def summary(self, seconds: float, *, labelled: bool) -> LabelSummary:
-        """All counts, with what follows from them."""
-        return LabelSummary(
+    def merge(self, other: "Totals") -> None:
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+    def summary(self, seconds: float, *, labelled: bool) -> BatchSummary:
+        return BatchSummary(
             rows=self.rows,
             positive=self.positive,
             negative=self.rows - self.positive,
             rejected=self.rejected,
             not_utf8=self.not_utf8,
-            accuracy=self.right / self.rows if labelled and self.rows else None,
+            accuracy=self.correct / self.rows if labelled and self.rows else None,
             seconds=round(seconds, 3),
             rows_per_s=self.rows / max(seconds, 1e-9),
         )
 
 
-def label(
-    predictor: Predictor,
-    inputs: InputReader,
-    sink: Sink,
-    *,
-    workers: int,
-    journal: Journal | None = None,
-    reject: Callable[[tuple[Reject, ...]], None] = lambda rejects: None,
-    progress: Progress | None = None,
-) -> LabelSummary:
-    """Label all reviews of the inputs, handing each chunk to `sink`; memory does not grow with their number.
-
-    Args:
-        predictor: the model.
-        inputs: files or standard input.
-        sink: takes each chunk with its predictions, in input order.
-        workers: cores to use.
-        journal: keeps what is done, and has what was done before.
-        reject: takes rows that could not be read.
-        progress: who is told how it goes.
-
-    Raises: DataError when an input is missing or damaged, or, if labelled, has a row without a label.
-    """
-    started_at, counts = time.perf_counter(), _Counts()
-    size = inputs.inputs.size
-    total, unit = (None, "rows") if size is None else (size / MB, "MB")
-    with (progress or Progress()).task("predict", total, unit) as advance:
-        for chunk, predictions in labelled_chunks(predictor, inputs.chunks(), workers, journal):
-            sink(chunk, predictions)
-            reject(chunk.rejects)
-            counts.take(chunk, predictions)
-            _tell(advance, chunk, counts.rows, time.perf_counter() - started_at, by_bytes=size is not None)
-    return counts.summary(time.perf_counter() - started_at, labelled=inputs.inputs.labelled)
-
-
-def _tell(advance: Advance, chunk: Chunk, rows: int, seconds: float, *, by_bytes: bool) -> None:
-    if by_bytes:
-        advance(chunk.consumed / MB, f"{rows:,} rows, {rows / seconds:,.0f} rows/s")
-    else:
-        advance(len(chunk), "")
-
-
-def labelled_chunks(
-    predictor: Predictor, chunks: Iterator[Chunk], workers: int, journal: Journal | None = None
-) -> Iterator[tuple[Chunk, Predictions]]:
-    """Chunks with their predictions, in order; what the journal has is not computed again.
-
-    Raises: DataError when the journal is of other reviews.
-    """
-    with predictor.crew(workers) as crew:
-        reader = _Reader(chunks, crew.submit, journal.finished() if journal else iter(()))
-        Thread(target=reader.run, name="reader", daemon=True).start()
-        try:
-            while (item := reader.read.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                chunk, known = item
-                predictions = known.result() if isinstance(known, Future) else known
-                if len(predictions) != len(chunk):
-                    raise DataError(f"{chunk.file} was changed after the job was begun. Leave --resume out.")
-                if journal is not None and isinstance(known, Future):
-                    journal.add(predictions)
-                yield chunk, predictions
-                del item, chunk, known, predictions
-                reader.room.release()
-        finally:
-            reader.stop()
-
-
-class _Reader:
-    """Reads ahead in a thread of its own, so that results need not wait for input that comes slowly."""
-
-    def __init__(
-        self,
-        chunks: Iterator[Chunk],
-        submit: Callable[[pa.Array], "Future[Predictions]"],
-        finished: Iterator[Predictions],
-    ) -> None:
-        self.read: SimpleQueue[Item] = SimpleQueue()
-        """Chunks in order; at the end None, or what was raised."""
-        self.room = Semaphore(IN_MEMORY)
-        self._chunks, self._submit, self._finished = chunks, submit, finished
-        self._stopped = False
-
-    def run(self) -> None:
-        """Read to the end, or until stopped."""
-        try:
-            while self.room.acquire() and not self._stopped:
-                chunk = next(self._chunks, None)
-                if chunk is None:
-                    self.read.put(None)
-                    return
-                known = next(self._finished, None)
-                self.read.put((chunk, known if known is not None else self._submit(chunk.texts)))
-                del chunk
-        except BaseException as error:  # raised again in the thread that takes the chunks
-            self.read.put(error)
-
-    def stop(self) -> None:
-        """Read nothing more."""
-        self._stopped = True
-        self.room.release()
-
-
-Explain = Callable[[Chunk], pa.Table]
-"""Gives the columns of EXPLAINED for a chunk."""
-
-
 @dataclass(frozen=True)
-class FileJob:
-    """What is to be written where."""
+class BatchJob:
+    """A job with an output that can be resumed: a file, or on a cluster a folder of parts."""
 
     predictor: Predictor
-    """The model."""
     model: Path
-    """Its directory."""
-    inputs: InputReader
-    """What is read, and kept of it."""
+    """Directory of the predictor's model."""
+    inputs: Inputs
     out: Path
-    """The file."""
-    added: Added
-    """Columns that are added."""
-    explain: Explain | None = None
-    """What words contributed to each row of a chunk; None where nobody asked."""
+    added: AddedColumns
 
-    def check(self) -> None:
-        """Fail before any work.
-
-        Raises: UsageError when the output cannot be written, or its columns have the names of others.
-        """
-        check_file(self.out, self.inputs, self.added)
-        self.added.check(self.inputs)
-
-    def run(
-        self, *, workers: int, resume: bool = False, progress: Progress | None = None
-    ) -> tuple[LabelSummary, list[Reject]]:
-        """Label the inputs into the file, which appears when it is complete.
-
-        Returns the counts and the first rows that could not be read.
+    def run(self, *, workers: int, resume: bool = False, progress: Progress | None = None) -> BatchResult:
+        """Predict on this machine into one file, which appears when it is complete.
 
         Raises:
-            Interrupted: stopped by a signal; `resume` goes on.
+            Interrupted: stopped by a signal; `resume` continues.
             DataError: an input is damaged.
-            UsageError: `resume` with an input that cannot be read again.
+            UsageError: the output cannot be written, or `resume` with a pipe as input.
         """
-        again = self.inputs.inputs.rereadable
-        if resume and not again:
+        inputs = self.inputs.with_columns(whole_records=self.out.suffix == ".jsonl")
+        check_file(self.out, inputs, self.added)
+        if resume and not self.inputs.rereadable:
             raise UsageError("--resume reads the input again, which a pipe does not allow. Give a file.")
-        try:
-            with ExitStack() as stack:
-                stack.enter_context(reused_memory())
-                plan = self.plan() if again else {}
-                journal = stack.enter_context(Journal(self.out, plan, resume=resume)) if again else None
-                rejects = stack.enter_context(Rejects(self.out))
-                writer = stack.enter_context(opened_table(self.out, self.inputs, self.added))
+        with (
+            reused_memory(),
+            self._working_directory(resume=resume) as work,
+            RejectWriter(self.out) as rejects,
+            open_table(self.out, inputs, self.added) as writer,
+        ):
+            return predict_inputs(
+                self.predictor,
+                inputs,
+                lambda chunk, predictions: writer.write(
+                    chunk, added_table(self.predictor, self.added, chunk, predictions)
+                ),
+                workers=workers,
+                rejects=rejects,
+                parts=PredictionParts(work) if work else None,
+                progress=progress,
+            )
 
-                def write(chunk: Chunk, predictions: Predictions) -> None:
-                    explained = self.explain(chunk) if self.explain else None
-                    writer.write(chunk, self.added.table(chunk, predictions, explained))
+    def run_on_cluster(
+        self, scheduler: str, *, resume: bool = False, force: bool = False, progress: Progress | None = None
+    ) -> BatchResult:
+        """Predict on Dask workers into a folder of parts, which appears when it is complete.
 
-                summary = label(
-                    self.predictor,
-                    self.inputs,
-                    write,
-                    workers=workers,
-                    journal=journal,
-                    reject=rejects.add,
-                    progress=progress,
-                )
-                return summary, rejects.first
-        except KeyboardInterrupt as error:
-            if not again:
-                raise
-            raise Interrupted(
-                "interrupted; what was done is kept. Run the same command with --resume to go on."
-            ) from error
+        Args:
+            scheduler: address of a running Dask scheduler, whose workers see the folder of the output.
+            resume: reuse parts that an interrupted job of the same inputs and model has finished.
+            force: replace an existing folder.
+            progress: receives the progress.
+
+        Raises:
+            UsageError: the output cannot be written, or the cluster cannot run the job.
+            ClusterError: the workers or their scheduler are gone for good; `resume` continues.
+            Interrupted: stopped by a signal; `resume` continues.
+            DataError: an input is damaged.
+        """
+        started_at, progress = time.perf_counter(), progress or Progress()
+        kept = self._checked_for_cluster(force=force)
+        with self._working_directory(resume=resume) as work:
+            assert work is not None
+            model = work / "model"
+            if not model.exists():  # a copy, so that no training replaces it half-way
+                shutil.copytree(self.model, model)
+            spool, scratch, result = (_empty_folder(work / name) for name in ("spool", "dask", "result"))
+            (work / "parts").mkdir(exist_ok=True)
+            parts = ClusterParts(self, kept, model, work / "parts", spool)
+            with open_engine(1, scheduler, folder=scratch, say=progress.say) as engine:
+                total = self.inputs.size
+                with progress.task("predict", total and total / MB, "MB") as advance:
+                    for number, done in engine.map(
+                        predict_part, parts.tasks(advance), describe=parts.describe
+                    ):
+                        parts.finish(number, done, advance)
+            totals, rejects = parts.publish(result)
+            summary = totals.summary(time.perf_counter() - started_at, labelled=self.inputs.labelled)
+            write_file(result / SUMMARY_FILE, summary.model_dump_json(indent=2))
+            try:
+                publish_directory(result, self.out.absolute())
+            except OSError as error:
+                raise disk_error(self.out, error) from error
+        return BatchResult(summary, rejects[:REJECTS_SHOWN], self.out / REJECTS_FILE)
+
+    def _checked_for_cluster(self, *, force: bool) -> InputReader:
+        if self.out.suffix in SUFFIXES and self.out.suffix != ".parquet":
+            raise UsageError(
+                f"with --scheduler the output is a folder of Parquet parts; --out is {self.out}."
+            )
+        if self.added.explained:
+            raise UsageError("--explain works on this machine only. Leave --scheduler out.")
+        if not self.inputs.rereadable:
+            raise UsageError("a pipe cannot be spread over a cluster. Give files.")
+        check_output(self.out.absolute(), replace=force, marker=SUMMARY_FILE)
+        kept = self.inputs.with_columns(whole_records=False)
+        self.added.check(kept)
+        return kept
+
+    def _working_directory(self, *, resume: bool) -> Any:
+        """Context of the directory of finished parts; of None where the input cannot be read again."""
+        if not self.inputs.rereadable:
+            return nullcontext()
+        # A full disk, too, keeps the parts: the network has spent hours where the parts take megabytes.
+        return working_directory(self.out.absolute(), self.plan(), resume=resume, keep_on_failure=True)
 
     def plan(self) -> dict[str, Any]:
-        """All that the predictions depend on."""
-        return plan(self.model, self.inputs.inputs, self.predictor.precision.name)
-
-
-def plan(model: Path, inputs: Inputs, precision: str) -> dict[str, Any]:
-    """What must be the same for a job to be gone on with: reviews, how they are read, model and release."""
-    return {
-        "inputs": [[path, *_state(path)] for path in inputs.paths],
-        "settings": inputs.settings.model_dump(mode="json"),
-        "labelled": inputs.labelled,
-        "model": model_digest(model),
-        "precision": precision,
-        "release": package_versions("sentiscale", "torch"),
-    }
+        """Everything that the parts depend on; `resume` reuses parts of the same plan only."""
+        return {
+            "inputs": [[path, *_file_state(path)] for path in self.inputs.paths],
+            "settings": self.inputs.settings.model_dump(mode="json"),
+            "labelled": self.inputs.labelled,
+            "model": model_digest(self.model),
+            "precision": self.predictor.precision.name,
+            "added": asdict(self.added),
+            "release": package_versions("sentiscale", "torch"),
+        }
 
 
 def model_digest(model: Path) -> str:
-    """A digest of what a model directory computes with."""
+    """SHA-256 over the files that predictions depend on."""
     digest = hashlib.sha256()
     for name in ("config.toml", "vocab.txt", "weights.safetensors"):
         with open(model / name, "rb") as file:
@@ -523,195 +258,326 @@ def model_digest(model: Path) -> str:
     return digest.hexdigest()
 
 
-def _state(path: str) -> tuple[int, str]:
-    """Size and time of change of a file, or what its store tells instead of it."""
+def _file_state(path: str) -> tuple[int, str]:
+    """Size and modification time of a file, or what its store offers instead of a time."""
     filesystem, root = fsspec.core.url_to_fs(path)
     info = filesystem.info(root)
     changed = info.get("mtime") or info.get("LastModified") or info.get("ETag") or ""
     return int(info.get("size") or 0), str(changed)
 
 
-SUMMARY, REJECTS = "_summary.json", "_rejects.jsonl"
-"""Beside the parts; readers of such folders pass over names that begin so."""
+def _empty_folder(path: Path) -> Path:
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
+    return path
 
 
-@dataclass
-class _Part:
-    """A part under way."""
+# On this machine
 
-    pieces: tuple[Piece, ...]
-    consumed: int
-    counts: PartCounts | None = None
+
+def predict_inputs(
+    predictor: Predictor,
+    inputs: InputReader,
+    sink: Sink,
+    *,
+    workers: int,
+    rejects: RejectWriter | None = None,
+    parts: "PredictionParts | None" = None,
+    progress: Progress | None = None,
+) -> BatchResult:
+    """Pass each chunk with its predictions to `sink`, in input order, in bounded memory.
+
+    Args:
+        predictor: the model.
+        inputs: files or standard input.
+        sink: receives the chunks.
+        workers: cores to use.
+        rejects: receives rows that cannot be read; by default only the first ones are returned.
+        parts: predictions of finished chunks; new ones are added.
+        progress: receives the progress.
+
+    Raises: DataError when an input is missing or damaged, or, if labelled, has a row without a label.
+    """
+    started_at, totals, rejects = time.perf_counter(), Totals(), rejects or RejectWriter(None)
+    size = inputs.inputs.size
+    total, unit = (None, "rows") if size is None else (size / MB, "MB")
+    with (progress or Progress()).task("predict", total, unit) as advance:
+        for chunk, predictions in predict_chunks(predictor, inputs.chunks(), workers, parts):
+            sink(chunk, predictions)
+            rejects.add(chunk.rejects)
+            totals.add(chunk, predictions)
+            if size is None:
+                advance(len(chunk), "")
+            else:
+                rate = totals.rows / (time.perf_counter() - started_at)
+                advance(chunk.consumed / MB, f"{totals.rows:,} rows, {rate:,.0f} rows/s")
+    summary = totals.summary(time.perf_counter() - started_at, labelled=inputs.inputs.labelled)
+    return BatchResult(summary, rejects.first, rejects.path)
+
+
+def added_table(
+    predictor: Predictor, added: AddedColumns, chunk: Chunk, predictions: Predictions
+) -> pa.Table:
+    """The columns that are added to a chunk, with explanations if `added.explained`."""
+    if not added.explained:
+        return added.table(chunk, predictions)
+    from sentiscale.inference.explain import explain, explanation_table, texts_of  # loads Captum
+
+    return added.table(chunk, predictions, explanation_table(explain(predictor, texts_of(chunk))))
+
+
+class PredictionParts:
+    """Predictions of finished chunks, a small Parquet file each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "predictions"
+        self.folder.mkdir(exist_ok=True)
+
+    def read(self, number: int) -> Predictions | None:
+        """Predictions of a chunk; None when they are missing or damaged."""
+        try:
+            table = pq.read_table(self._path(number), page_checksum_verification=True)
+            return Predictions(*(table.column(field.name).to_numpy() for field in fields(Predictions)))
+        except (OSError, KeyError, pa.ArrowException):
+            return None
+
+    def write(self, number: int, predictions: Predictions) -> None:
+        """Raises: SentiscaleError when the disk is full or fails."""
+        columns = {field.name: getattr(predictions, field.name) for field in fields(predictions)}
+        try:
+            # Not flushed to disk, which takes longer than writing: checksums reveal what a crash tore.
+            pq.write_table(pa.table(columns), self._path(number), write_page_checksum=True)
+        except OSError as error:
+            raise disk_error(self.folder, error) from error
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:08d}.parquet"
+
+
+def predict_chunks(
+    predictor: Predictor, chunks: Iterator[Chunk], workers: int, parts: PredictionParts | None = None
+) -> Iterator[tuple[Chunk, Predictions]]:
+    """Yield chunks with their predictions, in order; those in `parts` are not computed again.
+
+    Raises: DataError when the parts belong to other reviews.
+    """
+    ready: SimpleQueue[tuple[Chunk, Predictions | Future[Predictions]] | BaseException | None] = SimpleQueue()
+    room, stopped = Semaphore(CHUNKS_IN_MEMORY), Event()
+
+    def read_ahead() -> None:
+        try:
+            for number in count():
+                room.acquire()
+                chunk = None if stopped.is_set() else next(chunks, None)
+                if chunk is None:
+                    ready.put(None)
+                    return
+                known = parts.read(number) if parts else None
+                ready.put((chunk, pool.submit(chunk.texts) if known is None else known))
+                del chunk, known  # or they stay in memory while this thread waits for room
+        except BaseException as error:  # raised again by the consumer
+            ready.put(error)
+
+    with predictor.pool(workers) as pool:
+        # A thread reads, so that finished predictions need not wait for a slow pipe.
+        Thread(target=read_ahead, name="reader", daemon=True).start()
+        try:
+            for number in count():
+                item = ready.get()
+                if item is None:
+                    return
+                if isinstance(item, BaseException):
+                    raise item
+                chunk, known = item
+                predictions = known.result() if isinstance(known, Future) else known
+                if len(predictions) != len(chunk):
+                    raise DataError(f"{chunk.file} was changed after the job was begun. Leave --resume out.")
+                if parts and isinstance(known, Future):
+                    parts.write(number, predictions)
+                yield chunk, predictions
+                del item, chunk, known, predictions
+                room.release()
+        finally:
+            stopped.set()
+            room.release()
+
+
+# On a cluster
 
 
 @dataclass(frozen=True)
-class ClusterJob:
-    """What is to be labelled, and into which folder; the cluster's workers must see it."""
+class SpooledBlock:
+    """Consecutive records of one file, in a copy that workers can read."""
 
-    predictor: Predictor
-    """The model."""
-    model: Path
-    """Its directory, which all workers see."""
-    inputs: Inputs
-    """What is read."""
-    out: Path
-    """The folder of parts."""
-    added: Added
-    """Columns that are added."""
-    parts: list[_Part] = field(default_factory=list)
-    """Those under way and done, in input order."""
-
-    def run(
-        self, scheduler: str, *, resume: bool = False, force: bool = False, progress: Progress | None = None
-    ) -> tuple[LabelSummary, list[Reject]]:
-        """Label everything; the folder appears when it is complete.
-
-        Args:
-            scheduler: address of a running Dask scheduler.
-            resume: keep the parts that an interrupted job of the same inputs and model has made.
-            force: replace the folder.
-            progress: who is told how it goes.
-
-        Raises:
-            UsageError: the output cannot be written, or the cluster cannot do this.
-            ClusterError: the workers or their scheduler are gone for good; `resume` goes on.
-            Interrupted: stopped by a signal; `resume` goes on.
-            DataError: an input is damaged.
-        """
-        started_at, progress = time.perf_counter(), progress or Progress()
-        out = self.out.absolute()
-        kept = self._checked(out, force=force)
-        digest = model_digest(self.model)
-        steps = plan(self.model, self.inputs, self.predictor.precision.name) | {"added": asdict(self.added)}
-        with workspace(out, steps, resume=resume) as work:
-            model = work.root / "model"
-            if not model.exists():  # a copy, which all workers see and nobody trains over
-                shutil.copytree(self.model, model)
-            with open_engine(1, scheduler, folder=work.scratch, say=progress.say) as engine:
-                total = self.inputs.size
-                with progress.task("predict", total and total / MB, "MB") as advance:
-                    tasks = self._tasks(kept, work, (str(model), digest), advance)
-                    for number, counts in engine.map(label_part, tasks, describe=self._describe):
-                        self._take(work, self.parts[number], counts)
-                        advance(self.parts[number].consumed / MB, f"{self._summary(1.0).rows:,} rows")
-            self._publish(work)
-            summary = self._summary(time.perf_counter() - started_at)
-            write_file(work.result / SUMMARY, summary.model_dump_json(indent=2))
-        return summary, self._rejects()[:TOLD]
-
-    def _checked(self, out: Path, *, force: bool) -> InputReader:
-        if out.suffix in SUFFIXES and out.suffix != ".parquet":
-            raise UsageError(f"with --scheduler the output is a folder of Parquet parts; --out is {out}.")
-        if self.added.explained:
-            raise UsageError("--explain works on this machine only. Leave --scheduler out.")
-        if not self.inputs.rereadable:
-            raise UsageError("a pipe cannot be spread over a cluster. Give files.")
-        check_output(out, replace=force, marker=SUMMARY)
-        kept = self.inputs.with_columns(whole_records=False)
-        self.added.check(kept)
-        return kept
-
-    def _tasks(
-        self, kept: InputReader, work: Workspace, model: tuple[str, str], advance: Advance
-    ) -> Iterator[tuple[int, PartTask]]:
-        """Yield a task for every part that is not there; enters all parts in the list."""
-        for number, (blocks, consumed) in enumerate(_grouped(_blocks(kept))):
-            part = work.part(number)
-            counts = finished_counts(part)
-            if counts is not None:
-                self.parts.append(_Part((), consumed, counts))
-                advance(consumed / MB, "done before")
-                continue
-            pieces = tuple(piece.copied(work, f"{number:08d}-{place}") for place, piece in enumerate(blocks))
-            self.parts.append(_Part(pieces, consumed))
-            precision = self.predictor.precision.name
-            yield number, PartTask(*model, precision, pieces, kept.schema, self.added, str(part))
-
-    def _take(self, work: Workspace, part: _Part, counts: PartCounts) -> None:
-        part.counts = counts
-        for piece in part.pieces:
-            work.unspool(piece.copy)  # only now: a worker that dies has its task done again
-
-    def _describe(self, number: int) -> str:
-        piece = self.parts[number].pieces[0]
-        return f"part {number} ({piece.source.path}, from line {piece.first_line} on)"
-
-    def _publish(self, work: Workspace) -> None:
-        shutil.rmtree(work.result / "reports")
-        for number in range(len(self.parts)):
-            os.replace(work.part(number), work.result / f"part-{number:08d}.parquet")
-        rejects = self._rejects()
-        if rejects:
-            lines = "".join(json.dumps(asdict(reject)) + "\n" for reject in rejects)
-            write_file(work.result / REJECTS, lines)
-
-    def _rejects(self) -> list[Reject]:
-        return [reject for part in self.parts if part.counts for reject in part.counts.rejects]
-
-    def _summary(self, seconds: float) -> LabelSummary:
-        counts = [part.counts for part in self.parts if part.counts is not None]
-        rows = sum(each.rows for each in counts)
-        positive = sum(each.positive for each in counts)
-        right = sum(each.right for each in counts)
-        return LabelSummary(
-            rows=rows,
-            positive=positive,
-            negative=rows - positive,
-            rejected=sum(len(each.rejects) for each in counts),
-            not_utf8=sum(each.not_utf8 for each in counts),
-            accuracy=right / rows if self.inputs.labelled and rows else None,
-            seconds=round(seconds, 3),
-            rows_per_s=rows / max(seconds, 1e-9),
-        )
-
-
-@dataclass(frozen=True)
-class _Block:
-    """A raw block and what is known of it."""
-
-    raw: RawBlock
     source: Source
     first_line: int
-    kinds: frozenset[int] | None
+    """Line of the file on which the block begins, from 1."""
+    label_kinds: frozenset[int] | None
+    """Label codes that occur in the input; None when it is not labelled."""
+    too_long: bool
+    """Whether it is the beginning of one record beyond the size limit."""
+    copy: str = ""
 
-    def copied(self, work: Workspace, name: str) -> Piece:
-        """The piece for a worker, its bytes in the folder that all share."""
-        copy = str(work.spool(name, self.raw.data))
-        return Piece(self.source, copy, self.first_line, self.kinds, self.raw.too_long)
+
+@dataclass(frozen=True)
+class PartTask:
+    """One task of a worker; small, since the scheduler passes it on."""
+
+    model: str
+    digest: str
+    """Digest of the model directory."""
+    precision: str
+    blocks: tuple[SpooledBlock, ...]
+    kept: pa.Schema | None
+    """Columns of all input tables together."""
+    added: AddedColumns
+    part: str
+    """Path of the part to write."""
 
 
-def _blocks(kept: InputReader) -> Iterator[_Block]:
-    """All blocks of all files in order, read by this process."""
+@dataclass(frozen=True)
+class PartResult:
+    """What a part holds, also stored in its metadata."""
+
+    totals: Totals
+    rejects: tuple[Reject, ...]
+
+    METADATA_KEY = b"sentiscale.counts"
+
+    def metadata(self) -> dict[bytes, str]:
+        return {self.METADATA_KEY: json.dumps(asdict(self))}
+
+    @classmethod
+    def read(cls, part: Path) -> "PartResult | None":
+        """Read the metadata of a finished part; None when it is missing or damaged."""
+        try:
+            stored = json.loads((pq.read_schema(part).metadata or {})[cls.METADATA_KEY])
+        except (OSError, ValueError, KeyError, pa.ArrowException):
+            return None
+        return cls(Totals(**stored["totals"]), tuple(Reject(**reject) for reject in stored["rejects"]))
+
+
+def predict_part(task: PartTask) -> PartResult:
+    """Predict some blocks and write their part, whole or not at all."""
+    with MODEL_LOADING:  # the threads of a worker share one model
+        predictor = _worker_predictor(task.model, task.digest, task.precision)
+    schema = pa.schema([*(task.kept or ()), *task.added.schema])
+    tables: list[pa.Table] = []
+    totals, rejects = Totals(), list[Reject]()
+    for block in task.blocks:
+        data = Path(block.copy).read_bytes()
+        kinds = set(block.label_kinds) if block.label_kinds is not None else None
+        chunk, _ = read_chunk(data, block.source, block.first_line, kinds, too_long=block.too_long)
+        predictions = predictor.predict_columns(chunk.texts)
+        tables.append(aligned(all_columns(chunk, task.added.table(chunk, predictions)), schema))
+        totals.add(chunk, predictions)
+        rejects += chunk.rejects
+    result = PartResult(totals, tuple(rejects))
+    table = pa.concat_tables(tables).replace_schema_metadata(result.metadata())
+    with whole_file(Path(task.part)) as file:
+        pq.write_table(table, file)
+    return result
+
+
+MODEL_LOADING = Lock()
+
+
+@lru_cache(maxsize=1)
+def _worker_predictor(model: str, digest: str, precision: str) -> Predictor:
+    """Load the model once a process; `digest` distinguishes it from the model of an earlier job."""
+    torch.set_num_threads(1)  # in the whole worker, which runs a task in each of its threads
+    return Predictor.load(model, precision=precision)
+
+
+class ClusterParts:
+    """The parts of a job on a cluster, in input order."""
+
+    def __init__(self, job: BatchJob, kept: InputReader, model: Path, folder: Path, spool: Path) -> None:
+        self.job, self.kept, self.model, self.folder, self.spool = job, kept, model, folder, spool
+        self.results: dict[int, PartResult] = {}
+        self._pending: dict[int, tuple[PartTask, int]] = {}
+        """Unfinished tasks, and the stored bytes of their blocks."""
+        self._rows = 0
+
+    def tasks(self, advance: Advance) -> Iterator[tuple[int, PartTask]]:
+        """Yield a task for each part that is missing; blocks are spooled only then, to save space."""
+        digest, precision = model_digest(self.model), self.job.predictor.precision.name
+        for number, group in enumerate(_grouped(_blocks(self.kept))):
+            part = self._path(number)
+            consumed = sum(raw.consumed for raw, _ in group)
+            done = PartResult.read(part)
+            if done is not None:
+                self._count(number, done, consumed, advance)
+                continue
+            blocks = []
+            for place, (raw, block) in enumerate(group):
+                copy = self.spool / f"{number:08d}-{place}"
+                copy.write_bytes(raw.data)
+                blocks.append(replace(block, copy=str(copy)))
+            added, schema = self.job.added, self.kept.schema
+            task = PartTask(str(self.model), digest, precision, tuple(blocks), schema, added, str(part))
+            self._pending[number] = task, consumed
+            yield number, task
+
+    def finish(self, number: int, done: PartResult, advance: Advance) -> None:
+        task, consumed = self._pending.pop(number)
+        for block in task.blocks:
+            Path(block.copy).unlink()  # only now: the task of a worker that dies is repeated
+        self._count(number, done, consumed, advance)
+
+    def describe(self, number: int) -> str:
+        block = self._pending[number][0].blocks[0]
+        return f"part {number} ({block.source.path}, from line {block.first_line} on)"
+
+    def publish(self, result: Path) -> tuple[Totals, list[Reject]]:
+        """Move the parts to `result`, with the rejects if there are any; returns the sums and the rejects."""
+        totals, rejects = Totals(), list[Reject]()
+        for number, done in sorted(self.results.items()):
+            os.replace(self._path(number), result / f"part-{number:08d}.parquet")
+            totals.merge(done.totals)
+            rejects += done.rejects
+        if rejects:
+            write_file(result / REJECTS_FILE, reject_lines(rejects))
+        return totals, rejects
+
+    def _count(self, number: int, done: PartResult, consumed: int, advance: Advance) -> None:
+        self.results[number] = done
+        self._rows += done.totals.rows
+        advance(consumed / MB, f"{self._rows:,} rows")
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:08d}.parquet"
+
+
+def _blocks(kept: InputReader) -> Iterator[tuple[RawBlock, SpooledBlock]]:
+    """Read all blocks of all files in order; they are not spooled yet."""
     inputs = kept.inputs
     table_kinds = frozenset(inputs.tables.label_kinds()) if inputs.labelled and kept.sources else None
     for path in inputs.paths:
-        source = kept.sources.get(path) or _line_source(path, labelled=inputs.labelled)
-        kinds = table_kinds if path in kept.sources else frozenset((ONE, TWO)) if inputs.labelled else None
+        if path in kept.sources:
+            source, kinds = kept.sources[path], table_kinds
+        else:
+            table = TableFormat("fasttext", label="label" if inputs.labelled else None)
+            source = Source(path, compression_of(path), table, 0)
+            kinds = frozenset((ONE, TWO)) if inputs.labelled else None
         line = 1
         for raw in source.blocks(BLOCK_BYTES):
             line += raw.lines_before
-            yield _Block(raw, source, line, kinds)
+            yield raw, SpooledBlock(source, line, kinds, raw.too_long)
             line += 1 if raw.too_long else format_of(source.table).count_lines(raw.data, source.table)
 
 
-def _line_source(path: str, *, labelled: bool) -> Source:
-    table = TableFormat("fasttext", label="label" if labelled else None)
-    return Source(path, compression_of(path), table, 0)
-
-
-def _grouped(blocks: Iterator[_Block]) -> Iterator[tuple[list[_Block], int]]:
-    """Blocks put together to parts, and the stored bytes of each part: many small files make one part."""
-    group: list[_Block] = []
+def _grouped(
+    blocks: Iterator[tuple[RawBlock, SpooledBlock]],
+) -> Iterator[list[tuple[RawBlock, SpooledBlock]]]:
+    """Group blocks into parts, so that many small files make one part."""
+    group: list[tuple[RawBlock, SpooledBlock]] = []
     size = 0
-    for block in blocks:
-        if group and size + block.raw.size > BLOCK_BYTES * MOST:
-            yield group, sum(each.raw.consumed for each in group)
+    for raw, block in blocks:
+        if group and size + raw.size > BLOCK_BYTES * LARGEST_PART:
+            yield group
             group, size = [], 0
-        group.append(block)
-        size += block.raw.size
+        group.append((raw, block))
+        size += raw.size
     if group:
-        yield group, sum(each.raw.consumed for each in group)
-
-
-MOST = 1.1
-"""A part takes a further block up to this times a block's bytes."""
+        yield group

@@ -22,7 +22,7 @@ from torch import Tensor
 from sentiscale.data.batches import padded_ids, sorted_order
 from sentiscale.data.inputs import Chunk
 from sentiscale.errors import UsageError
-from sentiscale.inference.outputs import EXPLAINED
+from sentiscale.inference.outputs import EXPLANATION_COLUMNS
 from sentiscale.inference.predictor import Prediction, Predictor
 from sentiscale.model.directory import SavedModel
 from sentiscale.model.network import SentimentNet
@@ -256,12 +256,7 @@ def texts_of(chunk: Chunk) -> list[str]:
     return texts
 
 
-def explained(predictor: Predictor, chunk: Chunk) -> list[Explanation]:
-    """What each word of each review of a chunk contributed."""
-    return explain(predictor, texts_of(chunk))
-
-
-def explained_table(explanations: list[Explanation]) -> pa.Table:
+def explanation_table(explanations: list[Explanation]) -> pa.Table:
     """The columns logit, base and words."""
     rows = [
         {
@@ -274,4 +269,4 @@ def explained_table(explanations: list[Explanation]) -> pa.Table:
         }
         for found in explanations
     ]
-    return pa.Table.from_pylist(rows, EXPLAINED)
+    return pa.Table.from_pylist(rows, EXPLANATION_COLUMNS)

@@ -1,8 +1,8 @@
-"""Put a model directory to use: text in, label and probability out."""
+"""Predict with a model directory: text in, label and probability out."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -26,64 +26,64 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 BATCH_ROWS = 256
-"""Rows of a batch at most."""
+"""Largest number of rows in a batch."""
 BATCH_TOKENS = 8192
-"""Padded tokens of a batch at most: bounds the memory of a forward pass."""
+"""Largest number of padded tokens in a batch: bounds the memory of a forward pass. Twice as many are no
+faster (docs/decisions/0008)."""
 CHUNK_ROWS = 8192
-"""Rows sorted by length together when a stream is labelled: enough to pad little, few enough to flow."""
+"""Rows of a stream that are sorted by length together: enough to pad little, few enough to answer soon."""
 
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one review."""
+    """Label and probability of one review."""
 
     label: Literal["negative", "positive"]
-    """The class that is the more probable one."""
+    """The more probable class."""
     probability: float
-    """Of `label`, between 0.5 and 1."""
+    """Probability of `label`, between 0.5 and 1."""
     positive_probability: float
-    """Of "positive", between 0 and 1."""
+    """Probability of "positive", between 0 and 1."""
     truncated: bool
-    """Whether the review is longer than the network reads (its beginning and end are read)."""
+    """Whether the review is longer than the network reads; it reads the beginning and the end."""
     unknown_share: float
-    """Share of its words that are not in the vocabulary; 1 for a text without words."""
+    """Share of words that are not in the vocabulary; 1 for a text without words."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as plain values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the model says of many reviews, in columns (rows,): no object a row."""
+    """Predictions of many reviews in columns (rows,), which costs no object per row."""
 
     positive_probability: npt.NDArray[np.float64]
-    """Of "positive", between 0 and 1."""
     truncated: npt.NDArray[np.bool_]
-    """Whether the review is longer than the network reads."""
     unknown_share: npt.NDArray[np.float64]
-    """Share of its words that are not in the vocabulary."""
+
+    @classmethod
+    def concatenate(cls, parts: list["Predictions"]) -> "Predictions":
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
     def __len__(self) -> int:
         return len(self.positive_probability)
 
     @property
     def is_positive(self) -> npt.NDArray[np.bool_]:
-        """Whether the label is "positive"."""
         return self.positive_probability > 0.5
 
     @property
     def probability(self) -> npt.NDArray[np.float64]:
-        """Of the label, between 0.5 and 1."""
+        """Probability of the label, between 0.5 and 1."""
         return np.maximum(self.positive_probability, 1 - self.positive_probability)
 
     def rows(self) -> Iterator[Prediction]:
-        """One object a row."""
         columns = (self.positive_probability, self.probability, self.truncated, self.unknown_share)
-        for p, of_label, t, u in zip(*(column.tolist() for column in columns), strict=True):
-            yield Prediction("positive" if p > 0.5 else "negative", of_label, p, t, u)
+        for positive, of_label, truncated, unknown in zip(*(c.tolist() for c in columns), strict=True):
+            label: Literal["negative", "positive"] = "positive" if positive > 0.5 else "negative"
+            yield Prediction(label, of_label, positive, truncated, unknown)
 
 
 class Predictor:
@@ -93,7 +93,7 @@ class Predictor:
     >>> predictor.predict("Great screen, but the battery died in a week.")  # doctest: +SKIP
     Prediction(label='negative', probability=0.93, ...)
 
-    Many texts are labelled on as many cores as torch may use (`torch.set_num_threads`).
+    Many texts are predicted on as many cores as torch may use (`torch.set_num_threads`).
     """
 
     def __init__(self, model: SavedModel, precision: Precision | None = None) -> None:
@@ -103,67 +103,66 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | Path, *, precision: str = "fp32") -> Self:
-        """Read a model directory.
+        """Load a model directory.
 
         Args:
             path: what `train` wrote as RUN/model.
-            precision: arithmetic of the network: fp32; bf16 is faster where the processor has it and
-                changes probabilities in the third digit; auto takes it where it is faster.
+            precision: arithmetic of the network: fp32; bf16 is faster where the processor supports it and
+                changes probabilities in the third digit; auto selects it where it is faster.
 
         Raises:
             DataError: the directory is missing, damaged or of another version.
-            UsageError: a precision that this machine does not have.
+            UsageError: this machine does not support the precision.
         """
         return cls(load_model(Path(path)), Precision.choose(precision, CPU))
 
     @overload
-    def predict(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap] # a str is asked first
+    def predict(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap] # str comes first
     @overload
     def predict(self, texts: Texts) -> list[Prediction]: ...
     def predict(self, texts: str | Texts) -> Prediction | list[Prediction]:
-        """Label one review, or several; the answer has the form of the question.
+        """Predict one review, or several; one text returns one prediction, a column returns a list.
 
         Args:
             texts: a string, or a list, tuple, numpy array, pandas or Polars series or Arrow array of them.
-                A null is an empty review, as it is in files: its `unknown_share` is 1.
+                A null is an empty review, as in files: its `unknown_share` is 1.
 
-        Raises: DataError for values that are no text, naming the first one.
+        Raises: DataError for values that are not text, naming the first one.
         """
         rows = list(self.predict_columns([texts] if isinstance(texts, str) else texts).rows())
         return rows[0] if isinstance(texts, str) else rows
 
     def predict_proba(self, texts: str | Texts) -> npt.NDArray[np.float64]:
-        """Probabilities (rows, 2) of "negative" and "positive", as scikit-learn has them."""
+        """Probabilities (rows, 2) of "negative" and "positive", as in scikit-learn."""
         positive = self.predict_columns([texts] if isinstance(texts, str) else texts).positive_probability
         return np.column_stack([1 - positive, positive])
 
     def predict_columns(self, texts: Texts) -> Predictions:
-        """The same as `predict` in columns, without an object a row."""
-        array = as_array(texts)
-        parts = [
-            self._predictions(self.encoder.encode(array.slice(start, CHUNK_ROWS)))
-            for start in range(0, max(len(array), 1), CHUNK_ROWS)
-        ]
-        return parts[0] if len(parts) == 1 else _joined(parts)
+        """Predict as `predict` does, but return columns."""
+        array, parts = as_array(texts), []
+        for start in range(0, max(len(array), 1), CHUNK_ROWS):
+            rows = self.encoder.encode(array.slice(start, CHUNK_ROWS))
+            parts.append(self.predictions(rows, self.logits(rows)))
+        return parts[0] if len(parts) == 1 else Predictions.concatenate(parts)
 
     def stream(self, texts: Iterable[str], chunk_rows: int = CHUNK_ROWS) -> Iterator[Prediction]:
-        """Label reviews without holding them all in memory; same order, same count."""
+        """Predict reviews without holding all of them in memory; same order, same count."""
         if chunk_rows < 1:
             raise UsageError(f"chunk_rows is {chunk_rows}; it must be at least 1.")
-        waiting = iter(texts)
-        while chunk := list(islice(waiting, chunk_rows)):
+        remaining = iter(texts)
+        while chunk := list(islice(remaining, chunk_rows)):
             yield from self.predict_columns(chunk).rows()
 
-    def crew(self, threads: int) -> "Crew":
-        """Threads that label chunk after chunk; a context manager."""
-        return Crew(self, threads)
+    def pool(self, threads: int) -> "PredictionPool":
+        """A pool for streams of chunks; a context manager."""
+        return PredictionPool(self, threads)
 
     def logits(self, rows: NumberedRows) -> FloatArray:
         """Combined logits (rows,) of encoded reviews; their sigmoid is the probability of "positive"."""
         return self.token_logits(rows.ids, rows.offsets)
 
     def token_logits(self, tokens: npt.NDArray[Any], offsets: IntArray) -> FloatArray:
-        """The same for token ids back to back, row i being tokens[offsets[i]:offsets[i + 1]]."""
+        """Logits of concatenated token ids; row i is tokens[offsets[i]:offsets[i + 1]]."""
         logits = np.zeros(len(offsets) - 1, np.float32)
         batches = self.batches(offsets)
 
@@ -171,7 +170,7 @@ class Predictor:
             logits[rows] = self.batch_logits(tokens, offsets, rows)
 
         threads = min(torch.get_num_threads(), len(batches))
-        if threads <= 1:  # one batch takes the threads that torch has by itself
+        if threads <= 1:  # a single batch uses torch's own threads
             for rows in batches:
                 fill(rows)
         else:
@@ -180,7 +179,7 @@ class Predictor:
         return logits
 
     def batches(self, offsets: IntArray) -> list[IntArray]:
-        """Rows that go through the network together: alike in length, the longest first."""
+        """Rows of each batch: similar in length, the longest first."""
         return length_batches(np.clip(np.diff(offsets), 1, self.model.config.max_tokens))
 
     def batch_logits(self, tokens: npt.NDArray[Any], offsets: IntArray, rows: IntArray) -> FloatArray:
@@ -199,7 +198,6 @@ class Predictor:
         return logits
 
     def predictions(self, rows: NumberedRows, logits: FloatArray) -> Predictions:
-        """What is said of encoded reviews with these logits."""
         kept = np.diff(rows.offsets)
         return Predictions(
             positive_probability=probabilities(logits),
@@ -207,12 +205,9 @@ class Predictor:
             unknown_share=np.where(kept > 0, rows.unknown / np.maximum(kept, 1), 1.0),
         )
 
-    def _predictions(self, rows: NumberedRows) -> Predictions:
-        return self.predictions(rows, self.logits(rows))
-
 
 def length_batches(lengths: IntArray) -> list[IntArray]:
-    """Cut rows (each of 1 token or more), sorted by falling length, into batches that are not too large."""
+    """Sort rows (of at least one token each) by falling length and cut them into bounded batches."""
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
     while start < len(order):
@@ -223,16 +218,11 @@ def length_batches(lengths: IntArray) -> list[IntArray]:
     return batches
 
 
-def _joined(parts: list[Predictions]) -> Predictions:
-    names = ("positive_probability", "truncated", "unknown_share")
-    return Predictions(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
-
-
 class SingleThreads:
     """A pool of threads in each of which torch works alone.
 
-    `torch.set_num_threads` holds for the calling thread and for threads that use torch for the first time
-    later; the calling thread keeps its number, and later threads have it again afterwards.
+    `torch.set_num_threads` applies to the calling thread and to threads that use torch for the first time
+    later. The calling thread keeps its number, and later threads get that number again afterwards.
     """
 
     def __init__(self, threads: int) -> None:
@@ -247,63 +237,55 @@ class SingleThreads:
         torch.set_num_threads(self.before)
 
 
-class Crew:
-    """Threads that work on chunks together, a batch each; every thread is one core.
+class PredictionPool:
+    """Threads that predict several chunks at once, one batch each; a thread keeps one core busy.
 
-    The answers do not depend on the number of threads, to the last bit.
+    Each thread takes a whole batch. Torch's own threads inside a batch would wait for each other at every
+    step of the LSTM (docs/decisions/0008). Results are bit-identical for any number of threads.
     """
 
     def __init__(self, predictor: Predictor, threads: int) -> None:
         self.predictor = predictor
         self._threads = SingleThreads(threads)
-        self._pool = self._threads.pool
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> "PredictionPool":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._threads.__exit__()
 
     def submit(self, texts: Texts) -> "Future[Predictions]":
-        """Have a chunk labelled, after those that were submitted before."""
-        chunk: Future[Predictions] = Future()
-        self._pool.submit(self._begin, texts, chunk)
-        return chunk
+        """Predict a chunk after those submitted before."""
+        result: Future[Predictions] = Future()
+        self._threads.pool.submit(self._encode, texts, result)
+        return result
 
-    def _begin(self, texts: Texts, chunk: "Future[Predictions]") -> None:
+    def _encode(self, texts: Texts, result: "Future[Predictions]") -> None:
+        """Encode a chunk and submit its batches; the thread that computes the last one sets the result."""
         try:
-            rows = self.predictor.encoder.encode(texts)
-            work = _Chunk(self.predictor, rows, chunk)
-            for batch in work.batches:
-                self._pool.submit(work.do, batch)
-            work.finish_if_done(0)
+            predictor = self.predictor
+            rows = predictor.encoder.encode(texts)
+            batches = predictor.batches(rows.offsets)
+            logits = np.zeros(len(rows.offsets) - 1, np.float32)
+            if not batches:
+                result.set_result(predictor.predictions(rows, logits))
+            remaining, lock = len(batches), Lock()
+
+            def compute(batch: IntArray) -> None:
+                nonlocal remaining
+                try:
+                    logits[batch] = predictor.batch_logits(rows.ids, rows.offsets, batch)
+                    with lock:
+                        remaining -= 1
+                        is_last = remaining == 0
+                    if is_last:
+                        result.set_result(predictor.predictions(rows, logits))
+                except BaseException as error:  # raised again by result.result()
+                    with lock:
+                        if not result.done():
+                            result.set_exception(error)
+
+            for batch in batches:
+                self._threads.pool.submit(compute, batch)
         except BaseException as error:
-            chunk.set_exception(error)
-
-
-class _Chunk:
-    """A chunk whose batches are under way."""
-
-    def __init__(self, predictor: Predictor, rows: NumberedRows, future: "Future[Predictions]") -> None:
-        self.predictor, self.rows, self.future = predictor, rows, future
-        self.batches = predictor.batches(rows.offsets)
-        self.logits = np.zeros(len(rows.offsets) - 1, np.float32)
-        self._left = len(self.batches)
-        self._lock = Lock()
-
-    def do(self, batch: IntArray) -> None:
-        """Compute one batch; the thread that does the last one gives the result."""
-        try:
-            self.logits[batch] = self.predictor.batch_logits(self.rows.ids, self.rows.offsets, batch)
-            self.finish_if_done(1)
-        except BaseException as error:  # raised again where the future is asked for its result
-            with self._lock:
-                if not self.future.done():
-                    self.future.set_exception(error)
-
-    def finish_if_done(self, done: int) -> None:
-        """Count batches that are done; with the last one the future gets its result."""
-        with self._lock:
-            self._left -= done
-            if self._left == 0 and not self.future.done():
-                self.future.set_result(self.predictor.predictions(self.rows, self.logits))
+            result.set_exception(error)

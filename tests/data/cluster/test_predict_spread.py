@@ -59,7 +59,7 @@ class Prediction:
     def when(self, parts: int, action: Callable[[], object]) -> None:
         """Do something as soon as so many parts are there."""
         partial = self.out.with_name(f".{self.out.name}.partial")
-        ready = lambda: len(list(partial.glob("shards/[0-9]*.parquet"))) >= parts  # noqa: E731
+        ready = lambda: len(list(partial.glob("parts/[0-9]*.parquet"))) >= parts  # noqa: E731
         wait_for(lambda: ready() or self.process.poll() is not None, 100)
         assert self.process.poll() is None, "it ended before it could be disturbed"
         action()
@@ -103,7 +103,7 @@ def test_ctrl_c_then_resumed(two_workers: DaskProcesses, model, reviews, expecte
     run.when(3, lambda: run.process.send_signal(signal.SIGINT))
     assert run.ended() == 130
     assert not (tmp_path / "out").exists()
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob(".out.partial/shards/[0-9]*.parquet")}
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob(".out.partial/parts/[0-9]*.parquet")}
     assert len(kept) >= 3
     resumed = Prediction(model, reviews, tmp_path / "out", *arguments, "--resume")
     assert resumed.ended() == 0, resumed.stderr

@@ -180,7 +180,7 @@ def test_an_input_is_never_overwritten(cli, model, tmp_path):
     (tmp_path / "in.csv").write_text("text\ngood\n")
     failed = cli("predict", model, "in.csv", "--out", "in.csv")
     assert failed.returncode == 2
-    assert "is an input too" in failed.stderr
+    assert "is also an input" in failed.stderr
     assert (tmp_path / "in.csv").read_text() == "text\ngood\n"
 
 

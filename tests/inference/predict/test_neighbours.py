@@ -48,8 +48,8 @@ def test_any_number_of_threads_gives_the_same_bits(either, texts):
         patch.setattr(module, "BATCH_ROWS", 3)
         answers = []
         for threads in (1, 2, 5):
-            with either.crew(threads) as crew:
-                chunks = [crew.submit(texts), crew.submit(texts[::-1]), crew.submit([])]
+            with either.pool(threads) as pool:
+                chunks = [pool.submit(texts), pool.submit(texts[::-1]), pool.submit([])]
                 forward, backward, none = (chunk.result(60).positive_probability for chunk in chunks)
             assert len(none) == 0
             answers.append((forward.tolist(), backward.tolist()))
@@ -60,8 +60,8 @@ def test_any_number_of_threads_gives_the_same_bits(either, texts):
 def test_torch_has_its_threads_again_afterwards(predictor):
     with torch_threads(2):
         predictor.predict(["good"] * 1000)
-        with predictor.crew(3) as crew:
-            crew.submit(["bad"] * 1000).result(60)
+        with predictor.pool(3) as pool:
+            pool.submit(["bad"] * 1000).result(60)
         with ThreadPoolExecutor() as pool:  # threads that use torch for the first time only now
             assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == 2
 
@@ -71,8 +71,8 @@ def test_a_failing_batch_ends_its_chunk_with_the_error(predictor, monkeypatch):
         raise MemoryError("no room")
 
     monkeypatch.setattr(predictor, "batch_logits", fail)
-    with predictor.crew(2) as crew, pytest.raises(MemoryError, match="no room"):
-        crew.submit(["good", "bad " * 30]).result(60)
+    with predictor.pool(2) as pool, pytest.raises(MemoryError, match="no room"):
+        pool.submit(["good", "bad " * 30]).result(60)
 
 
 @given(lengths=st.lists(st.integers(1, 400), max_size=400))

@@ -1,20 +1,22 @@
-"""An interrupted job goes on, and its output is that of an undisturbed one, byte for byte."""
+"""A resumed job writes the output of an undisturbed one, byte for byte."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiscale.data.inputs import Inputs
-from sentiscale.errors import Interrupted, UsageError
-from sentiscale.inference.batch import FileJob, Journal
-from sentiscale.inference.outputs import Added
+from sentiscale.data.workspace import working_directory
+from sentiscale.errors import Interrupted, SentiscaleError, UsageError
+from sentiscale.inference.batch import BatchJob, PredictionParts
+from sentiscale.inference.outputs import AddedColumns
 from sentiscale.inference.predictor import Predictor
 from sentiscale.util.progress import Progress
 
@@ -52,12 +54,11 @@ class StopsAfter(Progress):
 
 
 def job(model, reviews, out):
-    kept = Inputs.find([str(reviews)]).with_columns(whole_records=out.suffix == ".jsonl")
-    return FileJob(Predictor.load(model), model, kept, out, Added())
+    return BatchJob(Predictor.load(model), model, Inputs.find([str(reviews)]), out, AddedColumns())
 
 
 def counted(task, monkeypatch):
-    """How many rows go through the network from now on."""
+    """Rows of each batch that goes through the network from now on."""
     rows = []
     compute = task.predictor.batch_logits
     monkeypatch.setattr(
@@ -73,19 +74,19 @@ def test_interrupted_and_resumed(model, reviews, tmp_path, monkeypatch, suffix):
     with pytest.raises(Interrupted, match="--resume"):
         job(model, reviews, out).run(workers=2, progress=StopsAfter(4))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        ["in.csv", whole.name, f".{out.name}.journal"]
+        ["in.csv", whole.name, f".{out.name}.partial"]
     )
     again = job(model, reviews, out)
     rows = counted(again, monkeypatch)
-    summary, _ = again.run(workers=3, resume=True)
+    result = again.run(workers=3, resume=True)
     assert out.read_bytes() == whole.read_bytes()
-    assert summary.rows == ROWS
-    assert 0 < sum(rows) < ROWS - 100, "what was done before is not computed again"
+    assert result.summary.rows == ROWS
+    assert 0 < sum(rows) < ROWS - 100, "finished chunks are not computed again"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.csv", whole.name, out.name])
 
 
-@pytest.mark.parametrize("changed", ["input", "settings", "not asked for"])
-def test_only_the_same_job_is_gone_on_with(model, reviews, tmp_path, monkeypatch, changed):
+@pytest.mark.parametrize("changed", ["input", "settings", "--resume left out"])
+def test_only_the_same_job_is_resumed(model, reviews, tmp_path, monkeypatch, changed):
     out = tmp_path / "out.csv"
     with pytest.raises(Interrupted):
         job(model, reviews, out).run(workers=1, progress=StopsAfter(4))
@@ -93,44 +94,57 @@ def test_only_the_same_job_is_gone_on_with(model, reviews, tmp_path, monkeypatch
         reviews.write_text(reviews.read_text().replace("good", "awful"))
     again = job(model, reviews, out)
     if changed == "settings":
-        monkeypatch.setattr(FileJob, "plan", lambda self: {"other": 1})
+        monkeypatch.setattr(BatchJob, "plan", lambda self: {"other": 1})
     rows = counted(again, monkeypatch)
-    again.run(workers=1, resume=changed != "not asked for")
+    again.run(workers=1, resume=changed != "--resume left out")
     assert sum(rows) == ROWS
 
 
-@given(cut=st.integers(0, 5000), flip=st.none() | st.integers(0, 4999))
-def test_a_damaged_journal_gives_whole_chunks_from_the_start_or_none(predictor, tmp_path_factory, cut, flip):
-    out = tmp_path_factory.mktemp("journal") / "out.csv"
-    chunks = [predictor.predict_columns(["good film"] * n) for n in (5, 0, 30, 7)]
-    with suppress(KeyboardInterrupt), Journal(out, {"a": 1}, resume=False) as journal:
-        for chunk in chunks:
-            journal.add(chunk)
-        raise KeyboardInterrupt
-    content = bytearray(journal.path.read_bytes())
-    if flip is not None:
-        content[flip % len(content)] ^= 1
-    journal.path.write_bytes(content[:cut])
-    with suppress(KeyboardInterrupt), Journal(out, {"a": 1}, resume=True) as journal:
-        found = list(journal.finished())
-        for kept, wanted in zip(found, chunks, strict=False):
-            assert kept.positive_probability.tolist() == wanted.positive_probability.tolist()
-            assert kept.truncated.tolist() == wanted.truncated.tolist()
-            assert kept.unknown_share.tolist() == wanted.unknown_share.tolist()
-        if flip is None and cut >= len(content):
-            assert len(found) == len(chunks)
-        for chunk in chunks[len(found) :]:
-            journal.add(chunk)
-        raise KeyboardInterrupt
-    with Journal(out, {"a": 1}, resume=True) as journal:
-        assert [len(found) for found in journal.finished()] == [5, 0, 30, 7]
-    assert not journal.path.exists()
-
-
-def test_two_jobs_do_not_write_one_output(predictor, tmp_path):
+def test_a_full_disk_keeps_finished_chunks(model, reviews, tmp_path, monkeypatch):
     out = tmp_path / "out.csv"
-    with Journal(out, {}, resume=False), pytest.raises(UsageError, match="another `predict` is writing"):
-        Journal(out, {}, resume=True)
+    written = []
+
+    def fail_later(self, chunk, added):
+        written.append(chunk)
+        if len(written) == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sentiscale.inference.outputs.TableWriter.write", fail_later)
+        with pytest.raises(SentiscaleError, match="No space left"):
+            job(model, reviews, out).run(workers=1)
+    again = job(model, reviews, out)
+    rows = counted(again, monkeypatch)
+    assert again.run(workers=1, resume=True).summary.rows == ROWS
+    assert sum(rows) < ROWS
+
+
+@given(size=st.integers(0, 3000), flipped=st.none() | st.integers(0, 2999))
+def test_a_damaged_part_is_computed_again(predictor, tmp_path_factory, size, flipped):
+    parts = PredictionParts(tmp_path_factory.mktemp("parts"))
+    expected = predictor.predict_columns([f"good film {n}" for n in range(30)])
+    parts.write(7, expected)
+    (path,) = parts.folder.iterdir()
+    content = bytearray(path.read_bytes())
+    if flipped is not None:
+        content[flipped % len(content)] ^= 1
+    path.write_bytes(content[:size])
+    found = parts.read(7)
+    if found is not None:
+        assert found.positive_probability.tolist() == expected.positive_probability.tolist()
+        assert found.truncated.tolist() == expected.truncated.tolist()
+        assert found.unknown_share.tolist() == expected.unknown_share.tolist()
+    assert found is not None or flipped is not None or size < len(content)
+    assert parts.read(8) is None
+
+
+def test_two_jobs_do_not_write_one_output(model, reviews, tmp_path):
+    out = tmp_path / "out.csv"
+    with (
+        working_directory(out, {}, resume=False),
+        pytest.raises(UsageError, match="is writing"),
+    ):
+        job(model, reviews, out).run(workers=1)
 
 
 def test_a_pipe_cannot_be_gone_on_with(cli, model):
@@ -147,7 +161,7 @@ def undisturbed(model, tmp_path_factory):
     (folder / "in.csv").write_text("id,text\n" + rows)
     blocks = ("--set", "prepare.block_mb=0.02")
     command = [sys.executable, "-m", "sentiscale", "predict", model, folder / "in.csv", *blocks, "--quiet"]
-    subprocess.run([*command, "--out", folder / "whole.parquet"], check=True, timeout=120)
+    subprocess.run([*command, "--out", folder / "whole.parquet"], check=True, timeout=300)
     return command, folder / "whole.parquet"
 
 
@@ -156,13 +170,13 @@ def undisturbed(model, tmp_path_factory):
 def test_the_real_command_stopped_half_way(undisturbed, tmp_path, number):
     """Killed outright, or asked to end; what is visible meanwhile is nothing."""
     command, whole = undisturbed
-    out, journal = tmp_path / "out.parquet", tmp_path / ".out.parquet.journal"
+    out, parts = tmp_path / "out.parquet", tmp_path / ".out.parquet.partial" / "predictions"
     process = subprocess.Popen([*command, "--out", out], stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not (journal.exists() and journal.stat().st_size > 200_000):
+    while process.poll() is None and len(list(parts.glob("*.parquet"))) < 50:
         time.sleep(0.01)
     assert process.poll() is None, "it ended before it could be stopped"
     process.send_signal(number)
-    _, messages = process.communicate(timeout=60)
+    _, messages = process.communicate(timeout=120)
     assert process.returncode == (-number if number == signal.SIGKILL else 130)
     assert "Traceback" not in messages
     assert not out.exists()
