@@ -95,10 +95,10 @@ def together(predictor: Predictor, texts: Sequence[str]) -> float:
 def gaps(predictor: Predictor, texts: Sequence[str]) -> dict[str, dict[str, float]]:
     """What the integral leaves over with so many points and no more, and by default."""
     by_points = {}
-    most, explaining.MOST_STEPS = explaining.MOST_STEPS, 0
+    most, explaining.MAX_STEPS = explaining.MAX_STEPS, 0
     for points in POINTS:
         by_points[f"{points} points"] = spread(explain(predictor, texts, steps=points))
-    explaining.MOST_STEPS = most
+    explaining.MAX_STEPS = most
     return {**by_points, f"default, {STEPS} points first": spread(explain(predictor, texts))}
 
 

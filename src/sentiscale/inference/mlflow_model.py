@@ -1,6 +1,6 @@
-"""What `mlflow.pyfunc.load_model` loads of a tracked run: the model directory as a Predictor, no pickle.
+"""The model of a tracked run for `mlflow.pyfunc.load_model`: a model directory, no pickle.
 
-MLflow calls `_load_pyfunc`, by the name that `tracking/mlflow_run.py` wrote into the model's `MLmodel`.
+MLflow calls `_load_pyfunc`, since `tracking/mlflow_run.py` names this module in the model's `MLmodel` file.
 """
 
 from collections.abc import Iterable
@@ -13,25 +13,24 @@ TEXT = "text"
 
 
 class PyfuncModel:
-    """Reviews in, one mapping with label and probability out for each."""
+    """Predicts reviews with MLflow's interface."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Label reviews.
+        """Predict reviews; returns a mapping with label and probability for each.
 
         Args:
             model_input: a list of texts, a column, or a table with a column `text` or a single column.
-            params: none are known.
+            params: ignored.
 
-        Raises: UsageError for another kind of input.
+        Raises: UsageError for any other input.
         """
-        return [prediction.as_dict() for prediction in self.predictor.stream(texts_of(model_input))]
+        return [prediction.as_dict() for prediction in self.predictor.stream(_texts(model_input))]
 
 
-def texts_of(model_input: Any) -> Iterable[str]:
-    """The reviews of what MLflow hands on."""
+def _texts(model_input: Any) -> Iterable[str]:
     if hasattr(model_input, "columns"):
         columns = list(model_input.columns)
         if TEXT not in columns and len(columns) != 1:

@@ -1,26 +1,93 @@
-"""Run an exported file in ONNX Runtime: encoded rows or texts in, logits out; needs no torch."""
+"""Predict with an exported file in ONNX Runtime, without torch."""
 
+import json
+from collections.abc import Mapping
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, ValidationError, field_validator
 
+from sentiscale.config import Cleaning
 from sentiscale.data.batches import padded_ids, sorted_order
 from sentiscale.errors import DataError, UsageError
-from sentiscale.inference.onnx_facts import Facts, optional_package
-from sentiscale.records import available_cores
+from sentiscale.records import Record, available_cores
 from sentiscale.text.encode import Encoder
 from sentiscale.text.tokens import NumberedRows
+from sentiscale.text.vocab import PAD, UNK, Vocab
 
 FloatArray = npt.NDArray[np.float32]
 
+FORMAT = "sentiscale-onnx-1"
 BATCH_ROWS = 64
-"""Fewer than torch is given: the outputs of a step stay in the cache."""
+"""Fewer than for torch: the outputs of a step stay in the cache."""
 ALL_TOKENS = 2**31 - 1
-"""Rows are handed over whole; the graph chooses what the network reads."""
+"""Rows are passed whole; the graph selects what the network reads."""
 ERRORS_ONLY = 3
+
+
+class OnnxMetadata(Record):
+    """What a caller needs to turn text into ids and logits into labels.
+
+    Stored as the file's `metadata_props`, which are strings: lists as JSON, the vocabulary one word a line.
+    """
+
+    format: str = FORMAT
+    """Name and version of this list of properties."""
+    labels: tuple[str, ...] = ("negative", "positive")
+    """The model's probability is that of the second label."""
+    cleaning: Cleaning
+    """The rule that turns text into words; `sentiscale.text.clean` states it."""
+    max_tokens: int = Field(ge=1)
+    """Tokens of a row that the network reads, selected inside the graph."""
+    stored_tokens: int = Field(ge=1)
+    """Tokens of a review to pass: its first ones."""
+    padding_id: int = PAD
+    """Token id that fills short rows."""
+    unknown_id: int = UNK
+    """Token id of words that are not in the vocabulary."""
+    weights: str = "fp32"
+    """fp32 or int8."""
+    version: str = ""
+    """Version of sentiscale that wrote the file."""
+    data_digest: str = ""
+    """Digest of the prepared data that the model was trained on."""
+    vocabulary: str
+    """One word a line; the line's number, from 0, is the word's id."""
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _from_json(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
+
+    @classmethod
+    def read(cls, properties: Mapping[str, str], name: str) -> "OnnxMetadata":
+        """Parse a file's properties.
+
+        Raises: DataError when `sentiscale export` did not write the file.
+        """
+        try:
+            metadata = cls.model_validate(dict(properties))
+        except (ValidationError, ValueError) as error:
+            raise DataError(
+                f"{name} does not contain its vocabulary; use a file that `sentiscale export` wrote."
+            ) from error
+        if metadata.format != FORMAT:
+            raise DataError(
+                f"{name} has format '{metadata.format}'; this release reads {FORMAT}. Export again."
+            )
+        return metadata
+
+    def properties(self) -> dict[str, str]:
+        values = self.model_dump()
+        return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+
+    def vocab(self) -> Vocab:
+        """Raises: DataError when the vocabulary was edited by hand."""
+        return Vocab(self.vocabulary.split("\n"))
 
 
 class OnnxPredictor:
@@ -32,44 +99,45 @@ class OnnxPredictor:
     """
 
     def __init__(self, model: bytes | str, *, name: str = "the model", threads: int | None = None) -> None:
-        """Load a file's content or, given as a string, the file of that path; `name` is for messages.
+        """Load the content of a file, or the file at a path; `name` is used in messages.
 
         Raises:
             UsageError: ONNX Runtime is not installed, or `threads` is below 1.
             DataError: the file is damaged or was not written by `sentiscale export`.
         """
         runtime = optional_package("onnxruntime")
-        options = _options(runtime, available_cores() if threads is None else threads)
+        options = _session_options(runtime, available_cores() if threads is None else threads)
         try:
             self.session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base of their own
+        except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
+            reason = str(error).strip().split("\n")[0].rstrip(".")
             raise DataError(
-                f"{name} cannot be loaded by ONNX Runtime: {_first_line(error)}. Copy or export it again."
+                f"{name} cannot be loaded by ONNX Runtime: {reason}. Copy or export it again."
             ) from error
-        self.facts = Facts.read(self.session.get_modelmeta().custom_metadata_map, name)
+        self.metadata = OnnxMetadata.read(self.session.get_modelmeta().custom_metadata_map, name)
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int | None = None) -> "OnnxPredictor":
-        """Read a file that `sentiscale export` wrote; `threads` None takes all cores.
+        """Load a file that `sentiscale export` wrote; `threads` None uses all cores.
 
         Raises: as the constructor; DataError when the file is missing.
         """
         if not Path(path).is_file():
-            raise DataError(f"{path} is no file. Make it with: sentiscale export MODEL --out {path}")
+            raise DataError(f"{path} does not exist. Create it with: sentiscale export MODEL --out {path}")
         return cls(str(path), name=str(path), threads=threads)
 
     @cached_property
     def encoder(self) -> Encoder:
-        """Turns texts into ids as the model wants them."""
-        return Encoder(self.facts.vocab(), self.facts.cleaning, self.facts.stored_tokens)
+        """Turns texts into the ids of this model."""
+        return Encoder(self.metadata.vocab(), self.metadata.cleaning, self.metadata.stored_tokens)
 
     def logits(self, rows: NumberedRows) -> FloatArray:
         """Logits (rows,) of encoded reviews; their sigmoid is the probability of "positive"."""
         return self.token_logits(rows.ids, rows.offsets)
 
     def token_logits(self, tokens: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> FloatArray:
-        """The same for token ids back to back, row i being tokens[offsets[i]:offsets[i + 1]]."""
-        lengths = np.asarray(offsets[1:]) - np.asarray(offsets[:-1])
+        """Logits of concatenated token ids; row i is tokens[offsets[i]:offsets[i + 1]]."""
+        lengths = np.diff(offsets)
         logits = np.zeros(len(lengths), np.float32)
         for rows in sorted_order(lengths, BATCH_ROWS):
             ids_BT, _ = padded_ids(tokens, offsets, rows, ALL_TOKENS)
@@ -77,17 +145,26 @@ class OnnxPredictor:
         return logits
 
 
-def _options(runtime: Any, threads: int) -> Any:
+def _session_options(runtime: Any, threads: int) -> Any:
     if threads < 1:
         raise UsageError(f"threads is {threads}; it must be at least 1.")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = ERRORS_ONLY
-    options.enable_mem_pattern = False  # it keeps a plan for every shape, and each batch has another
+    options.enable_mem_pattern = False  # it keeps a plan for every shape, and each batch has another shape
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     return options
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
+def optional_package(name: str) -> Any:
+    """Import a package of the `export` extra.
+
+    Raises: UsageError when it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise UsageError(
+            f"this needs the package {name}, which is not installed: pip install 'sentiscale[export]'."
+        ) from error

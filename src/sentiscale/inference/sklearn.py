@@ -1,11 +1,11 @@
-"""A scikit-learn estimator: `SentimentClassifier` learns from texts and labels in memory, as its peers do."""
+"""A scikit-learn estimator that trains on texts and labels in memory."""
 
 import json
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from sentiscale.config import Settings, preset_values, resolve
 from sentiscale.errors import DataError, Interrupted, UsageError, did_you_mean
 from sentiscale.inference.predictor import CHUNK_ROWS, Predictor
-from sentiscale.inference.sklearn_data import as_texts, prepare_texts, texts_between, two_classes
+from sentiscale.inference.sklearn_data import as_texts, copied_slice, prepare_texts, two_classes
 from sentiscale.model.directory import SavedModel, read_record, save_model
 from sentiscale.model.metrics import probabilities
 from sentiscale.model.wide import Combination
@@ -89,51 +89,47 @@ PARAMETER_SETTINGS = {
     "precision": "train.precision",
     "time_limit": "train.time_limit",
 }
-"""Parameters and the settings they stand for; None leaves a setting as the preset has it."""
-
+"""Setting of each parameter; None leaves the preset's value."""
 PREPARE_SETTINGS = ("prepare.clean", "prepare.vocab_size", "prepare.min_count", "prepare.max_tokens")
-"""Those of preparation that mean something for texts in memory."""
-
+"""Settings of preparation that apply to texts in memory."""
 FEW_TEXTS = 4000
 """Below this many texts, words that occur once are kept: better on 2,000 real ones, worse on 8,000."""
-
 MODEL_FILES = ("config.toml", "vocab.txt", "weights.safetensors", "record.json")
 ESTIMATOR_FILE = "estimator.json"
-"""Beside them in a directory that `save` wrote: the names of the classes, and the parameters."""
-
-ONE_AT_A_TIME = threading.RLock()
-"""Fitting and loading set torch's number of threads, which is one for the whole process."""
+"""Class labels and parameters, which `save` adds to the model directory."""
+PROCESS_STATE = threading.RLock()
+"""Fitting and loading set torch's number of threads and random state, which the whole process shares."""
 
 
 class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """The classifier of `sentiscale train` for texts in memory; two classes.
 
     `fit` writes its working files to a temporary folder and trains in this process, unless `layout` asks for
-    several. A tenth of each class, chosen by the hash of the text, is not learnt from but validated on: it
-    decides which weights are kept and how the two parts are weighed. Nothing is dropped for being a copy.
+    several. A tenth of each class, chosen by the hash of the text, is held out for validation: it decides
+    which weights are kept and how network and n-gram model are weighted. Duplicates are not dropped.
 
     Args:
         model: recurrent cell, "lstm" or "gru"; None is the preset's.
-        wide: whether a linear part on n-grams stands beside the network.
+        wide: whether to add a linear model on n-grams to the network.
         preset: "fast", "balanced" or "accurate"; None is balanced.
         epochs: passes over the training texts, fractions allowed; None is the preset's, else 2, or 4 below
             40,000 texts.
         batch_size: texts a step; None is 128, or 32 below 40,000 texts.
         lr: Adam's largest learning rate; None is the preset's.
         max_tokens: tokens of a text that the network reads, half of them from its end; None is the preset's.
-        vocab_size: most words kept; None is 120,000.
+        vocab_size: largest number of words; None is 120,000.
         min_count: rarer words are unknown; None is 2, or 1 below 4,000 texts.
         cleaning: "words" or "alpha"; None is words.
-        validation_fraction: share of each class to validate on, above 0 and below 1; 16 texts of a class at
-            least, if that is no more than a third of it.
-        threads: torch's, of each rank, while it trains; None is as many as torch uses in this process. More
-            than one pay from some ten thousand texts on, and on cores that nobody else uses.
-        layout: replicas x stages. "1x1" trains in this process; another one starts a process for each rank.
+        validation_fraction: share of each class to validate on, above 0 and below 1; at least 16 texts of a
+            class, if that is at most a third of it.
+        threads: torch's threads of each rank in training; None is as many as torch uses in this process.
+            More than one pay off from some ten thousand texts on, and on idle cores.
+        layout: replicas x stages. "1x1" trains in this process; any other starts a process for each rank.
         device: "auto", "cpu" or "cuda".
         precision: "auto", "fp32", "bf16", "fp16" or "fp64".
-        time_limit: seconds of training after which the best weights so far are taken; None is no limit.
+        time_limit: seconds of training after which the best weights so far are used; None is no limit.
         random_state: seed; None or a RandomState draw one. The same seed gives the same model.
-        verbose: above 0, training tells on stderr how it goes.
+        verbose: above 0, training reports on stderr.
         settings: any other setting by its dotted name, as in {"model.hidden_dim": 64}; wins over the rest.
 
     Attributes:
@@ -141,7 +137,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         predictor_: the trained model, a `sentiscale.Predictor`.
         record_: the record of the training: settings, seconds, scores on the validation texts.
 
-    There is no `n_features_in_`, as text has no fixed number of features, and no `sample_weight`.
+    There is no `n_features_in_`, since text has no fixed number of features, and no `sample_weight`.
 
     >>> classifier = SentimentClassifier(preset="fast")
     >>> classifier.fit(texts, labels).predict(["Not bad at all."])  # doctest: +SKIP
@@ -191,45 +187,40 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.settings = settings
 
     def fit(self, X: Any, y: Any) -> "SentimentClassifier":
-        """Learn from texts `X` (n,) and their labels `y` (n,) of two classes.
+        """Fit to texts `X` (n,) and their labels `y` (n,) of two classes.
 
         Args:
-            X: list, numpy array, or pandas, Polars or Arrow column of str; nothing missing.
+            X: list, numpy array, or pandas, Polars or Arrow column of str; no missing values.
             y: labels that can be sorted: str, bool, int.
 
         Raises:
-            ValueError: texts or labels that cannot be learnt from, or parameters that cannot work.
+            ValueError: unusable texts or labels, or impossible parameters.
             SentiscaleError: the training failed.
         """
         texts = as_texts(X)
         classes, labels = two_classes(y, len(texts))
         try:
-            predictor, record = self._trained(texts, labels)
+            predictor, record = self._train(texts, labels)
         except (UsageError, DataError) as error:
             raise ValueError(str(error)) from error
-        except Interrupted as error:  # what it says of going on does not hold: the folder is gone
+        except Interrupted as error:  # without its advice to resume: the temporary folder is gone
             raise KeyboardInterrupt(str(error).partition(";")[0]) from error
-        self.classes_ = classes
-        self.predictor_ = predictor
-        self.record_ = record
+        self.classes_, self.predictor_, self.record_ = classes, predictor, record
         return self
 
     def decision_function(self, X: Any) -> npt.NDArray[np.float32]:
-        """Logits (n,) of the second class; they do not depend on the other texts.
+        """Logits (n,) of the second class; the logit of a text does not depend on the other texts.
 
         Raises: NotFittedError before `fit`; ValueError for anything but texts.
         """
         check_is_fitted(self)
         texts, predictor = as_texts(X), self.predictor_
-        with denormals_as_found():
-            return np.concatenate(
-                [
-                    predictor.logits(
-                        predictor.encoder.encode(texts_between(texts, begin, begin + CHUNK_ROWS))
-                    )
-                    for begin in range(0, len(texts), CHUNK_ROWS)
-                ]
-            )
+        parts = []
+        with denormals_preserved():
+            for begin in range(0, len(texts), CHUNK_ROWS):
+                rows = predictor.encoder.encode(copied_slice(texts, begin, begin + CHUNK_ROWS))
+                parts.append(predictor.logits(rows))
+        return np.concatenate(parts)
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         """Probability of each class (n, 2), in the order of `classes_`."""
@@ -238,34 +229,33 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """The more probable label of each text (n,)."""
-        logits = self.decision_function(X)
-        labels: npt.NDArray[Any] = self.classes_[(logits > 0).astype(int)]
+        labels: npt.NDArray[Any] = self.classes_[(self.decision_function(X) > 0).astype(int)]
         return labels
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
-        """Write a model directory, which `sentiscale predict` and `serve` take as well.
+        """Write a model directory, which `sentiscale predict` and `serve` accept as well.
 
-        Its second class is called positive there; `load` brings back the labels that `fit` was given.
+        Its second class is called positive there; `load` restores the labels that `fit` was given.
 
         Raises:
-            OutputExistsError: `path` is there; with `force` a model directory is replaced.
-            ValueError: labels of a kind that has no place in JSON.
+            OutputExistsError: `path` exists; with `force` a model directory is replaced.
+            ValueError: labels of a type that JSON cannot store.
         """
         check_is_fitted(self)
-        described = self._described()
+        description = self._description()
         with whole_directory(Path(path), replace=force, marker=MODEL_FILES[0]) as working:
             for name, content in self._model_files().items():
                 (working / name).write_bytes(content)
-            write_file(working / ESTIMATOR_FILE, described)
+            write_file(working / ESTIMATOR_FILE, description)
 
     @classmethod
     def load(cls, path: str | Path) -> "SentimentClassifier":
-        """Read what `save` wrote, or RUN/model of a training: then the labels are negative and positive.
+        """Load what `save` wrote, or RUN/model of a training: then the labels are negative and positive.
 
         Raises: DataError when it is missing, damaged or of another version.
         """
         path = Path(path)
-        with left_as_found():
+        with process_state_preserved():
             predictor = Predictor.load(path)
         parameters, classes = _read_description(path)
         try:
@@ -279,7 +269,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return estimator
 
     def __getstate__(self) -> dict[str, Any]:
-        """Parameters, labels and the bytes of the model directory's files: nothing of torch."""
+        """Parameters, labels and the content of the model directory: nothing of torch."""
         state = dict(super().__getstate__())
         if state.pop("predictor_", None) is not None:
             state["model_files_"] = self._model_files()
@@ -290,8 +280,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         files = state.pop("model_files_", None)
         super().__setstate__(state)
         if files is not None:
-            with left_as_found(), tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
-                for name in MODEL_FILES:
+            with process_state_preserved(), tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
+                for name in MODEL_FILES:  # and no other names, which could lead out of the folder
                     if name in files:
                         Path(folder, name).write_bytes(files[name])
                 self.predictor_ = Predictor.load(folder)
@@ -304,14 +294,14 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.classifier_tags.multi_class = False
         return tags
 
-    def _trained(self, texts: pa.Array, labels: npt.NDArray[np.uint8]) -> tuple[Predictor, dict[str, Any]]:
+    def _train(self, texts: pa.Array, labels: npt.NDArray[np.uint8]) -> tuple[Predictor, dict[str, Any]]:
         settings = self._settings(len(texts))
         if not 0 < self.validation_fraction < 1:
             raise UsageError(
                 f"validation_fraction is {self.validation_fraction}; it must be above 0, below 1."
             )
-        progress = Lines() if self.verbose else Progress()
-        with left_as_found(), tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
+        progress = StderrProgress() if self.verbose else Progress()
+        with process_state_preserved(), tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
             data, run = Path(folder, "data"), Path(folder, "run")
             data.mkdir()
             dataset = prepare_texts(texts, labels, data, settings.prepare, self.validation_fraction)
@@ -323,83 +313,55 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return Predictor.load(run / "model"), record.model_dump(mode="json")
 
     def _settings(self, texts: int) -> Settings:
-        """All settings; those by their dotted names win over parameters, and parameters over the preset."""
+        """All settings: `settings` wins over the other parameters, and these win over the preset."""
         flags = {setting: getattr(self, name) for name, setting in PARAMETER_SETTINGS.items()}
         if self.min_count is None and texts < FEW_TEXTS:
             flags["prepare.min_count"] = 1
         flags["train.threads_per_rank"] = self.threads
         if self.threads is None and self.layout == "1x1":
             flags["train.threads_per_rank"] = min(torch.get_num_threads(), available_cores())
-        flags["train.seed"] = self._seed()
-        flags |= _checked(self.settings or {})
+        if isinstance(self.random_state, Integral):
+            flags["train.seed"] = int(self.random_state)
+        else:
+            flags["train.seed"] = int(check_random_state(self.random_state).randint(2**32, dtype=np.int64))
+        for key in self.settings or {}:
+            if key.startswith(("prepare.", "track.")) and key not in PREPARE_SETTINGS:
+                raise UsageError(
+                    f"setting '{key}' has no effect on texts in memory.{did_you_mean(key, PREPARE_SETTINGS)} "
+                    f"Allowed: those of model, wide, vectors and train, and {', '.join(PREPARE_SETTINGS)}."
+                )
+        flags |= self.settings or {}
         plain = {
             key: value.item() if isinstance(value, np.generic) else value for key, value in flags.items()
         }
         return resolve(base=preset_values(self.preset), flags=plain)
 
-    def _seed(self) -> int:
-        if isinstance(self.random_state, Integral):
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(2**32, dtype=np.int64))
-
     def _model_files(self) -> dict[str, bytes]:
-        """The files of the model directory."""
+        """Content of the files of the model directory."""
         record = RunRecord.model_validate(self.record_) if self.record_ else None
         with tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
             save_model(Path(folder, "model"), self.predictor_.model, record)
             return {file.name: file.read_bytes() for file in Path(folder, "model").iterdir()}
 
-    def _described(self) -> str:
-        """What `load` needs beside the model; parameters that JSON does not know are left out."""
+    def _description(self) -> str:
+        """Content of ESTIMATOR_FILE; parameters that JSON cannot store are omitted."""
         classes = self.classes_.tolist()
         if not all(isinstance(label, str | int | float) for label in classes):
             raise ValueError(
                 f"classes_ are {classes!r}; a model directory takes labels that are str, bool, int or float. "
-                "Use pickle or joblib, or label with those."
+                "Use pickle or joblib, or other labels."
             )
-        parameters = {name: value for name, value in self.get_params().items() if _is_plain(value)}
+        parameters = {}
+        for name, value in self.get_params().items():
+            with suppress(TypeError):
+                json.dumps(value)
+                parameters[name] = value
         document = {"classes": classes, "dtype": self.classes_.dtype.str, "parameters": parameters}
         return json.dumps(document, indent=2) + "\n"
 
 
-class Lines(Progress):
-    """Tells on stderr how training goes."""
-
-    def say(self, message: str) -> None:
-        """Write one line."""
-        sys.stderr.write(message + "\n")
-
-
-@contextmanager
-def left_as_found() -> Iterator[None]:
-    """Leave torch's random state and this thread's arithmetic as they were; one block at a time."""
-    with ONE_AT_A_TIME, torch.random.fork_rng(devices=()), denormals_as_found():
-        yield
-
-
-@contextmanager
-def denormals_as_found() -> Iterator[None]:
-    """Keep this thread's treatment of denormal numbers, which there is no way to ask torch for."""
-    flushed = sys.float_info.min / 2 == 0.0
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(flushed)
-
-
-def _checked(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The same settings, unless one of them would do nothing."""
-    for key in settings:
-        if key.startswith(("prepare.", "track.")) and key not in PREPARE_SETTINGS:
-            raise UsageError(
-                f"setting '{key}' means nothing for texts in memory.{did_you_mean(key, PREPARE_SETTINGS)} "
-                f"Allowed: those of model, wide, vectors and train, and {', '.join(PREPARE_SETTINGS)}."
-            )
-    return settings
-
-
 def _read_description(path: Path) -> tuple[dict[str, Any], npt.NDArray[Any]]:
-    """Parameters and labels beside a model; without them, those of `sentiscale train`."""
+    """Parameters and labels of a model directory; without ESTIMATOR_FILE, those of `sentiscale train`."""
     file = path / ESTIMATOR_FILE
     if not file.exists():
         return {}, np.array(["negative", "positive"])
@@ -413,9 +375,23 @@ def _read_description(path: Path) -> tuple[dict[str, Any], npt.NDArray[Any]]:
         raise DataError(f"{file} is damaged: {error}. Copy the directory or save it again.") from error
 
 
-def _is_plain(value: Any) -> bool:
+class StderrProgress(Progress):
+    def say(self, message: str) -> None:
+        sys.stderr.write(message + "\n")
+
+
+@contextmanager
+def process_state_preserved() -> Iterator[None]:
+    """Restore torch's random state and this thread's arithmetic at the end; one block at a time."""
+    with PROCESS_STATE, torch.random.fork_rng(devices=()), denormals_preserved():
+        yield
+
+
+@contextmanager
+def denormals_preserved() -> Iterator[None]:
+    """Restore this thread's treatment of denormal numbers at the end."""
+    flushed = sys.float_info.min / 2 == 0.0  # torch has no function that returns it
     try:
-        json.dumps(value)
-    except TypeError:
-        return False
-    return True
+        yield
+    finally:
+        torch.set_flush_denormal(flushed)

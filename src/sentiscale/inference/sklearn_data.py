@@ -1,7 +1,8 @@
-"""Texts in memory to a prepared dataset: the numbers that `prepare` gives the same rows, without files.
+"""Data of the scikit-learn estimator: checked texts and labels, and a prepared dataset from them.
 
-Equal texts stay, since each is a row that somebody counts on; the rows to validate on are chosen by the
-hash of the text, as `prepare` chooses them, but with the exact share of each class, so that few rows do.
+The dataset has the same numbers as `prepare` writes for the same rows. Unlike there, duplicates stay, since
+callers count on each of their rows. Validation rows are chosen by the hash of the text as in `prepare`, but
+with the exact share of each class, so that few rows suffice.
 """
 
 import time
@@ -39,45 +40,48 @@ from sentiscale.text.vocab import SPECIAL, UNK, read_table, write_words
 from sentiscale.text.word_table import WordTable, look_up
 
 MB = 10**6
-LEAST_OF_A_CLASS = 2
-"""Texts: one to learn from, one to validate on."""
-ENOUGH_OF_A_CLASS = 16
-"""Texts to validate on, if that is no more than a third of the class: with fewer, what joins network and
-linear part is learnt from noise (tried on 45 to 450 real reviews)."""
-WORDS_BYTES = 2**40
-"""Words are counted in memory, where the texts are already."""
+MIN_CLASS_TEXTS = 2
+"""One to train on, one to validate on."""
+MIN_VALIDATION_TEXTS = 16
+"""Of each class, if that is at most a third of it: with fewer, the weights of network and n-gram model are
+fitted to noise (tried on 45 to 450 real reviews)."""
+UNBOUNDED = 2**40
+"""Bytes for counting words: they stay in memory, where the texts are already."""
+
+
+# The prepared dataset
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Usable rows as numbers of their own words."""
+class TrainingRows:
+    """Texts with words, as numbers of their own words."""
 
     ids: NDArray[np.int32]
-    """Word numbers back to back, kept[r] of row r."""
+    """Word numbers, concatenated."""
     kept: NDArray[np.int64]
-    """Words of each row after cutting."""
+    """Words of each row in `ids`."""
     lengths: NDArray[np.int64]
-    """Words before cutting."""
+    """Words of each row before truncation."""
     labels: NDArray[np.uint8]
     """0 negative, 1 positive."""
     held_out: NDArray[np.bool_]
     """Rows to validate on."""
     words: WordTable
-    """What the numbers stand for."""
+    """The word of each number."""
 
 
 def prepare_texts(
     texts: pa.Array, labels: NDArray[np.uint8], out: Path, settings: PrepareSettings, valid_share: float
 ) -> PreparedDataset:
-    """Write texts and labels (rows,) of 0 and 1 as a dataset with a train and a valid split.
+    """Write texts and labels (rows,) as a dataset with a train and a valid split.
 
-    Texts without a word are left out: there is nothing in them to learn from.
+    Texts without a word are left out, since nothing can be learnt from them.
 
     Args:
         texts: strings or binaries, without nulls.
         labels: 0 negative, 1 positive.
         out: an empty directory.
-        settings: of which cleaning, vocabulary and stored tokens count.
+        settings: cleaning, vocabulary and stored tokens are used.
         valid_share: share of each class to validate on, between 0 and 1; more where that is too few texts.
 
     Raises: DataError when a class has fewer than two texts with words, or no word is frequent enough.
@@ -85,31 +89,61 @@ def prepare_texts(
     started_at = time.monotonic()
     data, offsets = raw_rows(texts)
     numbered, words = number_new(data, offsets, rule_for(settings.clean, settings.max_tokens))
-    filled = numbered.lengths > 0
-    usable = labels[filled]
-    _check_classes(usable)
-    rows = Rows(
+    nonempty = numbered.lengths > 0
+    usable = labels[nonempty]
+    smaller = int(np.bincount(usable, minlength=2).min())
+    if smaller < MIN_CLASS_TEXTS:
+        raise DataError(
+            f"of {len(usable)} texts with words the smaller class has {smaller}; each class needs at least "
+            f"{MIN_CLASS_TEXTS}, one to train on and one to validate on. Give more texts."
+        )
+    rows = TrainingRows(
         ids=numbered.ids,
-        kept=np.diff(numbered.offsets)[filled],
-        lengths=numbered.lengths[filled],
+        kept=np.diff(numbered.offsets)[nonempty],
+        lengths=numbered.lengths[nonempty],
         labels=usable,
-        held_out=held_out(numbered.hashes[filled], usable, valid_share),
+        held_out=held_out(numbered.hashes[nonempty], usable, valid_share),
         words=words,
     )
     distinct = _write_vocabulary(out, rows, settings)
-    unknown, table_size = _write_splits(out, rows)
-    files = _digests(out)
+    unknown, vocab_size = _write_splits(out, rows)
+    names = [split_file(split, part) for split in SPLITS for part in ("tokens", "offsets", "labels")]
+    names.append(VOCABULARY)
+    files = dict(zip(names, file_digests(out / name for name in names), strict=True))
+    splits = dict(
+        zip(SPLITS, (rows.labels[~rows.held_out], rows.labels[rows.held_out], usable[:0]), strict=True)
+    )
+    truncated = np.maximum(rows.lengths - settings.max_tokens, 0)
+    powers = np.bincount(np.ceil(np.log2(rows.lengths)).astype(np.int64), minlength=LENGTH_POWERS)
+    empty, bytes_in, seconds = (
+        int((~nonempty).sum()),
+        int(offsets[-1] - offsets[0]),
+        time.monotonic() - started_at,
+    )
     manifest = Manifest(
-        **_counts(rows, settings),
-        rejected=_rejected(int((~filled).sum())),
+        rows={split: len(of_split) for split, of_split in splits.items()},
+        labels=_by_class(usable),
+        labels_per_split={split: _by_class(of_split) for split, of_split in splits.items()},
+        duplicates=0,
+        conflicts=0,
+        rejected={"total": empty, "by_reason": {"empty_after_cleaning": empty} if empty else {}},
+        tokens=int(rows.kept.sum()),
         unknown=dict(zip(SPLITS, unknown, strict=True)),
+        cut=int((truncated > 0).sum()),
+        tokens_cut=int(truncated.sum()),
         distinct_words=distinct,
-        vocab_size=table_size,
+        vocab_size=vocab_size,
+        cleaning=settings.clean,
+        max_tokens=settings.max_tokens,
+        length_histogram={str(2**power): int(count) for power, count in enumerate(powers) if count},
         settings=settings.model_dump(mode="json"),
         inputs=[],
         versions=package_versions("sentiscale", "numpy", "pyarrow", "numba"),
-        bytes_in=int(offsets[-1] - offsets[0]),
-        **_effort(started_at, int(offsets[-1] - offsets[0])),
+        bytes_in=bytes_in,
+        seconds=round(seconds, 3),
+        mb_per_s=round(bytes_in / MB / max(seconds, 1e-9), 2),
+        peak_memory_mb=0.0,  # unknown, since the process also holds the caller's texts
+        workers=1,
         files=files,
         digest=content_digest(files, settings.clean),
     )
@@ -117,122 +151,70 @@ def prepare_texts(
     return PreparedDataset(out, manifest)
 
 
-def held_out(hashes: NDArray[np.uint64], labels: NDArray[np.uint8], share: float) -> NDArray[np.bool_]:
-    """Which rows (rows,) to validate on: the last of each class by hash, equal ones all or none.
+def _by_class(labels: NDArray[np.uint8]) -> dict[str, int]:
+    negative, positive = np.bincount(labels, minlength=2).tolist()
+    return {"negative": negative, "positive": positive}
 
-    Only where that would leave none, as in a class of one text over and over, equal rows are divided.
+
+def held_out(hashes: NDArray[np.uint64], labels: NDArray[np.uint8], share: float) -> NDArray[np.bool_]:
+    """Choose the rows (rows,) to validate on: the last of each class by hash, equal texts all or none.
+
+    Equal texts are divided only where none would be left, as in a class of one repeated text.
     """
     chosen = np.zeros(len(labels), bool)
-    places = hashes & np.uint64(2**32 - 1)  # the part that `prepare` goes by
+    places = hashes & np.uint64(2**32 - 1)  # the bits that `prepare` splits by
     for label in (0, 1):
         rows = np.flatnonzero(labels == label)
         ordered = rows[np.argsort(places[rows], kind="stable")]
-        enough = max(1, min(ENOUGH_OF_A_CLASS, len(rows) // 3))
-        count = min(max(enough, round(share * len(rows))), len(rows) - 1)
+        least = max(1, min(MIN_VALIDATION_TEXTS, len(rows) // 3))
+        count = min(max(least, round(share * len(rows))), len(rows) - 1)
         beyond = rows[places[rows] > places[ordered[-count - 1]]]
         chosen[beyond if len(beyond) else ordered[-count:]] = True
     return chosen
 
 
-def _check_classes(labels: NDArray[np.uint8]) -> None:
-    least = int(np.bincount(labels, minlength=2).min())
-    if least < LEAST_OF_A_CLASS:
-        raise DataError(
-            f"of {len(labels)} texts with words the smaller class has {least}; each class needs at least "
-            f"{LEAST_OF_A_CLASS}, one to learn from and one to validate on. Give more texts."
-        )
-
-
-def _write_vocabulary(out: Path, rows: Rows, settings: PrepareSettings) -> int:
-    """Write the words of the training rows; returns how many different ones they have."""
+def _write_vocabulary(out: Path, rows: TrainingRows, settings: PrepareSettings) -> int:
+    """Write the words of the training rows; returns how many distinct words these have."""
     words = rows.words
     counts = count_ids(rows.ids, rows.kept, ~rows.held_out, len(words.offsets) - 1)
-    counter = WordCounter(out, WORDS_BYTES)
+    counter = WordCounter(out, UNBOUNDED)
     counter.add(WordCounts(words.data, words.offsets, counts))
     chosen = counter.vocabulary(settings.vocab_size - len(SPECIAL), settings.min_count)
     if not len(chosen):
         raise DataError(
-            f"no word occurs {settings.min_count} times in the {int((~rows.held_out).sum())} texts to learn "
-            "from. Give more texts or a lower min_count."
+            f"no word occurs {settings.min_count} times in the {int((~rows.held_out).sum())} texts to train "
+            "on. Give more texts or a lower min_count."
         )
     write_words(out / VOCABULARY, chosen)
     return int((counts > 0).sum())
 
 
-def _write_splits(out: Path, rows: Rows) -> tuple[list[int], int]:
-    """Write tokens, offsets and labels of each split; returns their unknown tokens, and known words."""
+def _write_splits(out: Path, rows: TrainingRows) -> tuple[list[int], int]:
+    """Write the arrays of each split; returns their numbers of unknown tokens, and the vocabulary size."""
     table = read_table(out / VOCABULARY)
-    size = len(table.offsets) - 1
-    numbers = look_up(rows.words.data, rows.words.offsets, table, UNK).astype(token_dtype(size))
+    vocab_size = len(table.offsets) - 1
+    numbers = look_up(rows.words.data, rows.words.offsets, table, UNK).astype(token_dtype(vocab_size))
     unknown = []
-    nothing = np.zeros(len(rows.labels), bool)
-    for split, chosen in zip(SPLITS, (~rows.held_out, rows.held_out, nothing), strict=True):
+    none = np.zeros(len(rows.labels), bool)
+    for split, chosen in zip(SPLITS, (~rows.held_out, rows.held_out, none), strict=True):
         kept = rows.kept[chosen]
         tokens = np.empty(kept.sum(), numbers.dtype)
         common = np.zeros(len(rows.kept), np.int64)
         unknown.append(int(gather_tokens(rows.ids, rows.kept, chosen, numbers, tokens, common)))
+        offsets = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
         (out / split).mkdir()
-        arrays = {
-            "tokens": tokens,
-            "offsets": np.concatenate([[0], np.cumsum(kept)]).astype(np.int64),
-            "labels": rows.labels[chosen],
-        }
-        for part, array in arrays.items():
+        for part, array in (("tokens", tokens), ("offsets", offsets), ("labels", rows.labels[chosen])):
             (out / split_file(split, part)).write_bytes(np.ascontiguousarray(array).data)
-    return unknown, size
+    return unknown, vocab_size
 
 
-def _digests(out: Path) -> dict[str, str]:
-    names = [split_file(split, part) for split in SPLITS for part in ("tokens", "offsets", "labels")]
-    names.append(VOCABULARY)
-    return dict(zip(names, file_digests(out / name for name in names), strict=True))
-
-
-def _counts(rows: Rows, settings: PrepareSettings) -> dict[str, Any]:
-    """The part of a manifest that says how much there is."""
-    per_split = dict.fromkeys(SPLITS, np.zeros(2, np.int64))
-    per_split["train"] = np.bincount(rows.labels[~rows.held_out], minlength=2)
-    per_split["valid"] = np.bincount(rows.labels[rows.held_out], minlength=2)
-    over = np.maximum(rows.lengths - settings.max_tokens, 0)
-    powers = np.bincount(np.ceil(np.log2(rows.lengths)).astype(np.int64), minlength=LENGTH_POWERS)
-    return {
-        "rows": {split: int(counts.sum()) for split, counts in per_split.items()},
-        "labels": _by_class(np.bincount(rows.labels, minlength=2)),
-        "labels_per_split": {split: _by_class(counts) for split, counts in per_split.items()},
-        "duplicates": 0,
-        "conflicts": 0,
-        "tokens": int(rows.kept.sum()),
-        "cut": int((over > 0).sum()),
-        "tokens_cut": int(over.sum()),
-        "cleaning": settings.clean,
-        "max_tokens": settings.max_tokens,
-        "length_histogram": {str(2**p): int(count) for p, count in enumerate(powers) if count},
-    }
-
-
-def _effort(started_at: float, size: int) -> dict[str, Any]:
-    seconds = time.monotonic() - started_at
-    return {
-        "seconds": round(seconds, 3),
-        "mb_per_s": round(size / MB / max(seconds, 1e-9), 2),
-        "peak_memory_mb": 0.0,  # the caller's texts are in it, so there is no telling
-        "workers": 1,
-    }
-
-
-def _rejected(empty: int) -> dict[str, Any]:
-    return {"total": empty, "by_reason": {"empty_after_cleaning": empty} if empty else {}}
-
-
-def _by_class(counts: NDArray[np.int64]) -> dict[str, int]:
-    negative, positive = counts.tolist()
-    return {"negative": negative, "positive": positive}
+# Checks of the caller's texts and labels
 
 
 def as_texts(X: Any) -> pa.Array:
-    """A one-dimensional collection of str as an Arrow array without nulls.
+    """Convert a one-dimensional collection of str to an Arrow array without nulls.
 
-    Raises: ValueError, or TypeError for what has no length, in scikit-learn's words.
+    Raises: ValueError, or TypeError for objects without a length, worded as scikit-learn does.
     """
     if isinstance(X, str | bytes):
         raise ValueError("Iterable over raw text documents expected, string object received.")
@@ -251,8 +233,8 @@ def as_texts(X: Any) -> pa.Array:
         if not texts.null_count:
             return texts.cast(pa.large_binary())
     except (DataError, pa.ArrowException, TypeError, ValueError):
-        pass  # told below, by row
-    for row, value in enumerate(_listed(X)):
+        pass  # the loop below names the row
+    for row, value in enumerate(_as_list(X)):
         if not isinstance(value, str | bytes):
             raise ValueError(
                 f"X[{row}] is {value!r} ({type(value).__name__}); every text must be a str, none missing."
@@ -260,16 +242,24 @@ def as_texts(X: Any) -> pa.Array:
     raise ValueError(f"X is a {type(X).__name__} whose values cannot be read as texts.")
 
 
-def texts_between(texts: pa.Array, begin: int, end: int) -> pa.Array:
-    """Texts begin to end as an array of their own: encoding makes room for all bytes of an array."""
+def _as_list(X: Any) -> list[Any]:
+    for method in ("to_pylist", "tolist", "to_list"):  # Arrow; numpy and pandas; Polars
+        if hasattr(X, method):
+            values: list[Any] = getattr(X, method)()
+            return values
+    return list(X)
+
+
+def copied_slice(texts: pa.Array, begin: int, end: int) -> pa.Array:
+    """Copy a slice: a view would have the bytes of all texts, for which encoding allocates memory."""
     data, offsets = raw_rows(texts.slice(begin, end - begin))
     return binary_array(data[offsets[0] : offsets[-1]], offsets - offsets[0])
 
 
 def two_classes(y: Any, texts: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """The two labels in `y`, sorted, and for each row which of them it has, 0 or 1.
+    """The two labels in `y`, sorted, and the index (texts,) of each row's label, 0 or 1.
 
-    Raises: ValueError, in scikit-learn's words, unless there is one label for each of so many texts.
+    Raises: ValueError, worded as scikit-learn does, unless there is one label for each text.
     """
     if y is None:
         raise ValueError("SentimentClassifier requires y to be passed, but the target y is None.")
@@ -287,11 +277,3 @@ def two_classes(y: Any, texts: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
             f"class: {classes[0]!r}"
         )
     return classes, labels.astype(np.uint8)
-
-
-def _listed(X: Any) -> list[Any]:
-    for method in ("to_pylist", "tolist", "to_list"):  # of Arrow; numpy and pandas; Polars
-        if hasattr(X, method):
-            values: list[Any] = getattr(X, method)()
-            return values
-    return list(X)

@@ -13,7 +13,7 @@ from sentiscale.data.corpus import Corpus, Source
 from sentiscale.data.inputs import MB, read_chunk
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import UsageError, did_you_mean
-from sentiscale.inference.evaluate import model_numbers, unknown_shares
+from sentiscale.inference.evaluate import unknown_shares, vocabulary_mapping
 from sentiscale.inference.explain import explain
 from sentiscale.inference.predictor import CHUNK_ROWS, Predictor
 from sentiscale.label_errors.counts import LONGEST_TEXT, KeptRow, ScoredBlock
@@ -74,7 +74,7 @@ def split_chunks(
 
     Raises: DataError when the data were cleaned otherwise than the model needs, or the split is empty.
     """
-    numbers = model_numbers(predictor, dataset)
+    numbers = vocabulary_mapping(predictor, dataset)
     split = dataset.split(name)
     with progress.task("triage", len(split), "rows") as advance:
         for first in range(0, len(split), CHUNK_ROWS):

@@ -23,6 +23,12 @@ IntArray = npt.NDArray[np.int64]
 MOST_KEPT = 120_000_000
 """Features kept in memory between passes, 8 bytes each; more are made again in every pass."""
 
+MIX_FACTORS = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
+"""Of the finaliser of MurmurHash3; exported ONNX graphs use the same."""
+MIX_SHIFT = np.uint64(33)
+JOIN_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+"""Multiplies the key of a run of words before the next word is added."""
+
 
 @dataclass(frozen=True)
 class Ngrams:
@@ -151,17 +157,17 @@ def count_by_class(
 @numba.njit(inline="always")
 def _mix(value: np.uint64) -> np.uint64:
     """Spread the bits of `value` over all 64 (the finaliser of MurmurHash3)."""
-    value ^= value >> np.uint64(33)
-    value *= np.uint64(0xFF51AFD7ED558CCD)
-    value ^= value >> np.uint64(33)
-    value *= np.uint64(0xC4CEB9FE1A85EC53)
-    return value ^ (value >> np.uint64(33))
+    value ^= value >> MIX_SHIFT
+    value *= MIX_FACTORS[0]
+    value ^= value >> MIX_SHIFT
+    value *= MIX_FACTORS[1]
+    return value ^ (value >> MIX_SHIFT)
 
 
 @numba.njit(inline="always")
 def _joined(key: np.uint64, token: np.uint64) -> np.uint64:
     """The key of a run of words with one more word."""
-    return _mix(key * np.uint64(0x9E3779B97F4A7C15) + token)
+    return _mix(key * JOIN_FACTOR + token)
 
 
 @numba.njit(inline="always")

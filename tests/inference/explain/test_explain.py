@@ -165,7 +165,7 @@ def test_the_same_alone_as_beside_others_and_in_small_portions(monkeypatch):
     predictor = made(BOTH)
     texts = ["great", "not bad", "", "the good " * 30, "do n't !", *(["bad not the"] * 20)]
     together = explain(predictor, texts)
-    monkeypatch.setattr(explaining, "MOST_PLACES", 500)
+    monkeypatch.setattr(explaining, "MAX_POSITIONS", 500)
     for text, other in zip(texts, together, strict=True):
         (alone,) = explain(predictor, [text])
         assert alone.logit == pytest.approx(other.logit, abs=1e-5)
@@ -178,7 +178,7 @@ def test_more_points_are_taken_until_little_is_left_over(monkeypatch):
     texts = ["great bad ! good not", "the é great", "n't n't n't bad"]
     predictor = made(NETWORK)
     assert max(abs(explanation.gap) for explanation in explain(predictor, texts, steps=2)) <= TOLERANCE
-    monkeypatch.setattr(explaining, "MOST_STEPS", 2)
+    monkeypatch.setattr(explaining, "MAX_STEPS", 2)
     coarse = explain(predictor, texts, steps=2)
     assert max(abs(explanation.gap) for explanation in coarse) > TOLERANCE
     for explanation in coarse:  # and the sum is right all the same

@@ -56,8 +56,8 @@ def test_the_file_answers_as_the_model_does(exported, trained, dataset):
     np.testing.assert_allclose(
         loaded.token_logits(tokens, offsets), original.token_logits(tokens, offsets), atol=2e-5
     )
-    assert Vocab.read(out.parent / "model.vocab.txt") == original.model.vocab == loaded.facts.vocab()
-    assert loaded.facts.data_digest == dataset.manifest.digest
+    assert Vocab.read(out.parent / "model.vocab.txt") == original.model.vocab == loaded.metadata.vocab()
+    assert loaded.metadata.data_digest == dataset.manifest.digest
     assert sorted(path.name for path in out.parent.iterdir()) == ["model.onnx", "model.vocab.txt"]
 
 
@@ -76,12 +76,12 @@ def test_int8_is_smaller_and_nearly_as_good(trained, dataset, tmp_path):
     assert 1e-5 < small.largest_difference < 0.1
     assert report.checked_on == f"split 'test' of {dataset.path}"
     assert report.rows == dataset.manifest.rows["test"]
-    assert OnnxPredictor.load(tmp_path / "small.onnx").facts.weights == report.weights == "int8"
+    assert OnnxPredictor.load(tmp_path / "small.onnx").metadata.weights == report.weights == "int8"
 
 
 def test_a_worse_file_is_refused_and_nothing_is_written(trained, dataset, tmp_path, monkeypatch):
     """Tables in 1 of the 8 bits cost accuracy for sure."""
-    monkeypatch.setattr("sentiscale.inference.onnx_graph.MOST", 1)
+    monkeypatch.setattr("sentiscale.inference.onnx_graph.INT8_MAX", 1)
     (tmp_path / "model.onnx").write_bytes(b"what was there")
     with pytest.raises(
         SentiscaleError, match="was not written: accuracy on the check rows falls by"
@@ -94,10 +94,8 @@ def test_a_worse_file_is_refused_and_nothing_is_written(trained, dataset, tmp_pa
 
 def test_a_file_with_other_probabilities_is_refused(trained, tmp_path, monkeypatch):
     """A fault in the graph, here a factor of the hash, is found by the rows that are generated."""
-    monkeypatch.setattr("sentiscale.inference.onnx_graph.JOINING", 0x9E3779B97F4A7C17)
-    with pytest.raises(
-        SentiscaleError, match="was not written: ONNX Runtime gives probabilities that differ"
-    ):
+    monkeypatch.setattr("sentiscale.inference.onnx_graph.JOIN_FACTOR", np.uint64(0x9E3779B97F4A7C17))
+    with pytest.raises(SentiscaleError, match="was not written: ONNX Runtime's probabilities differ"):
         export(trained, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -136,7 +134,7 @@ def test_check_rows_of_prepared_data_and_of_its_raw_file_agree(trained, dataset,
 
 def test_many_rows_are_thinned_evenly(trained):
     rows = generated_rows(Predictor.load(trained))
-    few = rows.spread(3)
+    few = rows.sample(3)
     middle = (len(rows) - 1) // 2
     for place, row in enumerate((0, middle, len(rows) - 1)):
         expected = rows.tokens[rows.offsets[row] : rows.offsets[row + 1]]

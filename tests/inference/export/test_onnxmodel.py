@@ -145,7 +145,7 @@ def test_the_file_keeps_to_what_common_runtimes_read():
 
 def test_a_model_too_large_for_the_format_is_refused(monkeypatch):
     """A file of this format ends at 2 GB; the limit is lowered here, not the model blown up."""
-    monkeypatch.setattr("sentiscale.inference.onnx_graph.MOST_BYTES", 5000)
+    monkeypatch.setattr("sentiscale.inference.onnx_graph.MAX_BYTES", 5000)
     with pytest.raises(UsageError, match="Add --int8, or train it with a smaller vocabulary"):
         onnx_bytes(made())
 

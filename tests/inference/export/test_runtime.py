@@ -8,9 +8,8 @@ import onnx
 import pytest
 
 from sentiscale.errors import DataError, UsageError
-from sentiscale.inference.onnx_facts import Facts
 from sentiscale.inference.onnx_graph import onnx_bytes
-from sentiscale.inference.onnx_runtime import OnnxPredictor
+from sentiscale.inference.onnx_runtime import OnnxMetadata, OnnxPredictor
 from sentiscale.inference.predictor import Predictor
 from tests.inference.export.conftest import made
 
@@ -21,13 +20,17 @@ def content() -> bytes:
 
 
 def test_the_file_says_what_a_caller_needs(content):
-    facts = OnnxPredictor(content).facts
-    assert (facts.labels, facts.cleaning, facts.weights) == (("negative", "positive"), "words", "fp32")
-    assert (facts.max_tokens, facts.stored_tokens, facts.data_digest) == (13, 40, "abc")
-    assert (facts.padding_id, facts.unknown_id) == (0, 1)
-    assert facts.vocab() == made().vocab
-    assert Facts.read(facts.properties(), "x") == facts
-    assert all(isinstance(value, str) for value in facts.properties().values())
+    metadata = OnnxPredictor(content).metadata
+    assert (metadata.labels, metadata.cleaning, metadata.weights) == (
+        ("negative", "positive"),
+        "words",
+        "fp32",
+    )
+    assert (metadata.max_tokens, metadata.stored_tokens, metadata.data_digest) == (13, 40, "abc")
+    assert (metadata.padding_id, metadata.unknown_id) == (0, 1)
+    assert metadata.vocab() == made().vocab
+    assert OnnxMetadata.read(metadata.properties(), "x") == metadata
+    assert all(isinstance(value, str) for value in metadata.properties().values())
 
 
 def test_texts_are_encoded_as_the_model_does(content):
@@ -57,7 +60,7 @@ def test_no_rows_give_no_logits(content):
 
 
 def test_a_missing_or_damaged_file_is_a_data_error(content, tmp_path):
-    with pytest.raises(DataError, match=r"is no file\. Make it with: sentiscale export"):
+    with pytest.raises(DataError, match=r"does not exist\. Create it with: sentiscale export"):
         OnnxPredictor.load(tmp_path / "absent.onnx")
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(content[:1000])
@@ -68,11 +71,11 @@ def test_a_missing_or_damaged_file_is_a_data_error(content, tmp_path):
 def test_somebody_else_s_onnx_file_is_a_data_error(content, tmp_path):
     model = onnx.load_from_string(content)
     del model.metadata_props[:]
-    with pytest.raises(DataError, match="does not say which words it was made for"):
+    with pytest.raises(DataError, match="does not contain its vocabulary"):
         OnnxPredictor(model.SerializeToString())
-    properties = Facts.read({**OnnxPredictor(content).facts.properties()}, "x").properties()
+    properties = OnnxMetadata.read({**OnnxPredictor(content).metadata.properties()}, "x").properties()
     with pytest.raises(DataError, match="has format 'other-2'; this release reads sentiscale-onnx-1"):
-        Facts.read({**properties, "format": "other-2"}, "x")
+        OnnxMetadata.read({**properties, "format": "other-2"}, "x")
 
 
 def test_threads_below_one_are_refused(content):

@@ -140,10 +140,7 @@ def test_a_damaged_part_is_computed_again(predictor, tmp_path_factory, size, fli
 
 def test_two_jobs_do_not_write_one_output(model, reviews, tmp_path):
     out = tmp_path / "out.csv"
-    with (
-        working_directory(out, {}, resume=False),
-        pytest.raises(UsageError, match="is writing"),
-    ):
+    with working_directory(out, {}, resume=False), pytest.raises(UsageError, match="is writing"):
         job(model, reviews, out).run(workers=1)
 
 

@@ -163,7 +163,7 @@ def test_sample_weight_is_refused(reviews):
         ({"preset": "fats"}, "Did you mean 'fast'"),
         ({"validation_fraction": 1.0}, "validation_fraction is 1.0"),
         ({"settings": {"model.hidden": 3}}, "unknown setting 'model.hidden'"),
-        ({"settings": {"prepare.dedupe": True}}, "'prepare.dedupe' means nothing for texts in memory"),
+        ({"settings": {"prepare.dedupe": True}}, "'prepare.dedupe' has no effect on texts in memory"),
         ({"layout": "three"}, "three"),
     ],
 )
@@ -247,7 +247,7 @@ def test_ctrl_c_ends_it_and_leaves_nothing(reviews, tmp_path, monkeypatch):
         if "valid accuracy" in message and len(told) < 5:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("sentiscale.inference.sklearn.Lines.say", interrupt)
+    monkeypatch.setattr("sentiscale.inference.sklearn.StderrProgress.say", interrupt)
     classifier = small(verbose=1, settings={**SMALL, "train.epochs": 1000})
     with pytest.raises(KeyboardInterrupt, match="SIGINT received"):
         classifier.fit(*reviews)

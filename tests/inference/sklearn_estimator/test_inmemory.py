@@ -88,5 +88,5 @@ def test_texts_without_words_are_no_rows(tmp_path):
 
 
 def test_words_too_rare_are_told(tmp_path):
-    with pytest.raises(DataError, match="no word occurs 2 times in the 2 texts to learn from"):
+    with pytest.raises(DataError, match="no word occurs 2 times in the 2 texts to train on"):
         of_memory(tmp_path / "data", ["good", "fine", "bad", "worse"], [1, 1, 0, 0], min_count=2)
