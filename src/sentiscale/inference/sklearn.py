@@ -229,7 +229,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """The more probable label of each text (n,)."""
-        labels: npt.NDArray[Any] = self.classes_[(self.decision_function(X) > 0).astype(int)]
+        logits = self.decision_function(X)
+        labels: npt.NDArray[Any] = self.classes_[(logits > 0).astype(int)]
         return labels
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
