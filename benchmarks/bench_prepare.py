@@ -55,7 +55,7 @@ from measured import Interval, Taken, TakenT, add_options, interval, run, settle
 from prepare_peers import RECIPES
 
 from sentiscale.records import Host, Record, append_jsonl, git_commit, now, package_versions
-from sentiscale.study.bench.prepare_predict import head, plain
+from sentiscale.study.bench.preparation import head, plain
 
 PACKAGES = ("sentiscale", "numpy", "numba", "pyarrow", "dask", "distributed", "pandas", "polars")
 

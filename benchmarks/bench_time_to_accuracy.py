@@ -33,10 +33,11 @@ from sentiscale.config import resolve
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import SentiscaleError
 from sentiscale.records import available_cores
-from sentiscale.study.compare.compare import RECORDS, Comparison, compare
+from sentiscale.study.compare.comparison import Comparison, compare
 from sentiscale.study.compare.contestants import CONTESTANTS, chosen
-from sentiscale.study.compare.records import CompareRun, Conditions
-from sentiscale.study.compare.summary import NEVER, TARGETS, Row, first_reached
+from sentiscale.study.compare.records import CompareConditions, CompareRun
+from sentiscale.study.compare.summary import NEVER, TARGETS, CompareRow, first_reached
+from sentiscale.study.records import RECORDS
 
 MODELS = "fast,balanced,accurate,lstm,gru,fasttext-unigram,fasttext,tfidf-lr"
 SPEED = "lstm,packed-lstm,keras-lstm,classic"
@@ -133,8 +134,8 @@ def timings(arguments: argparse.Namespace) -> list[CompareRun]:
     return found
 
 
-def conditions(arguments: argparse.Namespace, **more: float) -> Conditions:
-    return Conditions(threads=available_cores(), layout=arguments.layout, **more)
+def conditions(arguments: argparse.Namespace, **more: float) -> CompareConditions:
+    return CompareConditions(threads=available_cores(), layout=arguments.layout, **more)
 
 
 def page(
@@ -164,7 +165,7 @@ def page(
     yield from speed_table(speeds, trained.runs)
 
 
-def accuracy_table(rows: Sequence[Row], preparation: float) -> Iterator[str]:
+def accuracy_table(rows: Sequence[CompareRow], preparation: float) -> Iterator[str]:
     yield "## Trained to the end\n"
     yield "Medians over seeds, ranges in brackets; sorted by time.\n"
     yield "| contestant | seeds | test accuracy | validation | train s | with preparation | core s |"
@@ -276,7 +277,7 @@ def groups(runs: Sequence[CompareRun], *, ours: bool) -> Iterator[tuple[str, flo
     """(name, median seconds, median test accuracy) of ours or of the peers."""
     found: dict[str, list[CompareRun]] = {}
     for run in runs:
-        if run.test and CONTESTANTS[run.model].is_ours == ours:
+        if run.test and (CONTESTANTS[run.model].preset is not None) == ours:
             limit = run.conditions.time_limit
             name = " ".join(filter(None, (run.model, run.point, f"ended at {limit:g} s" if limit else "")))
             found.setdefault(name, []).append(run)

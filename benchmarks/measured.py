@@ -1,6 +1,6 @@
 """Run a command in a fresh process, and say what it took: seconds, CPU, peak memory of its process tree.
 
-Memory is that of sentiscale.study.bench.child, which says what counts. For the largest single process
+Memory is that of sentiscale.study.load, which says what counts. For the largest single process
 the kernel's own high-water mark is exact and is taken where it is the larger number, so for a command that is
 one process the peak is exact. (That mark starts from the size of this process, about 30 MiB.)
 """
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import psutil
 
 from sentiscale.records import Host, Record, git_commit, package_versions
-from sentiscale.study.bench.child import TreeMemory
+from sentiscale.study.load import TreeMemory
 
 PRIORITY = 10
 """Real-time priority of what is measured, where it is asked for."""

@@ -111,7 +111,7 @@ def make_fasttext(model: Path, data: Path, folder: Path) -> None:
     from sentiscale.data.prepared import PreparedDataset
     from sentiscale.study.compare.contestants import CONTESTANTS
     from sentiscale.study.compare.peers.fasttext import zeroed_memory
-    from sentiscale.study.compare.peers.scoring import write_fasttext
+    from sentiscale.study.compare.peers.training import write_fasttext
 
     write_fasttext(PreparedDataset.open(data), "train", folder / "train.txt", 0)
     recipe = dict(CONTESTANTS["fasttext"].recipe)
@@ -127,7 +127,7 @@ def make_tfidf(model: Path, data: Path, folder: Path) -> None:
 
     from sentiscale.data.prepared import PreparedDataset
     from sentiscale.study.compare.contestants import CONTESTANTS
-    from sentiscale.study.compare.peers.scoring import texts
+    from sentiscale.study.compare.peers.training import texts
 
     recipe, dataset = CONTESTANTS["tfidf-lr"].recipe, PreparedDataset.open(data)
     vectorizer = TfidfVectorizer(

@@ -2,7 +2,7 @@
 
 Run:      python benchmarks/prepare_peers.py {pandas,pandas-object,dask,polars,polars-dedupe} OUT FILE... \
 [--cores 2]
-Does:     what sentiscale.study.bench.peers_prepare describes; OUT is a Parquet file
+Does:     what sentiscale.study.bench.engines describes; OUT is a Parquet file
 Prints:   one JSON document: rows written; seconds from the first read to the last write, imports and the
           start of Dask's processes left out; seconds of that start
 """
@@ -12,7 +12,7 @@ import json
 import time
 from pathlib import Path
 
-from sentiscale.study.bench.peers_prepare import CLEANERS
+from sentiscale.study.bench.engines import CLEANERS
 
 RECIPES = [name for name in CLEANERS if not name.startswith("sentiscale")]
 

@@ -23,7 +23,7 @@ from sentiscale.report.scaling import write_report
 from sentiscale.study.analysis.scaling import study_of
 from sentiscale.study.analysis.study import Study
 from sentiscale.study.analysis.timings import read_timings, study_of_timings
-from sentiscale.study.bench.plan import DEFAULT_ROWS, Amount, Asked
+from sentiscale.study.bench.plan import DEFAULT_ROWS, Amount, BenchRequest
 from sentiscale.study.plan.plan import CapacityPlan, make_plan
 from sentiscale.study.plan.prediction import CapacityRequest
 from sentiscale.study.records import read_runs
@@ -35,8 +35,7 @@ from sentiscale.util.progress import Progress
 
 if TYPE_CHECKING:
     from sentiscale.inference.explain import Explanation
-    from sentiscale.study.bench.harness import Study as Measured
-    from sentiscale.study.bench.harness import Watcher
+    from sentiscale.study.bench.study import BenchProgress, BenchResult
 
 
 AMOUNTS = ("rows", "steps", "target_accuracy")
@@ -49,37 +48,35 @@ def bench(
     *,
     prepare: Sequence[str | Path] = (),
     predict: str | Path | None = None,
-    watcher: "Watcher | None" = None,
+    progress: "BenchProgress | None" = None,
     limit_cores: float | None = None,
-    **asked: Any,
-) -> "Measured":
+    **request: Any,
+) -> "BenchResult":
     """Measure training under every layout, as `sentiscale bench` does; finished runs in `out` are kept.
 
     Args:
         data: prepared data.
         out: directory of the study.
-        prepare: fastText files to prepare as well, by engine.
+        prepare: fastText files to prepare as well, with each engine.
         predict: a model directory or a run to label texts with as well.
-        watcher: is told how it goes.
+        progress: where to show progress.
         limit_cores: cores that other programs may keep busy, else a run is repeated; None is 0.25.
-        **asked: fields of `sentiscale.study.bench.plan.Asked` (`layouts=("1x1", "2x1"), repeats=3`), one of
-            `rows`, `steps` and `target_accuracy`, and settings of the training by section and name joined
-            by two underscores (`model__hidden_dim=64`).
+        **request: fields of `sentiscale.study.bench.plan.BenchRequest` (`layouts=("1x1", "2x1"), repeats=3`),
+            one of `rows`, `steps` and `target_accuracy`, and settings of the training by section and name
+            joined by two underscores (`model__hidden_dim=64`).
 
     Raises:
         UsageError: nothing of it can run here, or `out` holds runs of another study.
         DataError: prepared data that are missing or damaged.
-        Interrupted: stopped; finished runs are kept.
+        Interrupted: finished runs are kept.
     """
     # Loads torch, which a report and a plan do without.
-    from sentiscale.study.bench.harness import LIMIT_CORES, measure_all, prepared
-    from sentiscale.study.bench.prepare_predict import attached, beside_training
+    from sentiscale.study.bench.study import LIMIT_CORES, open_study
 
-    wanted, settings = _asked(asked)
     limit = LIMIT_CORES if limit_cores is None else limit_cores
-    conditions, planned = prepared(data, wanted, settings)
-    with beside_training(data, Path(out), prepare, predict, wanted.threads or ()) as beside:
-        return measure_all(*attached(conditions, planned, beside), out, watcher, limit)
+    wanted, settings = _bench_request(request)
+    with open_study(data, out, wanted, settings, prepare=prepare, predict=predict) as study:
+        return study.run(out, progress, limit)
 
 
 def plan(records: str | Path | None = None, *, workers: Sequence[int], **request: Any) -> CapacityPlan:
@@ -101,15 +98,15 @@ def plan(records: str | Path | None = None, *, workers: Sequence[int], **request
     return make_plan(CapacityRequest(records=path, workers=tuple(workers), sizes=sizes, **request))
 
 
-def _asked(given: dict[str, Any]) -> tuple[Asked, Settings]:
+def _bench_request(given: dict[str, Any]) -> tuple[BenchRequest, Settings]:
     flags = {name.replace("__", ".", 1): value for name, value in given.items() if "__" in name}
     named = {name: value for name, value in given.items() if "__" not in name}
-    _check_names(named, {*Asked.model_fields, *AMOUNTS} - {"amount"})
+    _check_names(named, {*BenchRequest.model_fields, *AMOUNTS} - {"amount"})
     amounts = {name: named.pop(name) for name in AMOUNTS if name in named}
     if len(amounts) > 1:
         raise UsageError(f"{' and '.join(amounts)} all say how much a run does. Give one of them.")
     amount = Amount.model_validate(amounts or {"rows": DEFAULT_ROWS})
-    return Asked(**named, amount=amount), resolve(base=preset_values(None), flags=flags)
+    return BenchRequest(**named, amount=amount), resolve(base=preset_values(None), flags=flags)
 
 
 def _check_names(given: dict[str, Any], allowed: set[str]) -> None:
@@ -121,7 +118,7 @@ def _check_names(given: dict[str, Any], allowed: set[str]) -> None:
 
 
 def report(
-    *studies: "Measured | str | Path",
+    *studies: "BenchResult | str | Path",
     timings: str | Path | None = None,
     out: str | Path | None = None,
     markdown: str | Path | None = None,

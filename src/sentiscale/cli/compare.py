@@ -5,18 +5,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sentiscale.cli.options import ConfigOption, JsonOption, QuietOption, SetOption, print_json
+from sentiscale.cli.options import (
+    ConfigOption,
+    JsonOption,
+    QuietOption,
+    SetOption,
+    comma_separated,
+    print_json,
+    print_table,
+    whole_numbers,
+)
 from sentiscale.errors import UsageError
 from sentiscale.study.compare.contestants import CONTESTANTS
 
 if TYPE_CHECKING:
-    from sentiscale.study.compare.compare import Comparison
-    from sentiscale.study.compare.summary import Row
+    from sentiscale.study.compare.comparison import Comparison
+    from sentiscale.study.compare.summary import CompareRow
 
 DEFAULT_MODELS = "fast,balanced,lstm,gru,tfidf-lr"
-LIMIT = typer.Option(help="Seconds of training after which those stop that can: ours, recurrent peers.")
+LIMIT = typer.Option(help="Seconds of training after which sentiscale and recurrent peers stop.")
 THREADS = typer.Option(min=1, help="Threads of a run.", show_default="all cores")
-LAYOUT = typer.Option(help="Replicas x stages of ours.", show_default="as `train` does")
+LAYOUT = typer.Option(help="Replicas x stages of sentiscale.", show_default="as `train` does")
 STEPS = typer.Option(min=1, help="Time only so many training steps: speed, no accuracy.")
 
 
@@ -38,8 +47,8 @@ def compare(
     from sentiscale.cli.progress import make_progress
     from sentiscale.config import resolve
     from sentiscale.records import Host, available_cores
-    from sentiscale.study.compare.compare import compare as run_comparison
-    from sentiscale.study.compare.records import Conditions
+    from sentiscale.study.compare.comparison import compare as run_comparison
+    from sentiscale.study.compare.records import CompareConditions
 
     if time_limit is not None and time_limit <= 0:
         raise UsageError(f"--time-limit is {time_limit:g}; give more than 0 seconds.")
@@ -47,23 +56,23 @@ def compare(
         from sentiscale.parallel.layout import Layout
 
         Layout.parse(layout)
-    conditions = Conditions(
+    conditions = CompareConditions(
         threads=threads or available_cores(), layout=layout, time_limit=time_limit, steps=steps
     )
     host = Host.current()
-    found = run_comparison(
+    comparison = run_comparison(
         data,
-        [name.strip() for name in models.split(",") if name.strip()],
+        comma_separated(models),
         out=out,
-        seeds=seeds_of(seeds),
+        seeds=whole_numbers("--seeds", seeds, least=0),
         conditions=conditions,
         settings=resolve(config=config, overrides=overrides or ()),
         progress=make_progress(quiet),
     )
     if as_json:
-        print_json(document(found, host.model_dump()))
+        print_json(document(comparison, host.model_dump()))
     else:
-        print_table(found)
+        print_comparison(comparison)
 
 
 compare.__doc__ = "\n".join(
@@ -74,54 +83,35 @@ compare.__doc__ = "\n".join(
 )
 
 
-def seeds_of(text: str) -> list[int]:
-    """The seeds of a comma-separated list.
-
-    Raises: UsageError when it holds anything but whole numbers from 0 on.
-    """
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() and int(part) < 2**31 for part in parts):
-        raise UsageError(f"--seeds is '{text}'; it takes whole numbers from 0 on, as in 0,1,2.")
-    return [int(part) for part in parts]
-
-
-def document(found: "Comparison", host: dict[str, Any]) -> dict[str, Any]:
-    """What `--json` promises."""
+def document(comparison: "Comparison", host: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of `--json`."""
     return {
-        "data": str(found.data),
+        "data": str(comparison.data),
         "host": host,
-        "rows": [row.model_dump() for row in found.rows],
-        "runs": [run.model_dump(mode="json") for run in found.runs],
-        "plot": str(found.plot) if found.plot else None,
+        "rows": [row.model_dump() for row in comparison.rows],
+        "runs": [run.model_dump(mode="json") for run in comparison.runs],
+        "plot": str(comparison.plot) if comparison.plot else None,
     }
-
-
-def print_table(found: "Comparison") -> None:
-    """The rows for a person."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    speed_only = all(row.test_accuracy_median is None for row in found.rows)
-    for title in SPEED_COLUMNS if speed_only else COLUMNS:
-        table.add_column(title, justify="left" if title == "contestant" else "right")
-    fastest = max(row.rows_per_s or 0.0 for row in found.rows)
-    for row in sorted(
-        found.rows, key=lambda row: (row.train_seconds_median or 0.0, -(row.rows_per_s or 0.0))
-    ):
-        table.add_row(*(speed_cells(row, fastest) if speed_only else cells(row)))
-    console = Console(width=None if Console().is_terminal else 120)
-    console.print(table)
-    if found.plot:
-        print(f"picture: {found.plot}")
 
 
 COLUMNS = ("contestant", "test accuracy", "min-max", "validation", "train s", "core s", "reviews/s", "seeds")
 SPEED_COLUMNS = ("contestant", "reviews/s", "min-max", "of the fastest", "projected s", "repeats")
 
 
-def cells(row: "Row") -> list[str]:
-    """A row of the table."""
+def print_comparison(comparison: "Comparison") -> None:
+    rows = sorted(
+        comparison.rows, key=lambda row: (row.train_seconds_median or 0.0, -(row.rows_per_s or 0.0))
+    )
+    if all(row.test_accuracy_median is None for row in rows):
+        fastest = max(row.rows_per_s or 0.0 for row in rows)
+        print_table(SPEED_COLUMNS, [speed_cells(row, fastest) for row in rows], left={"contestant"})
+    else:
+        print_table(COLUMNS, map(cells, rows), left={"contestant"})
+    if comparison.plot:
+        print(f"picture: {comparison.plot}")
+
+
+def cells(row: "CompareRow") -> list[str]:
     test, least, most = row.test_accuracy_median, row.test_accuracy_min, row.test_accuracy_max
     projected = f"({row.projected_seconds:,.0f} projected)" if row.projected_seconds else "-"
     return [
@@ -136,8 +126,7 @@ def cells(row: "Row") -> list[str]:
     ]
 
 
-def speed_cells(row: "Row", fastest: float) -> list[str]:
-    """A row of the table where steps were timed."""
+def speed_cells(row: "CompareRow", fastest: float) -> list[str]:
     speed, least, most = row.rows_per_s or 0.0, row.rows_per_s_min or 0.0, row.rows_per_s_max or 0.0
     return [
         row.name,

@@ -1,5 +1,6 @@
 """`sentiscale plan`: predict time, speedup and efficiency on machines one does not have."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,56 +12,39 @@ from sentiscale.errors import UsageError
 if TYPE_CHECKING:
     from sentiscale.study.plan.plan import CapacityPlan
 
-MACHINES = "On what machines"
-TRAINING = "Which training"
-SIZES = "Sizes, instead of RECORDS"
+on_machines = partial(typer.Option, rich_help_panel="On what machines")
+of_training = partial(typer.Option, rich_help_panel="Which training")
+of_sizes = partial(typer.Option, rich_help_panel="Sizes, instead of RECORDS")
 
 RECORDS = typer.Argument(metavar="[RECORDS]", help="The --out of `sentiscale bench`, or a records.jsonl.")
-WORKERS = typer.Option(help="Ranks to predict, separated by commas.", rich_help_panel=MACHINES)
-NETWORK = typer.Option(
-    help="100mbit, 1gbit, 10gbit, 25gbit, 100gbit, infiniband, or BANDWIDTH,LATENCY.",
-    show_default="10gbit",
-    rich_help_panel=MACHINES,
+WORKERS = on_machines(help="Ranks to predict, separated by commas.")
+NETWORK = on_machines(
+    help="100mbit, 1gbit, 10gbit, 25gbit, 100gbit, infiniband, or BANDWIDTH,LATENCY.", show_default="10gbit"
 )
-CORES = typer.Option(
-    min=1, help="Cores of each host.", show_default="those of the recorded host", rich_help_panel=MACHINES
-)
-THREADS = typer.Option(min=1, help="Threads of each rank.", rich_help_panel=MACHINES)
-PRICE = typer.Option(min=0, help="Of one host, for the cost of an epoch.", rich_help_panel=MACHINES)
-MEASURE = typer.Option(
-    "--measure-network",
-    help="First time gloo and shared memory here; kept in RECORDS.",
-    rich_help_panel=MACHINES,
-)
-STAGES = typer.Option(
-    min=1, max=2, help="2 cuts the network in two: model parallel, or hybrid.", rich_help_panel=TRAINING
-)
-SCALING = typer.Option(help="strong: --batch-size stays; weak: it grows.", rich_help_panel=TRAINING)
-BATCH_SIZE = typer.Option(
+CORES = on_machines(min=1, help="Cores of each host.", show_default="those of the recorded host")
+THREADS = on_machines(min=1, help="Threads of each rank.")
+PRICE = on_machines(min=0, help="Of one host, for the cost of an epoch.")
+MEASURE = on_machines("--measure-network", help="First time gloo and shared memory here; kept in RECORDS.")
+STAGES = of_training(min=1, max=2, help="2 cuts the network in two: model parallel, or hybrid.")
+SCALING = of_training(help="strong: --batch-size stays; weak: it grows.")
+BATCH_SIZE = of_training(
     min=1,
     help="Rows per step (strong), or of each replica (weak).",
     show_default="the middle one of RECORDS; of sizes 32",
-    rich_help_panel=TRAINING,
 )
-ROWS = typer.Option(
-    min=1, help="Rows of an epoch.", show_default="100000; of `classic` 320000", rich_help_panel=TRAINING
-)
-MODEL = typer.Option(help="lstm or gru, where RECORDS have both.", rich_help_panel=TRAINING)
-PRECISION = typer.Option(help="fp32, bf16 or fp16, where RECORDS have several.", rich_help_panel=TRAINING)
-MICRO_BATCHES = typer.Option(
-    min=1, help="Parts of a batch on two stages.", show_default="as recorded", rich_help_panel=TRAINING
-)
-SHAPE = typer.Option(help="`classic`: the sizes of the classic recipe.", rich_help_panel=SIZES)
-PER_ROW = typer.Option(help="Seconds of forward and backward of a row on a core.", rich_help_panel=SIZES)
-VOCAB = typer.Option(min=1, help="Words, each with a dense gradient.", rich_help_panel=SIZES)
-EMBEDDING = typer.Option(min=1, help="Width of a word's vector.", rich_help_panel=SIZES)
-HIDDEN = typer.Option(min=1, help="Units of each recurrent layer.", rich_help_panel=SIZES)
-LAYERS = typer.Option(min=1, help="Recurrent layers.", rich_help_panel=SIZES)
-BYTES = typer.Option(
-    "--bytes", min=0, help="Gradients of a step, instead of the four sizes above.", rich_help_panel=SIZES
-)
-TOTAL = typer.Option(help="Bytes/s that sockets of one host carry together.", rich_help_panel=SIZES)
-MEMORY = typer.Option(help="Bytes/s of one host's memory for all its ranks.", rich_help_panel=SIZES)
+ROWS = of_training(min=1, help="Rows of an epoch.", show_default="100000; of `classic` 320000")
+MODEL = of_training(help="lstm or gru, where RECORDS have both.")
+PRECISION = of_training(help="fp32, bf16 or fp16, where RECORDS have several.")
+MICRO_BATCHES = of_training(min=1, help="Parts of a batch on two stages.", show_default="as recorded")
+SHAPE = of_sizes(help="`classic`: the sizes of the classic recipe.")
+PER_ROW = of_sizes(help="Seconds of forward and backward of a row on a core.")
+VOCAB = of_sizes(min=1, help="Words, each with a dense gradient.")
+EMBEDDING = of_sizes(min=1, help="Width of a word's vector.")
+HIDDEN = of_sizes(min=1, help="Units of each recurrent layer.")
+LAYERS = of_sizes(min=1, help="Recurrent layers.")
+BYTES = of_sizes("--bytes", min=0, help="Gradients of a step, instead of the four sizes above.")
+TOTAL = of_sizes(help="Bytes/s that sockets of one host carry together.")
+MEMORY = of_sizes(help="Bytes/s of one host's memory for all its ranks.")
 SEED = typer.Option(min=0, help="Seed of the simulation.")
 
 
@@ -85,7 +69,7 @@ def plan(
     embedding: Annotated[int | None, EMBEDDING] = None,
     hidden: Annotated[int | None, HIDDEN] = None,
     layers: Annotated[int | None, LAYERS] = None,
-    bytes_per_step: Annotated[float | None, BYTES] = None,
+    dense_bytes: Annotated[float | None, BYTES] = None,
     host_bandwidth: Annotated[float | None, TOTAL] = None,
     memory_bandwidth: Annotated[float | None, MEMORY] = None,
     seed: Annotated[int, SEED] = 0,
@@ -97,36 +81,14 @@ def plan(
     From the measurements of `sentiscale bench` (RECORDS), or for given sizes. Every prediction comes with a
     range and, where no measurement supports it, with the reason not to trust it.
     """
+    request = dict(locals())  # all flags but these four are fields of a request
+    for name in ("records", "workers", "quiet", "as_json"):
+        del request[name]
     from sentiscale import api
 
     if scaling not in ("strong", "weak"):
         raise UsageError(f"--scaling is '{scaling}'; it takes strong or weak.")
-    made = api.plan(
-        records,
-        workers=whole_numbers("--workers", workers),
-        network=network,
-        cores_per_host=cores_per_host,
-        threads=threads,
-        stages=stages,
-        scaling=scaling,
-        batch_size=batch_size,
-        rows=rows,
-        model=model,
-        precision=precision,
-        micro_batches=micro_batches,
-        price_per_hour=price_per_hour,
-        measure_network=measure_network,
-        shape=shape,
-        seed=seed,
-        seconds_per_row=seconds_per_row,
-        vocab=vocab,
-        embedding=embedding,
-        hidden=hidden,
-        layers=layers,
-        dense_bytes=bytes_per_step,
-        host_bandwidth=host_bandwidth,
-        memory_bandwidth=memory_bandwidth,
-    )
+    made = api.plan(records, workers=whole_numbers("--workers", workers), **request)
     if as_json:
         print_json(made.document())
     else:

@@ -10,10 +10,12 @@ import typer
 from sentiscale.cli.options import JsonOption, print_json
 
 if TYPE_CHECKING:
-    from sentiscale.study.runs import Removal, RunComparison, RunSummary
+    from sentiscale.study.runs import RunComparison, RunSummary
 
 SORTS = ("when", "accuracy", "seconds")
-CLEAN = typer.Option("--clean", help="Say what could go: checkpoints of finished runs, remains of others.")
+CLEAN = typer.Option(
+    "--clean", help="List what could be deleted: checkpoints of finished runs, remains of others."
+)
 
 
 def runs(
@@ -22,11 +24,11 @@ def runs(
         typer.Argument(metavar="[DIR...]", help="Runs, or folders of runs.", show_default="here"),
     ] = None,
     sort: Annotated[str, typer.Option(help="when (newest first), accuracy or seconds.")] = "when",
-    compare: Annotated[bool, typer.Option("--compare", help="Set the given runs side by side.")] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Compare the given runs.")] = False,
     clean: Annotated[bool, CLEAN] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --clean: delete it.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --clean: only say it, as without --yes.")
+        bool, typer.Option("--dry-run", help="With --clean: only list it, as without --yes.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,10 +53,7 @@ def runs(
 
 
 def check(sort: str, *, compare: bool, clean: bool, yes: bool, dry_run: bool) -> None:
-    """Fail before anything is read where flags do not go together.
-
-    Raises: UsageError.
-    """
+    """Raise UsageError for flags that do not go together."""
     from sentiscale.errors import UsageError, did_you_mean
 
     if sort not in SORTS:
@@ -68,7 +67,7 @@ def check(sort: str, *, compare: bool, clean: bool, yes: bool, dry_run: bool) ->
 
 
 def clean_up(found: Sequence["RunSummary"], *, delete: bool, as_json: bool) -> None:
-    """Say what could go, or delete it."""
+    """List what could be deleted, or delete it."""
     from sentiscale.study.runs import carry_out, plan_cleaning
 
     planned = plan_cleaning(found)
@@ -78,7 +77,9 @@ def clean_up(found: Sequence["RunSummary"], *, delete: bool, as_json: bool) -> N
         removals = [removal.model_dump(mode="json") for removal in removed]
         print_json({"deleted": delete, "bytes": total, "removals": removals})
         return
-    print_removals(removed)
+    for removal in removed:
+        names = ", ".join(Path(path).name for path in removal.paths)
+        print(f"{removal.run}: {removal.bytes / 1e6:,.1f} MB: {names} ({removal.why})")
     if len(removed) < len(planned):
         sys.stderr.write(f"{len(planned) - len(removed)} runs changed meanwhile and were left alone\n")
     if not removed:
@@ -90,7 +91,6 @@ def clean_up(found: Sequence["RunSummary"], *, delete: bool, as_json: bool) -> N
 
 
 def print_runs(found: Sequence["RunSummary"]) -> None:
-    """One line a run."""
     rows = [
         [
             run.run,
@@ -116,24 +116,17 @@ def print_runs(found: Sequence["RunSummary"]) -> None:
 
 
 def print_comparison(found: "RunComparison") -> None:
-    """Settings that differ, then results, a column a run."""
+    """Settings that differ, then results, with one column per run."""
     for heading, lines in (("settings that differ", found.settings), ("results", found.results)):
-        rows = [[line.name, *map(shown, line.values)] for line in lines]
+        rows = [[line.name, *map(as_cell, line.values)] for line in lines]
         print_table([heading, *found.runs], rows or [["none"]], words={0})
         print()
     for note in found.notes:
         print(f"note: {note}")
 
 
-def print_removals(removals: Sequence["Removal"]) -> None:
-    """What goes, run by run."""
-    for removal in removals:
-        names = ", ".join(Path(path).name for path in removal.paths)
-        print(f"{removal.run}: {removal.bytes / 1e6:,.1f} MB: {names} ({removal.why})")
-
-
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]], words: set[int]) -> None:
-    """A table whose cells are never cut; columns of words on the left, of numbers on the right."""
+    """Print a table whose cells are never cut, unlike those of rich; `words`: columns aligned to the left."""
     widths = [max(len(row[i]) for row in (titles, *rows) if i < len(row)) for i in range(len(titles))]
     for row in (titles, *rows):
         cells = (
@@ -144,12 +137,10 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]], words: set
 
 
 def number(value: float | None, form: str) -> str:
-    """A number in a form of Python's, or a dash."""
     return "-" if value is None else format(value, form)
 
 
-def shown(value: Any) -> str:
-    """A value of any kind in a cell."""
+def as_cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     if isinstance(value, list) and len(value) > 4:

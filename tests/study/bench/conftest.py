@@ -1,5 +1,6 @@
 """Small prepared data, and one real study that several tests look at."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,8 @@ from sentiscale.config import Settings, resolve
 from sentiscale.data.prepare import prepare
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.datasets.output import synth
-from sentiscale.study.bench import harness as study
-from sentiscale.study.bench.harness import Study
-from sentiscale.study.bench.plan import Amount, Asked
+from sentiscale.study.bench.plan import Amount, BenchRequest
+from sentiscale.study.bench.study import BenchResult, open_study
 
 SMALL = {"model.embedding_dim": 8, "model.hidden_dim": 8, "train.max_tokens": 32}
 STEPS = 12
@@ -33,9 +33,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 
 @pytest.fixture(scope="session")
-def asked() -> Asked:
+def small_request() -> BenchRequest:
     """Two ranks, two stages, and what they are judged by."""
-    return Asked(
+    return BenchRequest(
         layouts=("2x1", "1x2"),
         threads=(1,),
         batch_sizes=(16,),
@@ -48,10 +48,14 @@ def asked() -> Asked:
 
 @pytest.fixture(scope="session")
 def measured(
-    dataset: PreparedDataset, settings: Settings, asked: Asked, tmp_path_factory: pytest.TempPathFactory
-) -> Study:
+    dataset: PreparedDataset,
+    settings: Settings,
+    small_request: BenchRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> BenchResult:
     """A study in real processes, without the run that only takes more threads."""
-    conditions, plan = study.prepared(dataset.path, asked, settings)
-    plan = plan.model_copy(update={"cases": [case for case in plan.cases if case.threads_per_rank == 1]})
     out: Path = tmp_path_factory.mktemp("study") / "out"
-    return study.measure_all(conditions, plan, out, limit_cores=UNLIMITED)
+    with open_study(dataset.path, out, small_request, settings) as study:
+        cases = [case for case in study.plan.cases if case.threads_per_rank == 1]
+        plan = study.plan.model_copy(update={"cases": cases})
+        return replace(study, plan=plan).run(out, limit_cores=UNLIMITED)

@@ -3,16 +3,20 @@
 import json
 
 import pytest
+from typer.testing import CliRunner
 
-from sentiscale.cli.bench import amount_of, check, named, numbers
+from sentiscale.cli import app
+from sentiscale.cli.bench import amount_of, check, names
+from sentiscale.cli.options import whole_numbers
 from sentiscale.errors import UsageError
-from sentiscale.study.bench.plan import Asked
+from sentiscale.study.bench.plan import BenchRequest
 
 
-def test_a_dry_run_prints_the_plan_and_does_nothing(sentiscale, dataset, tmp_path):
+def test_a_dry_run_prints_the_plan_and_does_nothing(dataset, tmp_path):
     options = ["--layouts", "1x1,2x1", "--threads", "1", "--batch-sizes", "16,5000", "--models", "gru"]
-    done = sentiscale("bench", dataset.path, "--out", tmp_path / "out", *options, "--dry-run", "--json")
-    assert done.returncode == 0, done.stderr
+    command = ["bench", str(dataset.path), "--out", str(tmp_path / "out"), *options, "--dry-run", "--json"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.stderr
     plan = json.loads(done.stdout)
     assert plan["runs"] == 5 * len(plan["cases"])
     assert plan["seconds_expected"] > 0
@@ -23,14 +27,14 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(sentiscale, dataset, tmp_pat
 
 def test_mistakes_are_told_with_what_is_allowed():
     with pytest.raises(UsageError, match=r"--batch-sizes is '32,x'; it takes whole numbers from 1 on"):
-        numbers("--batch-sizes", "32,x")
+        whole_numbers("--batch-sizes", "32,x")
     with pytest.raises(UsageError, match=r"--models has 'ltsm'. Did you mean 'lstm'\? Allowed: lstm, gru"):
-        named("--models", "ltsm")
+        names("--models", "ltsm")
     with pytest.raises(UsageError, match="--rows and --steps both say how much"):
         amount_of(10, 5, None)
     with pytest.raises(UsageError, match=r"--target-accuracy is 1\.5"):
         amount_of(None, None, 1.5)
     with pytest.raises(UsageError, match=r"--scaling is 'big'\. Allowed: strong, weak"):
-        check(Asked(scaling="big"), None)
+        check(BenchRequest(scaling="big"), None)
     with pytest.raises(UsageError, match="together with --target-accuracy"):
-        check(Asked(), 10.0)
+        check(BenchRequest(), 10.0)

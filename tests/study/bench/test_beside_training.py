@@ -4,16 +4,15 @@ import json
 
 import pytest
 
-from sentiscale.errors import UsageError
 from sentiscale.records import read_jsonl
 from sentiscale.study.analysis.scaling import study_of
-from sentiscale.study.bench.harness import prepared
-from sentiscale.study.bench.prepare_predict import ENGINES, attached, beside_training
+from sentiscale.study.bench.preparation import ENGINES
+from sentiscale.study.bench.study import open_study
 from sentiscale.study.records import BenchRun
 from tests.study.bench.conftest import UNLIMITED
 from tests.study.bench.test_predicting import data, reviews, run_directory  # noqa: F401 - fixtures
 
-INSTALLED = {engine.name for engine in ENGINES if engine.missing is None}
+INSTALLED = {engine.name for engine in ENGINES.values() if engine.missing is None}
 HASTY = ["--repeats", "1", "--limit", str(UNLIMITED), "--threads", "1", "--no-train"]
 
 
@@ -49,7 +48,7 @@ def test_both_kinds_are_measured_and_told(first, command):
     assert {case["engine"] for case in cases if case["kind"] == "prepare"} == INSTALLED
     assert all(case["rows_per_s"] > 0 and case["repeats"] == 1 for case in cases)
     missing = {each["case"]["engine"] for each in first["left_out"]}
-    assert missing == {engine.name for engine in ENGINES} - INSTALLED
+    assert missing == set(ENGINES) - INSTALLED
     assert all("sentiscale[bench]" in each["reason"] for each in first["left_out"])
     assert [path.name for path in command.out.iterdir()] == ["records.jsonl"]
 
@@ -105,12 +104,10 @@ def test_mistakes_are_told_before_anything_is_run(command, flags, code, words):
     assert words in message
 
 
-def test_they_stand_beside_training(dataset, settings, asked, tmp_path, reviews):  # noqa: F811
-    conditions, plan = prepared(dataset.path, asked, settings)
-    with beside_training(dataset.path, tmp_path, [reviews], None) as beside:
-        both, more = attached(conditions, plan, beside)
-    assert more.cases[: len(plan.cases)] == plan.cases
-    assert {case.kind for case in more.cases} == {"train", "copies", "prepare"}
-    assert set(both.beside) == {"prepare"}
-    with pytest.raises(UsageError, match="--no-train"):
-        attached(conditions, plan, {}, train=False)
+def test_they_are_measured_together_with_training(dataset, settings, small_request, tmp_path, reviews):  # noqa: F811
+    with open_study(dataset.path, tmp_path, small_request, settings) as alone:
+        training = alone.plan.cases
+    with open_study(dataset.path, tmp_path, small_request, settings, prepare=[reviews]) as study:
+        assert study.plan.cases[: len(training)] == training
+        assert {case.kind for case in study.plan.cases} == {"train", "copies", "prepare"}
+        assert set(study.others) == {"prepare"}

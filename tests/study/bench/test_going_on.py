@@ -40,12 +40,12 @@ def stopped(arguments: list[str], out: Path, number: signal.Signals) -> tuple[in
     """Start a study, send a signal when its first run is done; its exit code, messages and records."""
     records = out / "records.jsonl"
     with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while not records.exists() and process.poll() is None and time.monotonic() < until:
             time.sleep(0.05)
         time.sleep(0.5)  # the second run has begun
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
     return process.returncode, said, [json.loads(line) for line in records.read_text().splitlines()]
 
 
@@ -60,7 +60,7 @@ def test_a_stopped_study_keeps_whole_lines_and_goes_on_after_them(dataset, tmp_p
         assert "The same command goes on after them" in said
     repeats = len(before) + 1
     arguments = command(dataset.path, out, "--repeats", str(repeats), "--json")
-    result = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True)
+    result = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=True)
     document = json.loads(result.stdout)
     assert document["runs"] == repeats
     (case,) = document["cases"]

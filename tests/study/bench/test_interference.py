@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sentiscale.study.bench import harness as study
-from sentiscale.study.bench.harness import cores_busy, wait_for_quiet
-from sentiscale.study.bench.steps import Meter
+from sentiscale.study.bench.study import open_study
+from sentiscale.study.load import CoreMeter, other_cores, wait_for_quiet
 
 BUSY = "while True: pass"
 
@@ -24,11 +23,11 @@ def busy_core() -> Iterator[None]:
 
 
 def test_a_busy_program_is_seen(busy_core):
-    assert cores_busy(0.5) > 0.4
+    assert other_cores(0.5) > 0.4
 
 
 def test_own_work_is_told_from_that_of_others():
-    meter, until = Meter(), time.perf_counter() + 0.5
+    meter, until = CoreMeter(), time.perf_counter() + 0.5
     while time.perf_counter() < until:
         pass
     everybody, own = meter.read()
@@ -41,10 +40,12 @@ def test_waiting_for_a_quiet_machine_ends(busy_core):
 
 
 @pytest.mark.slow
-def test_a_run_beside_a_busy_program_is_repeated_and_flagged(dataset, settings, asked, tmp_path, busy_core):
-    serial = asked.model_copy(update={"layouts": ("1x1",), "baselines": False})
-    conditions, plan = study.prepared(dataset.path, serial, settings)
-    (run,) = study.measure_all(conditions, plan, tmp_path / "out", limit_cores=0.1).runs
+def test_a_run_beside_a_busy_program_is_repeated_and_flagged(
+    dataset, settings, small_request, tmp_path, busy_core
+):
+    serial = small_request.model_copy(update={"layouts": ("1x1",), "baselines": False})
+    with open_study(dataset.path, tmp_path / "out", serial, settings) as study:
+        (run,) = study.run(tmp_path / "out", limit_cores=0.1).runs
     assert run.interference is not None
     assert run.interference.disturbed
     assert run.interference.cores_before > 0.1

@@ -6,14 +6,22 @@ from hypothesis import strategies as st
 
 from sentiscale.config import resolve
 from sentiscale.errors import UsageError
-from sentiscale.study.bench.harness import Pace
-from sentiscale.study.bench.plan import Amount, Asked, in_random_order, plan_of, replicas, runnable, ways
+from sentiscale.study.bench.plan import (
+    Amount,
+    BenchRequest,
+    arrangements,
+    in_random_order,
+    plan_of,
+    replicas,
+    runnable_plan,
+)
+from sentiscale.study.bench.study import RemainingTime
 
-ONE_MODEL = Asked(models=("lstm",), batch_sizes=(128,))
+ONE_MODEL = BenchRequest(models=("lstm",), batch_sizes=(128,))
 
 
-def of(asked: Asked, cores: int = 2):
-    return plan_of(asked, {"cpu": cores}).cases
+def of(request: BenchRequest, cores: int = 2):
+    return plan_of(request, {"cpu": cores}).cases
 
 
 def told(cases) -> list[tuple]:
@@ -30,7 +38,7 @@ def test_two_cores_get_all_that_a_parallel_run_is_judged_by():
         ("1x2", 1, True, 1),
         ("2x2", 1, True, 1),
     ]
-    assert len(of(Asked())) == 7 * 3 * 2
+    assert len(of(BenchRequest())) == 7 * 3 * 2
 
 
 @given(st.integers(1, 64))
@@ -59,26 +67,28 @@ def test_copies_and_replicas_share_the_batch_in_strong_scaling_and_have_it_each_
 
 
 def test_threads_that_were_asked_for_and_do_not_fit_are_left_out_with_a_reason():
-    asked = ONE_MODEL.model_copy(update={"layouts": ("1x1", "2x1"), "threads": (1, 2)})
-    _, beyond = ways(asked, 2, "cpu")
-    assert [(way.layout, way.threads) for way, _ in beyond] == [("2x1", 2)]
-    assert "keeps 4 cores busy and this machine has 2" in beyond[0][1]
+    request = ONE_MODEL.model_copy(update={"layouts": ("1x1", "2x1"), "threads": (1, 2)})
+    _, beyond = arrangements(request, 2, "cpu")
+    assert [(each.case.layout, each.case.threads_per_rank) for each in beyond] == [("2x1", 2)]
+    assert "keeps 4 cores busy and this machine has 2" in beyond[0].reason
 
 
 def test_cases_that_cannot_run_are_left_out_before_anything_starts():
-    asked = ONE_MODEL.model_copy(update={"batch_sizes": (16, 5000), "devices": ("cpu", "cuda")})
-    plan = runnable(asked, resolve(), 1000, {"cpu": 2, "cuda": 0})
+    request = ONE_MODEL.model_copy(update={"batch_sizes": (16, 5000), "devices": ("cpu", "cuda")})
+    plan = runnable_plan(request, resolve(), 1000, {"cpu": 2, "cuda": 0})
     assert {(case.device, case.batch_size) for case in plan.cases} == {("cpu", 16)}
     reasons = {each.reason for each in plan.left_out}
     assert "a batch of 5,000 rows is more than the 1,000 rows to train on" in reasons
     assert any("PyTorch sees no GPU" in reason for reason in reasons)
     with pytest.raises(UsageError, match="none of the cases"):
-        runnable(asked.model_copy(update={"batch_sizes": (5000,)}), resolve(), 1000, {"cpu": 2, "cuda": 0})
+        runnable_plan(
+            request.model_copy(update={"batch_sizes": (5000,)}), resolve(), 1000, {"cpu": 2, "cuda": 0}
+        )
 
 
 def test_what_does_not_train_one_model_to_the_end_has_no_time_to_accuracy():
-    asked = ONE_MODEL.model_copy(update={"amount": Amount(target_accuracy=0.9)})
-    plan = runnable(asked, resolve(), 1000, {"cpu": 2})
+    request = ONE_MODEL.model_copy(update={"amount": Amount(target_accuracy=0.9)})
+    plan = runnable_plan(request, resolve(), 1000, {"cpu": 2})
     assert [case.layout for case in plan.cases] == ["1x1", "1x1", "2x1", "1x2", "2x2"]
     assert {case.copies for case in plan.cases} == {1}
     assert len(plan.left_out) == 2
@@ -97,13 +107,13 @@ def test_every_round_holds_every_case_once_in_an_order_of_its_own_that_the_seed_
 
 def test_time_left_follows_what_runs_have_taken():
     cases = of(ONE_MODEL)
-    pace = Pace(Amount(rows=2560))
-    before = pace.of(cases)
+    remaining = RemainingTime(Amount(rows=2560))
+    before = remaining.of(cases)
     for case in cases[:3]:
-        pace.learn(case, 100.0)
-    after = pace.of(cases)
+        remaining.learn(case, 100.0)
+    after = remaining.of(cases)
     assert before is not None
     assert after is not None
     assert after > 300 + 3 * before
-    assert pace.of([]) == 0
-    assert Pace(Amount(target_accuracy=0.9)).of(cases) is None
+    assert remaining.of([]) == 0
+    assert RemainingTime(Amount(target_accuracy=0.9)).of(cases) is None

@@ -10,7 +10,7 @@ import sentiscale
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.datasets.output import synth
 from sentiscale.errors import DataError
-from sentiscale.study.bench.prepare_predict import Predicting, predicting
+from sentiscale.study.bench.prediction import PredictionCases, prediction_cases
 from sentiscale.text.encode import Encoder
 from tests.study.compare.conftest import QUICK
 
@@ -39,9 +39,9 @@ def run_directory(data) -> Path:
 
 
 @pytest.fixture(scope="module")
-def measured(run_directory, data, tmp_path_factory) -> Predicting:
+def measured(run_directory, data, tmp_path_factory) -> PredictionCases:
     texts, out = (tmp_path_factory.mktemp(name) for name in ("texts", "out"))
-    return predicting(run_directory, data, [], texts, out, ROWS)
+    return prediction_cases(run_directory, data, [], texts, out, rows=ROWS)
 
 
 def test_a_run_says_what_it_took(measured):
@@ -55,12 +55,12 @@ def test_a_run_says_what_it_took(measured):
     assert run.peak_memory_mb_per_rank[0] > 100, "torch alone takes more"
     assert run.shape["texts"] == "put together from tokens"
     assert others >= 0
-    assert list(measured.folder.iterdir()) == []
-    assert list(measured.differences(run)) == []
+    assert list(measured.out.iterdir()) == []
+    assert list(measured.mismatches(run)) == []
 
 
 def test_cases_are_threads_times_texts_at_once(measured):
-    cases = Predicting(**{**vars(measured), "threads": (1, 2), "batch_sizes": (1, 32, 8192)}).cases
+    cases = PredictionCases(**{**vars(measured), "threads": (1, 2), "batch_sizes": (1, 32, 8192)}).cases
     assert [(case.workers, case.batch_size) for case in cases] == [
         (1, 1),
         (1, 32),
@@ -78,7 +78,7 @@ def test_batches_that_hold_all_texts_are_one_case(measured):
 
 
 def test_texts_put_together_from_tokens_give_these_tokens_back(measured, data):
-    texts = json.loads(measured.texts.read_bytes())
+    texts = json.loads(measured.texts.path.read_bytes())
     rows = Encoder(data.vocab, data.manifest.cleaning, data.manifest.max_tokens).encode(texts)
     split = data.split("test")
     end = int(split.offsets[ROWS])
@@ -89,23 +89,23 @@ def test_texts_put_together_from_tokens_give_these_tokens_back(measured, data):
 
 
 def test_given_files_are_labelled_as_written(run_directory, data, reviews, tmp_path):
-    found = predicting(run_directory, data, [reviews], tmp_path, tmp_path, 50)
+    found = prediction_cases(run_directory, data, [reviews], tmp_path, tmp_path, rows=50)
     lines = reviews.read_text().splitlines()[:50]
-    assert json.loads(found.texts.read_bytes()) == [line.partition(" ")[2] for line in lines]
-    assert found.origin == "as written"
+    assert json.loads(found.texts.path.read_bytes()) == [line.partition(" ")[2] for line in lines]
+    assert found.texts.origin == "as written"
 
 
 def test_a_model_directory_is_as_good_as_its_run(run_directory, data, measured, tmp_path):
-    found = predicting(run_directory / "model", data, [], tmp_path, tmp_path, ROWS)
-    assert (found.model, found.digest) == (measured.model, measured.digest)
+    found = prediction_cases(run_directory / "model", data, [], tmp_path, tmp_path, rows=ROWS)
+    assert (found.model, found.texts.digest) == (measured.model, measured.texts.digest)
 
 
 def test_a_missing_model_is_told_before_anything_runs(data, tmp_path):
     with pytest.raises(DataError, match="nowhere"):
-        predicting(tmp_path / "nowhere", data, [], tmp_path, tmp_path)
+        prediction_cases(tmp_path / "nowhere", data, [], tmp_path, tmp_path)
 
 
 def test_kept_runs_of_other_texts_are_recognised(measured, run_directory, data, tmp_path):
     kept, _ = measured.run(measured.cases[0], 0)
-    fewer = predicting(run_directory, data, [], tmp_path, tmp_path, ROWS - 1)
-    assert [text for text in fewer.differences(kept) if "other texts" in text]
+    fewer = prediction_cases(run_directory, data, [], tmp_path, tmp_path, rows=ROWS - 1)
+    assert [text for text in fewer.mismatches(kept) if "other texts" in text]

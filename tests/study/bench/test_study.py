@@ -8,8 +8,8 @@ import pytest
 from sentiscale.errors import UsageError
 from sentiscale.records import read_jsonl
 from sentiscale.study.analysis.wording import case_name
-from sentiscale.study.bench import harness as study
-from sentiscale.study.bench.run import Conditions
+from sentiscale.study.bench.study import TRACED_STEPS, BenchStudy, open_study
+from sentiscale.study.bench.training import TrainingCases
 from sentiscale.study.records import BenchRun
 from tests.study.bench.conftest import STEPS, UNLIMITED
 
@@ -68,41 +68,44 @@ def test_rates_of_trainings_side_by_side_are_added(by_name):
     assert slowest <= run.rows_per_s <= 2 * slowest
 
 
-def test_finished_runs_are_not_done_again_and_others_are_refused(measured, dataset, settings, asked):
-    conditions, _ = study.prepared(dataset.path, asked, settings)
-    again = study.measure_all(conditions, measured.plan, measured.out, limit_cores=UNLIMITED)
+def test_finished_runs_are_not_done_again_and_others_are_refused(measured, dataset, settings, small_request):
+    def study(settings=settings, amount=small_request.amount, seed=small_request.seed) -> BenchStudy:
+        return BenchStudy(measured.plan, seed, TrainingCases(dataset, settings, amount, seed), {})
+
+    again = study().run(measured.out, limit_cores=UNLIMITED)
     assert again.runs == measured.runs
-    other_seed = Conditions.of(dataset, settings, asked.amount, seed=5)
     with pytest.raises(UsageError, match="their seed was 4, not 5"):
-        study.measure_all(other_seed, measured.plan, measured.out)
+        study(seed=5).run(measured.out)
     wider = settings.model_copy(update={"model": settings.model.model_copy(update={"hidden_dim": 9})})
     with pytest.raises(UsageError, match="hidden_dim was 8, not 9"):
-        study.measure_all(Conditions.of(dataset, wider, asked.amount, 4), measured.plan, measured.out)
-    more = asked.amount.model_copy(update={"steps": STEPS + 1})
+        study(settings=wider).run(measured.out)
+    more = small_request.amount.model_copy(update={"steps": STEPS + 1})
     with pytest.raises(UsageError, match="Choose another --out"):
-        study.measure_all(Conditions.of(dataset, settings, more, 4), measured.plan, measured.out)
+        study(amount=more).run(measured.out)
 
 
 @pytest.mark.slow
-def test_a_real_trace_has_phases_that_do_not_overlap(measured, dataset, settings, asked, tmp_path):
-    conditions, _ = study.prepared(dataset.path, asked, settings)
-    study.trace(conditions, measured.plan.cases, tmp_path / "trace.json")
+def test_a_real_trace_has_phases_that_do_not_overlap(measured, dataset, settings, small_request, tmp_path):
+    training = TrainingCases(dataset, settings, small_request.amount, small_request.seed)
+    BenchStudy(measured.plan, small_request.seed, training, {}).write_trace(tmp_path / "trace.json")
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     names = {event["pid"]: event["args"]["name"] for event in events if event["name"] == "process_name"}
     assert {"1x1, rank 0", "2x1, rank 1", "1x2, rank 1"} <= set(names.values())
     for process in names:
         mine = [event for event in events if event["ph"] == "X" and event["pid"] == process]
         spans = sorted((event["ts"], event["ts"] + event["dur"]) for event in mine)
-        assert len(spans) >= study.TRACED_STEPS * 4
+        assert len(spans) >= TRACED_STEPS * 4
         assert all(end <= begin + 0.2 for (_, end), (begin, _) in pairwise(spans))
 
 
 @pytest.mark.slow
-def test_time_to_a_target_is_that_of_training_and_comes_with_the_accuracy(dataset, settings, asked, tmp_path):
-    amount = asked.amount.model_copy(update={"steps": None, "target_accuracy": 0.5})
-    target = asked.model_copy(update={"amount": amount, "layouts": ("2x1",), "baselines": False})
-    conditions, plan = study.prepared(dataset.path, target, settings)
-    (run,) = study.measure_all(conditions, plan, tmp_path / "out", limit_cores=UNLIMITED).runs
+def test_time_to_a_target_is_that_of_training_and_comes_with_the_accuracy(
+    dataset, settings, small_request, tmp_path
+):
+    amount = small_request.amount.model_copy(update={"steps": None, "target_accuracy": 0.5})
+    target = small_request.model_copy(update={"amount": amount, "layouts": ("2x1",), "baselines": False})
+    with open_study(dataset.path, tmp_path / "out", target, settings) as study:
+        (run,) = study.run(tmp_path / "out", limit_cores=UNLIMITED).runs
     assert run.accuracy is not None
     assert run.reached == (run.accuracy >= 0.5)
     assert run.phases["eval"] > 0

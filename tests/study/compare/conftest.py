@@ -1,5 +1,6 @@
 """Small prepared data, and one real comparison that several tests look at."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ from sentiscale.config import Settings, resolve
 from sentiscale.data.prepare import prepare
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.datasets.output import synth
-from sentiscale.study.compare.compare import Comparison, compare
-from sentiscale.study.compare.records import Conditions, Job, JobFile
+from sentiscale.study.compare.comparison import Comparison, compare
+from sentiscale.study.compare.records import CompareConditions, CompareJob, CompareOutcome, CompareTask
 
 QUICK = {
     "model.embedding_dim": 8,
@@ -20,7 +21,7 @@ QUICK = {
     "train.validate_every": 0.5,
     "train.max_tokens": 32,
 }
-ONE_THREAD = Conditions(threads=1)
+ONE_THREAD = CompareConditions(threads=1)
 
 
 @pytest.fixture(scope="session")
@@ -49,17 +50,17 @@ def comparison(
 
 
 @pytest.fixture
-def task(dataset: PreparedDataset, tmp_path: Path):
-    """The task of one run of a peer: `task("linear", {…recipe})`."""
+def train(dataset: PreparedDataset, tmp_path: Path):
+    """Run a function of a peer: `train(linear.train, {…recipe})`."""
 
-    def make(trainer: str, recipe: dict, **conditions: object) -> JobFile:
-        job = Job(
-            model=trainer,
+    def run(trainer: Callable, recipe: dict, **conditions: object) -> CompareOutcome:
+        job = CompareJob(
+            model="peer",
             seed=3,
             recipe=recipe,
             data_digest=dataset.manifest.digest,
-            conditions=Conditions(threads=1, **conditions),
+            conditions=CompareConditions(threads=1, **conditions),
         )
-        return JobFile(job=job, trainer=trainer, data=dataset.path, work=tmp_path)
+        return trainer(CompareTask(job=job, data=dataset.path), tmp_path)
 
-    return make
+    return run

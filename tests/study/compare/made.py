@@ -1,7 +1,7 @@
 """Runs made by hand, for tables and pictures."""
 
 from sentiscale.records import Host, now
-from sentiscale.study.compare.records import CompareRun, Conditions, CurvePoint
+from sentiscale.study.compare.records import CompareConditions, CompareRun, CurvePoint
 
 HOST = Host(cpu_model="x", cores=2, memory_mb=1, system="Linux", python="3.11", load_1m=0.0)
 Curve = tuple[tuple[float, float], ...]
@@ -15,7 +15,7 @@ def run(model: str, seed: int = 0, seconds: float | None = 10.0, test: float | N
         model=model,
         seed=seed,
         recipe={},
-        conditions=Conditions(threads=2),
+        conditions=CompareConditions(threads=2),
         data_digest="d",
         started_at=now(),
         process_seconds=1.0,

@@ -6,9 +6,9 @@ import pytest
 
 from sentiscale.config import Settings, resolve
 from sentiscale.errors import UsageError
-from sentiscale.study.compare.compare import plan, recipe_of
+from sentiscale.study.compare.comparison import jobs_of, recipe_of
 from sentiscale.study.compare.contestants import CONTESTANTS, chosen
-from sentiscale.study.compare.records import Conditions
+from sentiscale.study.compare.records import CompareConditions
 
 
 def test_unknown_contestant_gets_a_suggestion():
@@ -67,6 +67,6 @@ def test_steps_are_timed_at_the_shape_of_the_recurrent_peers():
 
 
 def test_each_length_of_fasttext_is_a_run_of_its_own():
-    jobs = plan([CONTESTANTS["fasttext"]], [0, 1, 0], Conditions(threads=1), Settings(), "digest")
+    jobs = jobs_of([CONTESTANTS["fasttext"]], [0, 1, 0], CompareConditions(threads=1), Settings(), "digest")
     assert len(jobs) == len({job.key for job in jobs}) == 4 * 2
     assert {job.recipe["epoch"] for job in jobs} == {1, 2, 5, 10}

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from sentiscale.study.compare.contestants import CONTESTANTS, FASTTEXT
-from sentiscale.study.compare.peers import linear, packed
-from sentiscale.study.compare.peers.classic import left_padded
-from sentiscale.study.compare.peers.classic import train as time_classic
-from sentiscale.study.compare.peers.scoring import logits_of
+from sentiscale.study.compare.peers import linear
+from sentiscale.study.compare.peers.fasttext import logits_of
+from sentiscale.study.compare.peers.torch_lstm import left_padded, time_classic, train_packed
 
 TINY = {"embedding_dim": 8, "hidden_dim": 8, "batch_size": 64, "max_tokens": 24, "lr": 0.01, "epochs": 1}
 
@@ -28,24 +27,24 @@ def assert_learned(outcome, rows):
     assert outcome.cpu_seconds > 0
 
 
-def test_tfidf_learns_and_repeats_itself(task, dataset):
+def test_tfidf_learns_and_repeats_itself(train, dataset):
     recipe = dict(CONTESTANTS["tfidf-lr"].recipe)
-    first, again = linear.train(task("linear", recipe)), linear.train(task("linear", recipe))
+    first, again = train(linear.train, recipe), train(linear.train, recipe)
     assert_learned(first, dataset.manifest.rows)
     assert first.test == again.test
 
 
-def test_fasttext_learns(task, dataset, fasttext):
-    outcome = fasttext.train(task("fasttext", {**FASTTEXT, "wordNgrams": 2, "bucket": 10_000, "epoch": 25}))
+def test_fasttext_learns(train, dataset, fasttext):
+    outcome = train(fasttext.train, {**FASTTEXT, "wordNgrams": 2, "bucket": 10_000, "epoch": 25})
     assert_learned(outcome, dataset.manifest.rows)
     assert outcome.rows_per_s > 0
 
 
-def test_fasttext_starts_from_zeros_whatever_lay_in_memory(task, fasttext):
+def test_fasttext_starts_from_zeros_whatever_lay_in_memory(train, fasttext):
     """Its small weights are taken from freed memory; without the remedy this ends in "Encountered NaN"."""
     used = [bytearray(b"\xff") * size for size in range(10_000, 110_000, 1000)]
     del used
-    outcome = fasttext.train(task("fasttext", {**FASTTEXT, "wordNgrams": 1, "epoch": 5}))
+    outcome = train(fasttext.train, {**FASTTEXT, "wordNgrams": 1, "epoch": 5})
     assert np.isfinite(outcome.test["loss"])
 
 
@@ -55,8 +54,8 @@ def test_row_without_a_known_word_is_undecided(fasttext):
     assert fasttext.positive_share(["__label__1"], [0.75]) == 0.25
 
 
-def test_packed_lstm_trains_and_is_validated_on_the_way(task, dataset):
-    outcome = packed.train(task("packed", TINY))
+def test_packed_lstm_trains_and_is_validated_on_the_way(train, dataset):
+    outcome = train(train_packed, TINY)
     halves = [point.seconds for point in outcome.curve]
     assert len(halves) >= 2
     assert halves == sorted(halves)
@@ -65,22 +64,22 @@ def test_packed_lstm_trains_and_is_validated_on_the_way(task, dataset):
     assert outcome.test["rows"] == dataset.manifest.rows["test"]
 
 
-def test_packed_lstm_stops_at_the_time_limit(task):
-    outcome = packed.train(task("packed", {**TINY, "epochs": 10_000}, time_limit=0.05))
+def test_packed_lstm_stops_at_the_time_limit(train):
+    outcome = train(train_packed, {**TINY, "epochs": 10_000}, time_limit=0.05)
     assert 0.05 <= outcome.train_seconds < 2
 
 
-def test_steps_are_timed_without_an_accuracy(task, dataset):
-    outcome = packed.train(task("packed", {**TINY, "epochs": 2}, steps=3))
+def test_steps_are_timed_without_an_accuracy(train, dataset):
+    outcome = train(train_packed, {**TINY, "epochs": 2}, steps=3)
     assert outcome.test is None
     assert outcome.train_seconds is None
     epochs_of_rows = 2 * dataset.manifest.rows["train"]
     assert outcome.projected_seconds == pytest.approx(epochs_of_rows / outcome.rows_per_s, rel=0.01, abs=0.1)
 
 
-def test_classic_recipe_is_timed_and_projected_never_scored(task):
+def test_classic_recipe_is_timed_and_projected_never_scored(train):
     recipe = {**TINY, "layers": 2, "warm_up": 1, "steps": 2, "epochs": 3}
-    outcome = time_classic(task("classic", recipe))
+    outcome = train(time_classic, recipe)
     assert outcome.test is None
     assert outcome.projected_seconds > 0
 

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from sentiscale.study.compare.picture import OURS, _draw, plot
-from sentiscale.study.compare.summary import series_of
+from sentiscale.study.compare.summary import curves_of
 from tests.study.compare.made import run
 
 CURVE = ((1.0, 0.5), (20.0, 0.93), (40.0, 0.935), (60.0, 0.94))
@@ -45,7 +45,7 @@ def test_same_runs_give_the_same_file(runs, tmp_path):
 
 
 def test_names_do_not_cover_each_other(runs):
-    figure = _draw(series_of(runs))
+    figure = _draw(curves_of(runs))
     figure.draw_without_rendering()
     boxes = [note.get_window_extent() for note in figure.axes[0].texts]
     assert len(boxes) >= 4

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sentiscale.study.compare.summary import first_reached, median_curve, series_of, summarise
+from sentiscale.study.compare.summary import curves_of, first_reached, median_curve, summarise
 from tests.study.compare.made import run
 
 
@@ -43,7 +43,7 @@ def test_timed_steps_have_a_speed_and_no_accuracy():
     (row,) = summarise(speeds)
     assert (row.rows_per_s, row.rows_per_s_min, row.rows_per_s_max) == (8.0, 7.0, 9.0)
     assert row.test_accuracy_median is None
-    assert series_of(speeds) == []
+    assert curves_of(speeds) == []
 
 
 def test_curve_is_the_median_of_matching_validations():

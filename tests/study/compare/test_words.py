@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sentiscale.study.compare.peers import scoring as words
-from sentiscale.study.compare.peers.scoring import texts, write_fasttext
+from sentiscale.study.compare.peers import training as words
+from sentiscale.study.compare.peers.training import texts, write_fasttext
 
 
 def by_hand(dataset, split):

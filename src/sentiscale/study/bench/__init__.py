@@ -1,1 +1,1 @@
-"""Runs the cases of a scaling study in fresh processes and stores one record each."""
+"""Measure the cases of a scaling study in fresh processes; conclusions belong in `study.analysis`."""

@@ -1,10 +1,10 @@
 """Which cases a study measures: layouts, threads, batch sizes, models, precisions, devices."""
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from sentiscale.config import Settings
 from sentiscale.errors import UsageError
@@ -15,60 +15,46 @@ from sentiscale.study.records import Case
 from sentiscale.training.hardware import Hardware
 
 DEFAULT_ROWS = 2560
-"""Rows that each run goes through: five steps of the largest default batch, 1 to 3 s on a core."""
+"""Rows of each run: five steps of the largest default batch, 1 to 3 s on a core."""
 
 
-class Amount(Record):
-    """How much each run does: exactly one of these."""
+class Amount(BaseModel, frozen=True):
+    """The length of each run: one of these."""
 
-    rows: int | None = None
-    """The same for all cases; in weak scaling, of each replica."""
-    steps: int | None = None
-    """So many timed optimiser steps, whatever the rows in them."""
-    target_accuracy: float | None = None
-    """Train until validation reaches it."""
+    rows: int | None = None  # the same for all cases; in weak scaling, of each replica
+    steps: int | None = None  # timed optimizer steps, whatever the rows in them
+    target_accuracy: float | None = None  # train until validation reaches it
 
     @property
-    def kept(self) -> dict[str, float]:
-        """As records hold it."""
+    def as_recorded(self) -> dict[str, float]:
         return self.model_dump(exclude_none=True)
 
     def steps_of(self, case: Case) -> int:
-        """Optimiser steps of a run, where it is measured by steps."""
+        """Optimizer steps of a run that is measured by steps."""
         growth = replicas(case) if case.scaling == "weak" else 1
         return self.steps or max(1, round((self.rows or DEFAULT_ROWS) * growth / case.batch_size))
 
 
-class Asked(Record):
-    """What a study is to measure; None stands for what suits this machine."""
+class BenchRequest(BaseModel, frozen=True):
+    """What to measure; None stands for what suits this machine."""
 
-    layouts: tuple[str, ...] | None = None
-    """Replicas x stages, such as 2x1."""
-    threads: tuple[int, ...] | None = None
-    """Of each rank."""
-    batch_sizes: tuple[int, ...] = (32, 128, 512)
-    """Rows of an optimiser step."""
+    layouts: tuple[str, ...] | None = None  # replicas x stages, such as 2x1
+    threads: tuple[int, ...] | None = None  # of each rank; workers of preparation and prediction
+    batch_sizes: tuple[int, ...] = (32, 128, 512)  # rows of an optimizer step
     models: tuple[str, ...] = ("lstm", "gru")
-    """lstm, gru."""
-    precisions: tuple[str, ...] = ("auto",)
-    """auto: what training takes by itself on the device."""
-    devices: tuple[str, ...] = ("cpu",)
-    """cpu, cuda."""
-    scaling: str = "strong"
-    """Strong: each batch size over all ranks. Weak: of each replica."""
-    repeats: int = 5
-    """Runs of each case."""
-    seed: int = 0
-    """Fixes the rows that are trained on and the order of the runs."""
+    precisions: tuple[str, ...] = ("auto",)  # auto: the default of training on the device
+    devices: tuple[str, ...] = ("cpu",)  # cpu, cuda
+    scaling: str = "strong"  # strong: each batch size over all ranks; weak: of each replica
+    repeats: int = 5  # runs of each case
+    seed: int = 0  # of the training rows and of the order of the runs
     baselines: bool = True
-    """Also what parallel runs are judged by: plain serial, one rank that exchanges with itself, threads only,
-    and independent trainings side by side."""
+    """Also measure what parallel runs are compared with: plain serial, one rank that exchanges with itself,
+    threads only, and independent trainings at once."""
     amount: Amount = Amount(rows=DEFAULT_ROWS)
-    """How much each run does."""
 
 
 class LeftOut(Record):
-    """A case that is not measured, and why."""
+    """A case that is not measured."""
 
     case: Case
     """The case."""
@@ -76,126 +62,96 @@ class LeftOut(Record):
     """Why it cannot run here, as a sentence."""
 
 
-class StudyPlan(Record):
-    """All there is to measure."""
+class BenchPlan(BaseModel, frozen=True):
+    """Everything to measure."""
 
-    cases: list[Case]
-    """In the order they are listed; they run in random order."""
-    left_out: list[LeftOut] = Field(default_factory=list)
-    """Asked for, but impossible here."""
-    repeats: int = 1
-    """Runs of each case."""
+    cases: list[Case]  # they run in random order
+    left_out: list[LeftOut] = Field(default_factory=list)  # requested, but impossible here
+    repeats: int = 1  # runs of each case
 
     @property
     def runs(self) -> int:
-        """How many it takes."""
         return len(self.cases) * self.repeats
 
 
-@dataclass(frozen=True)
-class Way:
-    """A way to use the machine: what a case says beside its model and batch."""
-
-    layout: str
-    """Replicas x stages."""
-    threads: int = 1
-    """Of each rank."""
-    collectives: bool = False
-    """Whether gradients go through the exchange."""
-    copies: int = 1
-    """Independent trainings at once."""
-
-    @property
-    def workers(self) -> int:
-        """Cores it keeps busy."""
-        return Layout.parse(self.layout).world_size * self.copies * self.threads
-
-
 def replicas(case: Case) -> int:
-    """Among how many a batch is divided: replicas of a layout, or copies."""
+    """Replicas or copies that share a batch."""
     return Layout.parse(case.layout).data * case.copies
 
 
-def plan_of(asked: Asked, units: dict[str, int]) -> StudyPlan:
-    """All cases that were asked for, in a sensible order; `units`: cores and graphics processors by device.
+def plan_of(request: BenchRequest, units: dict[str, int]) -> BenchPlan:
+    """All requested cases; `units`: cores and graphics processors by device.
 
-    Raises: UsageError when nothing was asked for, or something that no layout is.
+    Raises: UsageError for an empty request, or an invalid layout.
     """
     for name in ("batch_sizes", "models", "precisions", "devices"):
-        if not getattr(asked, name):
+        if not getattr(request, name):
             raise UsageError(f"--{name.replace('_', '-')} is empty; give one value or several, by commas.")
-    found = StudyPlan(cases=[], repeats=asked.repeats)
-    for device in asked.devices:
-        fitting, beyond = ways(asked, max(1, units.get(device, 1)), device)
-        for model in asked.models:
-            for precision in asked.precisions:
-                for size in asked.batch_sizes:
-                    common = {"model": model, "precision": precision, "device": device}
-                    found.cases.extend(_case(way, size, asked, common) for way in fitting)
-                    found.left_out.extend(
-                        LeftOut(case=_case(way, size, asked, common), reason=reason) for way, reason in beyond
-                    )
-    return found
+    plan = BenchPlan(cases=[], repeats=request.repeats)
+    for device in request.devices:
+        fitting, beyond = arrangements(request, max(1, units.get(device, 1)), device)
+        for values in itertools.product(request.models, request.precisions, request.batch_sizes):
+            plan.cases.extend(_complete(case, *values) for case in fitting)
+            plan.left_out.extend(
+                LeftOut(case=_complete(each.case, *values), reason=each.reason) for each in beyond
+            )
+    return plan
 
 
-def _case(way: Way, batch_size: int, asked: Asked, common: dict[str, str]) -> Case:
-    growth = Layout.parse(way.layout).data * way.copies if asked.scaling == "weak" else 1
-    return Case.model_validate(
-        {
-            **common,
-            "kind": "copies" if way.copies > 1 else "train",
-            "layout": way.layout,
-            "collectives": way.collectives,
-            "copies": way.copies,
-            "threads_per_rank": way.threads,
-            "batch_size": batch_size * growth,
-            "scaling": asked.scaling,
-        }
-    )
+def _complete(case: Case, model: str, precision: str, batch_size: int) -> Case:
+    growth = replicas(case) if case.scaling == "weak" else 1
+    values = {"model": model, "precision": precision, "batch_size": batch_size * growth}
+    return case.model_copy(update=values)
 
 
-def ways(asked: Asked, units: int, device: str) -> tuple[list[Way], list[tuple[Way, str]]]:
-    """Ways to use `units` cores or graphics processors, and those that are left out, with the reason."""
+def arrangements(request: BenchRequest, units: int, device: str) -> tuple[list[Case], list[LeftOut]]:
+    """Uses of `units` cores or graphics processors, without model and batch size; and those beyond them."""
     on_cpu = device == "cpu"
-    threads = (asked.threads or doubling(units)) if on_cpu else (1,)
-    wanted = [
-        Way(layout, count, collectives=Layout.parse(layout).world_size > 1)
-        for layout in asked.layouts or usual_layouts(units, oversubscribed=on_cpu)
+    common = {"device": device, "scaling": request.scaling}
+    threads = (request.threads or doubling(units)) if on_cpu else [1]
+    layouts = request.layouts or usual_layouts(units, oversubscribed=on_cpu)
+    requested = [
+        Case.model_validate(
+            {**common, "layout": layout, "threads_per_rank": count, "collectives": layout != "1x1"}
+        )
+        for layout in map(str, map(Layout.parse, layouts))
         for count in threads
     ]
-    fewest = {way.layout: min(w.workers for w in wanted if w.layout == way.layout) for way in wanted}
+    fewest = {
+        case.layout: min(each.workers for each in requested if each.layout == case.layout)
+        for case in requested
+    }
     fitting, beyond = [], []
-    for way in wanted:
-        # With all of its variants beyond the machine, the smallest shows what too many ranks cost.
-        if way.workers <= units or (way.workers == fewest[way.layout] and on_cpu and way.layout != "1x1"):
-            fitting.append(way)
-        elif asked.threads or not on_cpu:
+    for case in requested:
+        # If all variants of a layout are beyond the machine, the smallest shows the cost of too many ranks.
+        smallest = case.workers == fewest[case.layout] and on_cpu and case.layout != "1x1"
+        if case.workers <= units or smallest:
+            fitting.append(case)
+        elif request.threads or not on_cpu:
             unit = "cores" if on_cpu else "graphics processors"
-            beyond.append((way, f"keeps {way.workers} {unit} busy and this machine has {units}"))
-    if asked.baselines:
-        fitting = [*baselines(units, threads_only=on_cpu), *fitting]
+            reason = f"keeps {case.workers} {unit} busy and this machine has {units}"
+            beyond.append(LeftOut(case=case, reason=reason))
+    if request.baselines:
+        serial = Case.model_validate({**common, "collectives": False})
+        several = doubling(units)[1:]
+        fitting = [
+            serial,
+            serial.model_copy(update={"collectives": True}),
+            *(serial.model_copy(update={"threads_per_rank": count}) for count in several if on_cpu),
+            *(serial.model_copy(update={"kind": "copies", "copies": count}) for count in several),
+            *fitting,
+        ]
     return list(dict.fromkeys(fitting)), beyond
-
-
-def baselines(units: int, *, threads_only: bool) -> list[Way]:
-    """What every study holds: serial, exchanging with itself, threads only, the machine's own ceiling."""
-    threads = doubling(units)[1:] if threads_only else []
-    return [
-        Way("1x1"),
-        Way("1x1", collectives=True),
-        *(Way("1x1", count) for count in threads),
-        *(Way("1x1", copies=count) for count in doubling(units)[1:]),
-    ]
 
 
 def usual_layouts(units: int, *, oversubscribed: bool) -> list[str]:
     """Replicas by doubling, two stages, both together; on cores, also one layout that is too large."""
-    found = [f"{count}x1" for count in doubling(units)]
+    layouts = [f"{count}x1" for count in doubling(units)]
     if units >= 2:
-        found.append("1x2")
+        layouts.append("1x2")
     if units >= 4:
-        found.append(f"{units // 2}x2")
-    return [*found, f"{units}x2" if units > 1 else "2x1"] if oversubscribed else found
+        layouts.append(f"{units // 2}x2")
+    return [*layouts, f"{units}x2" if units > 1 else "2x1"] if oversubscribed else layouts
 
 
 def doubling(most: int) -> list[int]:
@@ -204,12 +160,10 @@ def doubling(most: int) -> list[int]:
 
 
 def in_random_order(cases: Sequence[Case], repeats: int, seed: int) -> Iterator[tuple[int, Case]]:
-    """Round after round, all cases in an order of the round's own; it does not depend on what is done."""
+    """Round after round, all cases in a random order that depends only on the seed and the round."""
     for repeat in range(repeats):
-        yield from (
-            (repeat, case)
-            for case in random.Random(f"{seed} {repeat}").sample(cases, len(cases))  # noqa: S311
-        )
+        generator = random.Random(f"{seed} {repeat}")  # noqa: S311
+        yield from ((repeat, case) for case in generator.sample(cases, len(cases)))
 
 
 def machine_units() -> dict[str, int]:
@@ -221,9 +175,8 @@ def machine_units() -> dict[str, int]:
 
 def settings_of(case: Case, settings: Settings, seed: int) -> Settings:
     """The settings a case is trained with."""
-    layout = f"{case.copies}x1" if case.kind == "copies" else case.layout
     train = {
-        "layout": layout,
+        "layout": f"{case.copies}x1" if case.kind == "copies" else case.layout,
         "threads_per_rank": case.threads_per_rank,
         "batch_size": case.batch_size,
         "precision": case.precision,
@@ -239,26 +192,26 @@ def settings_of(case: Case, settings: Settings, seed: int) -> Settings:
     )
 
 
-def runnable(asked: Asked, settings: Settings, rows: int, units: dict[str, int]) -> StudyPlan:
+def runnable_plan(request: BenchRequest, settings: Settings, rows: int, units: dict[str, int]) -> BenchPlan:
     """The plan, without cases that cannot run here; `rows`: of the training split.
 
-    Raises: UsageError when none is left.
+    Raises: UsageError if none is left.
     """
-    plan = plan_of(asked, units)
-    different = {case.key: case for case in map(with_precision, plan.cases)}
-    plan = plan.model_copy(update={"cases": list(different.values())})
-    why = {case.key: why_not(case, settings, asked.amount, rows) for case in plan.cases}
-    cases = [case for case in plan.cases if why[case.key] is None]
-    refused = [LeftOut(case=case, reason=why[case.key] or "") for case in plan.cases if why[case.key]]
-    left_out = [*plan.left_out, *refused]
+    plan = plan_of(request, units)
+    cases, left_out = [], list(plan.left_out)
+    for case in dict.fromkeys(map(with_precision, plan.cases)):
+        if reason := why_not(case, settings, request.amount, rows):
+            left_out.append(LeftOut(case=case, reason=reason))
+        else:
+            cases.append(case)
     if not cases:
         reasons = "\n".join(dict.fromkeys(each.reason for each in left_out))
-        raise UsageError(f"none of the cases that were asked for can run here:\n{reasons}")
+        raise UsageError(f"none of the cases can run here:\n{reasons}")
     return plan.model_copy(update={"cases": cases, "left_out": left_out})
 
 
 def with_precision(case: Case) -> Case:
-    """The case with the precision that training takes by itself, where it says auto."""
+    """The case with the default precision of training in place of auto."""
     if case.precision != "auto":
         return case
     import torch

@@ -1,1 +1,1 @@
-"""Trains presets and other tools on the same data: accuracy against time."""
+"""Train presets and other tools on the same data: accuracy against time. Scaling belongs in `study.bench`."""

@@ -1,1 +1,1 @@
-"""One module a peer; each trains and scores it the way its own users do."""
+"""The processes of a comparison: each contestant is trained the way its own users do."""

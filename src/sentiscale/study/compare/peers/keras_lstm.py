@@ -1,19 +1,18 @@
 """An LSTM with max pooling in Keras, on TensorFlow's CPU build."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sentiscale.data.batches import IntArray, padded_ids
 from sentiscale.data.prepared import PreparedDataset, Split
-from sentiscale.study.compare.peers.scoring import FloatArray
-from sentiscale.study.compare.peers.stepping import time_steps, train_network
-from sentiscale.study.compare.records import JobFile, Outcome
+from sentiscale.study.compare.peers.training import FloatArray, train_network
+from sentiscale.study.compare.records import CompareOutcome, CompareTask
 
 
-def train(task: JobFile) -> Outcome:
-    """Train and score, or time some steps."""
+def train(task: CompareTask, folder: Path) -> CompareOutcome:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     import keras
@@ -23,10 +22,7 @@ def train(task: JobFile) -> Outcome:
     tf.config.threading.set_intra_op_parallelism_threads(job.conditions.threads)
     tf.config.threading.set_inter_op_parallelism_threads(job.conditions.threads)
     keras.utils.set_random_seed(job.seed)
-    network = KerasNetwork(keras, job.recipe, dataset.manifest.vocab_size)
-    if job.conditions.steps:
-        return time_steps(task, network, dataset)
-    return train_network(task, network, dataset)
+    return train_network(job, KerasNetwork(keras, job.recipe, dataset.manifest.vocab_size), dataset)
 
 
 class KerasNetwork:
@@ -52,11 +48,9 @@ class KerasNetwork:
         )
 
     def step(self, split: Split, rows: IntArray) -> None:
-        """Take one training step on these rows."""
         self.model.train_on_batch(self._ids(split, rows), split.labels[rows].astype(np.float32)[:, None])
 
     def logits(self, split: Split, rows: IntArray) -> FloatArray:
-        """Logits (rows,) of these rows."""
         logits: FloatArray = np.asarray(self.model.predict_on_batch(self._ids(split, rows)))[:, 0]
         return logits
 

@@ -1,14 +1,17 @@
 """TF-IDF of words and pairs with logistic regression by stochastic gradient descent, from scikit-learn."""
 
+from pathlib import Path
+
 import numpy as np
 
 from sentiscale.data.prepared import PreparedDataset, Split
-from sentiscale.study.compare.peers.scoring import FloatArray, outcome, texts
-from sentiscale.study.compare.records import JobFile, Outcome, Stopwatch
+from sentiscale.study.compare.peers.training import FloatArray, outcome_of, texts
+from sentiscale.study.compare.records import CompareOutcome, CompareTask
+from sentiscale.study.load import Stopwatch
 
 
-def train(task: JobFile) -> Outcome:
-    """Train and score; vectorising is part of training. Words are cut at spaces, as cleaning left them."""
+def train(task: CompareTask, folder: Path) -> CompareOutcome:
+    """Train and score; vectorizing is part of training. Words are split at spaces, as cleaning left them."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import SGDClassifier
 
@@ -36,10 +39,9 @@ def train(task: JobFile) -> Outcome:
         classifier.fit(vectorizer.fit_transform(reviews), labels)
 
     def predict(split: Split) -> FloatArray:
-        logits: FloatArray = classifier.decision_function(
-            vectorizer.transform(texts(dataset, split.name))
-        ).astype(np.float32)
+        features = vectorizer.transform(texts(dataset, split.name))
+        logits: FloatArray = classifier.decision_function(features).astype(np.float32)
         return logits
 
-    found = outcome(dataset, watch, predict, "scikit-learn")
-    return found.model_copy(update={"read_seconds": round(reading.seconds, 3)})
+    outcome = outcome_of(dataset, watch, predict, "scikit-learn")
+    return outcome.model_copy(update={"read_seconds": round(reading.seconds, 3)})

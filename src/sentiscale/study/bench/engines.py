@@ -1,34 +1,37 @@
-"""Ways to clean review files, each at work in this process: pandas, Dask, Polars, and sentiscale's own.
+"""Engines that clean review files, and the timing of one: pandas, Dask, Polars, and sentiscale itself.
 
-All but `sentiscale` do the same: read plain fastText files; take label and text apart; lower-case; drop
-everything but a-z and white space; make runs of white space one space; drop rows without text; except
-`polars`, drop rows whose text was there before; write a Parquet file without compression (label int8, text),
-which is the quickest to write of what was tried (CSV; Snappy, LZ4 and Zstandard inside). They do not report
-bad rows, tokenise, count words, make a vocabulary, encode, split, or check what they wrote.
+All but `sentiscale` do the same: read plain fastText files; split label and text; lower-case; drop
+everything but a-z and white space; collapse runs of white space; drop rows without text; except `polars`,
+drop rows whose text occurred before; write a Parquet file without compression (label int8, text), which was
+the fastest to write of what was tried (CSV; Snappy, LZ4 and Zstandard inside). They do not report bad rows,
+tokenize, count words, make a vocabulary, encode, split, or check what they wrote.
 
 pandas            columns of the `str` type that pandas 3 uses by default (Arrow inside)
 pandas-object     columns of Python strings, as up to pandas 2
 dask              dask.dataframe on a LocalCluster of single-threaded processes, 16 MB blocks; compute()
                   brings the cleaned rows back to the client, which drops the duplicates and writes (with
                   64 MB blocks it took 1.6 times as long, as a dask.bag of Python functions 4 times)
-polars            lazy and streaming, native expressions on as many threads. Of several ways to write it this
-                  was the quickest: scan_csv no slower than scan_lines, one pattern for whole runs of unwanted
-                  characters, a second for white space that is not one single space already
+polars            lazy and streaming, native expressions on as many threads; the fastest of its variants:
+                  scan_csv no slower than scan_lines, one pattern for whole runs of unwanted characters, a
+                  second for white space that is not one single space already
 polars-dedupe     the same, and drops equal texts
 sentiscale        `sentiscale prepare` with its default settings, everything it does: a prepared dataset
-sentiscale-clean  no more than what the others do, of the parts that `sentiscale prepare --clean alpha` uses;
-                  reads and cleans on as many threads; finds equal texts by hashes, as prepare does
+sentiscale-clean  only what the others do, by the parts of `sentiscale prepare --clean alpha`; reads and
+                  cleans on as many threads; finds equal texts by hashes, as prepare does
 """
 
 import csv
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from sentiscale.text.compiled import Bytes, Offsets, kernel
 from sentiscale.text.word_table import HASH_START, absorb, finish_hash
@@ -40,6 +43,53 @@ if TYPE_CHECKING:
     from sentiscale.text.formats.base import TableFormat
 
 
+class PrepareBenchJob(BaseModel):
+    """Clean plain fastText files with one engine."""
+
+    engine: str  # a name of `CLEANERS`
+    workers: int  # processes or threads
+    files: list[Path]
+    warm_up: Path  # the first lines of the files, cleaned before the timed work
+
+
+class TimedWork(BaseModel):
+    """What a process measured on its own clock."""
+
+    began_at: float  # on the host's monotonic clock; libraries are loaded, processes started
+    warm_up_seconds: float
+    seconds: float  # without the warm-up
+    rows: int  # written, or labelled
+    bytes_out: int = 0  # on disk
+
+
+def time_engine(job: PrepareBenchJob, folder: Path) -> TimedWork:
+    """Clean the files once, after a warm-up on a few lines of them."""
+    out = folder / "out"
+    with CLEANERS[job.engine](job.workers) as clean:
+        began_at = time.perf_counter()
+        clean([job.warm_up], folder / "warm-up")
+        warm_at = time.perf_counter()
+        clean(job.files, out)
+        ended_at = time.perf_counter()
+    return TimedWork(
+        began_at=began_at,
+        warm_up_seconds=warm_at - began_at,
+        seconds=ended_at - warm_at,
+        rows=_rows_of(out),
+        bytes_out=sum(path.stat().st_size for path in (out, *out.rglob("*")) if path.is_file()),
+    )
+
+
+def _rows_of(out: Path) -> int:
+    if out.is_dir():
+        from sentiscale.data.prepared import PreparedDataset
+
+        return sum(PreparedDataset.open(out, verify=False).manifest.rows.values())
+    import pyarrow.parquet as pq  # only now: not every engine needs it, and memory is measured
+
+    return int(pq.read_metadata(out).num_rows)
+
+
 NO_SEPARATOR = "\x01"
 """A character that no review holds: each line is one column."""
 
@@ -48,26 +98,23 @@ TEXT = LABEL + 2
 BLOCK = "16MB"
 OWN_BLOCK_BYTES = 4_000_000
 
+READ_OPTIONS: dict[str, Any] = {
+    "sep": NO_SEPARATOR,
+    "header": None,
+    "names": ["line"],
+    "quoting": csv.QUOTE_NONE,
+    "lineterminator": "\n",
+}
+
 Clean = Callable[[Sequence[Path], Path], None]
-"""Cleans files into an output that is not there yet."""
+"""Cleans files into an output that does not exist yet."""
 
 Cleaner = Callable[[int], AbstractContextManager[Clean]]
-"""Loads libraries and starts processes for so many workers; what it gives may be called several times."""
-
-
-def read_options() -> dict[str, Any]:
-    """One column with the line as it is: no quotes, no other separators."""
-    return {
-        "sep": NO_SEPARATOR,
-        "header": None,
-        "names": ["line"],
-        "quoting": csv.QUOTE_NONE,
-        "lineterminator": "\n",
-    }
+"""Loads libraries and starts processes for a number of workers; its `Clean` may be called several times."""
 
 
 def clean_frame(lines: Any) -> Any:
-    """The classic recipe on a DataFrame of pandas."""
+    """Clean the lines of a pandas DataFrame."""
     frame = lines["line"].str.split(" ", n=1, expand=True)
     frame.columns = ["label", "text"]
     frame["label"] = (frame["label"] == "__label__2").astype("int8")
@@ -82,7 +129,7 @@ def _pandas(workers: int) -> Iterator[Clean]:
     import pandas as pd
 
     def clean(files: Sequence[Path], out: Path) -> None:
-        lines = pd.concat([pd.read_csv(file, **read_options()) for file in files], ignore_index=True)
+        lines = pd.concat([pd.read_csv(file, **READ_OPTIONS) for file in files], ignore_index=True)
         clean_frame(lines).drop_duplicates("text").to_parquet(out, index=False, compression=None)
 
     yield clean
@@ -103,7 +150,7 @@ def _dask(workers: int) -> Iterator[Clean]:
     from distributed import Client, LocalCluster
 
     def clean(files: Sequence[Path], out: Path) -> None:
-        lines = dd.read_csv([str(file) for file in files], blocksize=BLOCK, **read_options())
+        lines = dd.read_csv([str(file) for file in files], blocksize=BLOCK, **READ_OPTIONS)
         cleaned = lines.map_partitions(clean_frame, meta={"label": "int8", "text": "str"})
         frame = cleaned.compute().drop_duplicates("text")
         frame.to_parquet(out, index=False, compression=None)
@@ -142,12 +189,6 @@ def _polars(workers: int, *, dedupe: bool = False) -> Iterator[Clean]:
 
 
 @contextmanager
-def _polars_dedupe(workers: int) -> Iterator[Clean]:
-    with _polars(workers, dedupe=True) as clean:
-        yield clean
-
-
-@contextmanager
 def _sentiscale(workers: int) -> Iterator[Clean]:
     from sentiscale.data.prepare import prepare
 
@@ -172,7 +213,9 @@ def _sentiscale_clean(workers: int) -> Iterator[Clean]:
             sources = Corpus.find(list(files)).sources
             blocks = ((raw, each.table) for each in sources for raw in each.blocks(OWN_BLOCK_BYTES))
             batches, hashes = zip(*pool.map(_clean_block, blocks), strict=True)
-            table = pa.Table.from_batches(batches).filter(_first_of_equal(hashes))
+            first_of_equal = np.zeros(sum(map(len, hashes)), bool)
+            first_of_equal[np.unique(np.concatenate(hashes), return_index=True)[1]] = True
+            table = pa.Table.from_batches(batches).filter(pa.array(first_of_equal))
             pq.write_table(table, out, compression="NONE", use_dictionary=False)
 
         yield clean
@@ -180,7 +223,6 @@ def _sentiscale_clean(workers: int) -> Iterator[Clean]:
 
 def _clean_block(block: "tuple[RawBlock, TableFormat]") -> "tuple[pa.RecordBatch, NDArray[np.uint64]]":
     """Labels and cleaned texts of one block, and their hashes, without bad rows and those without text."""
-    import numpy as np
     import pyarrow as pa
 
     from sentiscale.data.corpus import read_reviews
@@ -197,30 +239,19 @@ def _clean_block(block: "tuple[RawBlock, TableFormat]") -> "tuple[pa.RecordBatch
     return batch.filter(pa.array(good)), row_hashes(rows.data, rows.offsets)[good]
 
 
-def _first_of_equal(hashes: "Sequence[NDArray[np.uint64]]") -> "pa.Array":
-    """For each row of all blocks, whether its text was not there before."""
-    import numpy as np
-    import pyarrow as pa
-
-    everything = np.concatenate(hashes)
-    first = np.zeros(len(everything), bool)
-    first[np.unique(everything, return_index=True)[1]] = True
-    return pa.array(first)
-
-
 CLEANERS: Mapping[str, Cleaner] = {
     "pandas": _pandas,
     "pandas-object": _pandas_of_python_strings,
     "dask": _dask,
     "polars": _polars,
-    "polars-dedupe": _polars_dedupe,
+    "polars-dedupe": partial(_polars, dedupe=True),
     "sentiscale": _sentiscale,
     "sentiscale-clean": _sentiscale_clean,
 }
 
 
 def row_hashes(data: Bytes, offsets: Offsets) -> NDArray[np.uint64]:
-    """64-bit hashes of the rows `data[offsets[i]:offsets[i + 1]]`; equal for equal rows."""
+    """64-bit hashes of the rows `data[offsets[i]:offsets[i + 1]]`."""
     hashes = np.empty(len(offsets) - 1, np.uint64)
     _hash_rows(data, offsets, hashes)
     return hashes

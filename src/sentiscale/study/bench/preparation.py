@@ -1,0 +1,251 @@
+"""Cases of preparation, by engine and workers: sentiscale, and what pandas, Dask and Polars do of it.
+
+`sentiscale` prepares completely. All others only clean: they stop where counting words, splitting without
+leaks, encoding and checking begin, so their rows per second are not those of the same work.
+`sentiscale-clean` does what they do, and is what they compare with. `does` and `complete` in the `shape` of
+each record tell the two apart.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel
+
+from sentiscale.data.corpus import Corpus
+from sentiscale.data.sources import Stream, compression_of
+from sentiscale.errors import DataError, UsageError
+from sentiscale.records import available_cores
+from sentiscale.study.bench.engines import PrepareBenchJob, TimedWork
+from sentiscale.study.bench.plan import LeftOut, doubling
+from sentiscale.study.bench.training import changed_shape, new_record
+from sentiscale.study.harness import run_fresh
+from sentiscale.study.records import BenchRun, Case
+from sentiscale.util.processes import with_threads
+
+WARM_UP_MB = 2
+CHUNK = 2**20
+LIBRARIES = ("sentiscale", "numpy", "numba", "pyarrow", "torch", "dask", "distributed", "pandas", "polars")
+
+
+@dataclass(frozen=True)
+class RawFiles:
+    """Plain review files of fastText lines."""
+
+    names: list[str]
+    plain: list[Path]  # the files themselves, or unpacked copies
+    head: Path  # the first lines of the first file
+    size: int  # bytes of all plain files
+    rows: int
+    digest: str  # SHA-256 of their content
+
+
+def raw_files(given: Sequence[str | Path], folder: Path) -> RawFiles:
+    """Inspect review files, and unpack compressed ones into `folder`.
+
+    Raises:
+        UsageError: a file is not in fastText's format, the only one that every engine reads.
+        DataError: a file is missing, damaged or empty.
+    """
+    corpus = Corpus.find(list(given))
+    for source in corpus.sources:
+        if source.table.format != "fasttext" or source.pipe is not None:
+            kind = "a pipe" if source.pipe else source.table.format
+            raise UsageError(
+                f"--prepare got {source.path}, {kind}; engines are compared on files of fastText lines "
+                "(`__label__2 text`), plain or compressed. "
+                "`sentiscale synth` makes such files."
+            )
+    files = [plain(Path(path), folder / f"input-{n}.txt") for n, path in enumerate(corpus.paths)]
+    rows, size, digest = 0, 0, hashlib.sha256()
+    for path in files:
+        chunk = b""
+        with open(path, "rb") as file:
+            while more := file.read(CHUNK):
+                chunk, rows, size = more, rows + more.count(b"\n"), size + len(more)
+                digest.update(more)
+        rows += chunk[-1:] not in (b"", b"\n")  # a last line without a line break
+    if rows == 0:
+        raise DataError(f"{', '.join(corpus.paths)}: no line of text to prepare. Give files with reviews.")
+    names = [Path(path).name for path in corpus.paths]
+    return RawFiles(names, files, head(files[0], folder / "head.txt"), size, rows, digest.hexdigest())
+
+
+def plain(path: Path, copy: Path) -> Path:
+    """The file itself, or an unpacked copy; either way it is in the page cache afterwards."""
+    compression = compression_of(str(path))
+    with Stream(str(path), compression) as stream, open(copy if compression else "/dev/null", "wb") as file:
+        while chunk := stream.read(CHUNK):
+            file.write(chunk)
+    return copy if compression else path
+
+
+def head(path: Path, copy: Path) -> Path:
+    """Copy the first lines of a file."""
+    with open(path, "rb") as file:
+        start = file.read(WARM_UP_MB * 10**6)
+        whole = not file.read(1)
+    copy.write_bytes(start if whole else start[: start.rfind(b"\n") + 1])
+    return copy
+
+
+CLEANS = "cleans (a-z only), drops empty and equal texts, writes one Parquet file"
+COMPLETE = (
+    "cleans (words), reports bad rows, drops equal texts, splits without leaks, counts words, "
+    "encodes, checks, writes a prepared dataset"
+)
+
+
+@dataclass(frozen=True)
+class BenchEngine:
+    """One way to prepare."""
+
+    name: str
+    cleaner: str  # a name of `engines.CLEANERS`
+    needs: tuple[str, ...] = ()  # modules that must be importable
+    scales: bool = True  # whether it can use more than one worker
+    complete: bool = False  # whether it prepares everything for training; otherwise it only cleans
+
+    @property
+    def missing(self) -> str | None:
+        """Missing modules and how to install them, or None."""
+        lacking = [name for name in self.needs if find_spec(name) is None]
+        return f"it needs {', '.join(lacking)}: pip install 'sentiscale[bench]'" if lacking else None
+
+    def case(self, workers: int) -> Case:
+        return Case(kind="prepare", engine=self.name, engine_workers=workers, collectives=False)
+
+
+ENGINES = {
+    engine.name: engine
+    for engine in (
+        BenchEngine("sentiscale", "sentiscale", complete=True),
+        BenchEngine("sentiscale-clean", "sentiscale-clean"),
+        BenchEngine("dask", "dask", ("pandas",)),
+        BenchEngine("pandas", "pandas", ("pandas",), scales=False),
+        BenchEngine("polars", "polars-dedupe", ("polars",)),
+    )
+}
+
+
+class TextSource(Protocol):
+    """Texts that are prepared or labelled."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+
+
+class ProcessCases(ABC):
+    """Cases that time a function on texts in a fresh process."""
+
+    texts: TextSource
+    out: Path
+    """Directory of the study: temporary outputs, and the messages of a failed run."""
+    function: ClassVar[str]
+    """`module:name`; takes a job and a folder, returns `TimedWork`."""
+
+    @abstractmethod
+    def job_of(self, case: Case) -> tuple[BaseModel, str]:
+        """The argument of the function, and the label of the run."""
+
+    @abstractmethod
+    def shape_of(self, case: Case) -> dict[str, Any]:
+        """What was measured: stored runs with another shape belong to another study."""
+
+    def results_of(self, work: TimedWork) -> dict[str, Any]:
+        return {}
+
+    def run(self, case: Case, repeat: int) -> tuple[BenchRun, float]:
+        """Run a case once; also returns the cores that other processes kept busy meanwhile.
+
+        Raises: SentiscaleError if it fails.
+        """
+        job, label = self.job_of(case)
+        variables = with_threads(case.engine_workers)
+        fresh = run_fresh(
+            self.function, job, TimedWork, label=label, out=self.out, variables=variables, watch_memory=True
+        )
+        work, rows = fresh.outcome, self.texts.rows
+        run = new_record(
+            case,
+            repeat,
+            LIBRARIES,
+            seed=0,  # nothing in it is random
+            amount={"rows": rows},
+            seconds=work.seconds,
+            rows=rows,
+            rows_per_s=rows / max(work.seconds, 1e-9),
+            warm_up_seconds=round(work.warm_up_seconds, 4),
+            start_seconds=round(work.began_at - fresh.started_at, 4),
+            peak_memory_mb_per_rank=[round(fresh.peak_memory_mb, 1)],
+            data_digest=self.texts.digest,
+            shape={
+                **self.shape_of(case),
+                **self.results_of(work),
+                "cpu_seconds": round(fresh.cpu_seconds, 2),
+            },
+        )
+        return run, fresh.other_cores
+
+    def mismatches(self, run: BenchRun) -> Iterator[str]:
+        """Reasons why a stored run does not belong to this study."""
+        if run.data_digest != self.texts.digest:
+            yield f"they were made of other texts ({run.data_digest[:8]}, now {self.texts.digest[:8]})"
+        yield from changed_shape(run, self.shape_of(run.case))
+
+
+@dataclass(frozen=True)
+class PreparationCases(ProcessCases):
+    """Cases of kind `prepare`."""
+
+    texts: RawFiles
+    out: Path
+    workers: Sequence[int] = ()
+    """Empty: 1, 2, 4, ... up to all cores."""
+
+    function = "sentiscale.study.bench.engines:time_engine"
+
+    @property
+    def cases(self) -> list[Case]:
+        """Engines that are installed, each with every number of workers that it can use."""
+        counts = sorted(set(self.workers)) or doubling(available_cores())
+        return [
+            engine.case(count)
+            for engine in ENGINES.values()
+            if engine.missing is None
+            for count in (counts if engine.scales else [1])
+        ]
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """Engines that are not installed."""
+        missing = [(engine.case(1), engine.missing) for engine in ENGINES.values()]
+        return [LeftOut(case=case, reason=reason) for case, reason in missing if reason]
+
+    def job_of(self, case: Case) -> tuple[PrepareBenchJob, str]:
+        job = PrepareBenchJob(
+            engine=ENGINES[case.engine].cleaner,
+            workers=case.engine_workers,
+            files=self.texts.plain,
+            warm_up=self.texts.head,
+        )
+        return job, f"preparation with {case.engine}, {case.engine_workers} workers"
+
+    def shape_of(self, case: Case) -> dict[str, Any]:
+        complete = ENGINES[case.engine].complete
+        does = COMPLETE if complete else CLEANS
+        return {"bytes_in": self.texts.size, "complete": complete, "does": does}
+
+    def results_of(self, work: TimedWork) -> dict[str, Any]:
+        return {
+            "files": self.texts.names,
+            "rows_out": work.rows,
+            "bytes_out": work.bytes_out,
+            "mb_per_s": round(self.texts.size / 1e6 / max(work.seconds, 1e-9), 2),
+        }

@@ -1,0 +1,128 @@
+"""LSTMs in plain PyTorch: on packed sequences, as in most tutorials, and the classic recipe."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from sentiscale.data.batches import IntArray, padded_ids
+from sentiscale.data.prepared import PreparedDataset, Split
+from sentiscale.study.compare.peers.training import FloatArray, time_network, train_network
+from sentiscale.study.compare.records import CompareOutcome, CompareTask
+from sentiscale.text.vocab import PAD
+
+
+def train_packed(task: CompareTask, folder: Path) -> CompareOutcome:
+    """Train and score one LSTM layer on packed sequences, or time some steps."""
+    dataset, recipe = _prepare(task), task.job.recipe
+    module = PackedLSTM(dataset.manifest.vocab_size, recipe["embedding_dim"], recipe["hidden_dim"])
+    width = recipe["max_tokens"]
+
+    def inputs(split: Split, rows: IntArray) -> tuple[IntArray, ...]:
+        return padded_ids(split.tokens, split.offsets, rows, width)
+
+    return train_network(task.job, TorchNetwork(module, inputs, recipe["lr"]), dataset)
+
+
+def time_classic(task: CompareTask, folder: Path) -> CompareOutcome:
+    """Time steps of the classic recipe: two wide LSTM layers over left-padded tokens, dense Adam.
+
+    Denormal numbers stay as the CPU treats them.
+    """
+    dataset, recipe = _prepare(task), task.job.recipe
+    sizes = (recipe["embedding_dim"], recipe["hidden_dim"], recipe["layers"])
+    module = ClassicLSTM(dataset.manifest.vocab_size, *sizes)
+
+    def inputs(split: Split, rows: IntArray) -> tuple[IntArray, ...]:
+        return (left_padded(split, rows, recipe["max_tokens"]),)
+
+    network = TorchNetwork(module, inputs, recipe["lr"], max_norm=5.0)
+    return time_network(task.job, network, dataset)
+
+
+def _prepare(task: CompareTask) -> PreparedDataset:
+    torch.manual_seed(task.job.seed)
+    torch.set_num_threads(task.job.conditions.threads)
+    return PreparedDataset.open(task.data, verify=False)
+
+
+class PackedLSTM(nn.Module):
+    """Embedding, one LSTM layer whose last state is used, a linear head; dense gradients."""
+
+    def __init__(self, vocab_size: int, embedding_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, embedding_dim, padding_idx=0)
+        self.lstm = nn.LSTM(embedding_dim, hidden_dim, batch_first=True)
+        self.head = nn.Linear(hidden_dim, 1)
+
+    def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """Logits (B,)."""
+        packed = pack_padded_sequence(
+            self.embedding(ids_BT), lengths_B, batch_first=True, enforce_sorted=False
+        )
+        _, (state_1BH, _) = self.lstm(packed)
+        logits_B: Tensor = self.head(state_1BH[-1]).squeeze(1)
+        return logits_B
+
+
+class ClassicLSTM(nn.Module):
+    """Embedding, stacked LSTM layers whose last output is used, a linear head."""
+
+    def __init__(self, vocab_size: int, embedding_dim: int, hidden_dim: int, layers: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, embedding_dim)
+        self.lstm = nn.LSTM(embedding_dim, hidden_dim, layers, dropout=0.5, batch_first=True)
+        self.dropout = nn.Dropout(0.3)
+        self.head = nn.Linear(hidden_dim, 1)
+
+    def forward(self, ids_BT: Tensor) -> Tensor:
+        """Logits (B,)."""
+        outputs_BTH, _ = self.lstm(self.embedding(ids_BT))
+        logits_B: Tensor = self.head(self.dropout(outputs_BTH[:, -1])).squeeze(1)
+        return logits_B
+
+
+class TorchNetwork:
+    """A module with Adam; `inputs` turns rows of a split into its arguments."""
+
+    packages: tuple[str, ...] = ("torch",)
+
+    def __init__(
+        self,
+        module: nn.Module,
+        inputs: Callable[[Split, IntArray], tuple[IntArray, ...]],
+        lr: float,
+        max_norm: float | None = None,
+    ) -> None:
+        self.module, self.inputs, self.max_norm = module, inputs, max_norm
+        self.optimizer = torch.optim.Adam(module.parameters(), lr=lr)
+
+    def step(self, split: Split, rows: IntArray) -> None:
+        self.optimizer.zero_grad()
+        labels_B = torch.from_numpy(split.labels[rows].astype(np.float32))
+        loss = nn.functional.binary_cross_entropy_with_logits(self._forward(split, rows), labels_B)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.max_norm is not None:
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.max_norm)
+        self.optimizer.step()
+
+    def logits(self, split: Split, rows: IntArray) -> FloatArray:
+        with torch.inference_mode():
+            logits: FloatArray = self._forward(split, rows).numpy()
+        return logits
+
+    def _forward(self, split: Split, rows: IntArray) -> Tensor:
+        logits_B: Tensor = self.module(*map(torch.from_numpy, self.inputs(split, rows)))
+        return logits_B
+
+
+def left_padded(split: Split, rows: IntArray, width: int) -> IntArray:
+    """The first `width` tokens of each row, at the right end of ids_BT (rows, width)."""
+    ids_BT = np.full((len(rows), width), PAD, np.int64)
+    for place, row in enumerate(rows):
+        tokens = split.tokens[split.offsets[row] : split.offsets[row + 1]][:width]
+        ids_BT[place, width - len(tokens) :] = tokens
+    return ids_BT
