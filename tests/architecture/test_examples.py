@@ -143,10 +143,10 @@ def test_every_format_is_named_where_users_choose_it():
 def test_changed_code_passes_every_test_that_its_files_have(changed):
     """The cell under every layout; the verb's help, document and page."""
     files = [
-        "distributed/test_equivalence",
-        "unit/test_model",
-        "planning/test_measured",
-        "export/test_onnxmodel",
+        "parallel/test_equivalence",
+        "model/test_network",
+        "study/plan/test_measured",
+        "inference/export/test_onnxmodel",
     ]
     files += ["architecture/test_layers", "docs/test_json"]
     chosen = "mingru or knows or states or dense_bytes or cell or contracts or every_verb"
