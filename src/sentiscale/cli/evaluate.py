@@ -1,4 +1,4 @@
-"""`sentiscale evaluate`: how good a model is on labelled reviews."""
+"""`sentiscale evaluate`: score a model on labelled reviews."""
 
 import sys
 from pathlib import Path
@@ -41,15 +41,8 @@ def evaluate(
     from sentiscale.label_errors.job import of_files
     from sentiscale.model.directory import read_record
 
-    settings = reading_settings(
-        config,
-        overrides,
-        format=format,
-        text_column=text_column,
-        title_column=title_column,
-        label_column=label_column,
-        stars_column=stars_column,
-    )
+    columns = (text_column, title_column, label_column, stars_column)
+    settings = reading_settings(config, overrides, format, *columns)
     scores = run_evaluation(model, data, split=split, settings=settings, progress=make_progress(quiet))
     if of_files(read_record(model), [data]):
         sys.stderr.write(

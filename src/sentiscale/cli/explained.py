@@ -1,7 +1,7 @@
-"""An explanation on a terminal: the review in one line, its words tinted by what they contributed.
+"""An explanation on a terminal: the review in one line, its words coloured by their contributions.
 
-Blue speaks for "positive" and orange for "negative": a pair that people with any colour vision tell apart.
-Where there is no colour (NO_COLOR, a pipe, a simple terminal), marks take its place: `[++great]`, `[-not]`.
+Blue is towards "positive", orange towards "negative": people with any colour vision can distinguish the two.
+Without colour (NO_COLOR, a pipe, a simple terminal), words get marks instead: `[++great]`, `[-not]`.
 """
 
 import unicodedata
@@ -15,30 +15,32 @@ if TYPE_CHECKING:
 
 POSITIVE = ("black on #c9def5", "black on #85b4e8", "bold white on #1f5fa8")
 NEGATIVE = ("black on #fbdcb8", "black on #f5ac62", "bold black on #e8790c")
-"""Weak, middling and strong; ink and paper are both given, so that dark and light terminals show the same."""
+"""Weak, medium and strong; with a background, so that dark and light terminals show the same."""
 
 BOUNDS = (0.15, 0.4, 0.75)
-"""Shares of the largest contribution from which a word is weak, middling, strong; below, it has no tint."""
+"""Shares of the largest contribution from which a word is weak, medium, strong; below, it has no colour."""
+MIN_LARGEST = 0.3
+"""Lower bound of the largest contribution: where no word contributes much, no colour is strong."""
 
-LEAST_LARGEST = 0.3
-"""Logit that the largest contribution counts as at least: where no word says much, no tint is strong."""
+LINE_BREAKS = "\t\n\v\f\r\x85\u2028\u2029"
+DIRECTION_CONTROLS = frozenset(("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"))
 
 
 def coloured_line(text: str, explanation: "Explanation", *, marked: bool | None = None) -> Text:
-    """The raw text in one line with its words tinted, blue for "positive" and orange for "negative".
+    """The raw text in one line with its words coloured, blue for "positive" and orange for "negative".
 
-    Line breaks become spaces; characters that would steer the terminal are replaced, one for one.
+    Line breaks become spaces; characters that would control the terminal are replaced, one for one.
 
     Args:
         text: the text that was explained.
-        explanation: what `explain` said of it.
-        marked: put middling words in brackets with a sign, `[-not]`, and strong ones with two, `[++great]`;
+        explanation: its explanation.
+        marked: put medium words in brackets with a sign, `[-not]`, and strong ones with two, `[++great]`;
             None does so where stdout shows no colour.
     """
     if marked is None:
         marked = not shows_colour(Console())
-    shown = text.translate(_Harmless())
-    largest = max([LEAST_LARGEST, *(abs(share.contribution) for share in explanation.words)])
+    shown = text.translate(_SafeCharacters())
+    largest = max([MIN_LARGEST, *(abs(share.contribution) for share in explanation.words)])
     line, at = Text(), 0
     for share in explanation.words:
         level = sum(abs(share.contribution) >= bound * largest for bound in BOUNDS)
@@ -60,24 +62,16 @@ def shows_colour(console: Console) -> bool:
     return console.color_system is not None and not console.no_color
 
 
-class _Harmless(dict[int, int | str]):
+class _SafeCharacters(dict[int, int | str]):
     """Table for `str.translate`: controls, text direction and lone surrogates must not reach a terminal."""
 
     def __missing__(self, code: int) -> int | str:
         character = chr(code)
-        self[code] = code
-        if character in "\t\n\v\f\r\x85\u2028\u2029":
-            self[code] = " "
-        elif unicodedata.category(character) in ("Cc", "Cs") or unicodedata.bidirectional(character) in (
-            "LRE",
-            "RLE",
-            "LRO",
-            "RLO",
-            "PDF",
-            "LRI",
-            "RLI",
-            "FSI",
-            "PDI",
-        ):
-            self[code] = "\N{REPLACEMENT CHARACTER}"
-        return self[code]
+        category, direction = unicodedata.category(character), unicodedata.bidirectional(character)
+        safe: int | str = code
+        if character in LINE_BREAKS:
+            safe = " "
+        elif category in ("Cc", "Cs") or direction in DIRECTION_CONTROLS:
+            safe = "\N{REPLACEMENT CHARACTER}"
+        self[code] = safe
+        return safe

@@ -1,4 +1,4 @@
-"""`sentiscale export`: a model as one ONNX file, checked before it is written."""
+"""`sentiscale export`: write a model as one ONNX file, after comparing the two."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,7 @@ from sentiscale.cli.options import (
 
 def export(
     model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
-    out: Annotated[Path, typer.Option(help="File to write, NAME.onnx; NAME.vocab.txt goes beside it.")],
+    out: Annotated[Path, typer.Option(help="File to write, NAME.onnx; NAME.vocab.txt goes next to it.")],
     int8: Annotated[
         bool, typer.Option("--int8", help="8 bits a weight: a quarter of the size. Needs labelled rows.")
     ] = False,
@@ -33,7 +33,7 @@ def export(
     max_drop: Annotated[
         float, typer.Option(help="Refuse to write when accuracy falls by more than this.")
     ] = 0.002,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     format: FormatOption = None,  # noqa: A002 - the flag's name
     text_column: TextColumnOption = None,
     title_column: TitleColumnOption = None,
@@ -48,15 +48,8 @@ def export(
     from sentiscale.cli.progress import make_progress
     from sentiscale.inference.onnx_export import export as run_export
 
-    settings = reading_settings(
-        config,
-        overrides,
-        format=format,
-        text_column=text_column,
-        title_column=title_column,
-        label_column=label_column,
-        stars_column=stars_column,
-    )
+    columns = (text_column, title_column, label_column, stars_column)
+    settings = reading_settings(config, overrides, format, *columns)
     report = run_export(
         model,
         out,

@@ -50,7 +50,13 @@ StarsColumnOption = Annotated[
 
 
 def reading_settings(
-    config: Path | None, overrides: list[str] | None, **flags: str | None
+    config: Path | None,
+    overrides: list[str] | None,
+    file_format: str | None,
+    text_column: str | None,
+    title_column: str | None,
+    label_column: str | None,
+    stars_column: str | None,
 ) -> "PrepareSettings":
     """Settings for reading a table: format and columns.
 
@@ -58,8 +64,14 @@ def reading_settings(
     """
     from sentiscale.config import resolve
 
-    named = {f"prepare.{name}": value for name, value in flags.items()}
-    return resolve(config=config, overrides=overrides or (), flags=named).prepare
+    flags = {
+        "prepare.format": file_format,
+        "prepare.text_column": text_column,
+        "prepare.title_column": title_column,
+        "prepare.label_column": label_column,
+        "prepare.stars_column": stars_column,
+    }
+    return resolve(config=config, overrides=overrides or (), flags=flags).prepare
 
 
 def print_json(document: Mapping[str, Any]) -> None:

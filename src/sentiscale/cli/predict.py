@@ -75,15 +75,8 @@ def predict(
     from sentiscale.inference.predictor import Predictor
     from sentiscale.records import available_cores
 
-    settings = reading_settings(
-        config,
-        overrides,
-        format=format,
-        text_column=text_column,
-        title_column=title_column,
-        label_column=label_column,
-        stars_column=stars_column,
-    )
+    columns = (text_column, title_column, label_column, stars_column)
+    settings = reading_settings(config, overrides, format, *columns)
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}; it must be at least 1.")
     workers = workers or available_cores()

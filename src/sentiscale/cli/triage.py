@@ -51,15 +51,8 @@ def triage(
     from sentiscale.cli.progress import make_progress
     from sentiscale.label_errors.job import triage as write_page
 
-    settings = reading_settings(
-        config,
-        overrides,
-        format=format,
-        text_column=text_column,
-        title_column=title_column,
-        label_column=label_column,
-        stars_column=stars_column,
-    )
+    columns = (text_column, title_column, label_column, stars_column)
+    settings = reading_settings(config, overrides, format, *columns)
     written = write_page(
         model,
         data,

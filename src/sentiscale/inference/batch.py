@@ -97,7 +97,7 @@ class BatchResult(NamedTuple):
 
 
 @dataclass
-class Totals:
+class PredictionTotals:
     """Sums over chunks."""
 
     rows: int = 0
@@ -114,7 +114,7 @@ class Totals:
         if chunk.labels is not None:
             self.correct += int(np.sum(chunk.labels == predictions.is_positive))
 
-    def merge(self, other: "Totals") -> None:
+    def merge(self, other: "PredictionTotals") -> None:
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
@@ -298,7 +298,7 @@ def predict_inputs(
 
     Raises: DataError when an input is missing or damaged, or, if labelled, has a row without a label.
     """
-    started_at, totals, rejects = time.perf_counter(), Totals(), rejects or RejectWriter(None)
+    started_at, totals, rejects = time.perf_counter(), PredictionTotals(), rejects or RejectWriter(None)
     size = inputs.inputs.size
     total, unit = (None, "rows") if size is None else (size / MB, "MB")
     with (progress or Progress()).task("predict", total, unit) as advance:
@@ -439,7 +439,7 @@ class PartTask:
 class PartResult:
     """What a part holds, also stored in its metadata."""
 
-    totals: Totals
+    totals: PredictionTotals
     rejects: tuple[Reject, ...]
 
     METADATA_KEY = b"sentiscale.counts"
@@ -454,7 +454,9 @@ class PartResult:
             stored = json.loads((pq.read_schema(part).metadata or {})[cls.METADATA_KEY])
         except (OSError, ValueError, KeyError, pa.ArrowException):
             return None
-        return cls(Totals(**stored["totals"]), tuple(Reject(**reject) for reject in stored["rejects"]))
+        return cls(
+            PredictionTotals(**stored["totals"]), tuple(Reject(**reject) for reject in stored["rejects"])
+        )
 
 
 def predict_part(task: PartTask) -> PartResult:
@@ -463,7 +465,7 @@ def predict_part(task: PartTask) -> PartResult:
         predictor = _worker_predictor(task.model, task.digest, task.precision)
     schema = pa.schema([*(task.kept or ()), *task.added.schema])
     tables: list[pa.Table] = []
-    totals, rejects = Totals(), list[Reject]()
+    totals, rejects = PredictionTotals(), list[Reject]()
     for block in task.blocks:
         data = Path(block.copy).read_bytes()
         kinds = set(block.label_kinds) if block.label_kinds is not None else None
@@ -529,9 +531,9 @@ class ClusterParts:
         block = self._pending[number][0].blocks[0]
         return f"part {number} ({block.source.path}, from line {block.first_line} on)"
 
-    def publish(self, result: Path) -> tuple[Totals, list[Reject]]:
+    def publish(self, result: Path) -> tuple[PredictionTotals, list[Reject]]:
         """Move the parts to `result`, with the rejects if there are any; returns the sums and the rejects."""
-        totals, rejects = Totals(), list[Reject]()
+        totals, rejects = PredictionTotals(), list[Reject]()
         for number, done in sorted(self.results.items()):
             os.replace(self._path(number), result / f"part-{number:08d}.parquet")
             totals.merge(done.totals)

@@ -110,32 +110,18 @@ def prepare_texts(
     names = [split_file(split, part) for split in SPLITS for part in ("tokens", "offsets", "labels")]
     names.append(VOCABULARY)
     files = dict(zip(names, file_digests(out / name for name in names), strict=True))
-    splits = dict(
-        zip(SPLITS, (rows.labels[~rows.held_out], rows.labels[rows.held_out], usable[:0]), strict=True)
-    )
-    truncated = np.maximum(rows.lengths - settings.max_tokens, 0)
-    powers = np.bincount(np.ceil(np.log2(rows.lengths)).astype(np.int64), minlength=LENGTH_POWERS)
-    empty, bytes_in, seconds = (
-        int((~nonempty).sum()),
-        int(offsets[-1] - offsets[0]),
-        time.monotonic() - started_at,
-    )
+    empty, bytes_in = int((~nonempty).sum()), int(offsets[-1] - offsets[0])
+    seconds = time.monotonic() - started_at
     manifest = Manifest(
-        rows={split: len(of_split) for split, of_split in splits.items()},
-        labels=_by_class(usable),
-        labels_per_split={split: _by_class(of_split) for split, of_split in splits.items()},
+        **_row_counts(rows, settings.max_tokens),
         duplicates=0,
         conflicts=0,
         rejected={"total": empty, "by_reason": {"empty_after_cleaning": empty} if empty else {}},
-        tokens=int(rows.kept.sum()),
         unknown=dict(zip(SPLITS, unknown, strict=True)),
-        cut=int((truncated > 0).sum()),
-        tokens_cut=int(truncated.sum()),
         distinct_words=distinct,
         vocab_size=vocab_size,
         cleaning=settings.clean,
         max_tokens=settings.max_tokens,
-        length_histogram={str(2**power): int(count) for power, count in enumerate(powers) if count},
         settings=settings.model_dump(mode="json"),
         inputs=[],
         versions=package_versions("sentiscale", "numpy", "pyarrow", "numba"),
@@ -149,6 +135,22 @@ def prepare_texts(
     )
     write_manifest(out, manifest)
     return PreparedDataset(out, manifest)
+
+
+def _row_counts(rows: TrainingRows, max_tokens: int) -> dict[str, Any]:
+    train, valid = rows.labels[~rows.held_out], rows.labels[rows.held_out]
+    splits = dict(zip(SPLITS, (train, valid, rows.labels[:0]), strict=True))
+    truncated = np.maximum(rows.lengths - max_tokens, 0)
+    powers = np.bincount(np.ceil(np.log2(rows.lengths)).astype(np.int64), minlength=LENGTH_POWERS)
+    return {
+        "rows": {split: len(labels) for split, labels in splits.items()},
+        "labels": _by_class(rows.labels),
+        "labels_per_split": {split: _by_class(labels) for split, labels in splits.items()},
+        "tokens": int(rows.kept.sum()),
+        "cut": int((truncated > 0).sum()),
+        "tokens_cut": int(truncated.sum()),
+        "length_histogram": {str(2**power): int(count) for power, count in enumerate(powers) if count},
+    }
 
 
 def _by_class(labels: NDArray[np.uint8]) -> dict[str, int]:
