@@ -1,13 +1,13 @@
-# Everything a contributor needs, one word each. `make` alone lists the words.
+# Everything a contributor needs, one target each. `make` alone lists the targets.
 #
-#   PYTHON=python3.12        the interpreter .venv is made of (default: the first one found that is new enough)
+#   PYTHON=python3.12        the interpreter of .venv (default: the first one found that is new enough)
 #   PIP_ARGS="--no-index …"  more options for pip
 #   DEMO_ARGS="--rows 5000"  more options for `sentiscale demo`
 #   PYTEST_ARGS="-k layout"  more options for pytest
-#   PYTEST_WORKERS=2         files of tests run at once: many of them wait for processes
+#   PYTEST_WORKERS=2         test files run at the same time: many of them wait for processes
 #   BENCH_FILES="a.ft.txt …" fastText files for benchmarks (default: 240,000 generated reviews)
-#   BENCH_ARGS="--rounds 6"  more options for the bench words
-#   PEERS=compare            extras with the peers of bench-time-to-accuracy (default: Keras too)
+#   BENCH_ARGS="--rounds 6"  more options for the bench targets
+#   PEERS=compare            extras with the peers of bench-time-to-accuracy (default: with Keras)
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -25,12 +25,12 @@ BENCH_FILES ?= build/reviews.ft.txt
 BENCH_ARGS ?=
 PEERS ?= compare,compare-keras
 
-help:  ## list these words
+help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-setup: .venv/.installed  ## create .venv with everything in it, versions pinned by constraints.txt
+setup: .venv/.installed  ## create .venv with all dependencies, pinned by constraints.txt
 
-demo: setup  ## the whole way on the embedded data: prepare, train, evaluate, predict
+demo: setup  ## prepare, train, evaluate and predict on generated reviews
 	@$(BIN)/sentiscale demo $(DEMO_ARGS)
 
 test: setup  ## the tests, without those that take minutes
@@ -39,19 +39,19 @@ test: setup  ## the tests, without those that take minutes
 test-slow: setup  ## the tests that take minutes
 	@$(BIN)/python -m pytest -q -m slow $(PYTEST_ARGS)
 
-readme: setup  ## run the commands of README.md as a reader would
+readme: setup  ## run the commands of README.md
 	@$(BIN)/python -m pytest -q tests/architecture/test_readme.py -m "slow or not slow" $(PYTEST_ARGS)
 
-docs: setup  ## the site of docs/ in build/docs, with Sphinx, which this installs into .venv
+docs: setup  ## build the site of docs/ in build/docs; installs Sphinx into .venv
 	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --group docs
 	@$(BIN)/python -m sphinx -W --keep-going -q -c docs -d build/doctrees . build/docs
 	@echo "build/docs/index.html: open it in a browser"
 
-wheel: setup  ## sdist and wheel in dist/; their version is that of git's last tag
+wheel: setup  ## build sdist and wheel in dist/; the version is the last git tag
 	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt build
 	@$(BIN)/python -m build --outdir dist .
 
-lint: ruff source types layers  ## style, own rules, types and import layers
+lint: ruff source types layers  ## check style, own rules, types and import layers
 
 ruff: setup
 	@$(BIN)/ruff check $(CODE)
@@ -66,29 +66,29 @@ types: setup
 layers: setup
 	@$(BIN)/lint-imports
 
-bench-prepare: setup $(BENCH_FILES)  ## `prepare` beside pandas, Dask and Polars, which this installs into .venv
+bench-prepare: setup $(BENCH_FILES)  ## compare `prepare` with pandas, Dask and Polars; installs them into .venv
 	@mkdir -p build
 	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[bench]'
 	@$(BIN)/python benchmarks/bench_prepare.py $(BENCH_FILES) --out build/prepare.jsonl $(BENCH_ARGS)
 
-bench-parallel: setup $(BENCH_FILES)  ## training under every layout, and what faults cost
+bench-parallel: setup $(BENCH_FILES)  ## measure training under every layout, and the cost of faults
 	@mkdir -p build
 	@$(BIN)/python benchmarks/bench_parallel.py $(firstword $(BENCH_FILES)) --out build/parallel $(BENCH_ARGS)
 	@$(BIN)/python benchmarks/bench_faults.py build/parallel/data-default --out build/faults
 
-bench-time-to-accuracy: setup $(BENCH_FILES)  ## accuracy against training time beside fastText, scikit-learn and others
+bench-time-to-accuracy: setup $(BENCH_FILES)  ## compare accuracy and training time with fastText, scikit-learn and others
 	@mkdir -p build
 	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[$(PEERS)]'
 	@test -d build/data || $(BIN)/sentiscale prepare $(firstword $(BENCH_FILES)) --out build/data --quiet
 	@$(BIN)/python benchmarks/bench_time_to_accuracy.py build/data --out build/time-to-accuracy $(BENCH_ARGS)
 
-bench-predict: setup $(BENCH_FILES)  ## labelling files beside the network's own speed, ONNX and the peers
+bench-predict: setup $(BENCH_FILES)  ## compare batch prediction with the network alone, ONNX and other tools
 	@mkdir -p build
 	@test -d build/data || $(BIN)/sentiscale prepare $(firstword $(BENCH_FILES)) --out build/data --quiet
 	@test -d build/run || $(BIN)/sentiscale train build/data --out build/run --quiet
 	@$(BIN)/python benchmarks/bench_predict.py $(firstword $(BENCH_FILES)) --model build/run/model --data build/data --out build/predict.jsonl $(BENCH_ARGS)
 
-bench-serve: setup $(BENCH_FILES)  ## the HTTP service under load: latency, rate, overload, a killed worker
+bench-serve: setup $(BENCH_FILES)  ## measure the HTTP service: latency, rate, overload, a killed worker
 	@mkdir -p build
 	@test -d build/data || $(BIN)/sentiscale prepare $(firstword $(BENCH_FILES)) --out build/data --quiet
 	@test -d build/run || $(BIN)/sentiscale train build/data --out build/run --quiet
@@ -98,14 +98,14 @@ build/reviews.ft.txt: | setup
 	@mkdir -p build
 	@$(BIN)/sentiscale synth --rows 240000 --out $@ --quiet
 
-clean:  ## remove caches, builds and the demo's output
+clean:  ## remove caches, builds and the output of the demo
 	rm -rf build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests $(wildcard benchmarks examples) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean  ## the same, and .venv
+distclean: clean  ## clean, and remove .venv
 	rm -rf .venv
 
-# Written last, so an interrupted installation is taken up again by the next call.
+# Written last, so that the next call repeats an interrupted installation.
 .venv/.installed: pyproject.toml constraints.txt
 	@PYTHON='$(PYTHON)' bash scripts/make-venv.sh .venv
 	@echo "installing what constraints.txt names into .venv: one to three minutes"

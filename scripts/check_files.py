@@ -13,7 +13,7 @@ MARKER = re.compile(rb"^(<{7} |>{7} |\|{7} |={7}$)", re.MULTILINE)
 
 
 def faults(path: Path) -> Iterator[str]:
-    """What is wrong with a file, one sentence each: what it is, and what to do."""
+    """Sentences that say what is wrong with a file and what to do."""
     content = path.read_bytes()
     if len(content) > MOST_BYTES:
         yield f"{path}: {len(content):,} bytes; at most {MOST_BYTES:,} are kept here. Leave it out."
@@ -29,7 +29,7 @@ def faults(path: Path) -> Iterator[str]:
 
 
 def main(names: list[str]) -> int:
-    """Check the named files; directories and files that are gone are passed over."""
+    """Check the named files; directories and deleted files are skipped."""
     found = [fault for path in map(Path, names) if path.is_file() for fault in faults(path)]
     sys.stdout.write("".join(f"{fault}\n" for fault in found))
     return 1 if found else 0
