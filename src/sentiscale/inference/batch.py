@@ -233,7 +233,7 @@ class BatchJob:
         """Context of the directory of finished parts; of None where the input cannot be read again."""
         if not self.inputs.rereadable:
             return nullcontext()
-        # A full disk, too, keeps the parts: the network has spent hours where the parts take megabytes.
+        # A full disk must not cost hours of the network's work, and the parts take little of it.
         return working_directory(self.out.absolute(), self.plan(), resume=resume, keep_on_failure=True)
 
     def plan(self) -> dict[str, Any]:
@@ -465,7 +465,8 @@ def predict_part(task: PartTask) -> PartResult:
         predictor = _worker_predictor(task.model, task.digest, task.precision)
     schema = pa.schema([*(task.kept or ()), *task.added.schema])
     tables: list[pa.Table] = []
-    totals, rejects = PredictionTotals(), list[Reject]()
+    totals = PredictionTotals()
+    rejects: list[Reject] = []
     for block in task.blocks:
         data = Path(block.copy).read_bytes()
         kinds = set(block.label_kinds) if block.label_kinds is not None else None
@@ -533,7 +534,8 @@ class ClusterParts:
 
     def publish(self, result: Path) -> tuple[PredictionTotals, list[Reject]]:
         """Move the parts to `result`, with the rejects if there are any; returns the sums and the rejects."""
-        totals, rejects = PredictionTotals(), list[Reject]()
+        totals = PredictionTotals()
+        rejects: list[Reject] = []
         for number, done in sorted(self.results.items()):
             os.replace(self._path(number), result / f"part-{number:08d}.parquet")
             totals.merge(done.totals)

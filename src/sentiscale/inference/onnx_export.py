@@ -272,22 +272,16 @@ def concatenated(rows: list[npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], IntArr
 def _compare(
     predictor: Predictor, model: Path, contents: dict[str, bytes], rows: CheckRows
 ) -> list[FormReport]:
+    """Compare every form with the first, the original; each uses one thread."""
     scorers: dict[str, Scorer] = {ORIGINAL: predictor.token_logits}
     bytes_of = {ORIGINAL: (model / "weights.safetensors").stat().st_size}
     for name, content in contents.items():
         scorers[name] = OnnxPredictor(content, name=name, threads=1).token_logits
         bytes_of[name] = len(content)
     with torch_threads(1):
-        return compare_forms(scorers, bytes_of, rows)
-
-
-def compare_forms(
-    scorers: Mapping[str, Scorer], bytes_of: Mapping[str, int], rows: CheckRows
-) -> list[FormReport]:
-    """Compare every form with the first, the original. Each scorer must use one thread."""
-    logits = {name: score(rows.tokens, rows.offsets) for name, score in scorers.items()}
-    original = next(iter(logits.values()))
-    rates = rows_per_second(scorers, rows.sample(TIMED_ROWS))
+        logits = {name: score(rows.tokens, rows.offsets) for name, score in scorers.items()}
+        rates = rows_per_second(scorers, rows.sample(TIMED_ROWS))
+    original = logits[ORIGINAL]
     return [
         FormReport(
             name=name,
