@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import psutil
 
 from sentiscale.records import Host, Record, git_commit, package_versions
-from sentiscale.study.load import TreeMemory
+from sentiscale.util.memory import PeakMemory
 
 PRIORITY = 10
 """Real-time priority of what is measured, where it is asked for."""
@@ -104,7 +104,7 @@ def run(command: Sequence[str], *, realtime: bool = False) -> tuple[Taken, str]:
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as messages:
         before, started_at = psutil.cpu_times(), time.perf_counter()
         process = subprocess.Popen(command, stdout=out, stderr=messages, stdin=subprocess.DEVNULL)
-        with TreeMemory(process.pid) as watch:
+        with PeakMemory(process.pid) as watch:
             _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started_at
         own = usage.ru_utime + usage.ru_stime

@@ -18,7 +18,7 @@ from sentiscale.util.atomic import whole_directory
 with whole_directory(Path(sys.argv[1]), replace=True) as working:
     (working / "part").write_text("half")
     print("writing", flush=True)
-    time.sleep(30)
+    time.sleep(300)
 """
 
 
@@ -32,7 +32,7 @@ def killed_writer(path: Path, number: int) -> int:
     assert process.stdout is not None
     assert process.stdout.readline() == "writing\n"
     process.send_signal(number)
-    process.wait(timeout=10)
+    process.wait(timeout=120)
     process.stdout.close()
     return process.pid
 

@@ -19,14 +19,14 @@ from pydantic import BaseModel
 
 from sentiscale.errors import Interrupted, SentiscaleError
 from sentiscale.records import Record, append_jsonl
-from sentiscale.study.load import CoreMeter, TreeMemory, processor_seconds
+from sentiscale.study.load import CoreMeter, processor_seconds
 from sentiscale.util.atomic import make_directory, write_file
+from sentiscale.util.memory import MIB, PeakMemory
 from sentiscale.util.processes import call, failure
 
 OutcomeT = TypeVar("OutcomeT", bound=BaseModel)
 JobT = TypeVar("JobT")
 RunT = TypeVar("RunT", bound=Record)
-MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ def run_fresh(
 
     Raises: SentiscaleError if the process fails.
     """
-    trees: list[TreeMemory] = []
+    trees: list[PeakMemory] = []
 
     def watch(pid: int) -> AbstractContextManager[object]:
         if not watch_memory:
             return nullcontext()
-        trees.append(TreeMemory(pid))
+        trees.append(PeakMemory(pid))
         return trees[0]
 
     with tempfile.TemporaryDirectory(prefix=".run-", dir=out) as name:

@@ -1,11 +1,9 @@
-"""What processes take of the machine: cores kept busy, processor time, memory."""
+"""What processes take of the machine: cores kept busy and processor time."""
 
 import resource
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 
 import psutil
 
@@ -78,62 +76,3 @@ class Stopwatch:
         finally:
             self.seconds += time.perf_counter() - started_at
             self.cpu_seconds += processor_seconds() - cpu
-
-
-SAMPLES_PER_SECOND = 40
-REFRESH_SECONDS = 0.2
-"""How often the tree is searched for new processes; that costs more than sampling the known ones."""
-
-
-class TreeMemory:
-    """A context manager that samples the memory of a process and its descendants from a thread."""
-
-    def __init__(self, pid: int) -> None:
-        self.peak = 0  # bytes
-        self.anonymous = 0  # bytes, without pages of mapped files and shared memory
-        self.processes = 0  # most seen at once
-        self.samples = 0
-        self.longest_gap = 0.0  # seconds between two samples
-        self._root = psutil.Process(pid)
-        self._known = [self._root]
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="tree-memory", daemon=True)
-
-    def __enter__(self) -> "TreeMemory":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        sampled_at = refreshed_at = time.perf_counter()
-        while not self._stop.wait(1 / SAMPLES_PER_SECOND):
-            now = time.perf_counter()
-            self.longest_gap = max(self.longest_gap, now - sampled_at)
-            sampled_at = now
-            if now - refreshed_at > REFRESH_SECONDS:
-                refreshed_at = now
-                try:
-                    self._known = [self._root, *self._root.children(recursive=True)]
-                except psutil.Error:  # it has just ended
-                    self._known = [self._root]
-            self._sample()
-
-    def _sample(self) -> None:
-        resident = anonymous = alive = 0
-        for process in self._known:
-            try:
-                memory = process.memory_info()
-            except psutil.Error:
-                continue
-            resident += memory.rss
-            anonymous += memory.rss - getattr(memory, "shared", 0)
-            alive += 1
-        self.peak = max(self.peak, resident)
-        self.anonymous = max(self.anonymous, anonymous)
-        self.processes = max(self.processes, alive)
-        self.samples += 1

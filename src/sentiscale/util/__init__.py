@@ -1,1 +1,1 @@
-"""Atomic files, child processes, progress and memory: helpers that know nothing about reviews or models."""
+"""Atomic files, child processes, progress and memory; nothing here knows about reviews or models."""

@@ -24,7 +24,7 @@ def write_file(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file open for writing that becomes `path` when the block ends well, else is removed.
+    """Yield a file open for writing; it becomes `path` if the block succeeds, else it is removed.
 
     Raises: SentiscaleError when the disk is full or fails while writing.
     """
@@ -46,12 +46,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def whole_directory(path: Path, *, replace: bool = False, marker: str | None = None) -> Iterator[Path]:
-    """Yield an empty working directory beside `path`; on success it becomes `path`, else it is removed.
+    """Yield an empty working directory next to `path`; on success it becomes `path`, else it is removed.
 
     Args:
         path: the directory to write.
-        replace: take the place of what is there.
-        marker: with `replace`, only of an empty directory or one that holds a file of this name.
+        replace: replace an existing directory.
+        marker: with `replace`, only if it is empty or holds a file of this name.
 
     Raises:
         OutputExistsError: `path` exists and `replace` is false.
@@ -74,11 +74,11 @@ def whole_directory(path: Path, *, replace: bool = False, marker: str | None = N
 
 
 def check_output(path: Path, *, replace: bool = False, marker: str | None = None) -> None:
-    """Fail before any work is done when `path` is taken or cannot be written.
+    """Fail before any work when `path` exists or cannot be written.
 
     Raises:
         OutputExistsError: `path` exists and `replace` is false.
-        UsageError: it cannot be written, or has something in it but not `marker` (see `whole_directory`).
+        UsageError: it cannot be written, or it is not empty and lacks `marker` (see `whole_directory`).
     """
     if path.exists() and not replace:
         raise OutputExistsError(f"{path} exists already. Choose another --out, or add --force to replace it.")
@@ -98,7 +98,7 @@ def check_output(path: Path, *, replace: bool = False, marker: str | None = None
 
 
 def publish_directory(working: Path, path: Path) -> None:
-    """Give a finished working directory its final name, replacing what stood there."""
+    """Give a finished working directory its final name, replacing an existing directory."""
     for file in working.rglob("*"):
         if file.is_file():
             with open(file, "rb") as opened:
@@ -119,9 +119,9 @@ def publish_directory(working: Path, path: Path) -> None:
 
 
 def remove_abandoned(path: Path) -> None:
-    """Clear away what killed processes of this machine left beside `path` while they wrote it.
+    """Remove what killed processes of this machine left next to `path`.
 
-    One that was killed between its two renames left `path` itself under another name: that is put back.
+    A process that was killed between its two renames left `path` itself under another name: restore it.
     """
     pattern = re.compile(re.escape(f".{path.name}.{platform.node()}.") + r"(\d+)\.[0-9a-f]{8}\.(tmp|old)")
     for found in list(path.parent.iterdir()):
@@ -137,9 +137,9 @@ def remove_abandoned(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory to add to, unless it is there.
+    """Make a directory unless it exists.
 
-    Raises: UsageError when it is a file; SentiscaleError when the disk does not take it.
+    Raises: UsageError when it is a file; SentiscaleError when the disk fails.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -167,12 +167,12 @@ def disk_error(path: Path, error: OSError) -> SentiscaleError:
 
 
 def _temporary_name(path: Path) -> Path:
-    """A hidden name beside `path` that says which process, on which machine, is writing it."""
+    """A hidden name next to `path` with the machine and process that write it."""
     return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
 
 
 def _is_about_writing(error: OSError, working: Path) -> bool:
-    """Tell a failing disk from other faults inside the block, such as an input that cannot be read."""
+    """Distinguish a failing disk from other errors inside the block, such as an unreadable input."""
     inside = isinstance(error.filename, str | os.PathLike) and Path(error.filename).is_relative_to(working)
     return inside or error.errno is None or error.errno in DISK_FAULTS  # numpy's short writes carry no errno
 
@@ -186,6 +186,6 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's, but alive
+    except PermissionError:  # another user's, but alive
         return True
     return True

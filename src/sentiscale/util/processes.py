@@ -1,4 +1,4 @@
-"""Run a command in a process of its own: its threads limited, its messages kept, ended when we are."""
+"""Run commands as child processes: with a limit on threads, messages in a file, ended with this process."""
 
 import os
 import subprocess
@@ -8,19 +8,19 @@ from pathlib import Path
 
 from sentiscale.errors import DataError, SentiscaleError, UsageError
 
-LAST_WORDS = 400
-"""Characters of a failed process's messages that are shown."""
-PATIENCE_SECONDS = 10.0
+SHOWN_CHARACTERS = 400
+"""Characters shown of a failed process's messages, from their end."""
+TERMINATE_SECONDS = 10.0
 KINDS = {error.exit_code: error for error in (UsageError, DataError)}
-"""A process that refuses its settings or data was given a user's mistake, which it is here too."""
+"""A wrong setting or file that the process refuses is the user's mistake here, too."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Watch = Callable[[int], AbstractContextManager[object]]
-"""Given the number of the process, a block that is open while it runs."""
+"""watch(pid) is a context manager that is open while the process runs."""
 
 
 def with_threads(threads: int) -> dict[str, str]:
-    """Our environment, for a process whose libraries shall take so many threads."""
+    """The environment of this process, with a limit on the threads of numerical libraries."""
     return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
 
 
@@ -30,13 +30,13 @@ def call(
     variables: Mapping[str, str] | None = None,
     watch: Watch = lambda _: nullcontext(),
 ) -> int:
-    """Run a command to its end, or end it when this process is interrupted; returns its exit code.
+    """Run a command and return its exit code; terminate it when this process is interrupted.
 
     Args:
         command: program and arguments.
-        log: where its messages and output go.
-        variables: its environment; None is ours.
-        watch: looks at it meanwhile.
+        log: file for its output and messages.
+        variables: its environment; None is that of this process.
+        watch: measures it while it runs.
     """
     with open(log, "wb") as messages:
         process = subprocess.Popen(
@@ -48,7 +48,7 @@ def call(
         except BaseException:
             process.terminate()
             try:
-                process.wait(PATIENCE_SECONDS)
+                process.wait(TERMINATE_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -56,12 +56,12 @@ def call(
 
 
 def failure(what: str, code: int, log: Path, kept: Path) -> SentiscaleError:
-    """The error of a process that failed, with its last words; all its messages are kept in `kept`."""
+    """The error of a failed process, with the end of its messages; all of them go to the file `kept`."""
     text = log.read_text(encoding="utf-8", errors="replace")
     kept.write_text(text, encoding="utf-8")
     ended = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
     kind = KINDS.get(code, SentiscaleError)
     return kind(
-        f"{what} {ended}: {text.strip()[-LAST_WORDS:]}\n"
-        f"All of its messages: {kept}. Finished runs are kept; the same command goes on after them."
+        f"{what} {ended}: {text.strip()[-SHOWN_CHARACTERS:]}\n"
+        f"All of its messages: {kept}. Finished runs are kept; the same command continues after them."
     )

@@ -1,10 +1,10 @@
-"""Tell somebody how work goes on; silent unless a subclass shows it (the command line does)."""
+"""Report progress; silent unless a subclass shows it, as the command line does."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Advance = Callable[[float, str], None]
-"""advance(amount, note): `amount` in the task's unit since the last call; `note` such as "loss 0.31"."""
+"""advance(amount, note): units of work since the last call; a note such as "loss 0.31"."""
 
 
 class Progress:
@@ -16,4 +16,4 @@ class Progress:
         yield lambda amount, note: None
 
     def say(self, message: str) -> None:
-        """Show one line to the person who waits."""
+        """Show one line."""
