@@ -1,4 +1,4 @@
-"""Where tasks run: threads or processes of this machine, or a Dask scheduler that may go and return."""
+"""Dask clients and their workers: on this machine, or behind a scheduler that may be lost and come back."""
 
 import asyncio
 import logging
@@ -6,7 +6,6 @@ import signal
 import tempfile
 import time
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -16,72 +15,37 @@ from threading import Thread
 from typing import Any
 from uuid import uuid4
 
-from sentiscale.data.worker import Ticket, do_task, explained, file_size, objection, this_software
+from sentiscale.data.worker import (
+    Requirements,
+    file_size,
+    import_problem,
+    local_versions,
+    run_task,
+    unmet_requirement,
+)
 from sentiscale.errors import ClusterError, UsageError
 
 CONNECT_SECONDS = 10.0
 RECONNECT_SECONDS = 60.0
-"""How long a lost scheduler is waited for."""
-LOOK_SECONDS = 2.0
-"""How often the cluster is asked how many workers it has."""
-ANXIOUS_LOOK_SECONDS = 0.25
-"""The same while it has none."""
+"""How long to wait for a lost scheduler."""
 ANSWER_SECONDS = 5.0
-"""How long an answer from the scheduler may take."""
+"""How long to wait for one answer of the scheduler."""
+CHECK_SECONDS, CHECK_SECONDS_WITHOUT_WORKERS = 2.0, 0.25
+"""How often to ask for the number of workers."""
 REMIND_SECONDS = 60.0
-"""How often it is repeated that there are no workers."""
+"""How often to repeat that there are no workers."""
+MAX_LOSSES = 10
+"""Connections lost in a row, without a result in between, before giving up."""
 
 Say = Callable[[str], None]
 
 
-class Cluster(ABC):
-    """A Dask client and what keeps it in touch with workers; a context manager."""
+class DaskCluster:
+    """A Dask client with workers: threads of this process, or processes that Dask restarts when they die."""
 
     client: Any
     workers: int
-    """How many tasks can run at once, as known now."""
-
-    @abstractmethod
-    def submit(self, function: Callable[..., Any], task: Any) -> Any:
-        """Send one task; returns its future."""
-
-    @abstractmethod
-    def look(self) -> None:
-        """Ask how things are, at most every LOOK_SECONDS.
-
-        Raises:
-            ConnectionError: the scheduler has gone; `reconnect` may help.
-            ClusterError: it has not answered for RECONNECT_SECONDS.
-        """
-
-    @abstractmethod
-    def reconnect(self) -> None:
-        """Connect anew after the client was lost; what was sent before is forgotten by then.
-
-        Raises: ClusterError when that fails for RECONNECT_SECONDS.
-        """
-
-    def all_see(self, path: str, size: int) -> bool:
-        """Whether every worker reads a file of this size under this path."""
-        return True
-
-    def _ask(self, question: Callable[[], Any]) -> Any:
-        """What a method of the client answers.
-
-        Raises: TimeoutError after ANSWER_SECONDS; OSError when the connection is gone.
-        """
-
-        async def asked() -> Any:
-            return await question()
-
-        return self.client.sync(asked, callback_timeout=ANSWER_SECONDS)
-
-    def _threads(self) -> int:
-        return sum(self._ask(lambda: self.client.nthreads()).values())
-
-
-class LocalCluster(Cluster):
-    """Threads of this process, or processes that are started again when they die."""
+    """How many tasks can run at once, as last seen."""
 
     def __init__(self, stack: ExitStack, workers: int, *, processes: bool, folder: Path | None) -> None:
         """Start the workers; they end with the stack."""
@@ -89,205 +53,208 @@ class LocalCluster(Cluster):
         import distributed
 
         place = str(folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="sentiscale-")))
-        stack.enter_context(
-            dask.config.set({"temporary-directory": place})
-        )  # the scheduler leaves files, too
-        with _ctrl_c_held():
+        stack.enter_context(dask.config.set({"temporary-directory": place}))  # the scheduler's files, too
+        with _sigint_blocked():
             cluster = stack.enter_context(_start_local(workers, processes, place))
         self.client = stack.enter_context(_untyped(distributed).Client(cluster))
         self.workers = workers
-        self.processes = processes
-        self._looked_at = self._alive_at = time.monotonic()
+        self._processes = processes
+        self._checked_at = self._answered_at = time.monotonic()
 
     def submit(self, function: Callable[..., Any], task: Any) -> Any:
         """Send one task; returns its future."""
         return self.client.submit(function, task, pure=False)
 
-    def look(self) -> None:
-        """See whether dead processes are replaced, as they should be.
+    def check(self) -> None:
+        """Look at connection and workers; cheap, to be called often.
 
-        Raises: ClusterError when none has been for RECONNECT_SECONDS.
+        Raises: ClusterError when they are gone for good.
         """
         now = time.monotonic()
-        if not self.processes or now - self._looked_at < LOOK_SECONDS:
+        if not self._processes or now - self._checked_at < CHECK_SECONDS:
             return
-        self._looked_at = now
+        self._checked_at = now
         if self._threads():
-            self._alive_at = now
-        elif now - self._alive_at > RECONNECT_SECONDS:
+            self._answered_at = now
+        elif now - self._answered_at > RECONNECT_SECONDS:
             raise ClusterError(
                 f"the worker processes ended and could not be started again for {RECONNECT_SECONDS:.0f} s, "
                 f"most likely for lack of memory. Use fewer --workers."
             )
 
-    def reconnect(self) -> None:
-        """Fail: a scheduler in this process cannot be lost.
-
-        Raises: ClusterError always.
-        """
+    def connection_lost(self) -> None:
+        """Note that results were lost because the connection broke; Dask connects again by itself."""
         raise ClusterError("Dask stopped inside this process.")
 
+    def result_received(self) -> None:
+        """Note that the connection works."""
 
-class RemoteCluster(Cluster):
+    def workers_see(self, path: str, size: int) -> bool:
+        """Whether every worker reads a file of `size` bytes under this path."""
+        return True
+
+    def _ask(self, method: Callable[[], Any]) -> Any:
+        """Call a method of the client.
+
+        Raises: TimeoutError after ANSWER_SECONDS; OSError when the connection is lost.
+        """
+
+        async def ask() -> Any:
+            return await method()
+
+        return self.client.sync(ask, callback_timeout=ANSWER_SECONDS)
+
+    def _threads(self) -> int:
+        return sum(self._ask(lambda: self.client.nthreads()).values())
+
+
+class RemoteCluster(DaskCluster):
     """A running scheduler: it may be lost and come back, and so may its workers."""
 
     def __init__(self, stack: ExitStack, address: str, *, folder: Path | None, say: Say) -> None:
-        """Connect.
+        """Connect, and wait until there is a worker.
 
-        Raises: UsageError when no scheduler answers, or its workers cannot do our tasks.
+        Raises: UsageError when no scheduler answers, or it or its workers cannot do our tasks.
         """
         self.address = address
         self.workers = 0
         self.say = say
-        self.ticket = Ticket(this_software(), stack.enter_context(_mark_in(folder)) if folder else "")
-        self._looked_at = self._answered_at = time.monotonic()
-        self._lonely_since: float | None = None
+        shared_file = stack.enter_context(_file_in(folder)) if folder else ""
+        self._requirements = Requirements(local_versions(), shared_file)
+        self._lost_at: float | None = None
+        self._losses = 0
         self._silent = False
-        self._loop = stack.enter_context(_running_loop())
-        stack.callback(self._drop_client)
+        self._without_workers_since: float | None = None
+        loop = stack.enter_context(_running_loop())
         try:
-            self.client = self._new_client(CONNECT_SECONDS)
+            with _client(address, CONNECT_SECONDS, loop):
+                pass
+            # Dask retries a lost connection for as long as the first one, which must fail sooner.
+            self.client = _client(address, RECONNECT_SECONDS, loop)
         except (OSError, ValueError, ImportError) as error:
             raise UsageError(
                 f"no Dask scheduler answers at {address} ({error}). Give the address that `dask scheduler` "
                 f"prints, such as tcp://10.0.0.1:8786, or leave --scheduler out."
             ) from error
-        self._wait_for_workers()
-        problem = self._problem()
-        if problem:
+        stack.callback(self._close)
+        self._checked_at, self._answered_at = 0.0, time.monotonic()
+        while not self.workers:  # what workers can do and see is not known without one
+            self.check()
+            time.sleep(0 if self.workers else CHECK_SECONDS_WITHOUT_WORKERS)
+        if problem := self._problem():
             raise UsageError(problem)
 
     def submit(self, function: Callable[..., Any], task: Any) -> Any:
-        """Send one task, with what lets a worker see whether it can do it; returns its future."""
+        """Send one task together with the requirements; returns its future."""
         name = f"{getattr(function, '__name__', 'task')}-{uuid4()}"
-        return self.client.submit(do_task, function, task, self.ticket, pure=False, key=name)
+        return self.client.submit(run_task, function, task, self._requirements, pure=False, key=name)
 
-    def look(self) -> None:
-        """Ask for the number of workers; say so when there are none or nobody answers.
+    def check(self) -> None:
+        """Count the workers; report when there are none, or when the scheduler is lost or does not answer.
 
-        Raises:
-            ConnectionError: the scheduler has gone.
-            ClusterError: it has not answered for RECONNECT_SECONDS.
+        Raises: ClusterError when it stays away for RECONNECT_SECONDS.
         """
-        pause = LOOK_SECONDS if self.workers else ANXIOUS_LOOK_SECONDS
-        if time.monotonic() - self._looked_at < pause:
+        now = time.monotonic()
+        if self.client.status != "running":
+            self.connection_lost()
+            self._check_deadline("been gone", now)
             return
-        try:
-            self._count()
-        except TimeoutError:  # the link may be down for a while: what is under way is not lost
-            self._bear_silence()
-        except Exception as error:  # Dask's and its transport's errors have no base in common
-            raise ConnectionError(str(error)) from error
+        if self._lost_at is not None:
+            self.say(f"connected again to {self.address} after {now - self._lost_at:.0f} s")
+            self._lost_at, self._checked_at = None, 0.0
+            with suppress(Exception):  # a new scheduler records tasks for the report only once asked
+                self._ask(lambda: self.client.get_task_stream(start=0, stop=0))
+        if now - self._checked_at < (CHECK_SECONDS if self.workers else CHECK_SECONDS_WITHOUT_WORKERS):
+            return
+        # Errors of Dask and its transport have no common base. They all mean that the connection broke just
+        # now, which the client's status shows the next time.
+        with suppress(Exception):
+            self._count_workers()
+        self._checked_at = time.monotonic()
+        self._check_deadline("not answered", self._checked_at)
 
-    def reconnect(self) -> None:
-        """Try until a scheduler answers at the same address.
-
-        Raises: ClusterError when none does for RECONNECT_SECONDS, or its workers cannot do our tasks.
-        """
-        lost_at = self._answered_at if self._silent else time.monotonic()
+    def connection_lost(self) -> None:
+        if self._lost_at is not None:
+            return
+        self._losses += 1
+        if self._losses > MAX_LOSSES:
+            raise ClusterError(f"the scheduler was lost {MAX_LOSSES} times without a result between.")
+        self._lost_at = time.monotonic()
         self.say(f"lost the Dask scheduler at {self.address}; trying again for {RECONNECT_SECONDS:.0f} s")
-        self._drop_client()
-        while (left := lost_at + RECONNECT_SECONDS - time.monotonic()) > 0:
-            try:
-                self.client = self._new_client(min(left, ANSWER_SECONDS))
-                problem = self._problem()
-                if problem:
-                    raise ClusterError(problem)
-                self._silent = False
-                self.say(f"connected again to {self.address} after {time.monotonic() - lost_at:.0f} s")
-                self._count()
-                self.client.get_task_stream(start=0, stop=0)  # a new scheduler notes tasks only once asked
-                return
-            except (OSError, ValueError, ImportError):
-                self._drop_client()
-                time.sleep(min(1.0, max(left, 0)))
-        raise ClusterError(
-            f"the Dask scheduler at {self.address} has been gone for {RECONNECT_SECONDS:.0f} s."
-        )
 
-    def all_see(self, path: str, size: int) -> bool:
-        """Whether every worker reads a file of this size under this path."""
+    def result_received(self) -> None:
+        self._losses = 0
+
+    def workers_see(self, path: str, size: int) -> bool:
         return set(self._ask(lambda: self.client.run(file_size, path)).values()) <= {size}
 
-    def _wait_for_workers(self) -> None:
-        """Wait until there is one: without any it is not known what workers can do and see."""
-        self._looked_at = 0.0
-        while not self.workers:
-            try:
-                self.look()
-            except ConnectionError:
-                self.reconnect()
-            if not self.workers:
-                time.sleep(ANXIOUS_LOOK_SECONDS)
+    def _check_deadline(self, state: str, now: float) -> None:
+        if self.client.status == "closed" or now - self._answered_at > RECONNECT_SECONDS:
+            raise ClusterError(
+                f"the Dask scheduler at {self.address} has {state} for {RECONNECT_SECONDS:.0f} s."
+            )
 
-    def _new_client(self, seconds: float) -> Any:
-        import distributed
-
-        with warnings.catch_warnings():  # versions are compared by us
-            warnings.simplefilter("ignore", _untyped(distributed).versions.VersionMismatchWarning)
-            client = _untyped(distributed).Client(self.address, timeout=seconds, loop=self._loop)
-        client._timeout = 0  # it shall not connect again by itself, beside ours
-        return client
-
-    def _drop_client(self) -> None:
-        """Close the client; it may have no scheduler any more, so all it does is let go."""
-        client, self.client = getattr(self, "client", None), None
-        if client is not None:
-            with suppress(Exception):
-                client.close(timeout=1)
-
-    def _count(self) -> None:
-        """Learn how many workers there are, and tell when the last one leaves or the first one comes."""
-        self.workers = self._threads()
-        self._looked_at = self._answered_at = now = time.monotonic()
+    def _count_workers(self) -> None:
+        """Count the workers, and report when the last one leaves or the first one comes."""
+        try:
+            self.workers = self._threads()
+        except TimeoutError:  # the link may be down for a while: running tasks are not lost
+            if not self._silent:
+                self.say(
+                    f"the Dask scheduler at {self.address} does not answer; "
+                    f"waiting up to {RECONNECT_SECONDS:.0f} s"
+                )
+            self._silent = True
+            return
+        self._answered_at = now = time.monotonic()
         if self._silent:
             self.say(f"the Dask scheduler at {self.address} answers again")
             self._silent = False
         if self.workers:
-            if self._lonely_since is not None:
+            if self._without_workers_since is not None:
                 self.say(f"going on with {self.workers} worker threads")
-            self._lonely_since = None
-        elif self._lonely_since is None or now - self._lonely_since > REMIND_SECONDS:
+            self._without_workers_since = None
+        elif self._without_workers_since is None or now - self._without_workers_since > REMIND_SECONDS:
             self.say(
                 f"the scheduler at {self.address} has no workers; waiting for one. "
                 f"Start it with: dask worker {self.address}"
             )
-            self._lonely_since = now
-
-    def _bear_silence(self) -> None:
-        self._looked_at = now = time.monotonic()
-        if now - self._answered_at > RECONNECT_SECONDS:
-            raise ClusterError(
-                f"the Dask scheduler at {self.address} has not answered for {RECONNECT_SECONDS:.0f} s."
-            )
-        if not self._silent:
-            self.say(
-                f"the Dask scheduler at {self.address} does not answer; "
-                f"waiting up to {RECONNECT_SECONDS:.0f} s"
-            )
-        self._silent = True
+            self._without_workers_since = now
 
     def _problem(self) -> str | None:
-        """Why the scheduler or one of its workers cannot do our tasks; None when all can."""
-        bare = Ticket(self.ticket.software, "")  # the scheduler itself opens no files
+        """Why the scheduler or one of its workers cannot do our tasks; None if all can."""
+        versions_only = Requirements(self._requirements.versions, "")  # the scheduler itself opens no files
         try:
-            found = [self._ask(lambda: self.client.run_on_scheduler(objection, bare))]
+            problems = [self._ask(lambda: self.client.run_on_scheduler(unmet_requirement, versions_only))]
         except OSError:
             raise
-        except Exception as error:  # whatever our own check raised over there
-            found = [explained(error, f"the scheduler at {self.address}") or f"{self.address}: {error}"]
-        answers = self._ask(lambda: self.client.run(objection, self.ticket, on_error="return"))
+        except Exception as error:  # whatever the check raised over there
+            problems = [
+                import_problem(error, f"the scheduler at {self.address}") or f"{self.address}: {error}"
+            ]
+        answers = self._ask(lambda: self.client.run(unmet_requirement, self._requirements, on_error="return"))
         for worker, answer in answers.items():
-            if isinstance(answer, Exception):
-                found.append(explained(answer, f"the worker at {worker}"))  # one that just left is no problem
-            else:
-                found.append(answer)
-        return next((problem for problem in found if problem), None)
+            if isinstance(answer, Exception):  # other errors: a worker that has just left is no problem
+                answer = import_problem(answer, f"the worker at {worker}")
+            problems.append(answer)
+        return next((problem for problem in problems if problem), None)
+
+    def _close(self) -> None:
+        with suppress(Exception):  # there may be no scheduler any more that could answer
+            self.client.close(timeout=1)
+
+
+def _client(address: str, seconds: float, loop: Any) -> Any:
+    import distributed
+
+    with warnings.catch_warnings():  # `Requirements` compare the versions
+        warnings.simplefilter("ignore", _untyped(distributed).versions.VersionMismatchWarning)
+        return _untyped(distributed).Client(address, timeout=seconds, loop=loop)
 
 
 @contextmanager
 def _running_loop() -> Iterator[Any]:
-    """An event loop on a thread: a Dask client that fails to connect would leave its own running."""
+    """An event loop on a thread of ours: a Dask client that fails to connect leaves its own one running."""
     from tornado.ioloop import IOLoop
 
     started: SimpleQueue[tuple[Any, asyncio.Event]] = SimpleQueue()
@@ -308,12 +275,13 @@ def _running_loop() -> Iterator[Any]:
 
 
 def _start_local(workers: int, processes: bool, folder: str) -> Any:
-    """A scheduler and its workers; nothing of them listens beyond this machine."""
+    """Start a scheduler and its workers; none of them listens beyond this machine."""
     import distributed
 
     dd = _untyped(distributed)
     place = {"protocol": "tcp://", "host": "127.0.0.1"} if processes else {"protocol": "inproc://"}
-    # Dashboards would cost the time to load Bokeh; an address of None would mean all networks.
+    # Not `LocalCluster`: with dashboards it takes the time to load Bokeh, without them it serves HTTP on
+    # all networks.
     common = place | {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
     options = common | {
         "nthreads": 1 if processes else workers,
@@ -330,20 +298,20 @@ def _start_local(workers: int, processes: bool, folder: str) -> Any:
 
 
 @contextmanager
-def _mark_in(folder: Path) -> Iterator[str]:
-    """A file by which a worker elsewhere knows that it sees the same folder."""
-    mark = folder / f"shared-{uuid4().hex}"
-    mark.touch()
+def _file_in(folder: Path) -> Iterator[str]:
+    """Write a file by which a worker elsewhere recognises the same folder."""
+    path = folder / f"shared-{uuid4().hex}"
+    path.touch()
     try:
-        yield str(mark)
+        yield str(path)
     finally:
-        mark.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
-def _ctrl_c_held() -> Iterator[None]:
-    """Hold SIGINT back while processes start: they inherit that, so Ctrl-C reaches only this process."""
-    resource_tracker.ensure_running()  # started later, it would let SIGINT through again
+def _sigint_blocked() -> Iterator[None]:
+    """Block SIGINT while processes start: they inherit that, so Ctrl-C reaches only this process."""
+    resource_tracker.ensure_running()  # started later, it would unblock SIGINT again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield

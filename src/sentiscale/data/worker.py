@@ -1,4 +1,4 @@
-"""Whether a process on another host can do our tasks: the same software, and the shared folder in sight."""
+"""What runs on a worker of another host: check that it can do the client's tasks, then do them."""
 
 import getpass
 import hashlib
@@ -19,54 +19,48 @@ from sentiscale.errors import ClusterError, DataError
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
 
-EQUAL_EVERYWHERE = ("dask", "distributed")
-"""Distributions whose versions must be the same on client, scheduler and workers."""
+CODE = ("*.py", "util/*.py", "text/*.py", "data/*.py", "inference/*.py")
+"""Modules that decide the result of a task; they must be the same on all hosts."""
 
 
 @dataclass(frozen=True)
-class Ticket:
-    """What every task takes along to a worker elsewhere, so that one that joined late is checked as well."""
+class Requirements:
+    """What a worker must have. Travels with every task, so that a worker that joins late is checked too."""
 
-    software: tuple[tuple[str, str], ...]
-    """The client's, as `this_software` gives it."""
-    mark: str
-    """A file the client wrote into the shared folder; empty when no folder is shared."""
+    versions: tuple[tuple[str, str], ...]
+    """The client's `local_versions`."""
+    shared_file: str
+    """A file that the client wrote into the shared folder; empty without a shared folder."""
 
 
 @lru_cache(maxsize=1)
-def this_software() -> tuple[tuple[str, str], ...]:
-    """Name and version of everything that must be alike where a job runs."""
+def local_versions() -> tuple[tuple[str, str], ...]:
+    """Name and version of everything that must be the same where a job runs."""
     return (
         ("Python", f"{sys.version_info.major}.{sys.version_info.minor}"),
-        *((name, version(name)) for name in EQUAL_EVERYWHERE),
+        ("dask", version("dask")),
+        ("distributed", version("distributed")),
         ("numpy", version("numpy").split(".")[0]),  # arrays travel between versions with the same major
         ("code of sentiscale", _code_digest()),
     )
 
 
-def objection(ticket: Ticket) -> str | None:
-    """Why this process cannot do the client's tasks; None when it can."""
-    here = dict(this_software())
-    other = [(name, there) for name, there in ticket.software if here.get(name) != there]
-    if other:
-        ours = " and ".join(f"{name} {here.get(name)}" for name, _ in other)
-        theirs = " and ".join(f"{name} {there}" for name, there in other)
-        return (
-            f"host {platform.node()} runs {ours}, this machine {theirs}. "
-            f"Install the same versions on all hosts."
-        )
-    return _blind_to(Path(ticket.mark)) if ticket.mark else None
+def _code_digest() -> str:
+    package = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in CODE for path in package.glob(pattern)):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:8]
 
 
-def do_task(function: Callable[[TaskT], ResultT], task: TaskT, ticket: Ticket) -> ResultT:
-    """Do a task on a worker elsewhere.
+def run_task(function: Callable[[TaskT], ResultT], task: TaskT, requirements: Requirements) -> ResultT:
+    """Call `function(task)` if this worker meets the requirements.
 
     Raises:
-        ClusterError: this worker cannot do the client's tasks.
-        DataError: as the function does, with the host's name added.
+        ClusterError: it does not.
+        DataError: as raised by the function, with the name of the host.
     """
-    problem = objection(ticket)
-    if problem:
+    if problem := unmet_requirement(requirements):
         raise ClusterError(problem)
     try:
         return function(task)
@@ -74,27 +68,33 @@ def do_task(function: Callable[[TaskT], ResultT], task: TaskT, ticket: Ticket) -
         raise DataError(f"{error} (seen on host {platform.node()})") from error
 
 
-def file_size(path: str) -> int | None:
-    """Bytes of a file as this process sees it; None when it cannot read it."""
-    try:
-        return os.stat(path).st_size if os.access(path, os.R_OK) else None
-    except OSError:
-        return None
+def unmet_requirement(requirements: Requirements) -> str | None:
+    """Why this process cannot do the client's tasks; None if it can."""
+    here = dict(local_versions())
+    different = [(name, there) for name, there in requirements.versions if here.get(name) != there]
+    if different:
+        ours = " and ".join(f"{name} {here.get(name)}" for name, _ in different)
+        theirs = " and ".join(f"{name} {there}" for name, there in different)
+        return (
+            f"host {platform.node()} runs {ours}, this machine {theirs}. "
+            f"Install the same versions on all hosts."
+        )
+    return _folder_problem(Path(requirements.shared_file)) if requirements.shared_file else None
 
 
-def _blind_to(mark: Path) -> str | None:
-    if not mark.exists():
-        for folder in reversed(mark.parents):  # listing makes a network file system look again
+def _folder_problem(shared_file: Path) -> str | None:
+    if not shared_file.exists():
+        for folder in reversed(shared_file.parents):  # listing makes a network file system refresh its cache
             with suppress(OSError):
                 os.listdir(folder)
-    if not mark.exists():
+    if not shared_file.exists():
         return (
-            f"host {platform.node()} does not see the folder {mark.parent} of this machine. "
+            f"host {platform.node()} does not see the folder {shared_file.parent} of this machine. "
             f"Give an --out on storage that all hosts mount under the same path."
         )
-    if not os.access(mark.parent, os.W_OK):
+    if not os.access(shared_file.parent, os.W_OK):
         return (
-            f"host {platform.node()} may not write to {mark.parent}: its worker runs as {_user()}. "
+            f"host {platform.node()} may not write to {shared_file.parent}: its worker runs as {_user()}. "
             f"Start the workers as the user who runs this command."
         )
     return None
@@ -107,19 +107,17 @@ def _user() -> str:
         return f"user {os.getuid()}"
 
 
-def _code_digest() -> str:
-    """A short digest of the modules that decide what a task gives."""
-    package = Path(__file__).parent.parent
-    digest = hashlib.sha256()
-    parts = ("*.py", "data/*.py", "labelling/*.py", "text/*.py")
-    for path in sorted(path for part in parts for path in package.glob(part)):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()[:8]
+def file_size(path: str) -> int | None:
+    """Bytes of a file as this process sees it; None if it cannot read it."""
+    try:
+        return os.stat(path).st_size if os.access(path, os.R_OK) else None
+    except OSError:
+        return None
 
 
-def explained(error: BaseException, where: str) -> str | None:
-    """A sentence on a task that could not even be loaded where it was to run; None for other errors."""
-    text = repr(error)  # Dask sends some errors as the text of another one
+def import_problem(error: BaseException, where: str) -> str | None:
+    """A sentence about a task whose code could not be loaded in `where`; None for other errors."""
+    text = repr(error)  # Dask may send an error as the text of another one
     kinds = [kind for kind in ("ModuleNotFoundError", "ImportError", "AttributeError") if kind in text]
     if "ModuleNotFoundError" in kinds or (kinds and "sentiscale" in text):
         missing = re.search(r"No module named '[^']*'", text)

@@ -44,7 +44,7 @@ def nothing_left(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     before = left_behind()
     yield
-    wait_for(lambda: not left_behind() - before, 5)
+    wait_for(lambda: not left_behind() - before)
     assert os.listdir(temporary) == []
 
 

@@ -66,7 +66,7 @@ def test_nothing_is_left_when_it_stops_early(stop, error):
     started = time.monotonic()
     with pytest.raises(error):
         stop()
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
 
 
 def test_threads_leave_nothing_either():

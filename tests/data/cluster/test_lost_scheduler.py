@@ -109,7 +109,7 @@ def test_scheduler_stays_away(two_workers: DaskProcesses, told, tmp_path, monkey
         started = time.monotonic()
         with pytest.raises(ClusterError, match=r"scheduler at tcp://127\.0\.0\.1:\d+ has been gone for 2 s"):
             squares_with(engine, lambda: kill_group(two_workers.scheduler))
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 60
 
 
 def test_last_worker_leaves_and_another_one_joins(two_workers: DaskProcesses, told, tmp_path):
@@ -135,7 +135,7 @@ def test_workers_come_only_after_the_start(dask_processes: DaskProcesses, told, 
 def test_worker_killed_with_its_nanny(two_workers: DaskProcesses, told, tmp_path):
     with open_engine(1, two_workers.address, folder=tmp_path, say=told.append) as engine:
         assert squares_with(engine, lambda: kill_group(two_workers.all[1])) == SQUARES
-        wait_for(lambda: engine.workers == 1 or engine._cluster.look() is not None, 10)
+        wait_for(lambda: engine.workers == 1 or engine._cluster.check() is not None)
 
 
 def test_never_more_tasks_on_the_cluster_than_allowed(two_workers: DaskProcesses, tmp_path):

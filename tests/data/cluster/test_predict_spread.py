@@ -60,7 +60,7 @@ class Prediction:
         """Do something as soon as so many parts are there."""
         partial = self.out.with_name(f".{self.out.name}.partial")
         ready = lambda: len(list(partial.glob("parts/[0-9]*.parquet"))) >= parts  # noqa: E731
-        wait_for(lambda: ready() or self.process.poll() is not None, 100)
+        wait_for(lambda: ready() or self.process.poll() is not None)
         assert self.process.poll() is None, "it ended before it could be disturbed"
         action()
 

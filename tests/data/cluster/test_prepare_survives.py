@@ -58,7 +58,7 @@ class Preparation:
 
     def when(self, shards: int, action: Callable[[], object]) -> None:
         """Do something as soon as so many shards are there."""
-        wait_for(lambda: self.shards() >= shards or self.process.poll() is not None, 60)
+        wait_for(lambda: self.shards() >= shards or self.process.poll() is not None)
         assert self.process.poll() is None, "it ended before it could be disturbed"
         action()
 

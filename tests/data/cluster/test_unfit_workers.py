@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sentiscale.data.engine import open_engine
-from sentiscale.data.worker import explained
+from sentiscale.data.worker import import_problem
 from sentiscale.errors import ClusterError, DataError, UsageError
 from tests.conftest import REPOSITORY
 from tests.data.cluster import tasks
@@ -113,9 +113,9 @@ def test_files_that_only_this_host_has_are_noticed(two_workers, tmp_path):
     seen, hidden = tmp_path / "seen", tmp_path / "hidden"
     seen.write_bytes(b"12345")
     with open_engine(1, two_workers.address, folder=tmp_path) as engine:
-        assert engine.all_see(str(seen), 5)
-        assert not engine.all_see(str(seen), 6), "another file of that name"
-        assert not engine.all_see(str(hidden), 5)
+        assert engine.workers_see(str(seen), 5)
+        assert not engine.workers_see(str(seen), 6), "another file of that name"
+        assert not engine.workers_see(str(hidden), 5)
 
 
 @pytest.mark.parametrize(
@@ -130,4 +130,4 @@ def test_files_that_only_this_host_has_are_noticed(two_workers, tmp_path):
     ],
 )
 def test_only_code_that_cannot_be_loaded_is_explained(error, is_explained):
-    assert (explained(error, "a worker") is not None) == is_explained
+    assert (import_problem(error, "a worker") is not None) == is_explained
