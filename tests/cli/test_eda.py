@@ -41,7 +41,7 @@ def test_a_person_is_told_what_matters_and_where_the_page_is(cli, data):
     ("arguments", "code", "told"),
     [
         (["missing", "--out", "p.html"], 3, "missing does not exist"),
-        (["empty", "--out", "p.html"], 3, "is no prepared dataset"),
+        (["empty", "--out", "p.html"], 3, "is not a prepared dataset"),
         (["damaged", "--out", "p.html"], 3, "was changed after it was written"),
         (["no-rows", "--out", "p.html"], 3, "split 'train'"),
         (["data", "--out", "taken.html"], 2, "exists already"),

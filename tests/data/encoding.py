@@ -5,17 +5,17 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from safetensors.numpy import load_file
 
 from sentiscale.config import PrepareSettings
 from sentiscale.data.corpus import Corpus
 from sentiscale.data.shards import (
     EncodeTask,
     Partition,
-    Partitioner,
-    Shard,
+    cut_partitions,
     encode_partition,
     first_lines,
-    rejected_rows,
+    shard_rows,
 )
 from sentiscale.data.workspace import Workspace
 from sentiscale.text.labels import Reason
@@ -65,15 +65,14 @@ def partitions_of(paths, work, block_bytes, *, tests=(), in_place=True, **settin
     sources = [(source, False) for source in Corpus.find(paths, settings).sources]
     if tests:
         sources += [(source, True) for source in Corpus.find(tests, settings).sources]
-    partitioner = Partitioner(work, block_bytes, lambda source: in_place and source.plain)
-    return list(partitioner.partitions(sources))
+    return list(cut_partitions(sources, work, block_bytes, lambda source: in_place and source.plain))
 
 
 def task_of(partition: Partition, work: Workspace, **settings) -> EncodeTask:
     """What a worker is given."""
     settings = PrepareSettings(**settings)
     return EncodeTask(
-        pieces=partition.pieces,
+        slices=partition.slices,
         is_test=partition.is_test,
         cleaning=settings.clean,
         max_tokens=settings.max_tokens,
@@ -89,7 +88,7 @@ def encode(paths, root: Path, block_bytes: int = 10**6, **options) -> Encoded:
     settings = {name: value for name, value in options.items() if name not in ("tests", "in_place")}
     for partition in partitions:
         partition.summary = encode_partition(task_of(partition, work, **settings))
-        for piece in partition.pieces:
+        for piece in partition.slices:
             work.unspool(piece.path)
     rows, rejects = [], []
     for partition, lines in zip(partitions, first_lines(partitions), strict=True):
@@ -99,33 +98,26 @@ def encode(paths, root: Path, block_bytes: int = 10**6, **options) -> Encoded:
 
 
 def _rows(partition: Partition, lines: list[int], shard: Path) -> list[Row]:
-    with Shard(shard) as arrays:
-        data, bounds = arrays["words"].tobytes(), arrays["words_offsets"].tolist()
-        words = [data[bounds[i] : bounds[i + 1]].decode() for i in range(len(bounds) - 1)]
-        ids = np.split(arrays["ids"], np.cumsum(arrays["lengths"])[:-1]) if len(arrays["lengths"]) else []
-        columns = (arrays[name].tolist() for name in ("pieces", "lines", "codes"))
-        return [
-            Row(
-                partition.pieces[piece].file,
-                lines[piece] + line,
-                code,
-                " ".join(words[number] for number in own),
-            )
-            for piece, line, code, own in zip(*columns, ids, strict=True)
-        ]
+    arrays = load_file(shard)
+    data, bounds = arrays["words"].tobytes(), arrays["words_offsets"].tolist()
+    words = [data[bounds[i] : bounds[i + 1]].decode() for i in range(len(bounds) - 1)]
+    ids = np.split(arrays["ids"], np.cumsum(arrays["lengths"])[:-1]) if len(arrays["lengths"]) else []
+    columns = (arrays[name].tolist() for name in ("slices", "lines", "codes"))
+    return [
+        Row(
+            partition.slices[piece].file, lines[piece] + line, code, " ".join(words[number] for number in own)
+        )
+        for piece, line, code, own in zip(*columns, ids, strict=True)
+    ]
 
 
 def _rejects(partition: Partition, lines: list[int], shard: Path) -> list[Reject]:
-    found = rejected_rows(shard)
+    arrays = load_file(shard)
+    columns = (arrays[f"reject_{name}"].tolist() for name in ("slices", "lines", "reasons"))
+    texts = [text.decode() for text in shard_rows(arrays, "reject_text").to_pylist()]
     return [
-        Reject(partition.pieces[piece].file, lines[piece] + line, Reason(reason).name.lower(), text)
-        for piece, line, reason, text in zip(
-            found.pieces.tolist(),
-            found.lines.tolist(),
-            found.reasons.tolist(),
-            found.snippets.to_pylist(),
-            strict=True,
-        )
+        Reject(partition.slices[number].file, lines[number] + line, Reason(reason).name.lower(), text)
+        for number, line, reason, text in zip(*columns, texts, strict=True)
     ]
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiscale.config import PrepareSettings
-from sentiscale.data.job import MB, PER_BYTE, share_out
-from sentiscale.data.phases import MOST_IN_GROUP, Phases
+from sentiscale.data.job import MB, MEMORY_PER_BYTE, share_out
+from sentiscale.data.phases import MAX_GROUP, Phases
 from sentiscale.data.prepare import prepare
 from sentiscale.errors import UsageError
 from sentiscale.text.clean import raw_rows
@@ -36,7 +36,7 @@ def test_more_memory_never_means_less_of_anything(one, other, workers, block_mb,
     less, more = (shared(size, workers, block_mb, processes) for size in sorted((one, other)))
     if less is not None:
         assert more.block_bytes >= less.block_bytes
-        assert more.repeats_bytes + 1 >= less.repeats_bytes  # a byte is lost to rounding
+        assert more.duplicates_bytes + 1 >= less.duplicates_bytes  # a byte is lost to rounding
         assert more.words_bytes + 1 >= less.words_bytes
 
 
@@ -44,10 +44,10 @@ def test_more_memory_never_means_less_of_anything(one, other, workers, block_mb,
 def test_the_parts_never_add_up_to_more_than_there_is(memory_mb, workers, block_mb, processes):
     budget = shared(memory_mb, workers, block_mb, processes)
     if budget is not None:
-        used = budget.block_bytes * workers * PER_BYTE + budget.repeats_bytes + budget.words_bytes
+        used = budget.block_bytes * workers * MEMORY_PER_BYTE + budget.duplicates_bytes + budget.words_bytes
         assert used <= memory_mb * MB
         assert 0 < budget.block_bytes <= block_mb * MB
-        assert min(budget.repeats_bytes, budget.words_bytes) > 5 * MB
+        assert min(budget.duplicates_bytes, budget.words_bytes) > 5 * MB
 
 
 @given(SIZES, WORKERS)
@@ -98,7 +98,7 @@ def test_what_is_counted_together_fits_into_a_workers_memory(shares, workers):
     for first, group in groups:
         assert first == group[0]
         assert len(group) == 1 or sum(shares[task] for task in group) <= 1
-        assert len(group) <= MOST_IN_GROUP
+        assert len(group) <= MAX_GROUP
     free = [len(group) for _, group in Phases._grouped(phases, tasks)]
     assert len(set(free[:-1])) <= 1, "without shares they are equally many"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiscale.data.duplicates import CODE_BITS, CODES, RepeatFinder, first_of_each
+from sentiscale.data.duplicates import CODE_BITS, CODES, DuplicateFinder, first_of_each
 from sentiscale.data.placement import DROPPED, TEST, Placement, _splits
 from sentiscale.data.prepare import prepare
 from sentiscale.text.labels import MINUS_ONE, NEGATIVE, ONE, POSITIVE, TWO, ZERO, settle
@@ -40,7 +40,7 @@ def records_of(is_test, rows):
 
 def found_by(folder, limit, partitions, labels, order=None):
     folder.mkdir()
-    finder = RepeatFinder(folder, limit)
+    finder = DuplicateFinder(folder, limit)
     for number in order if order is not None else range(len(partitions)):
         finder.add(number, records_of(*partitions[number]))
     return finder.find(labels), finder
@@ -56,7 +56,7 @@ def dropped_by(repeats, partitions, *, dedupe=True):
             shares=(0.5, 0.5),
             dedupe=dedupe,
             labels=np.zeros(256, np.uint8),
-            repeated=repeats.rows[repeats.partitions == number],
+            duplicates=repeats.rows[repeats.partitions == number],
             max_tokens=1,
         )
         splits = _splits({"hashes": np.array([row[0] for row in rows], np.uint64)}, placement)
@@ -94,7 +94,7 @@ def test_equals_a_dictionary(root, corpus, limit, random):
     repeats, finder = found_by(root / str(next(NUMBERS)), limit, partitions, labels, order)
     dropped, leaks, conflicting = by_dictionary(partitions, labels)
     assert dropped_by(repeats, partitions) == dropped
-    assert (repeats.duplicates, repeats.leaks) == (len(dropped), leaks)
+    assert (repeats.count, repeats.leaks) == (len(dropped), leaks)
     assert repeats.conflicting.tolist() == conflicting
     assert (finder.spilled_bytes > 0) == any(rows for _, rows in partitions) or limit > 1
     assert not list(finder.folder.iterdir()), "what was spilled stays on the disk"
@@ -105,7 +105,7 @@ def test_nothing_is_dropped_without_dedupe_but_all_is_counted(root, corpus):
     partitions, labels = corpus
     repeats, _ = found_by(root / str(next(NUMBERS)), 10**9, partitions, labels)
     assert dropped_by(repeats, partitions, dedupe=False) == []
-    assert repeats.duplicates == len(by_dictionary(partitions, labels)[0])
+    assert repeats.count == len(by_dictionary(partitions, labels)[0])
 
 
 def test_records_tell_of_every_text_its_first_row_copies_and_codes():
@@ -129,18 +129,18 @@ def test_more_than_all_files_hold_together(root):
     labels = settle(np.arange(256, dtype=np.uint8), {ZERO, ONE})
     results = []
     for limit in (0, 10_000, 10**9):
-        finder = RepeatFinder(root, limit)
+        finder = DuplicateFinder(root, limit)
         for number, part in enumerate(parts):
             finder.add(number, first_of_each(part, np.full(len(part), ZERO, np.uint8), False))
         repeats = finder.find(labels)
-        results.append((repeats.duplicates, sorted(zip(repeats.partitions, repeats.rows, strict=True))))
+        results.append((repeats.count, sorted(zip(repeats.partitions, repeats.rows, strict=True))))
     assert results[0] == results[1] == results[2]
     assert results[0][0] == sum(map(len, parts)) - len(np.unique(np.concatenate(parts)))
 
 
 def test_no_row_at_all(root):
-    repeats = RepeatFinder(root, 0).find(np.zeros(256, np.uint8))
-    assert (len(repeats.rows), repeats.duplicates, repeats.leaks, len(repeats.conflicting)) == (0, 0, 0, 0)
+    repeats = DuplicateFinder(root, 0).find(np.zeros(256, np.uint8))
+    assert (len(repeats.rows), repeats.count, repeats.leaks, len(repeats.conflicting)) == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("dedupe", [True, False])
@@ -164,7 +164,7 @@ def test_a_manifest_accounts_for_all_rows(tmp_path, dedupe):
 
 
 def test_a_full_disk_is_named_when_texts_go_to_it(small_disk):
-    finder = RepeatFinder(small_disk, 0)
+    finder = DuplicateFinder(small_disk, 0)
     hashes = np.random.default_rng(0).integers(0, 2**64 - 1, 30_000, dtype=np.uint64)
     with pytest.raises(OSError, match="No space left on device"):
         finder.add(0, first_of_each(hashes, np.zeros(len(hashes), np.uint8), False))

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentiscale.data.shards import MOST, Shard, balance, encode_partition, finished_summary, first_lines
+from sentiscale.data.manifest import balance
+from sentiscale.data.shards import MAX_FILL, encode_partition, finished_summary, first_lines
 from tests.data.encoding import encode, folder, partitions_of, task_of
 
 LINE = b"__label__1 a line of thirty bytes\n"
@@ -37,7 +38,7 @@ def work(tmp_path):
 
 
 def sizes_of(partitions):
-    return [sum(piece.size for piece in partition.pieces) for partition in partitions]
+    return [sum(piece.size for piece in partition.slices) for partition in partitions]
 
 
 def spooled(work):
@@ -50,10 +51,10 @@ def spooled(work):
 def test_many_small_files_go_together_in_order(write, work):
     paths = [write(f"{number:03d}.txt", LINE * 3) for number in range(300)]
     partitions = partitions_of(paths, work, 40 * len(LINE))
-    assert [piece.file for part in partitions for piece in part.pieces] == [str(path) for path in paths]
+    assert [piece.file for part in partitions for piece in part.slices] == [str(path) for path in paths]
     assert [part.number for part in partitions] == list(range(len(partitions)))
     assert len(partitions) == 22  # 14 files of 3 lines each are within a tenth of 40 lines
-    assert max(sizes_of(partitions)) <= MOST * 40 * len(LINE)
+    assert max(sizes_of(partitions)) <= MAX_FILL * 40 * len(LINE)
 
 
 @pytest.mark.parametrize("block_bytes", [40, 500, 10**6])
@@ -64,7 +65,7 @@ def test_test_files_never_share_a_partition_with_others(write, work, block_bytes
     )
     partitions = partitions_of(inputs, work, block_bytes, tests=tests)
     for partition in partitions:
-        assert {piece.file in map(str, tests) for piece in partition.pieces} == {partition.is_test}
+        assert {piece.file in map(str, tests) for piece in partition.slices} == {partition.is_test}
     assert [part.is_test for part in partitions] == sorted(part.is_test for part in partitions)
 
 
@@ -98,7 +99,7 @@ def test_files_of_every_size_make_partitions_of_about_one_size(write, tmp_path):
 def test_plain_files_are_read_where_they_lie_and_others_are_copied(write, work):
     plain, packed = write("a.txt", LINE * 50), write("b.txt.gz", gzip.compress(LINE * 50))
     partitions = partitions_of([plain, packed], work, 10 * len(LINE))
-    pieces = [piece for part in partitions for piece in part.pieces]
+    pieces = [piece for part in partitions for piece in part.slices]
     assert {piece.path for piece in pieces if piece.file == str(plain)} == {str(plain)}
     copies = [piece for piece in pieces if piece.file == str(packed)]
     assert b"".join(Path(piece.path).read_bytes() for piece in copies) == LINE * 50
@@ -112,7 +113,7 @@ def test_plain_files_are_read_where_they_lie_and_others_are_copied(write, work):
 def test_a_worker_elsewhere_gets_copies(write, work):
     path = write("a.txt", LINE * 20)
     partitions = partitions_of(path, work, 10 * len(LINE), in_place=False)
-    assert all(piece.path.startswith(str(work.root)) for part in partitions for piece in part.pieces)
+    assert all(piece.path.startswith(str(work.root)) for part in partitions for piece in part.slices)
 
 
 # lines
@@ -171,11 +172,11 @@ def test_a_shard_of_other_bytes_is_not_taken_for_this_ones(write, work, content)
     for one, other in zip(*ways, strict=False):
         encode_partition(task_of(one, work))
         shard = work.shard(one.number)
-        assert finished_summary(shard, one.pieces) is not None
-        same = (one.pieces[0].offset, one.pieces[0].size) == (begin, other.pieces[0].size)
-        begin += other.pieces[0].size
+        assert finished_summary(shard, one.slices) is not None
+        same = (one.slices[0].offset, one.slices[0].size) == (begin, other.slices[0].size)
+        begin += other.slices[0].size
         taken += same
-        assert (finished_summary(shard, other.pieces) is not None) == same
+        assert (finished_summary(shard, other.slices) is not None) == same
     assert taken < len(ways[1])
 
 
@@ -183,20 +184,12 @@ def test_a_shard_says_whether_it_is_whole(write, work):
     (partition,) = partitions_of(write("a.txt", lines(50)), work, 10**6)
     made = encode_partition(task_of(partition, work))
     path = work.shard(0)
-    found = finished_summary(path, partition.pieces)
+    found = finished_summary(path, partition.slices)
     assert (found.rows, found.size, found.codes.tolist()) == (made.rows, made.size, made.codes.tolist())
     assert (found.records == made.records).all()
     content = path.read_bytes()
     for place in range(len(content) - 1, 0, -len(content) // 40):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        assert finished_summary(path, partition.pieces) is None
+        assert finished_summary(path, partition.slices) is None
     path.unlink()
-    assert finished_summary(path, partition.pieces) is None
-
-
-def test_a_shard_reads_only_what_is_asked_for(write, work):
-    (partition,) = partitions_of(write("a.txt", lines(50)), work, 10**6)
-    encode_partition(task_of(partition, work))
-    with Shard(work.shard(0)) as shard:
-        assert len(shard["codes"]) == 50
-        assert set(shard) >= {"hashes", "ids", "words", "lines"}
+    assert finished_summary(path, partition.slices) is None

@@ -279,7 +279,7 @@ def test_a_running_cluster_gives_the_same_result(write, tmp_path):
     path = write("a.txt", reviews(300))
     expected = prepare(path, tmp_path / "alone").manifest.digest
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", host="127.0.0.1"
     ) as cluster:
         dataset = prepare(path, tmp_path / "data", scheduler=cluster.scheduler_address, block_mb=0.002)
     assert dataset.manifest.digest == expected

@@ -47,7 +47,7 @@ def kill_half_way(path, out):
     arguments = ["prepare", path, "--out", out, "--set", f"prepare.block_mb={BLOCK_MB}", "--quiet"]
     partial = out.with_name(f".{out.name}.partial")
     with subprocess.Popen([sys.executable, "-m", "sentiscale", *map(str, arguments)]) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while len(finished_shards(partial)) < 8:
             assert process.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < deadline

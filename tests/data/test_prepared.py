@@ -124,8 +124,8 @@ def test_a_broken_manifest_is_refused(copy, content):
 def test_what_is_no_dataset_says_so(tmp_path):
     with pytest.raises(DataError, match=r"does not exist\. Make it with: sentiscale prepare"):
         PreparedDataset.open(tmp_path / "none")
-    with pytest.raises(DataError, match="is no prepared dataset"):
+    with pytest.raises(DataError, match="is not a prepared dataset"):
         PreparedDataset.open(tmp_path)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match=r"is a file, no prepared dataset\. Prepare it first"):
+    with pytest.raises(DataError, match=r"is a file, not a prepared dataset\. Prepare it first"):
         PreparedDataset.open(tmp_path / "file")

@@ -131,14 +131,14 @@ def test_many_files_of_words_take_little_memory_in_the_end(root):
     counter = counter_of(root, parts, 0)
     before = pa.total_allocated_bytes()
     held = []
-    tables = counter._tables
+    tables = counter._tallies
 
     def watched():
         for table in tables():
             held.append(pa.total_allocated_bytes() - before)
             yield table
 
-    counter._tables = watched
+    counter._tallies = watched
     assert counter.vocabulary(300, 1).to_pylist() == by_counter(parts, 300, 1)
     assert max(held) < 50_000
 

@@ -1,4 +1,4 @@
-"""Raw reviews as they lie in files: find them, recognise their format, read them block by block."""
+"""Raw reviews in files: find the files, recognise the format of each, read them block by block."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,6 @@ class Source:
     compression: str | None
     """gzip, bz2, xz or zstd; None for a plain file."""
     table: TableFormat
-    """Where text and label are in it."""
     size: int
     """Bytes as stored; 0 for a pipe."""
     pipe: Stream | None = None
@@ -38,29 +37,17 @@ class Source:
 
     @property
     def plain(self) -> bool:
-        """Whether the records lie in the file as they are, neither compressed nor in columns."""
+        """Whether records are bytes of the file itself: not compressed, not Parquet, not a pipe."""
         return self.compression is None and self.pipe is None and not format_of(self.table).in_batches
 
     def blocks(self, block_bytes: int, *, in_place: bool = False) -> Iterator[RawBlock]:
-        """Cut the file into raw blocks; `in_place`: their bytes are not wanted where the file is plain."""
+        """Cut the file into raw blocks; with `in_place` the bytes of a plain file may be left out."""
         if self.pipe is not None and self.pipe.closed:
             raise DataError(
                 f"{self.path} is a pipe and a pipe can be read once. Write its content to a file."
             )
         stream = self.pipe or Stream(self.path, self.compression)
         return cut_blocks(stream, self.table, block_bytes, in_place=in_place and self.plain)
-
-
-@dataclass(frozen=True)
-class Rejects:
-    """Rows of a block that cannot be used."""
-
-    lines: NDArray[np.int64]
-    """Line of each, from 1; of Parquet the row."""
-    reasons: NDArray[np.uint8]
-    """Values of `Reason`."""
-    snippets: pa.Array
-    """First characters of each."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +58,8 @@ class ReviewBlock:
     """Large binaries: UTF-8, title included."""
     labels: NDArray[np.uint8]
     """0 negative, 1 positive, 255 none."""
-    file: str
-    """Path or URL, for messages."""
     line: NDArray[np.int64]
-    """Line on which each review begins, from 1; for Parquet the row."""
-    rejects: Rejects
-    """Rows that cannot be used."""
+    """Line on which each review begins, from 1; the row for Parquet."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -87,11 +70,8 @@ class Corpus:
     """Review files in input order."""
 
     sources: tuple[Source, ...]
-    """The files."""
     settings: PrepareSettings
-    """How they are read."""
     mode: LabelMode
-    """Whether labels are needed."""
 
     @classmethod
     def find(
@@ -101,13 +81,13 @@ class Corpus:
         *,
         labels: LabelMode = "required",
     ) -> "Corpus":
-        """Find files and work out the format of each.
+        """Find files and recognise the format of each.
 
         Args:
             inputs: files, globs, folders or fsspec URLs.
             settings: format and column names; None is the defaults.
-            labels: "required" rejects rows without a usable label or text, "optional" takes labels where
-                there are any and keeps all rows, "none" does not look for labels.
+            labels: "required" rejects rows without a usable label or text, "optional" keeps all rows and
+                their labels where there are any, "none" ignores labels.
 
         Raises:
             DataError: nothing found, or a file that cannot be used.
@@ -123,7 +103,6 @@ class Corpus:
 
     @property
     def paths(self) -> list[str]:
-        """Paths or URLs in input order."""
         return [source.path for source in self.sources]
 
     @property
@@ -132,7 +111,7 @@ class Corpus:
         return all(source.table.label is not None for source in self.sources)
 
     def blocks(self) -> Iterator[ReviewBlock]:
-        """Read all reviews in order, one block in memory at a time.
+        """Read all usable reviews in order, one block in memory at a time.
 
         Raises: DataError when a file is damaged or 1/2 labels are mixed with 0/1 labels.
         """
@@ -142,16 +121,16 @@ class Corpus:
             for raw in source.blocks(int(self.settings.block_mb * MB)):
                 line += raw.lines_before
                 reviews = read_reviews(raw.data, source.table, self.mode, too_long_record=raw.too_long)
-                yield _review_block(source.path, reviews, line, kinds)
+                yield _review_block(reviews, line, kinds)
                 line += reviews.line_count
 
     def label_kinds(self) -> set[int]:
-        """Kinds of label codes, read as far as needed to know what "1" means."""
+        """Kinds of label codes, read as far as needed to know whether "1" is negative or positive."""
         kinds: set[int] = set()
         for source in self.sources:
             for raw in source.blocks(int(self.settings.block_mb * MB)):
                 reviews = read_reviews(raw.data, source.table, "optional", too_long_record=raw.too_long)
-                kinds |= label_kinds(reviews.codes)
+                kinds |= set(np.flatnonzero(np.bincount(reviews.codes, minlength=256)).tolist())
                 if kinds & {ZERO, TWO, MINUS_ONE} or ONE not in kinds:
                     return kinds
         return kinds
@@ -164,15 +143,9 @@ def read_reviews(
     *,
     too_long_record: bool = False,
 ) -> Reviews:
-    """Parse and judge one raw block."""
     if too_long_record:
         return too_long(bytes(data))
     return judge(parse(data, table), table, mode)
-
-
-def label_kinds(codes: NDArray[np.uint8]) -> set[int]:
-    """Which label codes occur."""
-    return set(np.flatnonzero(np.bincount(codes, minlength=256)).tolist())
 
 
 def _source(path: str, settings: PrepareSettings, mode: LabelMode) -> Source:
@@ -186,12 +159,9 @@ def _source(path: str, settings: PrepareSettings, mode: LabelMode) -> Source:
     return Source(path, compression, table, int(filesystem.size(root) or 0))
 
 
-def _review_block(path: str, reviews: Reviews, line: int, kinds: set[int]) -> ReviewBlock:
+def _review_block(reviews: Reviews, line: int, kinds: set[int]) -> ReviewBlock:
     good = reviews.reasons == Reason.NONE
-    bad = np.flatnonzero(~good)
-    labels = settle(reviews.codes, kinds)
+    labels = settle(reviews.codes, kinds)[good]
     labels[(labels != NEGATIVE) & (labels != POSITIVE)] = NONE
-    lines = reviews.lines + line
-    text = reviews.text if not len(bad) else reviews.text.filter(pa.array(good))
-    rejects = Rejects(lines[bad], reviews.reasons[bad], reviews.snippets(bad))
-    return ReviewBlock(text, labels[good], path, lines[good], rejects)
+    text = reviews.text if good.all() else reviews.text.filter(pa.array(good))
+    return ReviewBlock(text, labels, reviews.lines[good] + line)

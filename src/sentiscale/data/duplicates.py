@@ -1,11 +1,11 @@
-"""Find equal texts among all partitions, in bounded memory: which rows go, which texts carry both labels.
+"""Find equal texts among all partitions, in bounded memory: which rows to drop, which texts have both labels.
 
-A partition hands over one record for each of its different texts. Records wait in memory; beyond a limit
-they go to files by the top bits of their hash, so that each file holds all records of its texts.
+A partition returns one record for each of its different texts. Records stay in memory; beyond a limit they
+go to files by the top bits of their hash, so that each file holds all records of its texts.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +24,13 @@ RECORD = np.dtype(
         ("is_test", np.bool_),
     ]
 )
-"""The first row of a text in its partition, how many there have it, and their label codes as bits."""
+"""First row of a text in its partition, how many rows there have it, and their label codes as bits."""
 
 Records = NDArray[np.void]
 FILES = 256
-COMPARING = 5
-"""Memory that comparing takes, in sizes of the records themselves."""
-SPILLED_TOGETHER = 64
+COMPARE_FACTOR = 5
+"""Memory that comparing takes, as a multiple of the records' own."""
+SPILL_PARTITIONS = 64
 """Partitions whose records are sorted and written at once."""
 FILE_BITS = np.uint64(56)
 PARTITION_BITS = np.uint64(32)
@@ -42,53 +42,52 @@ CODE_BITS[list(CODES)] = 1 << np.arange(len(CODES))
 
 
 @dataclass(frozen=True)
-class Repeats:
-    """What equal texts there are."""
+class Duplicates:
+    """Rows that repeat others, and texts with contradictory labels."""
 
-    partitions: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    partitions: NDArray[np.uint32]
     """Partition of each row that repeats one of another partition."""
-    rows: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    rows: NDArray[np.uint32]
     """That row in its partition."""
-    duplicates: int = 0
+    count: int
     """Rows that repeat another one, within a partition or across; rows of the named test set never do."""
-    leaks: int = 0
+    leaks: int
     """Those of them that repeat a row of the named test set."""
-    conflicting: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    conflicting: NDArray[np.uint64]
     """Hashes of texts that occur with both labels, ascending."""
 
 
-class RepeatFinder:
-    """Collects records and finds the equal ones."""
+class DuplicateFinder:
+    """Collects the records of all partitions and finds equal texts."""
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
-        """Use up to about `limit_bytes` of memory, comparing included, and files of `folder` for the rest."""
+        """Use up to about `limit_bytes` of memory, comparing included, and files in `folder` for the rest."""
         self.folder = folder
-        self.most_waiting = limit_bytes // COMPARING
         self.spilled_bytes = 0
+        self._max_waiting_bytes = limit_bytes // COMPARE_FACTOR
         self._waiting: list[Records] = []
         self._waiting_bytes = 0
 
     def add(self, partition: int, records: Records) -> None:
-        """Take the records of one partition."""
         records["partition"] = partition
         self._waiting.append(records)
         self._waiting_bytes += records.nbytes
-        if self._waiting_bytes > self.most_waiting:
+        if self._waiting_bytes > self._max_waiting_bytes:
             self._spill()
 
-    def find(self, labels: NDArray[np.uint8]) -> Repeats:
-        """Compare all records; `labels` says for each label code which class it is."""
+    def find(self, labels: NDArray[np.uint8]) -> Duplicates:
+        """Compare all records; `labels` is the class of each label code."""
         found = [_compare(group, labels) for group in self._groups()]
-        return Repeats(
+        return Duplicates(
             partitions=np.concatenate([part.partitions for part in found]),
             rows=np.concatenate([part.rows for part in found]),
-            duplicates=sum(part.duplicates for part in found),
+            count=sum(part.count for part in found),
             leaks=sum(part.leaks for part in found),
             conflicting=np.sort(np.concatenate([part.conflicting for part in found])),
         )
 
     def _groups(self) -> Iterator[Records]:
-        """All records, so that equal hashes come together."""
+        """All records; equal hashes are in the same group."""
         if not self.spilled_bytes:
             yield np.concatenate([np.empty(0, RECORD), *self._waiting])
             return
@@ -100,8 +99,8 @@ class RepeatFinder:
                 path.unlink()
 
     def _spill(self) -> None:
-        for first in range(0, len(self._waiting), SPILLED_TOGETHER):
-            records = np.concatenate(self._waiting[first : first + SPILLED_TOGETHER])
+        for first in range(0, len(self._waiting), SPILL_PARTITIONS):
+            records = np.concatenate(self._waiting[first : first + SPILL_PARTITIONS])
             numbers = (records["hash"] >> FILE_BITS).astype(np.uint8)
             records = records[np.argsort(numbers, kind="stable")]
             ends = np.cumsum(np.bincount(numbers, minlength=FILES))
@@ -113,7 +112,7 @@ class RepeatFinder:
         self._waiting, self._waiting_bytes = [], 0
 
     def _file(self, number: int) -> Path:
-        return self.folder / f"repeats-{number:03d}.bin"
+        return self.folder / f"duplicates-{number:03d}.bin"
 
 
 def first_of_each(hashes: NDArray[np.uint64], codes: NDArray[np.uint8], is_test: bool) -> Records:
@@ -131,7 +130,7 @@ def first_of_each(hashes: NDArray[np.uint64], codes: NDArray[np.uint8], is_test:
     return records
 
 
-def _compare(records: Records, labels: NDArray[np.uint8]) -> Repeats:
+def _compare(records: Records, labels: NDArray[np.uint8]) -> Duplicates:
     hashes = np.ascontiguousarray(records["hash"])
     groups, count = group_equal(hashes)
     order = (records["partition"].astype(np.uint64) << PARTITION_BITS) | records["row"]
@@ -139,15 +138,19 @@ def _compare(records: Records, labels: NDArray[np.uint8]) -> Repeats:
     first, bits = firsts_of_groups(groups, count, order, is_test, np.ascontiguousarray(records["codes"]))
     leads = first[groups]
     leaks = ~is_test & (leads == IN_TEST)
-    goes = leaks | (~is_test & (order != leads))
+    dropped = leaks | (~is_test & (order != leads))
     copies = records["copies"]
-    both = _has(bits, labels, NEGATIVE) & _has(bits, labels, POSITIVE)
-    return Repeats(
-        partitions=records["partition"][goes],
-        rows=records["row"][goes],
-        duplicates=int(copies[~is_test].sum(dtype=np.int64) - (~is_test & ~goes).sum()),
+    negative, positive = (
+        np.bitwise_or.reduce(CODE_BITS[[code for code in CODES if labels[code] == label]], initial=0)
+        for label in (NEGATIVE, POSITIVE)
+    )
+    both = ((bits & negative) > 0) & ((bits & positive) > 0)
+    return Duplicates(
+        partitions=records["partition"][dropped],
+        rows=records["row"][dropped],
+        count=int(copies[~is_test].sum(dtype=np.int64) - (~is_test & ~dropped).sum()),
         leaks=int(copies[leaks].sum(dtype=np.int64)),
-        conflicting=np.unique(hashes[both[groups]]) if both.any() else np.empty(0, np.uint64),
+        conflicting=np.unique(hashes[both[groups]]),
     )
 
 
@@ -159,7 +162,7 @@ def firsts_of_groups(
     is_test: NDArray[np.bool_],
     codes: NDArray[np.uint8],
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    """For each group the least place in input order, IN_TEST if one is of the test set; and all code bits."""
+    """For each group its first place in input order, IN_TEST if any row is in the test set; all code bits."""
     first = np.full(count, LAST, np.uint64)
     bits = np.zeros(count, np.uint8)
     for i in range(len(groups)):
@@ -170,13 +173,6 @@ def firsts_of_groups(
         elif first[group] != IN_TEST and order[i] < first[group]:
             first[group] = order[i]
     return first, bits
-
-
-def _has(bits: NDArray[np.uint8], labels: NDArray[np.uint8], label: int) -> NDArray[np.bool_]:
-    """Which bits hold a code that means the label."""
-    codes = [code for code in CODES if labels[code] == label]
-    found: NDArray[np.bool_] = (bits & CODE_BITS[codes].sum(dtype=np.uint8)) != 0
-    return found
 
 
 @kernel

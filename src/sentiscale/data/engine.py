@@ -1,5 +1,6 @@
 """Run one function over many tasks on Dask, whatever happens to workers, connection and scheduler."""
 
+import gc
 import html
 import logging
 import sys
@@ -56,7 +57,8 @@ def open_engine(
 
     with dask.config.set(DASK_SETTINGS), _quiet(), ExitStack() as stack:
         if scheduler is None:
-            cluster = DaskCluster(stack, workers, processes=processes, folder=folder)
+            with _collection_paused():  # Dask's statistics of collections fail if they begin during one
+                cluster = DaskCluster(stack, workers, processes=processes, folder=folder)
         else:
             cluster = RemoteCluster(stack, scheduler, folder=folder, say=say)
         dask_report = None
@@ -259,7 +261,8 @@ class DaskReport:
     def _draw(self) -> None:
         command = html.escape(" ".join(sys.argv))
         try:
-            self._client.sync(self._report.__aexit__, None, None, None, code=command)
+            with _collection_paused():
+                self._client.sync(self._report.__aexit__, None, None, None, code=command)
         except Exception as error:  # the data are whole without it; a cluster's scheduler may lack Bokeh
             self._say(f"Dask's report could not be drawn: {error}")
             self._path.write_text(f"<p>Dask's report could not be drawn: {html.escape(str(error))}</p>\n")
@@ -267,9 +270,21 @@ class DaskReport:
 
 def _load_bokeh() -> None:
     """Import Bokeh, a third of a second, while the workers are busy outside the interpreter."""
-    with suppress(ImportError):  # reported when the report is drawn
+    with suppress(ImportError), _collection_paused():  # reported when the report is drawn
         import bokeh.plotting  # noqa: F401
         import distributed.dashboard.components.scheduler  # noqa: F401
+
+
+@contextmanager
+def _collection_paused() -> Iterator[None]:
+    """Switch garbage collection off while a library makes many objects that stay: a third of its time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @contextmanager

@@ -1,7 +1,9 @@
-"""What one preparation is to do: files in order, settings, shares."""
+"""What one preparation is to do: files in order, settings, shares of the splits, memory of each part."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,20 +16,46 @@ from sentiscale.data.prepared import SPLITS
 from sentiscale.errors import UsageError
 from sentiscale.records import package_versions
 
+Paths = str | Path | Sequence[str | Path]
+
 DEFAULT_SHARES = (0.8, 0.1, 0.1)
 DEFAULT_SHARES_WITH_TEST = (0.95, 0.05)
 
+MB = 10**6
+BASE_MB = 330
+"""An interpreter with all libraries and the client's work."""
+PROCESS_MB = 200
+"""A worker process."""
+MEMORY_PER_BYTE = 12
+"""Bytes in memory for each byte of a partition while a worker encodes it, as measured."""
+LEAST_STATE_MB = 32
+LEAST_BLOCK_MB = 0.5
+DEFAULT_MB = 700
+DEFAULT_PER_WORKER_MB = 100
+
 
 @dataclass(frozen=True)
-class Job:
-    """What is to be prepared."""
-
+class PrepareJob:
     corpus: Corpus
-    """The reviews."""
     test: Corpus | None
     """The named test set."""
     settings: PrepareSettings
-    """How they are prepared."""
+
+    @classmethod
+    def find(cls, inputs: Paths, test: Paths, settings: PrepareSettings) -> "PrepareJob":
+        """Find the files of the inputs and of the named test set, if any.
+
+        Raises: DataError as `Corpus.find`; UsageError when the number of shares does not fit.
+        """
+        corpus = Corpus.find(inputs, settings)
+        job = cls(corpus, Corpus.find(test, settings) if test else None, settings)
+        wanted, why = (2, "with") if job.test else (3, "without")
+        if len(job.shares) != wanted:
+            raise UsageError(
+                f"split has {len(job.shares)} shares; {why} --test it needs {wanted}: "
+                f"{', '.join(SPLITS[:wanted])}."
+            )
+        return job
 
     @cached_property
     def sources(self) -> list[tuple[Source, bool]]:
@@ -37,7 +65,7 @@ class Job:
 
     @property
     def size(self) -> int | None:
-        """Bytes of all files as stored; None when some come through a pipe."""
+        """Bytes of all files as stored; None if some come through a pipe."""
         if any(source.pipe is not None for source, _ in self.sources):
             return None
         return sum(source.size for source, _ in self.sources)
@@ -47,28 +75,16 @@ class Job:
         """Shares of train, valid and, without a named test set, test."""
         return self.settings.split or (DEFAULT_SHARES_WITH_TEST if self.test else DEFAULT_SHARES)
 
-    def check(self) -> None:
-        """Fail before any work.
-
-        Raises: UsageError when the number of shares does not fit.
-        """
-        wanted, why = (2, "with") if self.test else (3, "without")
-        if len(self.shares) != wanted:
-            raise UsageError(
-                f"split has {len(self.shares)} shares; {why} --test it needs {wanted}: "
-                f"{', '.join(SPLITS[:wanted])}."
-            )
-
     def plan(self, block_bytes: int) -> dict[str, Any]:
-        """What makes finished shards reusable: the same files, settings, size of partitions and release."""
-        files = [[source.path, source.size, version_of(source), test] for source, test in self.sources]
+        """What must be equal for finished shards to be reused: files, settings, partition size, release."""
+        files = [[source.path, source.size, _version_of(source), test] for source, test in self.sources]
         settings = self.settings.model_dump(mode="json", exclude={"memory", "block_mb"})
         release = package_versions("sentiscale")
         return {"files": files, "settings": settings, "block_bytes": block_bytes, "release": release}
 
 
-def version_of(source: Source) -> str:
-    """What changes with the file's content; what comes through a pipe is never the same."""
+def _version_of(source: Source) -> str:
+    """Changes with the file's content; always new for a pipe, which nobody can read again."""
     if source.pipe is not None:
         return uuid4().hex
     filesystem, root = fsspec.core.url_to_fs(source.path)
@@ -76,51 +92,38 @@ def version_of(source: Source) -> str:
     return str(info.get("mtime") or info.get("LastModified") or info.get("ETag") or "")
 
 
-MB = 10**6
-BASE_MB = 330
-"""An interpreter with all libraries and the client's work."""
-PROCESS_MB = 200
-"""A worker that is a process of its own."""
-PER_BYTE = 12
-"""Bytes in memory for each byte of a partition that is worked on."""
-LEAST_STATE_MB = 32
-LEAST_BLOCK_MB = 0.5
-DEFAULT_MB = 700
-DEFAULT_PER_WORKER_MB = 100
-
-
 @dataclass(frozen=True)
 class Budget:
-    """What each part may use."""
+    """Memory of each part, in bytes."""
 
     block_bytes: int
     """Raw bytes of a partition."""
-    repeats_bytes: int
-    """Records of texts, to find the equal ones; more goes to disk."""
+    duplicates_bytes: int
+    """Records of texts, to find equal ones; more goes to disk."""
     words_bytes: int
     """The table of words; more goes to disk."""
 
 
 def share_out(memory: int | None, workers: int, block_mb: float, *, processes: bool) -> Budget:
-    """Divide `memory` bytes; None is 0.7 GB and 0.1 a worker, at most half of the machine's.
+    """Divide `memory` bytes; None is 0.7 GB and 0.1 per worker, at most half of the machine's.
 
-    Partitions become smaller where there is too little for the wanted size; that does not change the result.
+    Partitions become smaller when memory is too small for the wanted size; that does not change the result.
 
     Raises: UsageError when it cannot be enough.
     """
     fixed = BASE_MB + (PROCESS_MB * workers if processes else 0)
+    least = LEAST_STATE_MB + workers * LEAST_BLOCK_MB * MEMORY_PER_BYTE
     if memory is None:
         own = min(DEFAULT_MB + DEFAULT_PER_WORKER_MB * workers, psutil.virtual_memory().total / MB / 2)
-        total = max(own, fixed + LEAST_STATE_MB + workers * LEAST_BLOCK_MB * PER_BYTE)
+        total = max(own, fixed + least)
     else:
         total = memory / MB
     left = total - fixed
-    least = LEAST_STATE_MB + workers * LEAST_BLOCK_MB * PER_BYTE
     if left < least:
         raise UsageError(
             f"--memory is {total:.0f} MB; {workers} workers need at least {fixed + least:.0f} MB. "
             f"Allow more, or use fewer --workers."
         )
-    block = min(block_mb, max(left / 2, left - 4 * LEAST_STATE_MB) / workers / PER_BYTE)
-    state = left - block * workers * PER_BYTE
-    return Budget(max(1, int(block * MB)), int(state / 2 * MB), int(state / 2 * MB))
+    block = min(block_mb, max(left / 2, left - 4 * LEAST_STATE_MB) / workers / MEMORY_PER_BYTE)
+    state = int((left - block * workers * MEMORY_PER_BYTE) / 2 * MB)
+    return Budget(max(1, int(block * MB)), state, state)

@@ -1,78 +1,36 @@
-"""Sum up a finished preparation as the manifest of its dataset."""
+"""Summarise a finished preparation as the manifest of its dataset."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiscale.data.duplicates import Repeats
-from sentiscale.data.job import Job
-from sentiscale.data.placement import PlacementCounts
+from sentiscale.data.duplicates import Duplicates
+from sentiscale.data.job import MB, PrepareJob
+from sentiscale.data.placement import SplitCounts
 from sentiscale.data.prepared import SPLITS, Manifest, content_digest
-from sentiscale.data.shards import Partition, balance, rejected
+from sentiscale.data.shards import Partition, rejected
 from sentiscale.records import package_versions
 
-MB = 10**6
 FEW, MANY = 0.01, 0.05
-"""Shares of the rows from which on trouble is worth a sentence."""
+"""Shares of the rows above which a problem deserves a warning."""
 LOPSIDED = 0.2
-"""A smaller class below this share of the training rows is worth a sentence."""
+"""A smaller class below this share of the training rows deserves a warning."""
 
 
 @dataclass(frozen=True)
-class Effort:
-    """What a preparation took."""
-
-    seconds: float
-    """From the first look at the input to the last file in place."""
-    peak_memory_mb: float
-    """Of all processes together, in MB of 2^20 bytes."""
-    workers: int
-    """How many worked at once."""
-    phases: Mapping[str, float]
-    """Seconds of each."""
-
-
-@dataclass(frozen=True)
-class Totals:
-    """The counts of all partitions, added up."""
-
-    tokens: NDArray[np.int64]
-    """By split."""
-    labels: NDArray[np.int64]
-    """By split and class (3, 2)."""
-    lengths: NDArray[np.int64]
-    """Kept rows by tokens before cutting, in powers of two."""
-    cut: NDArray[np.int64]
-    """Rows that were cut, and tokens cut off them (2,)."""
-
-    @classmethod
-    def of(cls, counts: Sequence[PlacementCounts]) -> "Totals":
-        """Add up."""
-        return cls(*(sum(getattr(part, name) for part in counts) for name in cls.__dataclass_fields__))
-
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """By split."""
-        rows: NDArray[np.int64] = self.labels.sum(axis=1)
-        return rows
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a preparation."""
+class PrepareOutcome:
+    """Results of all phases."""
 
     partitions: Sequence[Partition]
-    """All of them, encoded."""
-    repeats: Repeats
-    """Equal texts, and texts with both labels."""
-    totals: Totals
-    """Their counts."""
+    duplicates: Duplicates
+    totals: SplitCounts
     vocab_size: int
     """Padding and unknown included."""
     distinct_words: int
-    """Of the training split, in the vocabulary or not."""
+    """Words of the training split, in the vocabulary or not."""
     unknown: NDArray[np.int64]
     """Unknown tokens of each split."""
     conflicts: int
@@ -82,23 +40,31 @@ class Outcome:
     files: Mapping[str, str]
     """Digest of every file."""
     spilled: Mapping[str, int]
-    """Bytes of texts and words that went by way of the disk."""
+    """Bytes of texts and words that went to disk."""
 
 
-def make_manifest(job: Job, outcome: Outcome, effort: Effort) -> Manifest:
-    """Describe a dataset."""
+class Effort(NamedTuple):
+    """What a preparation took; for units see `Manifest`."""
+
+    seconds: float
+    peak_memory_mb: float
+    workers: int
+    phases: Mapping[str, float]
+
+
+def make_manifest(job: PrepareJob, outcome: PrepareOutcome, effort: Effort) -> Manifest:
     totals = outcome.totals
     reasons = rejected(outcome.partitions)
-    bytes_in = sum(partition.done.size for partition in outcome.partitions)
+    bytes_in = sum(partition.summary.size for partition in outcome.partitions)
     manifest = Manifest(
         rows=_by_split(totals.rows),
         labels=_by_class(totals.labels.sum(axis=0)),
         labels_per_split={split: _by_class(totals.labels[code]) for code, split in enumerate(SPLITS)},
         rejected={"total": sum(reasons.values()), "by_reason": reasons},
-        duplicates=outcome.repeats.duplicates if job.settings.dedupe else 0,
-        leaks=outcome.repeats.leaks if job.settings.dedupe else 0,
+        duplicates=outcome.duplicates.count if job.settings.dedupe else 0,
+        leaks=outcome.duplicates.leaks if job.settings.dedupe else 0,
         conflicts=outcome.conflicts,
-        conflicting_texts=len(outcome.repeats.conflicting),
+        conflicting_texts=len(outcome.duplicates.conflicting),
         oddities={name: count for name, count in outcome.oddities.items() if count},
         tokens=int(totals.tokens.sum()),
         unknown=_by_split(outcome.unknown),
@@ -124,44 +90,56 @@ def make_manifest(job: Job, outcome: Outcome, effort: Effort) -> Manifest:
         files=dict(outcome.files),
         digest=content_digest(outcome.files, job.settings.clean),
     )
-    return manifest.model_copy(update={"warnings": warnings(manifest, outcome.repeats)})
+    return manifest.model_copy(update={"warnings": _warnings(manifest, outcome.duplicates)})
 
 
-def warnings(manifest: Manifest, repeats: Repeats) -> list[str]:
-    """What a person should know about the data, one sentence each."""
+def _warnings(manifest: Manifest, duplicates: Duplicates) -> list[str]:
     rows = sum(manifest.rows.values())
     read = rows + manifest.rejected["total"] + manifest.duplicates
     training = manifest.labels_per_split["train"]
     smaller = min(training, key=lambda name: training[name])
     share = training[smaller] / max(1, sum(training.values()))
-    told = []
+    found = []
     if share < LOPSIDED:
-        told.append(
+        found.append(
             f"Only {100 * share:.1f} % of the training rows are {smaller}; accuracy alone will mislead."
         )
     if manifest.rejected["total"] > FEW * read:
-        told.append(
+        found.append(
             f"{manifest.rejected['total']:,} of {read:,} rows were rejected; rejects.parquet says why."
         )
     if foreign := manifest.rejected["by_reason"].get("invalid_utf8"):
-        told.append(
+        found.append(
             f"{foreign:,} rows are no UTF-8. If the file comes from Windows, convert it, then prepare "
             "the copy: iconv -f WINDOWS-1252 -t UTF-8 FILE > utf8-copy.csv"
         )
-    if repeats.duplicates > FEW * read:
+    if duplicates.count > FEW * read:
         done = "were dropped" if manifest.duplicates else "stay in, since --no-dedupe was given"
-        told.append(f"{repeats.duplicates:,} rows repeat the text of another one and {done}.")
-    if repeats.leaks:
+        found.append(f"{duplicates.count:,} rows repeat the text of another one and {done}.")
+    if duplicates.leaks:
         done = "left training" if manifest.leaks else "are still in training"
-        told.append(f"{repeats.leaks:,} rows have the text of a test review and {done}.")
+        found.append(f"{duplicates.leaks:,} rows have the text of a test review and {done}.")
     if manifest.conflicts > FEW * read:
-        told.append(
+        found.append(
             f"{manifest.conflicts:,} rows have a text that occurs with both labels; see conflicts.parquet."
         )
     for name, count in manifest.oddities.items():
         if count > MANY * rows:
-            told.append(f"{count:,} rows are odd ({name.replace('_', ' ')}); see oddities.parquet.")
-    return told
+            found.append(f"{count:,} rows are odd ({name.replace('_', ' ')}); see oddities.parquet.")
+    return found
+
+
+def balance(partitions: Sequence[Partition]) -> dict[str, float]:
+    """How evenly the work was divided: number of partitions, and the largest over the mean."""
+    rows = np.array([partition.summary.rows for partition in partitions])
+    sizes = np.array([sum(part.size for part in partition.slices) for partition in partitions])
+    return {
+        "count": len(partitions),
+        "rows_mean": round(float(rows.mean()), 1),
+        "rows_max_over_mean": round(float(rows.max() / max(rows.mean(), 1)), 3),
+        "bytes_mean": round(float(sizes.mean()), 1),
+        "bytes_max_over_mean": round(float(sizes.max() / max(sizes.mean(), 1)), 3),
+    }
 
 
 def _by_split(values: NDArray[np.int64]) -> dict[str, int]:

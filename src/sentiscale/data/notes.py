@@ -1,7 +1,7 @@
-"""The tables beside a dataset: rejects.parquet, conflicts.parquet, oddities.parquet.
+"""The tables of a dataset about single rows: rejects.parquet, conflicts.parquet, oddities.parquet.
 
-Workers leave rejected rows in their shards and other rows worth a note in a file of their own; here they are
-put together in input order, with the file and line each came from.
+Workers leave rejected rows in their shards, conflicting and odd rows in a file of notes. They are collected
+in input order, with the file and line of each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from sentiscale.data.oddities import Oddity
 from sentiscale.data.prepared import SPLITS
-from sentiscale.data.shards import Partition, first_lines, rejected_rows
+from sentiscale.data.shards import Partition, first_lines, shard_rows
 from sentiscale.text.clean import SPACE
 from sentiscale.text.compiled import Bytes, Offsets, kernel
 from sentiscale.text.formats.base import SNIPPET_BYTES
@@ -39,10 +40,11 @@ def write_rejects(path: Path, partitions: Sequence[Partition], shards: Sequence[
     """Collect the rejected rows of all shards."""
     with pq.ParquetWriter(path, REJECTS) as writer:
         for partition, shard, lines in zip(partitions, shards, first_lines(partitions), strict=True):
-            if partition.done.rejects.any():
-                rows = rejected_rows(shard)
-                place = _place(partition, lines, rows.pieces, rows.lines)
-                columns = [*place, _named(rows.reasons, REASON_NAMES), rows.snippets]
+            if partition.summary.rejects.any():
+                arrays = load_file(shard)
+                place = _place(partition, lines, arrays["reject_slices"], arrays["reject_lines"])
+                text = shard_rows(arrays, "reject_text").cast(pa.large_string()).cast(pa.string())
+                columns = [*place, _named(arrays["reject_reasons"], REASON_NAMES), text]
                 writer.write_table(pa.table(columns, schema=REJECTS))
 
 
@@ -79,7 +81,7 @@ def collect_notes(
 def _conflicts(partition: Partition, lines: list[int], rows: pa.Table) -> pa.Table:
     split = np.minimum(rows["split"].to_numpy(), len(SPLITS))
     columns = [
-        *_place(partition, lines, rows["piece"].to_numpy(), rows["line"].to_numpy()),
+        *_place(partition, lines, rows["slice"].to_numpy(), rows["line"].to_numpy()),
         _named(rows["label"].to_numpy(), CLASS_NAMES),
         _named(split, SPLIT_NAMES),
         rows["hash"],
@@ -94,16 +96,16 @@ def _oddities(partition: Partition, lines: list[int], rows: pa.Table) -> pa.Tabl
     has = np.stack([(flags & oddity) > 0 for oddity in Oddity], axis=1)
     row, kind = np.nonzero(has)
     chosen = rows.take(row)
-    place = _place(partition, lines, chosen["piece"].to_numpy(), chosen["line"].to_numpy())
+    place = _place(partition, lines, chosen["slice"].to_numpy(), chosen["line"].to_numpy())
     return pa.table([*place, _named(kind, ODDITY_NAMES), chosen["text"]], schema=ODDITIES)
 
 
 def _place(
-    partition: Partition, lines: list[int], pieces: NDArray[np.uint32], within: NDArray[np.int64]
+    partition: Partition, lines: list[int], slices: NDArray[np.uint32], within: NDArray[np.int64]
 ) -> tuple[pa.Array, pa.Array]:
-    """File and line of rows that are given by piece and line of the piece."""
-    files = [piece.file for piece in partition.pieces]
-    return _named(pieces, files), pa.array(within + np.array(lines, np.int64)[pieces])
+    """File and line of rows given by their slice and line of the slice."""
+    files = [part.file for part in partition.slices]
+    return _named(slices, files), pa.array(within + np.array(lines, np.int64)[slices])
 
 
 def _named(numbers: NDArray[Any], names: Sequence[str]) -> pa.Array:
@@ -117,7 +119,7 @@ def write_notes(
     rows: NDArray[np.int64],
     columns: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Write some rows of a shard: where they are, some columns, and the beginning of their cleaned texts."""
+    """Write some rows of a shard: their places, some columns, and the beginning of their cleaned texts."""
     ends = np.cumsum(np.minimum(arrays["lengths"].astype(np.int64), max_tokens))
     starts = np.append(0, ends[:-1])
     data = np.empty(len(rows) * SNIPPET_BYTES, np.uint8)
@@ -125,7 +127,7 @@ def write_notes(
     ids, words, offsets = arrays["ids"], arrays["words"], arrays["words_offsets"]
     write_texts(ids, starts[rows], ends[rows], words, offsets, data, bounds)
     text = binary_array(data[: bounds[-1]], bounds).cast(pa.large_string()).cast(pa.string())
-    own = {"piece": arrays["pieces"], "line": arrays["lines"], "hash": arrays["hashes"], **columns}
+    own = {"slice": arrays["slices"], "line": arrays["lines"], "hash": arrays["hashes"], **columns}
     table = pa.table({name: column[rows] for name, column in own.items()} | {"text": text})
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)

@@ -1,4 +1,4 @@
-"""Notice reviews that are usable but unusual: nearly empty, badly encoded, marked up, in other words."""
+"""Detect reviews that are usable but unusual: nearly empty, badly encoded, with markup, of unusual words."""
 
 from enum import IntFlag
 
@@ -9,17 +9,16 @@ from sentiscale.text.bytes8 import HIGH_BITS, WIDTH, eight_times, has_byte, has_
 from sentiscale.text.compiled import Bytes, Offsets, kernel
 
 SHORT_TOKENS = 3
-"""Fewer tokens than this are nearly nothing."""
-COMMON_WORDS = 200
-"""Of the most frequent words of the training rows, …"""
-COMMON_SHARE = 10
-"""… one in so many tokens is one at least, in a review that is in the language of the rest; English: six."""
+"""Reviews with fewer tokens are nearly empty."""
+COMMON_WORDS, COMMON_SHARE = 200, 10
+"""At least one token in 10 is among the 200 most frequent words of the training rows if a review is in the
+language of the rest; in English six are."""
 LONGEST_MARKUP = 64
-"""Bytes within which a tag or an entity must end."""
+"""Bytes within which a tag or entity must end."""
 TAG, ENTITY = ord("<"), ord("&")
 TAGS, ENTITIES = eight_times("<"), eight_times("&")
 ENOUGH_TOKENS = 10
-"""Shorter reviews say too little about their language."""
+"""Shorter reviews do not show their language."""
 
 
 class Oddity(IntFlag):
@@ -34,23 +33,23 @@ class Oddity(IntFlag):
     MARKUP = 8
     """An HTML tag or entity."""
     UNUSUAL_WORDS = 16
-    """Hardly any of the usual words: perhaps another language, a list, or noise."""
+    """Few of the common words: perhaps another language, a list, or noise."""
 
 
 BAD_ENCODING, OTHER_SCRIPT, MARKUP = (
     np.uint8(oddity) for oddity in (Oddity.BAD_ENCODING, Oddity.OTHER_SCRIPT, Oddity.MARKUP)
-)  # numba knows no flags
+)  # numba does not support enum flags
 
 
 def raw_oddities(data: Bytes, offsets: Offsets) -> NDArray[np.uint8]:
-    """What the raw bytes of each row, which are valid UTF-8, show: BAD_ENCODING, OTHER_SCRIPT, MARKUP."""
+    """BAD_ENCODING, OTHER_SCRIPT and MARKUP of each row, from its raw bytes, which are valid UTF-8."""
     flags = np.zeros(len(offsets) - 1, np.uint8)
     mark_rows(data, offsets, flags)
     return flags
 
 
 def odd_words(lengths: NDArray[np.int64], common: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """What the tokens of each row show, given how many there are and how many of them are common words."""
+    """NEARLY_EMPTY and UNUSUAL_WORDS of each row, from its numbers of tokens and of common words."""
     flags = np.zeros(len(lengths), np.uint8)
     flags[lengths < SHORT_TOKENS] |= np.uint8(Oddity.NEARLY_EMPTY)
     flags[(lengths >= ENOUGH_TOKENS) & (common * COMMON_SHARE < lengths)] |= np.uint8(Oddity.UNUSUAL_WORDS)
@@ -59,7 +58,6 @@ def odd_words(lengths: NDArray[np.int64], common: NDArray[np.int64]) -> NDArray[
 
 @kernel
 def mark_rows(data: Bytes, offsets: Offsets, flags: NDArray[np.uint8]) -> None:
-    """Set the flags of `raw_oddities`."""
     for row in range(len(flags)):
         i, end = offsets[row], offsets[row + 1]
         latin = other = 0
@@ -68,7 +66,7 @@ def mark_rows(data: Bytes, offsets: Offsets, flags: NDArray[np.uint8]) -> None:
                 eight = load_eight(data, i)
                 odd = has_byte(eight, TAGS) or has_byte(eight, ENTITIES) or has_control(eight)
                 if not eight & HIGH_BITS and not odd:
-                    latin += WIDTH  # near enough: who writes in another script does so nearly everywhere
+                    latin += WIDTH  # spaces count too: faster, and no other majority
                     i += WIDTH
                     continue
             byte = data[i]
@@ -78,7 +76,7 @@ def mark_rows(data: Bytes, offsets: Offsets, flags: NDArray[np.uint8]) -> None:
                 flags[row] |= BAD_ENCODING
             length = 1 if byte < 0x80 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
             latin += length == 1
-            # From Greek on, without what begins with E2 or EF: signs, punctuation, what varies an emoji.
+            # From Greek on, without lead bytes E2 and EF: punctuation, symbols, variation selectors of emoji.
             other += (length == 2 and byte >= 0xCD) or (length == 3 and byte not in (0xE2, 0xEF))
             i += length
         if 2 * other > latin:
@@ -103,14 +101,14 @@ def twice_encoded(data: Bytes, i: int, end: int) -> bool:
     """Whether the characters from `i` on are the bytes of one, each encoded again: "Ã©", "Â£", "â€™"."""
     lead = ((data[i] & 0x1F) << 6) | (data[i + 1] & 0x3F)
     if lead == 0xE2 and i + 5 <= end and data[i + 2] == 0xE2 and data[i + 3] == 0x82 and data[i + 4] == 0xAC:
-        return True  # by way of Windows-1252, as most are that were a quotation mark or a dash
+        return True  # through Windows-1252, where most were a quotation mark or a dash
     following = 1 if lead < 0xE0 else 2 if lead < 0xF0 else 3
     if not 0xC2 <= lead <= 0xF4 or i + 2 + 2 * following > end:
         return False
     for k in range(following):
         if data[i + 2 + 2 * k] != 0xC2:
             return False
-    # "É" may stand rightly before a no-break space or a quotation mark, "Â" and "Ã" hardly ever do.
+    # "É" before a no-break space or a quotation mark is ordinary text; "Â" and "Ã" there are not.
     return following > 1 or lead <= 0xC3 or data[i + 3] not in (0xA0, 0xAB, 0xBB)
 
 
@@ -139,5 +137,4 @@ def is_entity(data: Bytes, i: int, end: int) -> bool:
 
 @kernel
 def is_letter(byte: int) -> bool:
-    """Whether it is an ASCII letter."""
     return ord("a") <= (byte | 0x20) <= ord("z")

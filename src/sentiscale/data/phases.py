@@ -1,8 +1,8 @@
-"""The phases of a preparation; each hands tasks to the engine and gathers what comes back.
+"""The phases of a preparation; each sends tasks to the engine and collects their results.
 
-encode   partitions to shards; each tells of its different texts
-repeats  which rows have a text that is there already
-count    words, rows and tokens of the rows that stay; the vocabulary is chosen
+encode   partitions to shards; each returns a record of its different texts
+repeats  find rows whose text occurred before
+count    words, rows and tokens of the remaining rows; choose the vocabulary
 write    every partition's rows to their places in the splits
 finish   notes, digests
 """
@@ -18,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiscale.data.corpus import Source
-from sentiscale.data.duplicates import RECORD, RepeatFinder, Repeats
-from sentiscale.data.engine import Engine
-from sentiscale.data.job import MB, PER_BYTE, Budget, Job
-from sentiscale.data.manifest import Outcome, Totals
+from sentiscale.data.duplicates import RECORD, DuplicateFinder, Duplicates
+from sentiscale.data.engine import PrepareEngine
+from sentiscale.data.job import MB, MEMORY_PER_BYTE, Budget, PrepareJob
+from sentiscale.data.manifest import PrepareOutcome
 from sentiscale.data.notes import collect_notes, write_rejects
 from sentiscale.data.placement import (
     TRAIN,
     Placement,
-    PlacementCounts,
+    SplitCounts,
     WriteTask,
     count_partitions,
     write_partitions,
@@ -46,8 +46,8 @@ from sentiscale.data.prepared import (
 from sentiscale.data.shards import (
     EncodeTask,
     Partition,
-    Partitioner,
     PartitionSummary,
+    cut_partitions,
     encode_partition,
     finished_summary,
     rejected,
@@ -61,18 +61,21 @@ from sentiscale.text.vocab import SPECIAL, write_words
 from sentiscale.util.progress import Advance, Progress
 
 TaskT = TypeVar("TaskT")
-MOST_IN_GROUP, LEAST_GROUPS = 8, 4
-"""At most so many partitions a task where a task takes milliseconds; at least so many tasks a worker."""
-BYTES_TO_COUNT = 150
-"""Memory that counting takes for each different word, on its way to the client included."""
+
+# A count or write task of one 8 MB partition takes milliseconds, as long as Dask needs to hand it over, so
+# several travel together; but not so many that the last ones leave most workers idle.
+MAX_GROUP, MIN_GROUPS_PER_WORKER = 8, 4
+COUNT_BYTES_PER_WORD = 150
+"""Memory that counting takes for each different word, including its way to the client."""
 NO_RECORDS = np.empty(0, RECORD)
-"""In place of what was handed on, so that it need not be kept for each partition."""
 
 
 class Phases:
-    """One preparation under way."""
+    """One preparation in progress."""
 
-    def __init__(self, job: Job, work: Workspace, engine: Engine, budget: Budget, progress: Progress) -> None:
+    def __init__(
+        self, job: PrepareJob, work: Workspace, engine: PrepareEngine, budget: Budget, progress: Progress
+    ) -> None:
         self.job = job
         self.settings = job.settings
         self.work = work
@@ -83,29 +86,48 @@ class Phases:
         self.seconds: dict[str, float] = {}
         """Time of each phase."""
 
-    def run(self) -> Outcome:
-        """All phases."""
+    def run(self) -> PrepareOutcome:
         with self._timed("encode"):
-            finder = self.encode()
+            finder = self._encode()
         with self._timed("repeats"):
-            labels = self._settled_labels()
-            repeats = finder.find(labels)
+            labels = self._label_classes()
+            duplicates = finder.find(labels)
         with self._timed("count"):
-            placements = self._placements(labels, repeats)
-            counts, counter = self.count(placements)
-            totals = Totals.of(counts)
-            _check_training(totals, repeats)
-            size = self._choose_vocabulary(counter)
+            placements = self._placements(labels, duplicates)
+            counts, counter = self._count(placements)
+            totals = SplitCounts.total(counts)
+            _check_training(totals, duplicates)
+            vocab_size = self._choose_vocabulary(counter)
         with self._timed("write"):
-            unknown, noted = self.write(placements, counts, size, repeats)
+            unknown, notes = self._write(placements, counts, vocab_size, duplicates)
         self.engine.finish_report()
         with self._timed("finish"):
-            spilled = {"texts": finder.spilled_bytes, "words": counter.spilled_bytes}
-            return self._outcome(repeats, totals, (size, counter.distinct), (unknown, noted), spilled)
+            shards = [self.work.shard(partition.number) for partition in self.partitions]
+            write_rejects(self.work.result / REJECTS, self.partitions, shards)
+            conflicts, oddities = collect_notes(self.work.result, self.partitions, notes)
+            files = self._digests()
+        return PrepareOutcome(
+            partitions=self.partitions,
+            duplicates=duplicates,
+            totals=totals,
+            vocab_size=vocab_size,
+            distinct_words=counter.distinct,
+            unknown=unknown,
+            conflicts=conflicts,
+            oddities=oddities,
+            files=files,
+            spilled={"texts": finder.spilled_bytes, "words": counter.spilled_bytes},
+        )
 
-    def encode(self) -> RepeatFinder:
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        started_at = time.monotonic()
+        yield
+        self.seconds[phase] = time.monotonic() - started_at
+
+    def _encode(self) -> DuplicateFinder:
         """Cut the input into partitions and have each encoded into a shard."""
-        finder = RepeatFinder(self.work.overflow, self.budget.repeats_bytes)
+        finder = DuplicateFinder(self.work.overflow, self.budget.duplicates_bytes)
         total = self.job.size
         with self.progress.task("read and clean", total and total / MB, "MB") as advance:
             rows = 0
@@ -117,73 +139,81 @@ class Phases:
                 advance(partition.consumed / MB, f"{rows:,} reviews")
         return finder
 
-    def _take(self, partition: Partition, summary: PartitionSummary, finder: RepeatFinder) -> None:
-        finder.add(partition.number, summary.records)
-        partition.summary = summary._replace(records=NO_RECORDS)
-        for piece in partition.pieces:
-            self.work.unspool(piece.path)  # only now: a worker that dies has its task done again
+    def _encode_tasks(self, finder: DuplicateFinder, advance: Advance) -> Iterator[tuple[int, EncodeTask]]:
+        """Enter all partitions in the list and yield a task for each one without a finished shard.
 
-    def _encode_tasks(self, finder: RepeatFinder, advance: Advance) -> Iterator[tuple[int, EncodeTask]]:
-        """Yield a task for every partition without a finished shard; enters all partitions in the list."""
-        partitioner = Partitioner(self.work, self.budget.block_bytes, self._in_place)
-        for partition in partitioner.partitions(self.job.sources):
+        The engine takes a task only when a worker is free, so the input is never read far ahead of them.
+        """
+        partitions = cut_partitions(self.job.sources, self.work, self.budget.block_bytes, self._in_place)
+        for partition in partitions:
             self.partitions.append(partition)
             shard = self.work.shard(partition.number)
-            if (summary := finished_summary(shard, partition.pieces)) is not None:
+            if (summary := finished_summary(shard, partition.slices)) is not None:
                 self._take(partition, summary, finder)
                 advance(partition.consumed / MB, "done before")
                 continue
-            yield (
-                partition.number,
-                EncodeTask(
-                    pieces=partition.pieces,
-                    is_test=partition.is_test,
-                    cleaning=self.settings.clean,
-                    max_tokens=self.settings.max_tokens,
-                    keep_text=self.settings.keep_text,
-                    shard=str(shard),
-                ),
+            task = EncodeTask(
+                slices=partition.slices,
+                is_test=partition.is_test,
+                cleaning=self.settings.clean,
+                max_tokens=self.settings.max_tokens,
+                keep_text=self.settings.keep_text,
+                shard=str(shard),
             )
+            yield partition.number, task
 
     def _in_place(self, source: Source) -> bool:
-        """Whether workers read a file by themselves, rather than copies of its blocks."""
+        """Whether workers read a file themselves, rather than copies of its blocks."""
+        # A worker of a cluster may see another file under the same path, or none: the client then reads it
+        # and leaves copies in the shared workspace.
         local = is_local(source.path) and source.plain
-        return local and self.engine.all_see(str(Path(source.path).absolute()), source.size)
+        return local and self.engine.workers_see(str(Path(source.path).absolute()), source.size)
+
+    def _take(self, partition: Partition, summary: PartitionSummary, finder: DuplicateFinder) -> None:
+        finder.add(partition.number, summary.records)
+        # The finder holds the records now, or has written them to disk; a second reference here would keep
+        # 22 bytes per text in memory, beyond the budget.
+        partition.summary = summary._replace(records=NO_RECORDS)
+        for part in partition.slices:
+            self.work.unspool(part.path)  # only now: the task of a worker that dies runs again
 
     def _describe(self, number: int) -> str:
-        piece = self.partitions[number].pieces[0]
-        return f"block {number} ({piece.file}, from byte {piece.offset} on)"
+        first = self.partitions[number].slices[0]
+        return f"block {number} ({first.file}, from byte {first.offset} on)"
 
-    def _settled_labels(self) -> NDArray[np.uint8]:
-        """The class of each label code, now that all kinds of labels are known."""
-        codes = sum((partition.done.codes for partition in self.partitions), np.zeros(256, np.int64))
+    def _label_classes(self) -> NDArray[np.uint8]:
+        """The class of each label code."""
+        # Only all codes together show whether "1" means positive (0/1 labels) or negative (1/2 labels), so
+        # shards hold codes and the classes are settled here.
+        codes = sum((partition.summary.codes for partition in self.partitions), np.zeros(256, np.int64))
         if not codes.any():
             raise DataError(_nothing_left(rejected(self.partitions)))
         return settle(np.arange(256, dtype=np.uint8), set(np.flatnonzero(codes).tolist()))
 
-    def _placements(self, labels: NDArray[np.uint8], repeats: Repeats) -> list[Placement]:
-        order = np.argsort(repeats.partitions, kind="stable")
-        bounds = np.searchsorted(repeats.partitions[order], np.arange(len(self.partitions) + 1))
-        rows = repeats.rows[order]
+    def _placements(self, labels: NDArray[np.uint8], duplicates: Duplicates) -> list[Placement]:
+        order = np.argsort(duplicates.partitions, kind="stable")
+        bounds = np.searchsorted(duplicates.partitions[order], np.arange(1, len(self.partitions)))
         return [
             Placement(
                 shard=str(self.work.shard(partition.number)),
                 is_test=partition.is_test,
                 shares=self.job.shares,
                 dedupe=self.settings.dedupe,
-                repeated=rows[bounds[partition.number] : bounds[partition.number + 1]],
+                duplicates=rows,
                 labels=labels,
                 max_tokens=self.settings.max_tokens,
             )
-            for partition in self.partitions
+            for partition, rows in zip(self.partitions, np.split(duplicates.rows[order], bounds), strict=True)
         ]
 
-    def count(self, placements: list[Placement]) -> tuple[list[PlacementCounts], WordCounter]:
-        """Count what each partition brings, and the words of the training rows of all."""
+    def _count(self, placements: list[Placement]) -> tuple[list[SplitCounts], WordCounter]:
+        """Count rows and tokens of each partition, and the words of the training rows of all."""
         counter = WordCounter(self.work.overflow, self.budget.words_bytes)
-        counts: dict[int, list[PlacementCounts]] = {}
-        room = int(self.budget.block_bytes * PER_BYTE / BYTES_TO_COUNT)
-        groups = self._grouped(placements, [partition.done.words / room for partition in self.partitions])
+        counts: dict[int, list[SplitCounts]] = {}
+        # A worker counts a group in one table, so groups of partitions with many words are smaller: the table
+        # must fit where the partition was when it was encoded.
+        room = int(self.budget.block_bytes * MEMORY_PER_BYTE / COUNT_BYTES_PER_WORD)
+        groups = self._grouped(placements, [partition.summary.words / room for partition in self.partitions])
         with self.progress.task("count words", len(placements), "blocks") as advance:
             for number, (found, words) in self.engine.map(count_partitions, groups, describe=self._describe):
                 counter.add(words)
@@ -194,11 +224,8 @@ class Phases:
     def _grouped(
         self, tasks: Sequence[TaskT], shares: Sequence[float] = ()
     ) -> Iterator[tuple[int, tuple[TaskT, ...]]]:
-        """Runs of tasks that are too small to travel alone, each with the number of its first.
-
-        `shares` says what share of a worker's memory each takes; a run takes no more than all of it.
-        """
-        most = max(1, min(MOST_IN_GROUP, len(tasks) // (LEAST_GROUPS * self.engine.workers)))
+        """Yield runs of tasks, each with the number of its first; `shares` of one run add up to at most 1."""
+        most = max(1, min(MAX_GROUP, len(tasks) // (MIN_GROUPS_PER_WORKER * self.engine.workers)))
         first, used = 0, 0.0
         for number, share in enumerate(shares or [0.0] * len(tasks)):
             if number > first and (number - first == most or used + share > 1):
@@ -217,69 +244,45 @@ class Phases:
         write_words(self.work.result / VOCABULARY, words)
         return len(words) + len(SPECIAL)
 
-    def write(
-        self, placements: list[Placement], counts: list[PlacementCounts], size: int, repeats: Repeats
+    def _write(
+        self, placements: list[Placement], counts: list[SplitCounts], size: int, duplicates: Duplicates
     ) -> tuple[NDArray[np.int64], dict[int, Path]]:
-        """Have every partition write its rows; returns unknown tokens by split, and the notes there are."""
-        rows = np.array([part.labels.sum(axis=1) for part in counts])
+        """Have every partition write its rows; returns unknown tokens by split, and files of notes."""
+        # Counting came first, so each partition knows its place in every split and writes there in any order:
+        # the result is the same for any number of workers, and nothing is copied together afterwards.
+        rows = np.array([part.rows for part in counts])
         tokens = np.array([part.tokens for part in counts])
         _allocate(self.work.result, rows.sum(axis=0), tokens.sum(axis=0), token_dtype(size))
+        first_rows, first_tokens = np.cumsum(rows, axis=0) - rows, np.cumsum(tokens, axis=0) - tokens
         vocab = self.work.result / VOCABULARY
-        common = {"result": str(self.work.result), "vocab": str(vocab), "vocab_digest": file_digest(vocab)}
-        firsts = zip(np.cumsum(rows, axis=0) - rows, np.cumsum(tokens, axis=0) - tokens, strict=True)
+        vocab_digest = file_digest(vocab)
         tasks = [
             WriteTask(
                 placement=placement,
-                first_row=tuple(first_row.tolist()),
-                first_token=tuple(first_token.tolist()),
-                conflicting=repeats.conflicting,
+                result=str(self.work.result),
+                vocab=str(vocab),
+                vocab_digest=vocab_digest,
+                first_row=tuple(first_rows[number].tolist()),
+                first_token=tuple(first_tokens[number].tolist()),
+                conflicting=duplicates.conflicting,
                 notes=str(self.work.notes(number)),
                 text_part=number if self.settings.keep_text else None,
-                **common,
             )
-            for number, (placement, (first_row, first_token)) in enumerate(
-                zip(placements, firsts, strict=True)
-            )
+            for number, placement in enumerate(placements)
         ]
-        unknown, noted = np.zeros(len(SPLITS), np.int64), {}
+        groups = self._grouped(tasks)
+        unknown, notes = np.zeros(len(SPLITS), np.int64), {}
         with self.progress.task("write", len(placements), "blocks") as advance:
-            for first, done in self.engine.map(
-                write_partitions, self._grouped(tasks), describe=self._describe
-            ):
-                for number, written in enumerate(done, first):
-                    unknown += written.unknown
-                    if written.noted:
-                        noted[number] = self.work.notes(number)
+            for first, done in self.engine.map(write_partitions, groups, describe=self._describe):
+                for number, (own_unknown, has_notes) in enumerate(done, first):
+                    unknown += own_unknown
+                    if has_notes:
+                        notes[number] = self.work.notes(number)
                 advance(len(done), "")
-        return unknown, noted
-
-    def _outcome(
-        self,
-        repeats: Repeats,
-        totals: Totals,
-        words: tuple[int, int],
-        written: tuple[NDArray[np.int64], dict[int, Path]],
-        spilled: dict[str, int],
-    ) -> Outcome:
-        unknown, noted = written
-        shards = [self.work.shard(partition.number) for partition in self.partitions]
-        write_rejects(self.work.result / REJECTS, self.partitions, shards)
-        conflicts, oddities = collect_notes(self.work.result, self.partitions, noted)
-        return Outcome(
-            partitions=self.partitions,
-            repeats=repeats,
-            totals=totals,
-            vocab_size=words[0],
-            distinct_words=words[1],
-            unknown=unknown,
-            conflicts=conflicts,
-            oddities=oddities,
-            files=self._digests(),
-            spilled=spilled,
-        )
+        return unknown, notes
 
     def _digests(self) -> dict[str, str]:
-        """The digest of every file of the result."""
+        """The digest of every file of the result, by chunks on all workers."""
         names = [split_file(split, part) for split in SPLITS for part in ("tokens", "offsets", "labels")]
         names += [VOCABULARY, *NOTES]
         tasks = [(name, task) for name in names for task in digest_tasks(self.work.result / name)]
@@ -289,17 +292,12 @@ class Phases:
             parts[name].append(found[number])
         return {name: combined(part) for name, part in parts.items()}
 
-    @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
-        started_at = time.monotonic()
-        yield
-        self.seconds[phase] = time.monotonic() - started_at
-
 
 def _allocate(
     result: Path, rows: NDArray[np.int64], tokens: NDArray[np.int64], dtype: type[np.generic]
 ) -> None:
-    """Make the split files at full size: a full disk shows now, and partitions can write side by side."""
+    """Make the split files at full size."""
+    # A full disk fails here, before the work of writing, and partitions can then write at the same time.
     for split, row_count, token_count in zip(SPLITS, rows.tolist(), tokens.tolist(), strict=True):
         (result / split).mkdir()
         sizes = {
@@ -309,20 +307,20 @@ def _allocate(
         }
         for part, size in sizes.items():
             with open(result / split_file(split, part), "wb") as file:
-                if size and hasattr(os, "posix_fallocate"):
+                if size and hasattr(os, "posix_fallocate"):  # not on macOS
                     os.posix_fallocate(file.fileno(), 0, size)
                 file.truncate(size)
-                if part == "offsets":
+                if part == "offsets":  # the end of the last row, which belongs to no partition
                     file.seek(8 * row_count)
                     file.write(np.int64(token_count).tobytes())
 
 
-def _check_training(totals: Totals, repeats: Repeats) -> None:
+def _check_training(totals: SplitCounts, duplicates: Duplicates) -> None:
     negative, positive = totals.labels[TRAIN].tolist()
     if not negative + positive:
-        usable = int(totals.rows.sum()) + repeats.duplicates
+        usable = int(totals.rows.sum()) + duplicates.count
         raise DataError(
-            f"no row is left for training: of {usable} usable rows {repeats.duplicates} repeat another "
+            f"no row is left for training: of {usable} usable rows {duplicates.count} repeat another "
             f"one, the rest is in valid and test. Give more reviews, a larger first share in --split, "
             f"or another --test."
         )
@@ -335,15 +333,13 @@ def _check_training(totals: Totals, repeats: Repeats) -> None:
 
 
 def _nothing_left(reasons: dict[str, int]) -> str:
-    counted = ", ".join(
-        f"{name} {count}" for name, count in sorted(reasons.items(), key=lambda item: -item[1])
-    )
-    main = max(reasons, key=lambda name: reasons[name], default="")
+    ordered = sorted(reasons.items(), key=lambda item: -item[1])
+    counted = ", ".join(f"{name} {count}" for name, count in ordered)
     remedy = {
         "no_label": "Label fastText lines with __label__1 or __label__2, or name --label-column.",
         "unknown_label": f"Allowed labels: {ALLOWED}; for stars name --stars-column.",
         "no_text": "Name the column that holds the reviews with --text-column.",
         "malformed": "Check that --format fits the file.",
         "invalid_utf8": "Convert the file to UTF-8 with iconv.",
-    }.get(main, "Look at the input.")
+    }.get(ordered[0][0] if ordered else "", "Look at the input.")
     return f"no usable row is left; rejected: {counted or 'nothing, there are no rows'}. {remedy}"

@@ -1,4 +1,4 @@
-"""Put the rows of an encoded partition where they belong: count its training words, then write its rows."""
+"""Assign the rows of an encoded partition to splits: count its training words, then write its rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from sentiscale.data.duplicates import group_equal
 from sentiscale.data.notes import write_notes
 from sentiscale.data.oddities import COMMON_WORDS, odd_words
 from sentiscale.data.prepared import SPLITS, split_file, token_dtype
-from sentiscale.data.shards import Shard, shard_rows
+from sentiscale.data.shards import shard_rows
 from sentiscale.data.wordcount import WordCounts, WordTally
 from sentiscale.text.clean import raw_rows
 from sentiscale.text.compiled import Bytes, Offsets, kernel
@@ -25,20 +26,7 @@ from sentiscale.text.word_table import WordTable, look_up
 
 TRAIN, VALID, TEST = range(3)
 DROPPED = 255
-"""Split code of a row that is kept in no split; others are places in SPLITS."""
-
-
-def split_of(hashes: NDArray[np.uint64], shares: Sequence[float]) -> NDArray[np.uint8]:
-    """The split of each hash: its low 32 bits, as a fraction, against the cumulated shares."""
-    fraction = (hashes & np.uint64(2**32 - 1)).astype(np.float64) / 2**32
-    bounds = np.cumsum(shares)[:-1]
-    filled = np.flatnonzero(np.asarray(shares) > 0)[-1]  # rounding must not fill an empty last split
-    splits: NDArray[np.uint8] = np.minimum(np.searchsorted(bounds, fraction, side="right"), filled).astype(
-        "u1"
-    )
-    return splits
-
-
+"""Split code of a row that is in no split; the others index SPLITS."""
 FIRST_COMMON = len(SPECIAL)
 END_COMMON = FIRST_COMMON + COMMON_WORDS
 LENGTH_POWERS = 33
@@ -52,24 +40,22 @@ class Placement:
     shard: str
     """File with the encoded partition."""
     is_test: bool
-    """Whether all of it is of the named test set."""
+    """Whether all of it belongs to the named test set."""
     shares: tuple[float, ...]
     """Of train, valid and test."""
     dedupe: bool
-    """Whether repeated rows are dropped."""
-    repeated: NDArray[np.uint32]
-    """Rows whose text another partition has before."""
+    duplicates: NDArray[np.uint32]
+    """Rows whose text occurs in an earlier partition or in the named test set."""
     labels: NDArray[np.uint8]
     """Class of each label code."""
     max_tokens: int
-    """Most tokens stored of a review."""
 
 
-class PlacementCounts(NamedTuple):
-    """What a partition brings to the dataset."""
+class SplitCounts(NamedTuple):
+    """What one or more partitions bring to the dataset."""
 
     tokens: NDArray[np.int64]
-    """Tokens for each split."""
+    """Tokens of each split."""
     labels: NDArray[np.int64]
     """Rows by split and class (3, 2)."""
     lengths: NDArray[np.int64]
@@ -77,61 +63,38 @@ class PlacementCounts(NamedTuple):
     cut: NDArray[np.int64]
     """Kept rows longer than max_tokens, and their tokens beyond it."""
 
+    @classmethod
+    def total(cls, counts: Sequence["SplitCounts"]) -> "SplitCounts":
+        return cls(*(sum(column) for column in zip(*counts, strict=True)))
 
-@dataclass(frozen=True)
-class WriteTask:
-    """Where a partition's rows go."""
-
-    placement: Placement
-    """Which rows are written, and to which split."""
-    result: str
-    """Directory with the preallocated split files and the vocabulary."""
-    vocab: str
-    """File with the vocabulary."""
-    vocab_digest: str
-    """What that file must be."""
-    first_row: tuple[int, ...]
-    """For each split the rows before this partition."""
-    first_token: tuple[int, ...]
-    """For each split the tokens before this partition."""
-    conflicting: NDArray[np.uint64]
-    """Hashes of texts with both labels, ascending."""
-    notes: str
-    """File for the rows worth a note."""
-    text_part: int | None
-    """Number of the partition's text files; None when text is not kept."""
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows of each split."""
+        rows: NDArray[np.int64] = self.labels.sum(axis=1)
+        return rows
 
 
-class Written(NamedTuple):
-    """What came of writing a partition."""
-
-    unknown: NDArray[np.int64]
-    """Unknown tokens of each split."""
-    noted: bool
-    """Whether there are rows worth a note."""
-
-
-def count_partitions(tasks: Sequence[Placement]) -> tuple[list[PlacementCounts], WordCounts]:
+def count_partitions(tasks: Sequence[Placement]) -> tuple[list[SplitCounts], WordCounts]:
     """Count rows and tokens of each of some shards, and the training words of all of them."""
     tally = WordTally()
     counts = [_count(task, tally) for task in tasks]
-    return counts, WordCounts(*map(np.array, tally.counted()))  # copies: a table is half empty, and stays
+    return counts, WordCounts(*map(np.array, tally.counted()))  # copies: half of a table is empty room
 
 
-def _count(task: Placement, tally: WordTally) -> PlacementCounts:
-    with Shard(task.shard) as arrays:
-        splits = _splits(arrays, task)
-        lengths = arrays["lengths"].astype(np.int64)
-        kept = np.minimum(lengths, task.max_tokens)
-        words, offsets = arrays["words"], arrays["words_offsets"]
-        counts = count_ids(arrays["ids"], kept, splits == TRAIN, len(offsets) - 1)
-        labels = task.labels[arrays["codes"]]
+def _count(task: Placement, tally: WordTally) -> SplitCounts:
+    arrays = load_file(task.shard)
+    splits = _splits(arrays, task)
+    lengths = arrays["lengths"].astype(np.int64)
+    kept = np.minimum(lengths, task.max_tokens)
+    words, offsets = arrays["words"], arrays["words_offsets"]
+    counts = count_ids(arrays["ids"], kept, splits == TRAIN, len(offsets) - 1)
+    labels = task.labels[arrays["codes"]]
     tally.add(_occurring(words, offsets, counts))
     stays = splits != DROPPED
     over = np.maximum(lengths[stays] - task.max_tokens, 0)
     by_label = np.bincount(splits[stays] * 2 + labels[stays], minlength=2 * len(SPLITS))
     powers = np.ceil(np.log2(lengths[stays])).astype(np.int64)
-    return PlacementCounts(
+    return SplitCounts(
         tokens=np.array([kept[splits == code].sum() for code in range(len(SPLITS))]),
         labels=by_label.reshape(len(SPLITS), 2),
         lengths=np.bincount(powers, minlength=LENGTH_POWERS),
@@ -139,41 +102,13 @@ def _count(task: Placement, tally: WordTally) -> PlacementCounts:
     )
 
 
-def write_partitions(tasks: Sequence[WriteTask]) -> list[Written]:
-    """Write the rows of some shards to their places, and a note of those that are unusual."""
-    return [_write(task) for task in tasks]
-
-
-def _write(task: WriteTask) -> Written:
-    table = _table(task.vocab, task.vocab_digest)
-    place = task.placement
-    with Shard(place.shard) as arrays:
-        splits = _splits(arrays, place)
-        lengths = arrays["lengths"].astype(np.int64)
-        kept = np.minimum(lengths, place.max_tokens)
-        labels = place.labels[arrays["codes"]]
-        ids, oddities = arrays["ids"], arrays["oddities"]
-        numbers = look_up(*raw_rows(shard_rows(arrays, "words")), table, UNK)
-        numbers = numbers.astype(token_dtype(len(table.offsets) - 1))
-        common = np.zeros(len(kept), np.int64)
-        unknown = np.zeros(len(SPLITS), np.int64)
-        for code, split in enumerate(SPLITS):
-            rows = splits == code
-            tokens = np.empty(kept[rows].sum(), numbers.dtype)
-            unknown[code] = gather_tokens(ids, kept, rows, numbers, tokens, common)
-            starts = task.first_token[code] + np.cumsum(kept[rows]) - kept[rows]
-            _write_at(task.result, split, "tokens", tokens, task.first_token[code])
-            _write_at(task.result, split, "offsets", starts, task.first_row[code])
-            _write_at(task.result, split, "labels", labels[rows], task.first_row[code])
-            if task.text_part is not None and rows.any():
-                _write_text(task, split, shard_rows(arrays, "text").filter(pa.array(rows)))
-        oddities = np.where(splits == DROPPED, 0, oddities | odd_words(lengths, common)).astype(np.uint8)
-        conflict = np.isin(arrays["hashes"], task.conflicting, kind="sort")
-        noted = np.flatnonzero((oddities > 0) | conflict)
-        if len(noted):
-            columns = {"label": labels, "split": splits, "oddities": oddities, "conflict": conflict}
-            write_notes(Path(task.notes), arrays, place.max_tokens, noted, columns)
-    return Written(unknown, bool(len(noted)))
+def _occurring(words: Bytes, offsets: Offsets, counts: NDArray[np.int64]) -> WordCounts:
+    """The words with a count above 0."""
+    seen = np.flatnonzero(counts)
+    if len(seen) == len(counts):
+        return WordCounts(words, offsets, counts)
+    data, bounds = raw_rows(gather(words, offsets[seen], offsets[seen + 1]))
+    return WordCounts(data, bounds, counts[seen])
 
 
 def _splits(arrays: Mapping[str, NDArray[Any]], task: Placement) -> NDArray[np.uint8]:
@@ -186,17 +121,89 @@ def _splits(arrays: Mapping[str, NDArray[Any]], task: Placement) -> NDArray[np.u
         groups, _ = group_equal(hashes)
         again = groups[1:] <= np.maximum.accumulate(groups)[:-1]
         splits[1:][again] = DROPPED
-        splits[task.repeated] = DROPPED
+        splits[task.duplicates] = DROPPED
     return splits
 
 
-def _occurring(words: Bytes, offsets: Offsets, counts: NDArray[np.int64]) -> WordCounts:
-    """The words that occur at all."""
-    seen = np.flatnonzero(counts)
-    if len(seen) == len(counts):
-        return WordCounts(words, offsets, counts)
-    data, bounds = raw_rows(gather(words, offsets[seen], offsets[seen + 1]))
-    return WordCounts(data, bounds, counts[seen])
+def split_of(hashes: NDArray[np.uint64], shares: Sequence[float]) -> NDArray[np.uint8]:
+    """The split of each hash: its low 32 bits, as a fraction, against the cumulated shares."""
+    fraction = (hashes & np.uint64(2**32 - 1)).astype(np.float64) / 2**32
+    bounds = np.cumsum(shares)[:-1]
+    filled = np.flatnonzero(np.asarray(shares) > 0)[-1]  # rounding must not fill an empty last split
+    splits: NDArray[np.uint8] = np.minimum(np.searchsorted(bounds, fraction, side="right"), filled).astype(
+        "u1"
+    )
+    return splits
+
+
+@dataclass(frozen=True)
+class WriteTask:
+    """Where a partition's rows go."""
+
+    placement: Placement
+    result: str
+    """Directory with the preallocated split files and the vocabulary."""
+    vocab: str
+    """File with the vocabulary."""
+    vocab_digest: str
+    first_row: tuple[int, ...]
+    """Rows before this partition, in each split."""
+    first_token: tuple[int, ...]
+    """Tokens before this partition, in each split."""
+    conflicting: NDArray[np.uint64]
+    """Hashes of texts with both labels, ascending."""
+    notes: str
+    """File for conflicting and unusual rows."""
+    text_part: int | None
+    """Number of the partition's text files; None if texts are not kept."""
+
+
+def write_partitions(tasks: Sequence[WriteTask]) -> list[tuple[NDArray[np.int64], bool]]:
+    """Write the rows of some shards.
+
+    Returns for each the unknown tokens of each split, and whether it has a file of notes.
+    """
+    return [_write(task) for task in tasks]
+
+
+def _write(task: WriteTask) -> tuple[NDArray[np.int64], bool]:
+    table = _table(task.vocab, task.vocab_digest)
+    placement = task.placement
+    arrays = load_file(placement.shard)
+    splits = _splits(arrays, placement)
+    lengths = arrays["lengths"].astype(np.int64)
+    kept = np.minimum(lengths, placement.max_tokens)
+    labels = placement.labels[arrays["codes"]]
+    ids = arrays["ids"]
+    numbers = look_up(*raw_rows(shard_rows(arrays, "words")), table, UNK)
+    numbers = numbers.astype(token_dtype(len(table.offsets) - 1))
+    common = np.zeros(len(kept), np.int64)
+    unknown = np.zeros(len(SPLITS), np.int64)
+    for code, split in enumerate(SPLITS):
+        rows = splits == code
+        tokens = np.empty(kept[rows].sum(), numbers.dtype)
+        unknown[code] = gather_tokens(ids, kept, rows, numbers, tokens, common)
+        starts = task.first_token[code] + np.cumsum(kept[rows]) - kept[rows]
+        _write_at(task.result, split, "tokens", tokens, task.first_token[code])
+        _write_at(task.result, split, "offsets", starts, task.first_row[code])
+        _write_at(task.result, split, "labels", labels[rows], task.first_row[code])
+        if task.text_part is not None and rows.any():
+            _write_text(task, split, shard_rows(arrays, "text").filter(pa.array(rows)))
+    oddities = arrays["oddities"] | odd_words(lengths, common)
+    oddities[splits == DROPPED] = 0
+    conflict = np.isin(arrays["hashes"], task.conflicting, kind="sort")
+    noted = np.flatnonzero(conflict | (oddities > 0))
+    if len(noted):
+        columns = {"label": labels, "split": splits, "conflict": conflict, "oddities": oddities}
+        write_notes(Path(task.notes), arrays, placement.max_tokens, noted, columns)
+    return unknown, len(noted) > 0
+
+
+@lru_cache(maxsize=1)
+def _table(path: str, digest: str) -> WordTable:
+    """The vocabulary, read once per process; the digest separates it from that of an earlier run."""
+    del digest
+    return read_table(Path(path))
 
 
 def _write_at(directory: str, split: str, part: str, values: NDArray[Any], place: int) -> None:
@@ -211,13 +218,6 @@ def _write_text(task: WriteTask, split: str, text: pa.Array) -> None:
     part = Path(task.result) / "text" / split / f"{task.text_part:06d}.parquet"
     part.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"text": text.cast(pa.large_string())}), part)
-
-
-@lru_cache(maxsize=1)
-def _table(path: str, digest: str) -> WordTable:
-    """The vocabulary, read once a process; the digest keeps the one of an earlier run apart."""
-    del digest
-    return read_table(Path(path))
 
 
 @kernel
@@ -244,7 +244,7 @@ def gather_tokens(
     tokens: NDArray[Any],
     common: NDArray[np.int64],
 ) -> int:
-    """Write the chosen rows' tokens, which are numbers[id], back to back; notes each row's common words.
+    """Write the chosen rows' tokens, which are numbers[id], back to back; set each row's common words.
 
     Returns how many of them are unknown.
     """

@@ -22,52 +22,6 @@ from sentiscale.util.atomic import write_file
 
 CHUNK_BYTES = 4 * 2**20
 TASK_CHUNKS = 8
-
-
-class DigestTask(NamedTuple):
-    """Some chunks of a file."""
-
-    path: str
-    """The file."""
-    first: int
-    """Number of the first chunk."""
-
-
-def file_digest(path: Path) -> str:
-    """The digest of one file, in hexadecimal."""
-    return combined(map(chunk_digests, digest_tasks(path)))
-
-
-def file_digests(paths: Iterable[Path]) -> Iterator[str]:
-    """The digests of files in order, computed on all cores (hashing runs without the GIL)."""
-    with ThreadPoolExecutor() as threads:
-        for parts in [threads.map(chunk_digests, digest_tasks(path)) for path in paths]:
-            yield combined(parts)
-
-
-def digest_tasks(path: Path) -> list[DigestTask]:
-    """Divide a file; an empty one has no chunks."""
-    chunks = -(-path.stat().st_size // CHUNK_BYTES)
-    return [DigestTask(str(path), first) for first in range(0, chunks, TASK_CHUNKS)]
-
-
-def chunk_digests(task: DigestTask) -> list[bytes]:
-    """The digests of a task's chunks."""
-    digests = []
-    with open(task.path, "rb") as file:
-        file.seek(task.first * CHUNK_BYTES)
-        for _ in range(TASK_CHUNKS):
-            if not (chunk := file.read(CHUNK_BYTES)):
-                break
-            digests.append(hashlib.sha256(chunk).digest())
-    return digests
-
-
-def combined(parts: Iterable[list[bytes]]) -> str:
-    """The digest of a file from those of its tasks, in order."""
-    return hashlib.sha256(b"".join(chain.from_iterable(parts))).hexdigest()
-
-
 DATASET_SCHEMA = 2
 SPLITS = ("train", "valid", "test")
 MANIFEST, VOCABULARY = "manifest.json", "vocab.txt"
@@ -149,14 +103,11 @@ class Manifest(Record):
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of one split; row i has tokens[offsets[i]:offsets[i + 1]] and labels[i]."""
+    """Rows of one split; row i has the word ids tokens[offsets[i]:offsets[i + 1]] and the label labels[i]."""
 
     name: str
-    """train, valid or test."""
     tokens: NDArray[np.uint16] | NDArray[np.uint32]
-    """Word ids of all rows back to back."""
     offsets: NDArray[np.int64]
-    """Where each row begins (rows + 1)."""
     labels: NDArray[np.uint8]
     """0 negative, 1 positive."""
 
@@ -170,10 +121,9 @@ class Split:
 
 
 class PreparedDataset:
-    """Opened prepared data; nothing is read before it is asked for."""
+    """Opened prepared data; use `open`. Files are read on access."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
-        """Use `open`; this only keeps its arguments."""
         self.path = path
         self.manifest = manifest
 
@@ -183,7 +133,7 @@ class PreparedDataset:
 
         Args:
             path: the directory.
-            verify: also compare every file with its digest (half a second per GB on two cores).
+            verify: compare every file with its digest (half a second per GB on two cores).
 
         Raises: DataError when it is missing, damaged or of another version.
         """
@@ -202,7 +152,6 @@ class PreparedDataset:
 
     @cached_property
     def vocab(self) -> Vocab:
-        """The vocabulary of the training split."""
         return Vocab.read(self.path / VOCABULARY)
 
     def split(self, name: str) -> Split:
@@ -229,7 +178,7 @@ class PreparedDataset:
         return Split(name, tokens, offsets, labels)
 
     def described(self) -> TrainedOn:
-        """What a record says of the data, so that it still can when they are gone."""
+        """A copy of the important numbers for records, which may outlive the data."""
         manifest = self.manifest
         return TrainedOn(
             path=str(self.path.absolute()),
@@ -257,7 +206,6 @@ def split_file(split: str, part: str) -> str:
 
 
 def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
-    """The smallest type that holds every id."""
     return np.uint16 if vocab_size <= 2**16 else np.uint32
 
 
@@ -278,7 +226,6 @@ def _verify(path: Path, files: Mapping[str, str]) -> None:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Write the manifest as readable JSON."""
     write_file(directory / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
 
 
@@ -296,13 +243,56 @@ def _read_manifest(path: Path) -> Manifest:
         return Manifest.model_validate(document)
     except NotADirectoryError as error:
         raise DataError(
-            f"{path} is a file, no prepared dataset. Prepare it first: sentiscale prepare {path} --out data"
+            f"{path} is a file, not a prepared dataset. "
+            f"Prepare it first: sentiscale prepare {path} --out data"
         ) from error
     except FileNotFoundError as error:
         raise DataError(
-            f"{path} is no prepared dataset: it has no {MANIFEST}. Give a directory that `prepare` wrote."
+            f"{path} is not a prepared dataset: it has no {MANIFEST}. Give a directory that `prepare` wrote."
         ) from error
     except (OSError, ValueError, AttributeError, ValidationError) as error:
         raise DataError(
             f"{path / MANIFEST} is damaged: {reason_of(error)}. Prepare {path} again with --force."
         ) from error
+
+
+class DigestTask(NamedTuple):
+    """Some chunks of a file."""
+
+    path: str
+    first: int
+    """Number of the first chunk."""
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 over the SHA-256 of each 4 MB, in hexadecimal: chunks can be hashed on all cores."""
+    return combined(map(chunk_digests, digest_tasks(path)))
+
+
+def file_digests(paths: Iterable[Path]) -> Iterator[str]:
+    """The digests of files in order, computed on all cores (hashing releases the GIL)."""
+    with ThreadPoolExecutor() as threads:
+        for parts in [threads.map(chunk_digests, digest_tasks(path)) for path in paths]:
+            yield combined(parts)
+
+
+def digest_tasks(path: Path) -> list[DigestTask]:
+    """Divide a file into tasks; an empty one has none."""
+    chunks = -(-path.stat().st_size // CHUNK_BYTES)
+    return [DigestTask(str(path), first) for first in range(0, chunks, TASK_CHUNKS)]
+
+
+def chunk_digests(task: DigestTask) -> list[bytes]:
+    digests = []
+    with open(task.path, "rb") as file:
+        file.seek(task.first * CHUNK_BYTES)
+        for _ in range(TASK_CHUNKS):
+            if not (chunk := file.read(CHUNK_BYTES)):
+                break
+            digests.append(hashlib.sha256(chunk).digest())
+    return digests
+
+
+def combined(parts: Iterable[list[bytes]]) -> str:
+    """The digest of a file from those of its chunks."""
+    return hashlib.sha256(b"".join(chain.from_iterable(parts))).hexdigest()

@@ -1,7 +1,7 @@
-"""What a worker does with one partition: encode it, count its words, write its rows; and the shard between.
+"""Partitions of the input, and the shard that a worker encodes from one.
 
-A shard holds a partition's usable reviews as ids into the partition's own word list. It is written whole or
-not at all, so a finished shard need not be made again when an interrupted preparation goes on.
+A shard holds the usable reviews of its partition as ids into the partition's own word list. It is written
+whole or not at all, so `--resume` uses finished shards as they are.
 """
 
 import json
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import load_file, save
 
 from sentiscale.config import Cleaning
 from sentiscale.data.blocks import RawBlock
@@ -25,59 +25,40 @@ from sentiscale.data.duplicates import Records, first_of_each
 from sentiscale.data.oddities import raw_oddities
 from sentiscale.data.sources import Stream
 from sentiscale.data.workspace import Workspace
-from sentiscale.text.bytes8 import WIDTH, load_eight
 from sentiscale.text.clean import raw_rows
-from sentiscale.text.compiled import Bytes, frozen, kernel
 from sentiscale.text.formats.base import TableFormat
 from sentiscale.text.labels import Reason
 from sentiscale.text.lines import binary_array
 from sentiscale.text.reviews import Reviews
 from sentiscale.text.tokens import number_new, rule_for
-from sentiscale.text.word_table import HASH_START, absorb
+
+MAX_FILL = 1.1
+"""A partition takes a further slice up to this multiple of its target size."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Whole records of one file, and where their bytes lie."""
+class FileSlice:
+    """Whole records of one file, and where a worker reads them."""
 
     file: str
     """Path or URL of the reviews, for messages."""
     path: str
-    """File to read the bytes from: the same, or a copy a worker can read."""
+    """File with the bytes: the same, or a copy that workers can read."""
     offset: int
-    """Where they begin there."""
+    """Where they begin in `path`."""
     begin: int
     """Where they begin in the reviews' file, decompressed."""
     size: int
     """Bytes, decompressed."""
     table: TableFormat
-    """Where text and label are in the file."""
     too_long: bool
     """Whether the bytes are only the beginning of one record beyond the size limit."""
     lines_before: int | None
-    """Header lines before the first piece of a file; None for its other pieces."""
-
-
-@dataclass(frozen=True)
-class EncodeTask:
-    """A partition and what to do with it; small, for it travels to the worker."""
-
-    pieces: tuple[Piece, ...]
-    """What is read, in order."""
-    is_test: bool
-    """Whether all of it is of the named test set."""
-    cleaning: Cleaning
-    """Cleaning profile."""
-    max_tokens: int
-    """Most tokens stored of a review."""
-    keep_text: bool
-    """Whether raw texts are stored too."""
-    shard: str
-    """Where the shard goes."""
+    """Header lines before the first slice of a file; None for its other slices."""
 
 
 class PartitionSummary(NamedTuple):
-    """What the client needs to know of a partition."""
+    """What the client needs to know about an encoded partition."""
 
     rows: int
     """Usable rows, repeated ones included."""
@@ -90,17 +71,120 @@ class PartitionSummary(NamedTuple):
     rejects: NDArray[np.int64]
     """Rejected rows by Reason."""
     line_counts: NDArray[np.int64]
-    """Lines of each piece."""
+    """Lines of each slice."""
     size: int
     """Bytes of raw input."""
 
 
+@dataclass
+class Partition:
+    """Consecutive slices of the input, either all or none of them from the named test set."""
+
+    number: int
+    """From 0, in input order."""
+    is_test: bool
+    slices: tuple[FileSlice, ...]
+    consumed: int
+    """Stored bytes read for it."""
+    summary: PartitionSummary = field(init=False)
+    """Set once it is encoded."""
+
+
+def cut_partitions(
+    sources: Sequence[tuple[Source, bool]],
+    work: Workspace,
+    target_bytes: int,
+    readable: Callable[[Source], bool],
+) -> Iterator[Partition]:
+    """Cut files into slices of about `target_bytes` and put small ones together, reading each file once.
+
+    Args:
+        sources: files in order, and whether each belongs to the named test set.
+        work: where slices go that workers cannot read from the file itself.
+        target_bytes: bytes of a partition.
+        readable: whether workers can open a file themselves.
+    """
+    number, size, consumed = 0, 0, 0
+    slices: list[FileSlice] = []
+    slices_are_test = False
+    for source, is_test in sources:
+        in_place = readable(source)
+        for raw in source.blocks(_slice_bytes(source, target_bytes), in_place=in_place):
+            if slices and (is_test != slices_are_test or size + raw.size > target_bytes * MAX_FILL):
+                yield Partition(number, slices_are_test, tuple(slices), consumed)
+                number, size, consumed, slices = number + 1, 0, 0, []
+            slices_are_test = is_test
+            copy = None if in_place else work.spool(f"{number:08d}-{len(slices)}", raw.data)
+            slices.append(_file_slice(source, raw, copy))
+            size += raw.size
+            consumed += raw.consumed
+    if slices:
+        yield Partition(number, slices_are_test, tuple(slices), consumed)
+
+
+def _slice_bytes(source: Source, target_bytes: int) -> int:
+    """Bytes that divide a plain file evenly, so that its last slice is no smaller than the others."""
+    if not source.plain or not source.size:
+        return target_bytes
+    return -(-source.size // -(-source.size // target_bytes))
+
+
+def _file_slice(source: Source, raw: RawBlock, copy: Path | None) -> FileSlice:
+    return FileSlice(
+        file=source.path,
+        path=str(copy or Path(source.path).absolute()),
+        offset=0 if copy else raw.offset,
+        begin=raw.offset,
+        size=raw.size,
+        table=source.table,
+        too_long=raw.too_long,
+        lines_before=raw.lines_before if raw.first else None,
+    )
+
+
+def first_lines(partitions: Sequence[Partition]) -> list[list[int]]:
+    """Number of the first line of each slice in its file, from 1."""
+    lines, line = [], 1
+    for partition in partitions:
+        own = []
+        for part, count in zip(partition.slices, partition.summary.line_counts.tolist(), strict=True):
+            if part.lines_before is not None:
+                line = 1 + part.lines_before
+            own.append(line)
+            line += count
+        lines.append(own)
+    return lines
+
+
+def rejected(partitions: Sequence[Partition]) -> dict[str, int]:
+    """Rejected rows by reason, without reasons that did not occur."""
+    counts = sum((partition.summary.rejects for partition in partitions), np.zeros(len(Reason), np.int64))
+    return {reason.name.lower(): int(counts[reason]) for reason in Reason if counts[reason]}
+
+
+@dataclass(frozen=True)
+class EncodeTask:
+    """A partition and what to do with it; small, because it travels to a worker."""
+
+    slices: tuple[FileSlice, ...]
+    is_test: bool
+    cleaning: Cleaning
+    max_tokens: int
+    keep_text: bool
+    """Whether the shard also holds the raw texts."""
+    shard: str
+    """File to write."""
+
+
 def encode_partition(task: EncodeTask) -> PartitionSummary:
-    """Parse, clean and number one partition; write its shard and tell the client what is in it."""
-    parts = [_read_piece(piece) for piece in task.pieces]
+    """Parse, clean and number one partition, and write its shard."""
+    parts = [_read_slice(part) for part in task.slices]
     good = [np.flatnonzero(part.reasons == Reason.NONE) for part in parts]
-    chosen = [_taken(part.text, rows) for part, rows in zip(parts, good, strict=True)]
-    text = pa.concat_arrays(chosen) if len(chosen) > 1 else chosen[0]
+    texts = [
+        part.text if len(rows) == len(part.text) else part.text.take(pa.array(rows))
+        for part, rows in zip(parts, good, strict=True)
+    ]
+    text = pa.concat_arrays(texts) if len(texts) > 1 else texts[0]
     data, offsets = raw_rows(text)
     numbered, words = number_new(data, offsets, rule_for(task.cleaning, task.max_tokens))
     filled = numbered.lengths > 0
@@ -110,29 +194,70 @@ def encode_partition(task: EncodeTask) -> PartitionSummary:
         "codes": np.concatenate([part.codes[rows] for part, rows in zip(parts, good, strict=True)]),
         "lengths": numbered.lengths.astype(np.uint32),
         "lines": np.concatenate([part.lines[rows] for part, rows in zip(parts, good, strict=True)]),
-        "pieces": np.repeat(np.arange(len(parts), dtype=np.uint32), [len(rows) for rows in good]),
+        "slices": np.repeat(np.arange(len(parts), dtype=np.uint32), [len(rows) for rows in good]),
         "oddities": raw_oddities(data, offsets),
     }
     if not filled.all():
         columns = {name: column[filled] for name, column in columns.items()}
-    sizes = [piece.size for piece in task.pieces]
+    size = sum(part.size for part in task.slices)
     arrays: dict[str, NDArray[Any]] = {
         **columns,
         "ids": numbered.ids.astype(np.uint16) if len(words.offsets) <= 2**16 else numbered.ids,
         "words": words.data,
         "words_offsets": words.offsets,
         "line_counts": np.array([part.line_count for part in parts]),
-        "meta": np.array([sum(sizes), task.is_test]),
+        "meta": np.array([size, task.is_test]),
+        **_reject_arrays(parts),
     }
-    arrays |= _reject_arrays(parts)
     if task.keep_text:
-        arrays |= _rows("text", text.filter(pa.array(filled)))
-    _write_shard(Path(task.shard), arrays, task.pieces)
-    return summary_of(arrays)
+        arrays |= _plain_arrays("text", text.filter(pa.array(filled)))
+    _write_shard(Path(task.shard), arrays, task.slices)
+    return _summary_of(arrays)
 
 
-def summary_of(arrays: Mapping[str, NDArray[Any]]) -> PartitionSummary:
-    """The summary of a shard's arrays."""
+def _read_slice(part: FileSlice) -> Reviews:
+    with Stream(part.path, None) as stream:
+        data = stream.read_at(part.offset, part.size)
+    return read_reviews(data, part.table, "required", too_long_record=part.too_long)
+
+
+def _reject_empty(parts: list[Reviews], good: list[NDArray[np.int64]], filled: NDArray[np.bool_]) -> None:
+    """Reject the rows of which cleaning left nothing."""
+    first = 0
+    for part, rows in zip(parts, good, strict=True):
+        empty = ~filled[first : first + len(rows)]
+        part.reasons[rows[empty]] = Reason.EMPTY_AFTER_CLEANING
+        first += len(rows)
+
+
+def _reject_arrays(parts: list[Reviews]) -> dict[str, NDArray[Any]]:
+    """Rejected rows and blank lines of all slices, by slice and line."""
+    slices, lines, reasons, texts = [], [], [], []
+    for number, part in enumerate(parts):
+        bad = np.flatnonzero(part.reasons != Reason.NONE)
+        own = np.concatenate([part.lines[bad], part.blank])
+        order = np.argsort(own, kind="stable")
+        blanks = np.full(len(part.blank), Reason.BLANK_LINE, np.uint8)
+        slices.append(np.full(len(own), number, np.uint32))
+        lines.append(own[order])
+        reasons.append(np.concatenate([part.reasons[bad], blanks])[order])
+        snippets = pa.concat_arrays([part.snippets(bad), pa.array([""] * len(blanks), pa.string())])
+        texts.append(snippets.take(order))
+    return {
+        "reject_slices": np.concatenate(slices),
+        "reject_lines": np.concatenate(lines),
+        "reject_reasons": np.concatenate(reasons),
+        **_plain_arrays("reject_text", pa.concat_arrays(texts)),
+    }
+
+
+def _plain_arrays(name: str, values: pa.Array) -> dict[str, NDArray[Any]]:
+    """An array of binaries as two plain arrays; `shard_rows` reads them back."""
+    data, offsets = raw_rows(values)
+    return {name: data[offsets[0] : offsets[-1]], f"{name}_offsets": offsets - offsets[0]}
+
+
+def _summary_of(arrays: Mapping[str, NDArray[Any]]) -> PartitionSummary:
     size, is_test = arrays["meta"].tolist()
     codes = arrays["codes"]
     return PartitionSummary(
@@ -146,75 +271,32 @@ def summary_of(arrays: Mapping[str, NDArray[Any]]) -> PartitionSummary:
     )
 
 
-def finished_summary(path: Path, pieces: tuple[Piece, ...]) -> PartitionSummary | None:
-    """The summary of a shard on disk; None when there is none, it is damaged or was made of other pieces."""
+def _write_shard(path: Path, arrays: dict[str, NDArray[Any]], slices: tuple[FileSlice, ...]) -> None:
+    """Write under a unique name, then rename: another worker may be writing the same shard."""
+    temporary = path.with_suffix(f".{uuid4().hex}.tmp")
     try:
-        with Shard(path) as shard:
-            if shard.made_of(pieces) and shard.whole():
-                return summary_of(shard)
+        temporary.write_bytes(save(arrays, {"checksum": _checksum(arrays), "slices": _names(slices)}))
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def finished_summary(path: Path, slices: tuple[FileSlice, ...]) -> PartitionSummary | None:
+    """The summary of a shard on disk; None if it is missing, damaged or of other slices.
+
+    Slices differ when an earlier run could not read the file in place and cut it elsewhere. After a power
+    cut a file of the right size may hold zeros, which the checksum shows.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata()
+        arrays = load_file(path)
+        if metadata == {"slices": _names(slices), "checksum": _checksum(arrays)}:
+            return _summary_of(arrays)
     except (OSError, SafetensorError, KeyError, ValueError):
         pass
     return None
-
-
-class Shard(Mapping[str, NDArray[Any]]):
-    """The arrays of a shard on disk, each read when it is asked for; a context manager."""
-
-    def __init__(self, path: str | Path) -> None:
-        opened: Any = safe_open(path, framework="numpy")
-        self._file = opened
-        self._names = list(opened.keys())
-        self._notes: dict[str, str] = opened.metadata() or {}
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        array: NDArray[Any] = self._file.get_tensor(name)
-        return array
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __enter__(self) -> "Shard":
-        self._file.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.__exit__(*error)
-
-    def whole(self) -> bool:
-        """Whether the contents are what was written; after a power cut a file may hold zeros."""
-        return self._notes["checksum"] == checksum(self)
-
-    def made_of(self, pieces: tuple[Piece, ...]) -> bool:
-        """Whether it was made of these; files that workers read themselves are cut at other places."""
-        return self._notes["pieces"] == named(pieces)
-
-
-def named(pieces: tuple[Piece, ...]) -> str:
-    """What tells pieces from others of the same files."""
-    return json.dumps([[piece.file, piece.begin, piece.size] for piece in pieces])
-
-
-def checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """A quick sum over all arrays, against accidents only."""
-    state = HASH_START
-    for name in sorted(arrays):
-        for part in (name.encode(), arrays[name].data):
-            state = np.uint64(mix_bytes(frozen(part), state))
-    return f"{state:016x}"
-
-
-@kernel
-def mix_bytes(data: Bytes, state: np.uint64) -> np.uint64:
-    """The running hash after these bytes, eight at a time."""
-    whole = len(data) - len(data) % WIDTH
-    for i in range(0, whole, WIDTH):
-        state = absorb(state, load_eight(data, i))
-    for i in range(whole, len(data)):
-        state = absorb(state, np.uint64(data[i]))
-    return absorb(state, np.uint64(len(data)))
 
 
 def shard_rows(arrays: Mapping[str, NDArray[Any]], name: str) -> pa.Array:
@@ -222,187 +304,16 @@ def shard_rows(arrays: Mapping[str, NDArray[Any]], name: str) -> pa.Array:
     return binary_array(arrays[name], arrays[f"{name}_offsets"])
 
 
-class RejectedRows(NamedTuple):
-    """Rejected rows of a partition."""
-
-    pieces: NDArray[np.uint32]
-    """Number of the piece each is from."""
-    lines: NDArray[np.int64]
-    """Line of the piece, from 0."""
-    reasons: NDArray[np.uint8]
-    """Values of `Reason`."""
-    snippets: pa.Array
-    """First characters of each."""
+def _names(slices: tuple[FileSlice, ...]) -> str:
+    """Identifies slices among others of the same files."""
+    return json.dumps([[part.file, part.begin, part.size] for part in slices])
 
 
-def rejected_rows(shard: Path) -> RejectedRows:
-    """Read the rejected rows of a shard."""
-    with Shard(shard) as arrays:
-        snippets = shard_rows(arrays, "reject_text").cast(pa.large_string()).cast(pa.string())
-        pieces, lines, reasons = (arrays[f"reject_{name}"] for name in ("pieces", "lines", "reasons"))
-        return RejectedRows(pieces, lines, reasons, snippets)
-
-
-def _read_piece(piece: Piece) -> Reviews:
-    with Stream(piece.path, None) as stream:
-        data = stream.read_at(piece.offset, piece.size)
-    return read_reviews(data, piece.table, "required", too_long_record=piece.too_long)
-
-
-def _taken(text: pa.Array, rows: NDArray[np.int64]) -> pa.Array:
-    return text if len(rows) == len(text) else text.take(pa.array(rows))
-
-
-def _reject_empty(parts: list[Reviews], good: list[NDArray[np.int64]], filled: NDArray[np.bool_]) -> None:
-    """Note the rows of which cleaning left nothing."""
-    first = 0
-    for part, rows in zip(parts, good, strict=True):
-        empty = ~filled[first : first + len(rows)]
-        part.reasons[rows[empty]] = Reason.EMPTY_AFTER_CLEANING
-        first += len(rows)
-
-
-def _reject_arrays(parts: list[Reviews]) -> dict[str, NDArray[Any]]:
-    """Rejected rows and blank lines of all pieces, by piece and line."""
-    pieces, lines, reasons, texts = [], [], [], []
-    for number, part in enumerate(parts):
-        bad = np.flatnonzero(part.reasons != Reason.NONE)
-        own = np.concatenate([part.lines[bad], part.blank])
-        order = np.argsort(own, kind="stable")
-        blanks = np.full(len(part.blank), Reason.BLANK_LINE, np.uint8)
-        pieces.append(np.full(len(own), number, np.uint32))
-        lines.append(own[order])
-        reasons.append(np.concatenate([part.reasons[bad], blanks])[order])
-        texts.append(
-            pa.concat_arrays([part.snippets(bad), pa.array([""] * len(blanks), pa.string())]).take(order)
-        )
-    return {
-        "reject_pieces": np.concatenate(pieces),
-        "reject_lines": np.concatenate(lines),
-        "reject_reasons": np.concatenate(reasons),
-        **_rows("reject_text", pa.concat_arrays(texts)),
-    }
-
-
-def _rows(name: str, values: pa.Array) -> dict[str, NDArray[Any]]:
-    """An array of binaries as two plain arrays."""
-    data, offsets = raw_rows(values)
-    return {name: data[offsets[0] : offsets[-1]], f"{name}_offsets": offsets - offsets[0]}
-
-
-def _write_shard(path: Path, arrays: dict[str, NDArray[Any]], pieces: tuple[Piece, ...]) -> None:
-    """Write under a name of its own, for another worker may be making the same shard, then rename."""
-    temporary = path.with_suffix(f".{uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(save(arrays, {"checksum": checksum(arrays), "pieces": named(pieces)}))
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-MOST = 1.1
-"""A partition takes a further piece up to this times its target."""
-
-
-@dataclass
-class Partition:
-    """Consecutive pieces of the input, all of the named test set or none; its summary comes from a worker."""
-
-    number: int
-    """From 0, in input order."""
-    is_test: bool
-    """Whether it is of the named test set."""
-    pieces: tuple[Piece, ...]
-    """What is read, in order."""
-    consumed: int
-    """Stored bytes read for it."""
-    summary: PartitionSummary | None = field(default=None)
-    """None until it is encoded."""
-
-    @property
-    def done(self) -> PartitionSummary:
-        """The summary, once the partition was encoded."""
-        assert self.summary is not None, "the partition has not been encoded"
-        return self.summary
-
-
-class Partitioner:
-    """Cuts files into pieces and puts small ones together; pieces that workers cannot read are spooled."""
-
-    def __init__(self, work: Workspace, target_bytes: int, readable: Callable[[Source], bool]) -> None:
-        """Aim at `target_bytes` a partition; `readable` says whether workers can open a file themselves."""
-        self.work = work
-        self.target_bytes = target_bytes
-        self.readable = readable
-
-    def partitions(self, sources: Sequence[tuple[Source, bool]]) -> Iterator[Partition]:
-        """Yield all partitions in input order, reading each file once."""
-        number, size, consumed = 0, 0, 0
-        pieces: list[Piece] = []
-        kind = False
-        for source, is_test in sources:
-            in_place = self.readable(source)
-            for raw in source.blocks(self._piece_bytes(source), in_place=in_place):
-                if pieces and (is_test != kind or size + raw.size > self.target_bytes * MOST):
-                    yield Partition(number, kind, tuple(pieces), consumed)
-                    number, size, consumed, pieces = number + 1, 0, 0, []
-                kind = is_test
-                pieces.append(self._piece(source, raw, in_place, f"{number:08d}-{len(pieces)}"))
-                size += raw.size
-                consumed += raw.consumed
-        if pieces:
-            yield Partition(number, kind, tuple(pieces), consumed)
-
-    def _piece_bytes(self, source: Source) -> int:
-        """Bytes that divide a plain file evenly, so that its last piece is no smaller than the others."""
-        if not source.plain or not source.size:
-            return self.target_bytes
-        return -(-source.size // -(-source.size // self.target_bytes))
-
-    def _piece(self, source: Source, raw: RawBlock, in_place: bool, name: str) -> Piece:
-        """Point the worker to the file itself where it can read it, else to a copy of the bytes."""
-        path = Path(source.path).absolute() if in_place else self.work.spool(name, raw.data)
-        return Piece(
-            file=source.path,
-            path=str(path),
-            offset=raw.offset if in_place else 0,
-            begin=raw.offset,
-            size=raw.size,
-            table=source.table,
-            too_long=raw.too_long,
-            lines_before=raw.lines_before if raw.first else None,
-        )
-
-
-def first_lines(partitions: Sequence[Partition]) -> list[list[int]]:
-    """Number of the first line of each piece in its file, from 1."""
-    lines, line = [], 1
-    for partition in partitions:
-        own = []
-        for piece, count in zip(partition.pieces, partition.done.line_counts.tolist(), strict=True):
-            if piece.lines_before is not None:
-                line = 1 + piece.lines_before
-            own.append(line)
-            line += count
-        lines.append(own)
-    return lines
-
-
-def balance(partitions: Sequence[Partition]) -> dict[str, float]:
-    """How evenly the work was divided: number of partitions, and the largest over the mean."""
-    rows = np.array([partition.done.rows for partition in partitions])
-    sizes = np.array([sum(piece.size for piece in partition.pieces) for partition in partitions])
-    return {
-        "count": len(partitions),
-        "rows_mean": round(float(rows.mean()), 1),
-        "rows_max_over_mean": round(float(rows.max() / max(rows.mean(), 1)), 3),
-        "bytes_mean": round(float(sizes.mean()), 1),
-        "bytes_max_over_mean": round(float(sizes.max() / max(sizes.mean(), 1)), 3),
-    }
-
-
-def rejected(partitions: Sequence[Partition]) -> dict[str, int]:
-    """Rejected rows by reason; reasons that did not occur are left out."""
-    counts = sum((partition.done.rejects for partition in partitions), np.zeros(len(Reason), np.int64))
-    return {reason.name.lower(): int(counts[reason]) for reason in Reason if counts[reason]}
+def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Names and a sum over all bytes, at the speed of memory: it shows accidents, not forgery."""
+    total = 0
+    for array in arrays.values():
+        data = array.view(np.uint8)
+        whole = len(data) - len(data) % 8
+        total += int(data[:whole].view(np.uint64).sum()) + int(data[whole:].sum())
+    return f"{total} {' '.join(sorted(arrays))}"

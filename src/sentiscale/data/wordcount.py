@@ -1,7 +1,7 @@
-"""Add up the words of all partitions in bounded memory and choose the vocabulary among them.
+"""Add up the words of all partitions in bounded memory, and choose the vocabulary among them.
 
-Words are counted in one compiled table. When it outgrows its limit it goes to files by the words' hashes
-and starts anew; at the end each file's words are added up by themselves. The result is exact either way.
+Words are counted in one compiled table. When it outgrows its limit, it goes to files by the words' hashes
+and starts empty; at the end each file's words are added up separately. The result is exact either way.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sentiscale.text.clean import raw_rows
@@ -27,49 +26,47 @@ BYTES_PER_WORD = 48
 
 
 class WordCounts(NamedTuple):
-    """Distinct words, back to back, and how often each occurs."""
+    """Distinct words, back to back (word i is data[offsets[i]:offsets[i + 1]]), and how often each occurs."""
 
     data: Bytes
-    """Bytes of all words."""
     offsets: Offsets
-    """Where each begins (words + 1)."""
     counts: NDArray[np.int64]
-    """Of each."""
 
 
 class WordCounter:
-    """Adds up word counts."""
+    """Adds up word counts of partitions."""
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
-        """Use up to `limit_bytes` of memory, growing included, and files of `folder` for the rest."""
+        """Use up to `limit_bytes` of memory, growing included, and files in `folder` for the rest."""
         self.folder = folder
         self.limit_bytes = limit_bytes
         self.spilled_bytes = 0
         self.distinct = 0
-        """Different words in all, once the vocabulary was chosen."""
+        """Different words in all, known after `vocabulary`."""
         self._table = WordTally()
         self._writers: list[pa.ipc.RecordBatchStreamWriter] = []
 
     def add(self, part: WordCounts) -> None:
-        """Take the counts of one partition."""
         if self._table.count and self._table.bytes_to_add(part) > self.limit_bytes:
             self._spill()
         self._table.add(part)
 
     def vocabulary(self, size: int, min_count: int) -> pa.Array:
-        """The most frequent words, at most `size`, those seen less than `min_count` times left out.
+        """The most frequent words, at most `size`, without those seen less than `min_count` times.
 
         Returns binaries by falling count; equal counts by the words' bytes.
         """
         best = pa.table({"word": pa.array([], pa.large_binary()), "count": pa.array([], pa.int64())})
-        for table in self._tables():
-            self.distinct += table.count
-            frequent = _at_least(table.counted(), min_count)
-            best = _most_frequent(pa.concat_tables([best, frequent]), size)  # at once: 64 files may hold much
+        for tally in self._tallies():
+            self.distinct += tally.count
+            counted = tally.counted()
+            frequent = _as_batch(counted).filter(pa.array(counted.counts >= min_count))
+            best = pa.concat_tables([best, pa.Table.from_batches([frequent])])
+            best = _most_frequent(best, size)  # after each file: 64 of them may hold too much
         words = best.sort_by([("count", "descending"), ("word", "ascending")])
         return words["word"].slice(0, size).combine_chunks()
 
-    def _tables(self) -> Iterator["WordTally"]:
+    def _tallies(self) -> Iterator["WordTally"]:
         if not self.spilled_bytes:
             yield self._table
             return
@@ -80,14 +77,14 @@ class WordCounter:
             table = WordTally()
             with pa.OSFile(str(self._file(number))) as file, pa.ipc.open_stream(file) as batches:
                 for batch in batches:
-                    table.add(_from_arrow(batch))
+                    table.add(WordCounts(*raw_rows(batch["word"]), batch["count"].to_numpy()))
             yield table
 
     def _spill(self) -> None:
-        """Write the table to the files and begin a new one."""
+        """Write the table to the files and start an empty one."""
         part = self._table.counted()
         files = (word_hashes(frozen(part.data), frozen(part.offsets, np.int64)) >> FILE_BITS).astype(np.uint8)
-        batch = pa.record_batch({"word": binary_array(part.data, part.offsets), "count": part.counts})
+        batch = _as_batch(part)
         if not self._writers:
             self._writers = [pa.ipc.new_stream(str(self._file(n)), batch.schema) for n in range(FILES)]
         for number, writer in enumerate(self._writers):
@@ -100,7 +97,7 @@ class WordCounter:
 
 
 class WordTally:
-    """Words with their counts, in one table that grows as needed."""
+    """Words with their counts, in one table that grows."""
 
     def __init__(self) -> None:
         offsets = np.zeros(FIRST_WORDS + 1, np.int64)
@@ -110,33 +107,14 @@ class WordTally:
         self.count = 0
 
     def bytes_to_add(self, part: WordCounts) -> int:
-        """Memory it takes at most while it takes these counts: a table that grows is there twice."""
+        """Most memory while it adds these counts: a table that grows exists twice for a moment."""
         held = sum(array.nbytes for array in self.words) + self.counts.nbytes
         size, words = self._room_for(part)
         grows = (size, words) != (len(self.words.data), len(self.counts))
         return held + (size + words * BYTES_PER_WORD if grows else 0)
 
     def add(self, part: WordCounts) -> None:
-        """Take the counts of distinct words."""
-        self._make_room(*self._room_for(part))
-        numbers = frozen(part.counts, np.int64)
-        bounds, data = frozen(part.offsets, np.int64), frozen(part.data)
-        self.count = add_words(data, bounds, numbers, self.words, self.counts, self.count)
-
-    def counted(self) -> WordCounts:
-        """All words, in the order in which they came."""
-        offsets = self.words.offsets[: self.count + 1]
-        return WordCounts(self.words.data[: offsets[-1]], offsets, self.counts[: self.count])
-
-    def _room_for(self, part: WordCounts) -> tuple[int, int]:
-        """Bytes and words there must be room for: what there is, or at least twice as much."""
-        size, words = len(self.words.data), len(self.counts)
-        used = int(self.words.offsets[self.count]) + len(part.data)
-        while words < self.count + len(part.counts):
-            words *= 2
-        return size if used <= size else 2 * used, words
-
-    def _make_room(self, size: int, words: int) -> None:
+        size, words = self._room_for(part)
         data, offsets, slots = self.words
         if size > len(data):
             data = _longer(data, int(offsets[self.count]), size)
@@ -145,6 +123,21 @@ class WordTally:
             self.counts = _longer(self.counts, self.count, words)
             slots = slots_for(data, offsets, self.count, 2 * words)
         self.words = WordTable(data, offsets, slots)
+        numbers, bounds = frozen(part.counts, np.int64), frozen(part.offsets, np.int64)
+        self.count = add_words(frozen(part.data), bounds, numbers, self.words, self.counts, self.count)
+
+    def counted(self) -> WordCounts:
+        """All words, by first appearance."""
+        offsets = self.words.offsets[: self.count + 1]
+        return WordCounts(self.words.data[: offsets[-1]], offsets, self.counts[: self.count])
+
+    def _room_for(self, part: WordCounts) -> tuple[int, int]:
+        """Bytes and words the table must have room for: its present size, or at least twice as much."""
+        size, words = len(self.words.data), len(self.counts)
+        used = int(self.words.offsets[self.count]) + len(part.data)
+        while words < self.count + len(part.counts):
+            words *= 2
+        return size if used <= size else 2 * used, words
 
 
 def _longer(array: NDArray[Any], used: int, size: int) -> NDArray[Any]:
@@ -153,11 +146,8 @@ def _longer(array: NDArray[Any], used: int, size: int) -> NDArray[Any]:
     return longer
 
 
-def _at_least(part: WordCounts, min_count: int) -> pa.Table:
-    """The words that occur so often."""
-    chosen = np.flatnonzero(part.counts >= min_count)
-    words = pc.take(binary_array(part.data, part.offsets), pa.array(chosen))
-    return pa.table({"word": words, "count": part.counts[chosen]})
+def _as_batch(part: WordCounts) -> pa.RecordBatch:
+    return pa.record_batch({"word": binary_array(part.data, part.offsets), "count": part.counts})
 
 
 def _most_frequent(words: pa.Table, size: int) -> pa.Table:
@@ -168,14 +158,8 @@ def _most_frequent(words: pa.Table, size: int) -> pa.Table:
     return words.filter(pa.array(counts >= np.partition(counts, -size)[-size])).combine_chunks()
 
 
-def _from_arrow(batch: pa.RecordBatch) -> WordCounts:
-    data, offsets = raw_rows(batch["word"])
-    return WordCounts(data, offsets, batch["count"].to_numpy())
-
-
 @kernel
 def word_hashes(data: Bytes, offsets: Offsets) -> NDArray[np.uint64]:
-    """Hash of each word."""
     hashes = np.empty(len(offsets) - 1, np.uint64)
     for i in range(len(hashes)):
         hashes[i] = read_token(data, offsets[i], offsets[i + 1]).hash

@@ -1,4 +1,4 @@
-"""The hidden directory a dataset is prepared in: one at a time, resumable, gone when it is no use."""
+"""The hidden directory in which a job works: one process at a time, kept only to be resumed."""
 
 import fcntl
 import json
@@ -16,20 +16,20 @@ PLAN = "plan.json"
 
 
 class Workspace:
-    """Folders of one preparation; `result` becomes the dataset."""
+    """Folders of one job; `result` becomes its output."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.result = root / "result"
         self.scratch = root / "dask"
         self.overflow = root / "overflow"
-        """For what does not fit into memory."""
+        """Files for what does not fit into memory."""
         self._shards = root / "shards"
         self._spool = root / "spool"
         self._notes = root / "notes"
 
     def prepare_folders(self) -> None:
-        """Make the folders; what an earlier run wrote after its shards is made anew."""
+        """Make the folders; of an earlier run only the shards are kept."""
         for folder in (self.result, self.scratch, self.overflow, self._spool, self._notes):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
@@ -37,15 +37,13 @@ class Workspace:
         self._shards.mkdir(exist_ok=True)
 
     def shard(self, number: int) -> Path:
-        """Where the shard of a partition lies."""
         return self._shards / f"{number:08d}.safetensors"
 
     def part(self, number: int) -> Path:
-        """Where a part of a result lies until all are there; as shards, they are kept to go on with."""
+        """A part of a result until all are there; like shards, parts are kept for `resume`."""
         return self._shards / f"{number:08d}.parquet"
 
     def notes(self, number: int) -> Path:
-        """Where a partition's noteworthy rows are put down."""
         return self._notes / f"{number:08d}.arrow"
 
     def spool(self, name: str, data: bytes) -> Path:
@@ -55,7 +53,7 @@ class Workspace:
         return path
 
     def unspool(self, path: str) -> None:
-        """Drop raw bytes that are done with; a file that was not spooled stays."""
+        """Remove raw bytes that were spooled; other files stay."""
         if Path(path).parent == self._spool:
             Path(path).unlink(missing_ok=True)
 
@@ -126,7 +124,7 @@ def working_directory(
 
 @contextmanager
 def _locked(root: Path, out: Path) -> Iterator[None]:
-    """Hold the working directory; the lock goes with the process, however it ends."""
+    """Lock the working directory; the lock ends with the process, however that ends."""
     descriptor = os.open(root, os.O_RDONLY)
     try:
         try:
