@@ -187,7 +187,7 @@ def test_rows_that_cannot_be_read_are_counted_not_guessed(cli, model, tmp_path):
 def test_predict_says_what_is_wrong(cli, model, tmp_path):
     for arguments, code, message in (
         ((model, "missing.txt"), 3, "missing.txt"),
-        ((tmp_path, "-"), 3, "no model directory"),
+        ((tmp_path, "-"), 3, "not a model directory"),
         ((model, "-", "--out", "x.xlsx"), 2, ".parquet"),
     ):
         done = cli("predict", *arguments, stdin="")

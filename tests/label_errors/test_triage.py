@@ -189,7 +189,7 @@ def test_rows_without_a_category_or_a_label(made_up, tmp_path):
     ("arguments", "code", "told"),
     [
         (["{model}", "missing.txt", "--out", "p.html"], 3, "missing.txt"),
-        (["nothing", "{lines}", "--out", "p.html"], 3, "no model directory"),
+        (["nothing", "{lines}", "--out", "p.html"], 3, "not a model directory"),
         (["{model}", "{data}", "--out", "p.html", "--split", "tset"], 3, "Did you mean 'test'?"),
         (["{model}", "unlabelled.txt", "--out", "p.html"], 3, "holds no labelled review"),
         (["{model}", "wrong.txt", "--out", "p.html"], 3, "holds no labelled review"),

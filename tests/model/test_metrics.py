@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiscale.model.metrics import Scores, calibration_bins, count, expected_error, probabilities, score
+from sentiscale.model.metrics import (
+    Scores,
+    calibration_bins,
+    count,
+    expected_calibration_error,
+    probabilities,
+    score,
+)
 from sentiscale.model.wide import Combination
 
 LOGITS = np.array([2.0, -1.0, 0.5, -3.0], np.float32)
@@ -40,8 +47,8 @@ def test_one_class_has_no_auc():
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
     """Ten rows said positive with 0.8, seven of them are: a gap of 0.1."""
     labels = np.array([1] * 7 + [0] * 3, np.uint8)
-    assert expected_error(calibration_bins(np.full(10, 0.8), labels)) == pytest.approx(0.1)
-    assert expected_error(calibration_bins(np.full(10, 0.2), 1 - labels)) == pytest.approx(0.1)
+    assert expected_calibration_error(calibration_bins(np.full(10, 0.8), labels)) == pytest.approx(0.1)
+    assert expected_calibration_error(calibration_bins(np.full(10, 0.2), 1 - labels)) == pytest.approx(0.1)
 
 
 def test_calibration_bins_of_five_rows():
@@ -76,7 +83,7 @@ def test_scores_keep_their_bins_and_agree_with_the_calibration_error():
     assert scores.calibration == calibration_bins(probabilities(logits), labels)
     gaps = [bin_.rows * abs(bin_.accuracy - bin_.confidence) for bin_ in scores.calibration]
     assert scores.ece == pytest.approx(sum(gaps) / 500)
-    assert scores.ece == expected_error(calibration_bins(probabilities(logits), labels))
+    assert scores.ece == expected_calibration_error(calibration_bins(probabilities(logits), labels))
 
 
 def test_scores_from_before_the_bins_were_kept_stay_readable():

@@ -8,7 +8,7 @@ from sentiscale.config import ModelSettings
 from sentiscale.model.network import (
     PARTS,
     SentimentNet,
-    kept_units,
+    dropout_mask,
     last_pool,
     max_pool,
     mean_pool,
@@ -78,10 +78,10 @@ def test_first_weights_depend_on_the_seed_and_padding_is_zero():
 
 
 def test_dropout_keeps_the_mean_and_is_absent_at_zero():
-    kept = kept_units(200, 300, 0.25, torch.Generator().manual_seed(0))
+    kept = dropout_mask(200, 300, 0.25, torch.Generator().manual_seed(0))
     assert sorted(set(kept.flatten().tolist())) == [0.0, pytest.approx(1 / 0.75)]
     assert kept.mean().item() == pytest.approx(1, abs=0.01)
-    assert kept_units(2, 3, 0.0, torch.Generator()) is None
+    assert dropout_mask(2, 3, 0.0, torch.Generator()) is None
 
 
 def test_stages_are_the_three_children():

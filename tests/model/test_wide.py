@@ -6,7 +6,7 @@ import pytest
 from sentiscale.config import WideSettings
 from sentiscale.model import ngrams
 from sentiscale.model.ngrams import Ngrams, count_by_class, scale
-from sentiscale.model.wide import LEAST_SCALE, class_ratios, solve
+from sentiscale.model.wide import LEAST_SCALE, class_ratios, fit_wide
 from sentiscale.text.vocab import UNK
 
 SETTINGS = WideSettings(bits=12, passes=20, alpha=1e-4)
@@ -71,7 +71,7 @@ def test_scales_are_naive_bayes_log_count_ratios_and_rows_have_length_1():
 
 def test_rows_without_features_and_empty_rows_get_the_intercept():
     tokens, offsets = ragged([[2, 3], [4, 5], [2, 3], [4, 5]])
-    model = solve(tokens, offsets, np.array([1, 0, 1, 0], np.uint8), SETTINGS, seed=0, threads=1)
+    model = fit_wide(tokens, offsets, np.array([1, 0, 1, 0], np.uint8), SETTINGS, seed=0, threads=1)
     logits = model.logits(*ragged([[], [UNK, UNK], [2, 3]]))
     assert logits[:2].tolist() == pytest.approx([model.intercept] * 2)
     assert logits[2] > 0
@@ -82,7 +82,7 @@ def test_the_solution_does_not_depend_on_threads_nor_logits_on_their_neighbours(
     rows = [generator.integers(2, 40, 12).tolist() for _ in range(400)]
     labels = np.array([row.count(7) > 0 for row in rows], np.uint8)
     tokens, offsets = ragged(rows)
-    one, three = (solve(tokens, offsets, labels, SETTINGS, seed=3, threads=n) for n in (1, 3))
+    one, three = (fit_wide(tokens, offsets, labels, SETTINGS, seed=3, threads=n) for n in (1, 3))
     assert np.array_equal(one.weights, three.weights)
     together = one.logits(tokens, offsets)
     alone = [float(one.logits(*ragged([row]))[0]) for row in rows[:20]]
@@ -96,9 +96,9 @@ def test_features_that_do_not_fit_into_memory_give_the_same_solution(monkeypatch
     labels = np.array([row.count(7) > 0 for row in rows], np.uint8)
     settings = SETTINGS.model_copy(update={"passes": 1})
     monkeypatch.setattr("sentiscale.model.wide.CHUNK_ROWS", 64)
-    kept = solve(*ragged(rows), labels, settings, seed=3, threads=2)
-    monkeypatch.setattr(ngrams, "MOST_KEPT", 1000)
-    made_again = solve(*ragged(rows), labels, SETTINGS, seed=3, threads=2)
+    kept = fit_wide(*ragged(rows), labels, settings, seed=3, threads=2)
+    monkeypatch.setattr(ngrams, "MOST_CACHED", 1000)
+    made_again = fit_wide(*ragged(rows), labels, SETTINGS, seed=3, threads=2)
     assert np.array_equal(kept.weights, made_again.weights)
 
 
@@ -108,5 +108,5 @@ def test_rows_sorted_by_class_are_no_special_case():
     labels = np.array([row.count(7) > 0 for row in rows], np.uint8)
     order = np.argsort(labels, kind="stable")
     tokens, offsets = ragged([rows[row] for row in order])
-    model = solve(tokens, offsets, labels[order], SETTINGS, seed=3, threads=2)
+    model = fit_wide(tokens, offsets, labels[order], SETTINGS, seed=3, threads=2)
     assert np.mean((model.logits(tokens, offsets) > 0) == labels[order]) > 0.95

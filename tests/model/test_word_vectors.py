@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from sentiscale.config import VectorSettings
-from sentiscale.model.word_vectors import DRAWS, STD, kept_shares, learn_vectors, rows_to_read, words_to_draw
+from sentiscale.model.word_vectors import (
+    DRAWS,
+    STD,
+    keep_probabilities,
+    learn_vectors,
+    negative_table,
+    rows_to_read,
+)
 from sentiscale.text.vocab import PAD, UNK
 
 VOCAB = 42
@@ -59,7 +66,7 @@ def test_next_to_no_words_are_no_special_case(rows, width):
 def test_progress_adds_up_to_the_rows_of_all_passes():
     tokens, offsets = corpus(500)
     told = []
-    learn(tokens, offsets, go_on=lambda rows: told.append(rows) is None)
+    learn(tokens, offsets, keep_going=lambda rows: told.append(rows) is None)
     assert sum(told) == rows_to_read(500, len(tokens), VectorSettings()) == 1000
 
 
@@ -68,14 +75,14 @@ def test_large_collections_are_not_gone_through_twice():
 
 
 def test_frequent_words_are_thinned_out_and_unknown_ones_left_out():
-    shares = kept_shares(np.array([0, 0, 1_000_000, 10]))
+    shares = keep_probabilities(np.array([0, 0, 1_000_000, 10]))
     assert shares[:2].tolist() == [0, 0]
     assert shares[2] < 0.02
     assert shares[3] == 1
 
 
 def test_random_words_are_drawn_by_the_root_of_their_count():
-    table = words_to_draw(np.array([0, 0, 100, 400, 0, 900]))
+    table = negative_table(np.array([0, 0, 100, 400, 0, 900]))
     assert (np.bincount(table, minlength=6) / DRAWS).tolist() == pytest.approx(
         [0, 0, 1 / 6, 2 / 6, 0, 3 / 6], abs=1e-5
     )
@@ -84,7 +91,7 @@ def test_random_words_are_drawn_by_the_root_of_their_count():
 def test_learning_ends_early_when_told_to():
     tokens, offsets = corpus(5000)
     told: list[float] = []
-    vectors = learn(tokens, offsets, go_on=lambda rows: told.append(rows) is not None)
+    vectors = learn(tokens, offsets, keep_going=lambda rows: told.append(rows) is not None)
     assert sum(told) == 4096  # a report of each half
     assert np.isfinite(vectors).all()
 

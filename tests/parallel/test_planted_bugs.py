@@ -92,12 +92,12 @@ def padding_learns(world: World):
 
 
 def dropout_of_each_rank(world: World):
-    right = stage.kept_units
+    right = stage.dropout_mask
 
     def wrong(rows, width, dropout, generator):
         return right(rows, width, dropout, torch.Generator().manual_seed(world.rank))
 
-    return patch.object(stage, "kept_units", wrong)
+    return patch.object(stage, "dropout_mask", wrong)
 
 
 def changed_rows_kept_secret(world: World):

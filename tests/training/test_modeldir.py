@@ -117,7 +117,7 @@ def test_a_vocabulary_of_another_model_is_refused(model):
 
 
 def test_a_directory_that_is_no_model_is_refused(tmp_path):
-    with pytest.raises(DataError, match="no model directory"):
+    with pytest.raises(DataError, match="not a model directory"):
         load_model(tmp_path)
 
 

@@ -18,9 +18,10 @@ from sentiscale.errors import UsageError
 from sentiscale.inference.onnx_runtime import OnnxMetadata
 from sentiscale.model.directory import SavedModel
 from sentiscale.model.network import SentimentNet
-from sentiscale.model.ngrams import JOIN_FACTOR, MIX_FACTORS, MIX_SHIFT, Ngrams
+from sentiscale.model.ngrams import JOIN_FACTOR, Ngrams
 from sentiscale.model.wide import WideModel
 from sentiscale.text.vocab import PAD, UNK
+from sentiscale.text.word_table import MIX_FACTORS, MIX_SHIFT
 
 OPSET = 18
 """The first with BitwiseXor; ONNX Runtime supports it since 1.14 (early 2023)."""

@@ -185,7 +185,7 @@ class Predictor:
     def batch_logits(self, tokens: npt.NDArray[Any], offsets: IntArray, rows: IntArray) -> FloatArray:
         """Combined logits (len(rows),) of some rows, as one batch."""
         model = self.model
-        wide_logits = model.wide.row_logits(tokens, offsets, rows) if model.wide else None
+        wide_logits = model.wide.logits(tokens, offsets, rows) if model.wide else None
         ids_BT, lengths_B = padded_ids(tokens, offsets, rows, model.config.max_tokens)
         return model.combination.logits(self.network_logits(ids_BT, lengths_B), wide_logits)
 

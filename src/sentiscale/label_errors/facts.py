@@ -5,7 +5,7 @@ from typing import Any
 
 from sentiscale.label_errors.counts import Division, Group, KeptRow
 from sentiscale.label_errors.doubt import LabelDoubt
-from sentiscale.model.metrics import CalibrationBin, expected_error
+from sentiscale.model.metrics import CalibrationBin, expected_calibration_error
 from sentiscale.records import EvalCounts
 from sentiscale.report.eda_counting import CLASSES
 
@@ -43,7 +43,7 @@ class TriageFacts:
     @property
     def ece(self) -> float:
         """Expected calibration error over 15 equal bins of confidence (Guo et al., 2017)."""
-        return expected_error(self.calibration)
+        return expected_calibration_error(self.calibration)
 
     @property
     def confusion(self) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""Write and read a model directory: settings, vocabulary and weights, all a prediction needs.
+"""Write and read a model directory: the settings, vocabulary and weights that a prediction needs.
 
 `config.toml`, `vocab.txt`, `weights.safetensors` and, for people, `record.json`. No pickle anywhere.
 """
@@ -28,22 +28,22 @@ FORMAT_VERSION = 1
 
 
 class ModelConfig(BaseModel):
-    """`config.toml`: how text is cleaned, the network's shape, how the parts are joined."""
+    """`config.toml`: the cleaning profile, the network's shape, the combination of the parts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: int = FORMAT_VERSION
-    """Of the directory; another one is refused."""
+    """Version of the directory's format; any other is refused."""
     cleaning: Cleaning
     """Cleaning profile: alpha or words."""
     max_tokens: int
     """Tokens the network reads of a review."""
     stored_tokens: int
-    """Tokens kept of a review before anything else, as in preparation; the wide part reads all of them."""
+    """Tokens a review is cut to first, as in preparation; the wide part reads all of them."""
     model: ModelSettings
     """Shape of the network."""
     combination: dict[str, float]
-    """How the two parts are joined: net, wide, bias."""
+    """Weights of the combination: net, wide, bias."""
     wide_longest: int | None = None
     """Longest n-gram of the wide part; None without one."""
     wide_gaps: int = 0
@@ -57,25 +57,21 @@ class SavedModel:
     """Everything a model directory holds, in memory."""
 
     config: ModelConfig
-    """What `config.toml` says."""
     vocab: Vocab
-    """Word to id."""
     net: SentimentNet
-    """The network, in evaluation mode."""
+    """In evaluation mode."""
     wide: WideModel | None
-    """The linear part; None without one."""
     combination: Combination
-    """How the two are joined."""
 
     @property
     def parameters(self) -> int:
-        """Numbers that were learnt: the network's, and a weight and a scale a bucket of the wide part."""
+        """Number of parameters: the network's, and a weight and a scale per bucket of the wide part."""
         own = sum(parameter.numel() for parameter in self.net.parameters())
         return own + (self.wide.weights.size + self.wide.scales.size if self.wide else 0)
 
 
 def save_model(path: Path, model: SavedModel, record: RunRecord | None = None) -> None:
-    """Write the directory, whole or not at all; what stood there is replaced."""
+    """Write the directory, whole or not at all, replacing an existing one."""
     tensors: dict[str, Tensor] = {f"net.{name}": value for name, value in model.net.state_dict().items()}
     if model.wide is not None:
         tensors["wide.scales"] = torch.from_numpy(model.wide.scales)
@@ -100,7 +96,7 @@ def load_model(path: Path) -> SavedModel:
     try:
         tensors = load_file(path / "weights.safetensors")
         weights = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
-        # The large table stays in the mapped file, whose pages processes share; the rest wants to be aligned.
+        # The large table stays in the mapped file, whose pages processes share; the rest must be aligned.
         weights = {k: v if k.startswith("embedding.") else v.clone() for k, v in weights.items()}
         net.load_state_dict(weights, assign=True)
         wide = _wide_of(config, tensors)
@@ -121,7 +117,7 @@ def model_config(
     wide: WideModel | None,
     combination: Combination,
 ) -> ModelConfig:
-    """Gather what `config.toml` says."""
+    """The contents of `config.toml`."""
     return ModelConfig(
         cleaning=cleaning,
         max_tokens=max_tokens,
@@ -142,16 +138,17 @@ def read_record(path: Path) -> dict[str, Any]:
         return {}
 
 
-REMEDY = "`sentiscale train` writes RUN/model."
-
-
 def _read_config(path: Path) -> ModelConfig:
     try:
         values = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         inside = path / "model"
-        remedy = f"Did you mean {inside}?" if (inside / "config.toml").exists() else REMEDY
-        raise DataError(f"{path} is no model directory: it has no config.toml. {remedy}") from error
+        remedy = (
+            f"Did you mean {inside}?"
+            if (inside / "config.toml").exists()
+            else "`sentiscale train` writes RUN/model."
+        )
+        raise DataError(f"{path} is not a model directory: it has no config.toml. {remedy}") from error
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}/config.toml cannot be read: {reason_of(error)}. Copy or train it again."

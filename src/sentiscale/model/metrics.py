@@ -1,4 +1,4 @@
-"""Scores of logits against labels: counts first, everything else from them and from scikit-learn."""
+"""Scores of logits against labels: accuracy, F1, AUC, calibration."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +13,14 @@ CALIBRATION_BINS = 15
 
 
 class CalibrationBin(Record):
-    """Rows of about the same confidence: how sure the model was of its labels, and how often it was right."""
+    """Rows of similar confidence: how sure the model was of its labels, and how often it was right."""
 
     low: float
-    """Least confidence of the bin; confidence is the probability of the label given, 0.5 or more."""
+    """Least confidence of the bin; confidence is the probability of the predicted label, 0.5 or more."""
     high: float
     """Largest confidence of the bin."""
     rows: int
-    """How many fell into it."""
+    """Number of rows in the bin."""
     confidence: float
     """Mean over the bin's rows."""
     accuracy: float
@@ -28,7 +28,7 @@ class CalibrationBin(Record):
 
 
 class Scores(Record):
-    """How good predictions are on labelled rows; "positive" is the class that f1 and the like speak of."""
+    """Scores of predictions on labelled rows; f1, precision and recall are those of the class "positive"."""
 
     accuracy: float
     """Share of rows labelled correctly."""
@@ -37,15 +37,15 @@ class Scores(Record):
     f1: float
     """Harmonic mean of precision and recall."""
     precision: float
-    """Share of the rows called positive that are; 0 where none was."""
+    """Share of the rows predicted positive that are; 0 without any."""
     recall: float
-    """Share of the positive rows that were called so; 0 without any."""
+    """Share of the positive rows predicted so; 0 without any."""
     auc: float | None
     """Area under the ROC curve; None when only one class occurs."""
     ece: float
     """Expected calibration error over 15 equal bins of confidence (Guo et al., 2017)."""
     rows: int
-    """How many were scored."""
+    """Number of scored rows."""
     confusion: list[list[int]]
     """[[true negatives, false positives], [false negatives, true positives]]."""
     calibration: list[CalibrationBin] = Field(default_factory=list)
@@ -53,7 +53,7 @@ class Scores(Record):
 
 
 def count(logits: FloatArray, labels: LabelArray) -> EvalCounts:
-    """Counts of right and wrong rows and their summed loss; shapes (rows,)."""
+    """Confusion counts and summed loss; shapes (rows,)."""
     positive, truth = logits > 0, labels == 1
     wide_logits = logits.astype(np.float64)
     return EvalCounts(
@@ -81,7 +81,7 @@ def score(logits: FloatArray, labels: LabelArray) -> Scores:
         precision=float(precision),
         recall=float(recall),
         auc=float(roc_auc_score(labels, logits)) if len(np.unique(labels)) == 2 else None,
-        ece=expected_error(bins),
+        ece=expected_calibration_error(bins),
         rows=counts.rows,
         confusion=[
             [counts.true_negative, counts.false_positive],
@@ -121,7 +121,7 @@ def calibration_bins(
     ]
 
 
-def expected_error(bins: list[CalibrationBin]) -> float:
-    """Mean distance between confidence and accuracy, weighed by the rows of each bin; 0 without rows."""
+def expected_calibration_error(bins: list[CalibrationBin]) -> float:
+    """Mean distance between confidence and accuracy, weighted by the rows of each bin; 0 without rows."""
     rows = sum(bin_.rows for bin_ in bins)
     return sum(bin_.rows * abs(bin_.accuracy - bin_.confidence) for bin_ in bins) / max(rows, 1)

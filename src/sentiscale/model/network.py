@@ -2,12 +2,12 @@
 
 What is unusual, and why:
 - Input is padded and masked, never packed: packed sequences leave oneDNN's fused LSTM kernel on the CPU.
-- Each part draws its first weights from a generator of its own, so a rank that holds one part only starts
+- Each part draws its first weights from a generator of its own, so a rank that holds only one part starts
   with the same numbers as a rank that holds all.
 - Pooling belongs to the recurrent stage, so that only (B, D) leaves it, not (B, T, D).
-- Dropout falls on the pooled vector only: on (B, T, E) its mask is drawn serially on the CPU. The caller
-  draws the mask, for a whole global batch, so that every layout drops the same units.
-- `forward` returns logits, one a row; the probability of "positive" is their sigmoid.
+- Dropout applies to the pooled vector only: for (B, T, E) the CPU would draw a large mask serially. The
+  caller draws the mask for a whole global batch, so that every layout drops the same units.
+- `forward` returns logits, one per row; the probability of "positive" is their sigmoid.
 
 Shape suffixes: B rows, T tokens, E embedding width, H units of one direction, D pooled width.
 """
@@ -40,9 +40,9 @@ class SentimentNet(nn.Module):
     def build(
         cls, settings: ModelSettings, vocab_size: int, seed: int, parts: Collection[str] = PARTS
     ) -> "SentimentNet":
-        """A network with the first weights that `seed` gives; parts not asked for take no memory.
+        """A network with the first weights of a seed.
 
-        Those stay on PyTorch's "meta" device: they have shapes, but no numbers.
+        Parts that are not in `parts` stay on PyTorch's "meta" device, where they take no memory.
         """
         with torch.device("meta"):
             net = cls(settings, vocab_size)
@@ -53,7 +53,7 @@ class SentimentNet(nn.Module):
         return net
 
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """Logits (B,) of token ids (B, T), padded at the end, with `lengths_B` (B,) real tokens a row."""
+        """Logits (B,) of token ids (B, T), padded at the end, with `lengths_B` (B,) real tokens per row."""
         logits_B: Tensor = self.head(self.recurrent(self.embedding(ids_BT), lengths_B))
         return logits_B
 
@@ -84,7 +84,7 @@ class Recurrent(nn.Module):
         return torch.cat([pooled_BH, self._pool(self.backward_cell(reversed_BTE)[0], lengths_B)], dim=1)
 
     def _pool(self, out_BTH: Tensor, lengths_B: Tensor) -> Tensor:
-        if out_BTH.dtype in (torch.bfloat16, torch.float16):  # under autocast; sums want more digits
+        if out_BTH.dtype in (torch.bfloat16, torch.float16):  # under autocast; sums need more digits
             out_BTH = out_BTH.float()
         if self.pooling == "last":
             return last_pool(out_BTH, lengths_B)
@@ -100,15 +100,15 @@ class Head(nn.Module):
         super().__init__()
         self.linear = nn.Linear(pooled_dim, 1)
 
-    def forward(self, pooled_BD: Tensor, kept_BD: Tensor | None = None) -> Tensor:
-        """Logits (B,) of pooled vectors (B, D); in training, these are first multiplied by `kept_BD`."""
-        if kept_BD is not None:
-            pooled_BD = pooled_BD * kept_BD
+    def forward(self, pooled_BD: Tensor, mask_BD: Tensor | None = None) -> Tensor:
+        """Logits (B,) of pooled vectors (B, D); in training, these are first multiplied by `mask_BD`."""
+        if mask_BD is not None:
+            pooled_BD = pooled_BD * mask_BD
         logits_B: Tensor = self.linear(pooled_BD).squeeze(1)
         return logits_B
 
 
-def kept_units(rows: int, width: int, dropout: float, generator: torch.Generator) -> Tensor | None:
+def dropout_mask(rows: int, width: int, dropout: float, generator: torch.Generator) -> Tensor | None:
     """Dropout as a factor for each unit, 0 or 1 / (1 - dropout): (rows, width); None without dropout."""
     if dropout == 0:
         return None
@@ -116,7 +116,7 @@ def kept_units(rows: int, width: int, dropout: float, generator: torch.Generator
 
 
 def reverse_rows(rows_BTE: Tensor, lengths_B: Tensor) -> Tensor:
-    """Turn the real tokens of each row round; padding stays at the end: (B, T, E) to (B, T, E)."""
+    """Reverse the real tokens of each row; padding stays at the end: (B, T, E) to (B, T, E)."""
     position_T = torch.arange(rows_BTE.shape[1], device=rows_BTE.device)
     mirrored_BT = lengths_B[:, None] - 1 - position_T
     source_BT = torch.where(mirrored_BT >= 0, mirrored_BT, position_T)
@@ -137,7 +137,8 @@ def max_pool(out_BTH: Tensor, lengths_B: Tensor) -> Tensor:
 def mean_pool(out_BTH: Tensor, lengths_B: Tensor) -> Tensor:
     """Mean of each unit over the real tokens: (B, T, H) to (B, H)."""
     mask_B1T = real_tokens(lengths_B, out_BTH.shape[1]).to(out_BTH.dtype).transpose(1, 2)
-    sum_BH: Tensor = torch.bmm(mask_B1T, out_BTH).squeeze(1)  # a product needs no masked copy of (B, T, H)
+    # A product needs no masked copy of (B, T, H), and with the mask first no transposed one.
+    sum_BH: Tensor = torch.bmm(mask_B1T, out_BTH).squeeze(1)
     return sum_BH / lengths_B[:, None]
 
 
@@ -179,7 +180,7 @@ def initialise_cell(cell: nn.RNNBase, generator: torch.Generator) -> None:
 def step_flops(settings: ModelSettings, rows: int, tokens: int) -> int:
     """Floating-point operations of the matrix multiplications of one training step.
 
-    `rows` x `tokens` padded positions; forward plus twice that backward; multiply and add counted apart.
+    `rows` x `tokens` padded positions; forward plus twice that backward; multiply and add count separately.
     """
     gates = {"lstm": 4, "gru": 3}[settings.cell]
     directions = 2 if settings.bidirectional else 1

@@ -1,11 +1,12 @@
-"""First word vectors: learnt from the reviews' words alone, before the labels are looked at.
+"""First word vectors: learnt from the words of the reviews, without their labels.
 
 Continuous bag of words with negative sampling (Mikolov et al., 2013, "Distributed representations of words
-and phrases and their compositionality"): the mean of a word's neighbours shall tell it from random words.
-A network that starts from these vectors gets further in one pass than one that starts from random numbers.
+and phrases and their compositionality"): the mean of a word's neighbours learns to distinguish it from random
+words. A network that starts from these vectors gets further in one pass than one that starts from random
+numbers.
 
-The two halves of the width are learnt apart, each over all rows. So two threads share the work without
-waiting for each other, and the same seed gives the same vectors on any number of threads.
+The two halves of the width are learnt separately, each over all rows. So two threads share the work without
+waiting for each other, and the vectors of a seed do not depend on the number of threads.
 """
 
 from collections.abc import Callable
@@ -23,10 +24,10 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 FREQUENT = 1e-4
-"""Share of all tokens above which a word is thinned out: that "the" is near tells little."""
+"""Share of all tokens above which a word is subsampled: that "the" is near says little about a word."""
 
 DRAWS = 2**20
-"""Length of the table that random words are drawn from."""
+"""Length of the table that negative samples are drawn from."""
 
 STD = 0.1
 """Standard deviation of the result: that of random first vectors."""
@@ -43,21 +44,27 @@ def learn_vectors(
     *,
     seed: int,
     threads: int = 1,
-    go_on: Callable[[float], bool] = lambda rows: True,
+    keep_going: Callable[[float], bool] = lambda rows: True,
 ) -> FloatArray:
     """Vectors of all words, of the given shape (vocabulary, width); random for words that do not occur.
 
-    Shapes: tokens (all,), offsets (rows + 1,). `go_on` is told of rows gone through, of
-    `rows_to_read` in all, and says whether to go on.
+    Shapes: tokens (all,), offsets (rows + 1,). `keep_going` receives the rows done since its last call, of
+    `rows_to_read` in all, and returns whether to continue.
     """
     vocab_size, width = shape
     counts = np.bincount(tokens, minlength=vocab_size)
     counts[: UNK + 1] = 0
-    corpus = (tokens, np.ascontiguousarray(offsets, np.int64), kept_shares(counts), words_to_draw(counts))
+    corpus = (
+        tokens,
+        np.ascontiguousarray(offsets, np.int64),
+        keep_probabilities(counts),
+        negative_table(counts),
+    )
     halves = [half for half in (width - width // 2, width // 2) if half]
     with ThreadPoolExecutor(min(threads, len(halves))) as pool:
         parts = pool.map(
-            lambda part: _learn_half(corpus, halves[part], settings, [seed, part], go_on), range(len(halves))
+            lambda part: _learn_half(corpus, halves[part], settings, [seed, part], keep_going),
+            range(len(halves)),
         )
         vectors = np.hstack(list(parts))
     unseen = counts == 0
@@ -67,20 +74,20 @@ def learn_vectors(
 
 
 def rows_to_read(rows: int, tokens: int, settings: VectorSettings) -> int:
-    """Rows gone through in all passes: fewer passes where there are many tokens."""
+    """Rows of all passes; fewer passes where there are many tokens."""
     return int(rows * min(settings.passes, settings.most_tokens / max(1, tokens)))
 
 
-def kept_shares(counts: IntArray) -> FloatArray:
-    """What share of a word's tokens takes part: all of a rare word, few of a frequent one."""
+def keep_probabilities(counts: IntArray) -> FloatArray:
+    """Share of each word's tokens that is used: all of a rare word, few of a frequent one."""
     frequency = counts / max(1, counts.sum())
     rarity = np.divide(FREQUENT, frequency, out=np.zeros(len(counts)), where=counts > 0)
     shares: FloatArray = np.minimum(1, np.sqrt(rarity) + rarity).astype(np.float32)
     return shares
 
 
-def words_to_draw(counts: IntArray) -> npt.NDArray[np.int32]:
-    """A table with each word in a share that goes by the root of its count."""
+def negative_table(counts: IntArray) -> npt.NDArray[np.int32]:
+    """A table with each word in proportion to the square root of its count."""
     edges = np.cumsum(np.sqrt(counts))
     table: npt.NDArray[np.int32] = np.searchsorted(
         edges, (np.arange(DRAWS) + 0.5) / DRAWS * edges[-1]
@@ -93,7 +100,7 @@ def _learn_half(
     width: int,
     settings: VectorSettings,
     seed: list[int],
-    go_on: Callable[[float], bool],
+    keep_going: Callable[[float], bool],
 ) -> FloatArray:
     tokens, offsets, shares, _ = corpus
     numbers = settings.window, settings.negatives, settings.rate
@@ -105,9 +112,9 @@ def _learn_half(
     for first in range(0, total, ROWS_AT_ONCE):
         last = min(total, first + ROWS_AT_ONCE)
         span = (first, last, total)
-        # numba returns a Python int, which it would take for a signed number the next time
+        # numba returns a Python int, which it would take as signed at the next call
         state = np.uint64(_learn_rows(corpus, (vectors, outputs), numbers, span, state))
-        if not go_on((last - first) / 2):
+        if not keep_going((last - first) / 2):
             break
     seen = shares > 0
     if seen.any():
@@ -125,8 +132,8 @@ def _next(state: np.uint64) -> np.uint64:
 
 
 @numba.njit(inline="always")
-def _thinned(tokens, start, end, shares, words, state):  # type: ignore[no-untyped-def]
-    """Write the tokens that take part into `words`; return how many these are."""
+def _subsample(tokens, start, end, shares, words, state):  # type: ignore[no-untyped-def]
+    """Write the tokens that are used into `words`; return their number."""
     size = 0
     for position in range(start, end):
         state = _next(state)
@@ -138,7 +145,7 @@ def _thinned(tokens, start, end, shares, words, state):  # type: ignore[no-untyp
 
 @numba.njit(inline="always")
 def _mean_of_others(words, first, last, place, vectors, context):  # type: ignore[no-untyped-def]
-    """Write the mean of the vectors of the words from `first` to `last`, but for `place`, into `context`."""
+    """Write the mean of the vectors of the words from `first` to `last`, except `place`, into `context`."""
     context[:] = 0
     for near in range(first, last):
         if near != place:
@@ -158,8 +165,8 @@ def _add_to_others(words, first, last, place, vectors, change):  # type: ignore[
 
 
 @numba.njit(inline="always")
-def _pull(word, truth, step, context, outputs, change):  # type: ignore[no-untyped-def]
-    """Move a word's output vector towards the context or away from it; add the reverse to `change`."""
+def _descend(word, truth, step, context, outputs, change):  # type: ignore[no-untyped-def]
+    """One gradient step on a word's output vector; add the context's gradient to `change`."""
     score = np.float32(0)
     for unit in range(len(context)):
         score += context[unit] * outputs[word, unit]
@@ -172,7 +179,7 @@ def _pull(word, truth, step, context, outputs, change):  # type: ignore[no-untyp
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def _learn_rows(corpus, tables, settings, span, state):  # type: ignore[no-untyped-def]
-    """Go through rows `span` = (first, last, of how many in all); return the generator's next state."""
+    """Learn from rows first to last of `span` (first, last, total); return the generator's next state."""
     tokens, offsets, shares, draws = corpus
     vectors, outputs = tables
     window, negatives, rate = settings
@@ -183,7 +190,7 @@ def _learn_rows(corpus, tables, settings, span, state):  # type: ignore[no-untyp
     for reading in range(first_row, last_row):
         row = reading % (len(offsets) - 1)
         step = np.float32(rate * (1.0 - reading / total))
-        size, state = _thinned(tokens, offsets[row], offsets[row + 1], shares, words, state)
+        size, state = _subsample(tokens, offsets[row], offsets[row + 1], shares, words, state)
         for place in range(size):
             state = _next(state)
             reach = 1 + np.int64((state >> np.uint64(33)) % np.uint64(window))
@@ -192,11 +199,11 @@ def _learn_rows(corpus, tables, settings, span, state):  # type: ignore[no-untyp
                 continue
             _mean_of_others(words, first, last, place, vectors, context)
             change[:] = 0
-            _pull(words[place], np.float32(1), step, context, outputs, change)
+            _descend(words[place], np.float32(1), step, context, outputs, change)
             for _ in range(negatives):
                 state = _next(state)
                 word = np.uintp(draws[state >> np.uint64(44)])
                 if word != words[place]:
-                    _pull(word, np.float32(0), step, context, outputs, change)
+                    _descend(word, np.float32(0), step, context, outputs, change)
             _add_to_others(words, first, last, place, vectors, change)
     return state

@@ -15,7 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, embedding
 
 from sentiscale.config import ModelSettings
 from sentiscale.data.batches import Batch
-from sentiscale.model.network import SentimentNet, kept_units
+from sentiscale.model.network import SentimentNet, dropout_mask
 from sentiscale.parallel.gradients import DenseGradients, EmbeddingTable
 from sentiscale.parallel.precision import Precision
 from sentiscale.parallel.shared_tensors import host_group
@@ -183,7 +183,7 @@ class Stage(ABC):
         """The dropout factors of this rank's rows (B, D), cut from those of the whole global batch."""
         generator = torch.Generator().manual_seed((self.plan.seed << 32) + step)
         width = self.net.recurrent.pooled_dim
-        kept = kept_units(batch.rows_global, width, self.plan.model.dropout, generator)
+        kept = dropout_mask(batch.rows_global, width, self.plan.model.dropout, generator)
         return None if kept is None else self.on_device(kept[torch.from_numpy(batch.places_B)].numpy())
 
     def loss_sum(self, logits_B: Tensor, batch: Batch) -> Tensor:

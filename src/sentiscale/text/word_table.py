@@ -20,9 +20,8 @@ from sentiscale.text.compiled import Bytes, Offsets, inlined, kernel
 # which a multiplication alone never does. MurmurHash3's finaliser then spreads them for `hash & mask`.
 HASH_START = np.uint64(0xCBF29CE484222325)
 HASH_PRIME = np.uint64(0x100000001B3)
-MIX_1 = np.uint64(0xFF51AFD7ED558CCD)
-MIX_2 = np.uint64(0xC4CEB9FE1A85EC53)
-HALF = np.uint64(33)
+MIX_FACTORS = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
+MIX_SHIFT = np.uint64(33)
 
 NOTHING = np.uint64(0)
 ONE = np.uint64(1)
@@ -63,12 +62,12 @@ class Token(NamedTuple):
 
 @inlined
 def finish_hash(value: np.uint64) -> np.uint64:
-    """Spread every input bit over all output bits (the finaliser of MurmurHash3)."""
-    value ^= value >> HALF
-    value *= MIX_1
-    value ^= value >> HALF
-    value *= MIX_2
-    value ^= value >> HALF
+    """Spread every input bit over all output bits (the finaliser of MurmurHash3); ONNX graphs repeat it."""
+    value ^= value >> MIX_SHIFT
+    value *= MIX_FACTORS[0]
+    value ^= value >> MIX_SHIFT
+    value *= MIX_FACTORS[1]
+    value ^= value >> MIX_SHIFT
     return value
 
 
@@ -76,7 +75,7 @@ def finish_hash(value: np.uint64) -> np.uint64:
 def absorb(state: np.uint64, value: np.uint64) -> np.uint64:
     """The running hash after one more number; the order of the numbers matters."""
     state = (state ^ value) * HASH_PRIME
-    return state ^ (state >> HALF)
+    return state ^ (state >> MIX_SHIFT)
 
 
 @inlined

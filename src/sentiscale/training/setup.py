@@ -19,7 +19,7 @@ from sentiscale.config import Settings
 from sentiscale.data.prepared import PreparedDataset, Split
 from sentiscale.errors import UsageError
 from sentiscale.model.ngrams import Ngrams
-from sentiscale.model.wide import WideModel, solve
+from sentiscale.model.wide import WideModel, fit_wide
 from sentiscale.model.word_vectors import learn_vectors, rows_to_read
 from sentiscale.parallel.collectives import barrier
 from sentiscale.parallel.cpu import ran_on_onednn
@@ -217,7 +217,7 @@ def wide_part(
         ngrams = Ngrams(settings.wide.bits, settings.wide.longest, settings.wide.gaps)
         return WideModel(arrays["scales"], arrays["weights"], float(arrays["intercept"][0]), ngrams)
     progress.say(f"solving the wide part on {len(split):,} rows")
-    wide = solve(
+    wide = fit_wide(
         np.asarray(split.tokens),
         np.asarray(split.offsets),
         np.asarray(split.labels),
@@ -280,7 +280,7 @@ def start_with_vectors(training: Training, threads: int, progress: Progress) -> 
             rows = rows_to_read(len(split), len(split.tokens), settings.vectors)
             with progress.task("word vectors", rows, "rows") as advance:
 
-                def go_on(rows: float) -> bool:
+                def keep_going(rows: float) -> bool:
                     advance(rows, "")
                     return limit is None or clock.seconds() < limit
 
@@ -291,6 +291,6 @@ def start_with_vectors(training: Training, threads: int, progress: Progress) -> 
                     settings.vectors,
                     seed=settings.train.seed,
                     threads=threads,
-                    go_on=go_on,
+                    keep_going=keep_going,
                 )
         training.learner.runner.start_from(vectors)

@@ -181,7 +181,7 @@ def test_the_verb_refuses_with_the_promised_exit_codes(cli, trained, elsewhere, 
     for arguments, code, message in (
         ((elsewhere, "--out", "model.onnx", "--int8"), 2, "Give some with --check"),
         ((trained, "--out", "model.bin"), 2, "must end in .onnx"),
-        ((tmp_path, "--out", "model.onnx"), 3, "is no model directory"),
+        ((tmp_path, "--out", "model.onnx"), 3, "is not a model directory"),
         ((trained, "--out", "model.onnx", "--check", "absent.txt"), 3, "absent.txt"),
     ):
         done = cli("export", *arguments)
