@@ -146,7 +146,7 @@ class Inputs:
         """
         settings = settings or PrepareSettings()
         if "-" in items and len(items) > 1:
-            raise UsageError("- is standard input and cannot stand beside files. Give one or the other.")
+            raise UsageError("- is standard input and cannot be combined with files. Give one or the other.")
         if list(items) == ["-"]:
             return cls((STDIN,) if _names_a_table(settings) else ("-",), settings, labelled)
         return cls(tuple(find_files(list(items))), settings, labelled)

@@ -287,7 +287,7 @@ def by_hand(folder: Path) -> str:
         "       unpack it there: tar xzf amazon_review_polarity_csv.tgz\n"
         f"  2. Put the files into {folder} and have them checked:\n"
         f"     sentiscale fetch {AMAZON_POLARITY} --out {shlex.quote(str(folder))}\n"
-        "  3. Go on with the command that it then shows; for the first kind:\n"
+        "  3. Run the command that it then shows; for the first kind:\n"
         f"     {FASTTEXT.prepare_command(files, folder)}"
     )
 
@@ -323,7 +323,7 @@ def fetch(
         progress: receives the megabytes done.
 
     Raises:
-        UsageError: another name, `out` is no directory, or the package for downloads is missing.
+        UsageError: another name, `out` is not a directory, or the package for downloads is missing.
         DataError: a file put there by hand is damaged or has another number of reviews.
         SentiscaleError: the hub cannot be reached (the message says what to download by hand), or its files
             are incomplete.

@@ -87,7 +87,7 @@ def too_long(snippet: bytes) -> Reviews:
 
 @kernel
 def text_faults(data: Bytes, offsets: Offsets, nul: int, invalid: int, faults: NDArray[np.uint8]) -> None:
-    """Set faults[row] to `nul` or `invalid` where a text holds a NUL byte or is no UTF-8; others stay."""
+    """Set faults[row] to `nul` or `invalid` where a text holds a NUL byte or is not valid UTF-8."""
     for row in range(len(offsets) - 1):
         i, end = offsets[row], offsets[row + 1]
         while i < end:
@@ -107,7 +107,7 @@ def text_faults(data: Bytes, offsets: Offsets, nul: int, invalid: int, faults: N
 
 @kernel
 def utf8_length(data: Bytes, i: int, end: int) -> int:
-    """Bytes of the non-ASCII character at `i`; 0 when it is no valid UTF-8."""
+    """Bytes of the non-ASCII character at `i`; 0 when it is not valid UTF-8."""
     byte = data[i]
     if byte < 0xC2 or byte > 0xF4:
         return 0

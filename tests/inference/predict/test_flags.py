@@ -47,7 +47,7 @@ def test_contributions_add_up_to_the_logit_in_every_form(answer, tmp_path):
         (("--scheduler", "tcp://127.0.0.1:1"), "need --out"),
         (("--workers", "0"), "must be at least 1"),
         (("--precision", "fp7"), "precision is fp7"),
-        (("-", "more.txt"), "cannot stand beside files"),
+        (("-", "more.txt"), "cannot be combined with files"),
         (("--scheduler", "tcp://127.0.0.1:1", "--out", "x.csv"), "folder of Parquet parts"),
         (("--scheduler", "tcp://127.0.0.1:1", "--out", "x"), "a pipe cannot be spread"),
     ],
