@@ -33,7 +33,7 @@ def test_rows_of_a_windows_file_are_rejected_with_the_remedy(cli, tmp_path):
     (tmp_path / "shop.csv").write_bytes(table)
     done = cli("prepare", "shop.csv", "--out", "data", "--workers", "1")
     assert done.returncode == 0, done.stderr
-    assert "rows are no UTF-8" in done.stdout
+    assert "rows are not UTF-8" in done.stdout
     assert ICONV in done.stdout
 
 

@@ -110,7 +110,7 @@ def _warnings(manifest: Manifest, duplicates: Duplicates) -> list[str]:
         )
     if foreign := manifest.rejected["by_reason"].get("invalid_utf8"):
         found.append(
-            f"{foreign:,} rows are no UTF-8. If the file comes from Windows, convert it, then prepare "
+            f"{foreign:,} rows are not UTF-8. If the file comes from Windows, convert it, then prepare "
             "the copy: iconv -f WINDOWS-1252 -t UTF-8 FILE > utf8-copy.csv"
         )
     if duplicates.count > FEW * read:

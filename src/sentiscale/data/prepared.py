@@ -32,27 +32,27 @@ class Manifest(Record):
     """What a prepared dataset holds and how it was made."""
 
     schema_version: int = DATASET_SCHEMA
-    """Of the directory's layout; another one is refused."""
+    """Version of the directory's format; other versions are refused."""
     rows: dict[str, int]
     """Rows of each split."""
     labels: dict[str, int]
     """Rows of each class ("negative", "positive") over all splits."""
     labels_per_split: dict[str, dict[str, int]]
-    """The same for each split."""
+    """Rows of each class in each split."""
     rejected: dict[str, Any]
     """{"total": rows, "by_reason": {reason: rows}}; each is a row of rejects.parquet."""
     duplicates: int
     """Rows dropped because an equal cleaned text was kept."""
     leaks: int = 0
-    """Those of the dropped duplicates whose text is also in the named test set."""
+    """Dropped duplicates whose text is also in the named test set."""
     conflicts: int
     """Rows whose cleaned text occurs with both labels; each is a row of conflicts.parquet."""
     conflicting_texts: int = 0
-    """Different texts among them."""
+    """Different texts among these rows."""
     oddities: dict[str, int] = Field(default_factory=dict)
     """Kept rows that look unusual, by kind; each is a row of oddities.parquet."""
     warnings: list[str] = Field(default_factory=list)
-    """What a person should know about the data, one sentence each."""
+    """Problems of the data, one sentence each."""
     tokens: int
     """Tokens stored over all splits."""
     unknown: dict[str, int]
@@ -78,11 +78,11 @@ class Manifest(Record):
     test_inputs: list[str] = Field(default_factory=list)
     """Files of the named test set."""
     versions: dict[str, str]
-    """Of sentiscale and the libraries that did the work, by name."""
+    """Versions of sentiscale and of the libraries used, by name."""
     bytes_in: int
     """Bytes of raw input after decompression."""
     seconds: float
-    """From the first look at the input to the last file in place."""
+    """Seconds of the whole preparation."""
     mb_per_s: float
     """Megabytes (10^6 bytes) of raw input per second."""
     peak_memory_mb: float
@@ -92,7 +92,7 @@ class Manifest(Record):
     partitions: dict[str, float] = Field(default_factory=dict)
     """How the input was divided: count, rows_mean, bytes_mean, and for both the largest over the mean."""
     spilled_mb: dict[str, float] = Field(default_factory=dict)
-    """What did not fit into memory and went by way of the disk, in MB: texts, words."""
+    """MB of texts and words that did not fit into memory and went to disk."""
     phases: dict[str, float] = Field(default_factory=dict)
     """Seconds of each phase."""
     files: dict[str, str]

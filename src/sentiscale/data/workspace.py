@@ -39,10 +39,6 @@ class Workspace:
     def shard(self, number: int) -> Path:
         return self._shards / f"{number:08d}.safetensors"
 
-    def part(self, number: int) -> Path:
-        """A part of a result until all are there; like shards, parts are kept for `resume`."""
-        return self._shards / f"{number:08d}.parquet"
-
     def notes(self, number: int) -> Path:
         return self._notes / f"{number:08d}.arrow"
 
