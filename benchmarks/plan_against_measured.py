@@ -300,7 +300,9 @@ def predicted(records: list[Row], vocab: int, gradients: str, rate: str, layout:
     cluster = ClusterSpec(1, parse_network(rate))
     for each in undisturbed([each for each in records if each["part"] == "links"], lambda each: ""):
         times = LinkTimings.model_validate(each["links"])
-        cluster = replace(cluster, sockets=times.sockets(), memory=times.memory())
+        cluster = replace(
+            cluster, sockets=times.fitted_link(memory=False), memory=times.fitted_link(memory=True)
+        )
     data, _, model = layout.partition("x")
     setting = ParallelSetup(int(data), int(model), BATCH, local[0].get("parts", 2))
     costs = here_together(costs_of(runs))

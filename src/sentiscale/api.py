@@ -123,13 +123,13 @@ def report(
     out: str | Path | None = None,
     markdown: str | Path | None = None,
 ) -> Study:
-    """Speedups, fits, a recommendation and what cannot be concluded, as `sentiscale report` gives them.
+    """Report speedups, fits, a recommendation and caveats, as `sentiscale report` does.
 
     Args:
-        *studies: what `bench` returned, or its directories; several are taken together.
-        timings: instead, a CSV file of anyone's times: workers,seconds[,strategy].
-        out: a page to write; what stood there is replaced.
-        markdown: the same as Markdown.
+        *studies: results of `bench`, or its directories; several are combined.
+        timings: instead, a CSV file of other timings: workers,seconds[,strategy].
+        out: a page to write or replace.
+        markdown: a Markdown file to write or replace.
 
     Raises:
         UsageError: studies and timings, or neither.

@@ -101,7 +101,7 @@ def bench(
     )
     from sentiscale.config import preset_values, resolve
     from sentiscale.study.bench.plan import BenchRequest, machine_units
-    from sentiscale.study.bench.study import open_study
+    from sentiscale.study.bench.study import RemainingTime, open_study
 
     available = tuple(name for name, count in machine_units().items() if count)
     request = BenchRequest(
@@ -124,7 +124,7 @@ def bench(
         data, out, request, settings, prepare=prepare or (), predict=predict, train=train
     ) as study:
         if dry_run:
-            expected = study.remaining_time().of(study.plan.cases * study.plan.repeats)
+            expected = RemainingTime(request.amount).of(study.plan.cases * study.plan.repeats)
             if as_json:
                 print_json(plan_document(out, study.plan, expected))
             else:

@@ -362,7 +362,7 @@ def notes_on(records: Sequence[RunRecord]) -> list[str]:
     if len(intervals) > 1 and max(low for low, _ in intervals) <= min(high for _, high in intervals):
         notes.append(
             "The 95 % intervals of all test accuracies overlap: the difference may be chance. "
-            "Several seeds tell more; `sentiscale compare` trains them."
+            "Compare several seeds with `sentiscale compare`."
         )
     return notes
 

@@ -162,7 +162,7 @@ def test_other_formats_are_refused_with_the_reason(tmp_path):
 
 
 def test_a_run_that_fails_is_told_in_its_own_words(files, tmp_path):
-    gone = RawFiles(["gone.txt"], [tmp_path / "gone.txt"], files.head, 100, 5, "0" * 64)
+    gone = RawFiles(5, "0" * 64, ["gone.txt"], [tmp_path / "gone.txt"], files.head, 100)
     with pytest.raises(DataError, match=r"(?s)preparation with sentiscale-clean.*gone\.txt does not exist"):
         PreparationCases(gone, tmp_path).run(case_of("sentiscale-clean"), 0)
     assert "gone.txt" in (tmp_path / "failed.log").read_text()

@@ -90,7 +90,7 @@ def test_a_real_trace_has_phases_that_do_not_overlap(measured, dataset, settings
     BenchStudy(measured.plan, small_request.seed, training, {}).write_trace(tmp_path / "trace.json")
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     names = {event["pid"]: event["args"]["name"] for event in events if event["name"] == "process_name"}
-    assert {"1x1, rank 0", "2x1, rank 1", "1x2, rank 1"} <= set(names.values())
+    assert {"serial, rank 0", "2x1, rank 1", "1x2, rank 1"} <= set(names.values())
     for process in names:
         mine = [event for event in events if event["ph"] == "X" and event["pid"] == process]
         spans = sorted((event["ts"], event["ts"] + event["dur"]) for event in mine)

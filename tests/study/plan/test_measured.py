@@ -140,7 +140,7 @@ def test_link_comes_back_from_the_times_it_gives():
             seconds = link.seconds(*traffic(operation, size, 4))
             found.append(CollectiveTiming(operation=operation, bytes=size, seconds=seconds))
     times = LinkTimings(ranks=4, host=HOST, timings=found)
-    for fitted in (times.sockets(), times.memory()):
+    for fitted in (times.fitted_link(memory=False), times.fitted_link(memory=True)):
         assert fitted.latency == pytest.approx(link.latency)
         assert fitted.bandwidth == pytest.approx(link.bandwidth)
 

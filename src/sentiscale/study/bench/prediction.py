@@ -21,7 +21,7 @@ from sentiscale.parallel.cpu import torch_threads
 from sentiscale.records import available_cores
 from sentiscale.study.bench.engines import TimedWork
 from sentiscale.study.bench.plan import LeftOut, doubling
-from sentiscale.study.bench.preparation import ProcessCases
+from sentiscale.study.bench.preparation import ProcessCases, TimedTexts
 from sentiscale.study.records import Case
 
 WARM_UP_TEXTS = 512
@@ -57,13 +57,11 @@ def time_predictions(job: PredictBenchJob, folder: Path) -> TimedWork:
 
 
 @dataclass(frozen=True)
-class LabelTexts:
-    """Texts to label."""
+class LabelTexts(TimedTexts):
+    """Texts to label; the digest is that of model and texts."""
 
     path: Path  # one JSON list of strings
     origin: str
-    rows: int
-    digest: str  # of model and texts
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ def prediction_cases(
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     origin = "as written" if raw else "put together from tokens"
     return PredictionCases(
-        LabelTexts(texts, origin, len(selected), digest.hexdigest()), out, model, cell, threads
+        LabelTexts(len(selected), digest.hexdigest(), texts, origin), out, model, cell, threads
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
@@ -33,15 +33,21 @@ LIBRARIES = ("sentiscale", "numpy", "numba", "pyarrow", "torch", "dask", "distri
 
 
 @dataclass(frozen=True)
-class RawFiles:
-    """Plain review files of fastText lines."""
+class TimedTexts:
+    """Texts that are prepared or labelled."""
+
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class RawFiles(TimedTexts):
+    """Plain review files of fastText lines; the digest is that of their content."""
 
     names: list[str]
     plain: list[Path]  # the files themselves, or unpacked copies
     head: Path  # the first lines of the first file
     size: int  # bytes of all plain files
-    rows: int
-    digest: str  # SHA-256 of their content
 
 
 def raw_files(given: Sequence[str | Path], folder: Path) -> RawFiles:
@@ -72,7 +78,7 @@ def raw_files(given: Sequence[str | Path], folder: Path) -> RawFiles:
     if rows == 0:
         raise DataError(f"{', '.join(corpus.paths)}: no line of text to prepare. Give files with reviews.")
     names = [Path(path).name for path in corpus.paths]
-    return RawFiles(names, files, head(files[0], folder / "head.txt"), size, rows, digest.hexdigest())
+    return RawFiles(rows, digest.hexdigest(), names, files, head(files[0], folder / "head.txt"), size)
 
 
 def plain(path: Path, copy: Path) -> Path:
@@ -132,19 +138,10 @@ ENGINES = {
 }
 
 
-class TextSource(Protocol):
-    """Texts that are prepared or labelled."""
-
-    @property
-    def rows(self) -> int: ...
-    @property
-    def digest(self) -> str: ...
-
-
 class ProcessCases(ABC):
     """Cases that time a function on texts in a fresh process."""
 
-    texts: TextSource
+    texts: TimedTexts
     out: Path
     """Directory of the study: temporary outputs, and the messages of a failed run."""
     function: ClassVar[str]

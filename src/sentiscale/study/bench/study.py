@@ -85,9 +85,6 @@ class BenchStudy:
     others: Mapping[str, PreparationCases | PredictionCases]
     """By kind of case."""
 
-    def remaining_time(self) -> "RemainingTime":
-        return RemainingTime(self.training.amount)
-
     def cases_of(self, kind: str) -> TrainingCases | PreparationCases | PredictionCases:
         return self.others.get(kind, self.training)
 
@@ -106,7 +103,7 @@ class BenchStudy:
         jobs = list(in_random_order(self.plan.cases, self.plan.repeats, self.seed))
         missing = [job for job in jobs if _key(*job) not in finished]
         wanted = {_key(*job) for job in jobs}
-        remaining = self.remaining_time()
+        remaining = RemainingTime(self.training.amount)
         for run in finished.values():
             remaining.learn(run.case, run.start_seconds + run.warm_up_seconds + run.seconds + END_SECONDS)
         progress.begin(self.plan, [run for key, run in finished.items() if key in wanted])
@@ -201,11 +198,11 @@ def open_study(
     predict: str | Path | None = None,
     train: bool = True,
 ) -> Iterator[BenchStudy]:
-    """Check what is to be measured, and on what, before anything starts.
+    """Check what to measure, and on what, before anything starts; nothing is written to `out` yet.
 
     Args:
         data: prepared data; its test rows are labelled if there are no raw files.
-        out: directory of the study; nothing is written there before the first run.
+        out: directory of the study.
         request: what to measure.
         settings: those of the training.
         prepare: review files to prepare, and to take texts from.

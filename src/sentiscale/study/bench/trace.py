@@ -1,4 +1,4 @@
-"""Timelines of ranks: waiting told from exchange, seconds by phase, and the Chrome trace of them."""
+"""Timelines of ranks: waiting separated from exchange, seconds by phase, and a Chrome trace."""
 
 import json
 from collections import defaultdict

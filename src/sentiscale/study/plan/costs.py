@@ -89,9 +89,8 @@ class TrainingCosts:
     sparse: bool = True  # whether embedding gradients travel by row; otherwise the whole table does
     outer_share: float | None = None  # of `compute`, in the stage with embedding and head; None if unknown
     activations: Curve | None = None  # rows of a step -> bytes that each of two stages sends to the other
-    spread: float = (
-        DEFAULT_SPREAD  # standard deviation of a rank's time for its share of a step, over the mean
-    )
+    spread: float = DEFAULT_SPREAD
+    """Standard deviation of a rank's time for its share of a step, over the mean."""
     step_factors: tuple[float, ...] = (1.0,)
     """Times of steps over their mean. Long reviews share batches, so they vary alike on all ranks."""
     unknown: tuple[str, ...] = ()

@@ -7,7 +7,6 @@ Ring algorithms: Patarasu & Yuan, 2009, "Bandwidth optimal all-reduce".
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -210,18 +209,14 @@ class LinkTimings(Record):
     timings: list[CollectiveTiming] = Field(min_length=1)
     """Each operation at several sizes."""
 
-    def sockets(self) -> NetworkLink:
-        """The link through gloo's sockets that fits the timings best."""
-        return self._fit([each for each in self.timings if each.operation != "memory"], DEFAULT_SOCKETS)
+    def fitted_link(self, *, memory: bool) -> NetworkLink:
+        """The link through shared memory, or gloo's sockets, that fits the timings best.
 
-    def memory(self) -> NetworkLink:
-        """The same for shared memory."""
-        return self._fit([each for each in self.timings if each.operation == "memory"], DEFAULT_MEMORY)
-
-    def _fit(self, timings: Sequence[CollectiveTiming], default: NetworkLink) -> NetworkLink:
-        """Least squares of relative errors, so that short and long operations count alike."""
+        By least squares of relative errors, so that short and long operations count alike.
+        """
+        timings = [each for each in self.timings if (each.operation == "memory") == memory]
         if len({timing.bytes for timing in timings}) < 2:
-            return default
+            return DEFAULT_MEMORY if memory else DEFAULT_SOCKETS
         rows = np.array([traffic(each.operation, each.bytes, self.ranks)[::-1] for each in timings])
         seconds = np.array([timing.seconds for timing in timings])
         (latency, per_byte), *_ = np.linalg.lstsq(rows / seconds[:, None], np.ones(len(seconds)), rcond=None)

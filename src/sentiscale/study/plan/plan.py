@@ -112,8 +112,8 @@ def _from_records(
     cluster = ClusterSpec(
         ranks_per_host,
         parse_network(request.network or DEFAULT_NETWORK),
-        sockets=links.sockets() if links else DEFAULT_SOCKETS,
-        memory=links.memory() if links else DEFAULT_MEMORY,
+        sockets=links.fitted_link(memory=False) if links else DEFAULT_SOCKETS,
+        memory=links.fitted_link(memory=True) if links else DEFAULT_MEMORY,
     )
     batch_sizes = sorted({run.case.batch_size for run in runs if run.case.kind == "train"})
     middle = batch_sizes[len(batch_sizes) // 2]
