@@ -1,7 +1,8 @@
 """Gather what a model card says, from a run's record, its model and the data it was trained on."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -19,13 +20,12 @@ from sentiscale.inference.predictor import Predictor
 from sentiscale.model.directory import SavedModel
 from sentiscale.model.metrics import CalibrationBin, Scores, probabilities, score
 from sentiscale.records import Record, RunRecord, TrainedOn, reason_of
-from sentiscale.report.page import plain
-from sentiscale.report.page import plain_with_code as said
-from sentiscale.report.page import table as grid
+from sentiscale.report.page import render_markdown
 from sentiscale.study.analysis.intervals import wilson
 from sentiscale.text.formats import format_of
-from sentiscale.util.numbers import duration
+from sentiscale.text.vocab import SPECIAL
 from sentiscale.util.progress import Progress
+from sentiscale.util.templates import finding, sentences
 
 NO_CATEGORY = "(none)"
 
@@ -128,7 +128,7 @@ class Evaluation(Record):
     """Confidence against accuracy; empty in records from before it was kept."""
 
 
-class Card(Record):
+class ModelCard(Record):
     """A model card after Mitchell et al. (2019), "Model cards for model reporting"."""
 
     name: str
@@ -167,36 +167,18 @@ class Card(Record):
     """What the model cannot do, one sentence each."""
 
 
-SHOWN_COSTS = {
-    "epochs": "passes over the training rows",
-    "steps": "optimiser steps",
-    "rows_per_s": "reviews/s in the steps",
-    "layout": "layout (replicas x stages)",
-    "threads_per_rank": "threads a process",
-    "precision": "precision",
-    "core_hours": "core-hours",
-    "peak_memory_mb": "peak memory of a process (MB)",
-}
+def markdown(card: ModelCard) -> str:
+    """The whole card: front matter, then a section for each part that Mitchell et al. (2019) ask for."""
+    return render_markdown(
+        "card.md",
+        card=card,
+        front_matter=front_matter(card),
+        inputs=[PurePath(path).name for path in card.data.inputs] if card.data else [],
+    )
 
 
-def markdown(card: Card) -> str:
-    """The whole card: front matter, then one section each of what Mitchell et al. (2019) ask for."""
-    parts = [
-        front_matter(card),
-        f"# {plain(card.name)}",
-        _summary(card),
-        *_use(card),
-        *_limits(card),
-        *_evaluations(card),
-        *_slices_section(card),
-        *_data_section(card),
-        *_training(card),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def front_matter(card: Card) -> str:
-    """YAML between rules. Its values are written as JSON, which is YAML, so no text can break out of it."""
+def front_matter(card: ModelCard) -> str:
+    """YAML for model hubs. Its values are written as JSON, which is YAML, so no text can break out of it."""
     fields: dict[str, Any] = {
         "language": card.language,
         "license": card.license,
@@ -208,211 +190,17 @@ def front_matter(card: Card) -> str:
     lines = [f"{name}: {json.dumps(value)}" for name, value in fields.items() if value is not None]
     if card.evaluations:
         lines += ["model-index:", f"- {json.dumps(_index(card, card.evaluations[0]))}"]
-    return "\n".join(("---", *lines, "---"))
+    return "\n".join(lines)
 
 
-def _index(card: Card, found: Evaluation) -> dict[str, Any]:
+def _index(card: ModelCard, found: Evaluation) -> dict[str, Any]:
     """The model's results in the form of Hugging Face's `model-index`."""
     metrics = [{"type": part.name, "value": round(part.share, 6)} for part in found.proportions]
     if found.f1 is not None:
         metrics.append({"type": "f1", "value": round(found.f1, 6)})
-    return {
-        "name": card.name,
-        "results": [
-            {
-                "task": {"type": "text-classification", "name": "Sentiment classification"},
-                "dataset": {
-                    "name": f"prepared data {card.data_digest[:12]}",
-                    "type": "reviews",
-                    "split": found.split,
-                },
-                "metrics": metrics,
-            }
-        ],
-    }
-
-
-def _summary(card: Card) -> str:
-    model = card.model
-    wide = (
-        f", beside a linear model of hashed n-grams up to {model['wide_longest']} words "
-        f"({model['wide_buckets']:,} buckets)"
-        if model["wide"]
-        else ""
-    )
-    return (
-        f"Labels reviews as negative or positive, with a probability. {model['cell'].upper()} of "
-        f"{model['layers']} x {model['hidden_dim']} units over {model['vocab_size']:,} words of "
-        f"{model['embedding_dim']} numbers each{wide}: {model['parameters']:,} parameters. Trained with "
-        f"sentiscale {plain(card.versions.get('sentiscale', ''))} on {card.trained_at}, run {plain(card.id)}."
-    )
-
-
-def _use(card: Card) -> Iterable[str]:
-    yield "## How to use it"
-    yield (
-        "For sorting, counting and reading reviews like those it was trained on. It is not made to decide "
-        "about people, nor for text that is no review."
-    )
-    yield (
-        '```bash\npip install sentiscale\necho "Not bad at all!" | sentiscale predict MODEL\n```\n\n'
-        "```python\nfrom sentiscale import Predictor\n\n"
-        'print(Predictor.load("MODEL").predict("Not bad at all!"))\n```'
-    )
-    yield "`MODEL` is the directory with `config.toml` and `weights.safetensors`. Nothing in it is executed."
-
-
-def _limits(card: Card) -> Iterable[str]:
-    yield "## Limits"
-    yield "\n".join(f"- {said(sentence)}" for sentence in card.limits)
-
-
-def _evaluations(card: Card) -> Iterable[str]:
-    yield "## How good it is"
-    if not card.evaluations:
-        yield "The run has no scores."
-    for found in card.evaluations:
-        yield f"### On the {found.split} split: {found.rows:,} rows"
-        yield grid(
-            ["", "share", "count", "95 % interval"],
-            [
-                [
-                    part.name,
-                    f"{part.share:.4f}",
-                    f"{part.count:,} of {part.of:,}",
-                    _interval(part.low, part.high),
-                ]
-                for part in found.proportions
-            ],
-        )
-        auc = "undefined (one class)" if found.auc is None else f"{found.auc:.4f}"
-        yield f"Loss {found.loss:.4f} nats a row; F1 {found.f1 or 0.0:.4f}; area under the ROC curve {auc}."
-        if found.split == "valid":
-            yield "Weights were chosen and probabilities calibrated on this split: it flatters the model."
-        yield _confusion(found)
-        yield from _calibration(found)
-    yield (
-        "Intervals are Wilson's (1927): they speak of other rows of the same kind, not of other training "
-        "runs or other sources. Precision, recall and F1 are those of the positive class."
-    )
-
-
-def _confusion(found: Evaluation) -> str:
-    names = ("truly negative", "truly positive")
-    lines = [
-        [name, *(f"{count:,}" for count in row)] for name, row in zip(names, found.confusion, strict=True)
-    ]
-    return grid(["", "said negative", "said positive"], lines)
-
-
-def _calibration(found: Evaluation) -> Iterable[str]:
-    if found.ece is not None:
-        yield f"Calibration: expected error {found.ece:.4f} over 15 bins (Guo et al., 2017)."
-    if found.calibration:
-        yield grid(
-            ["confidence", "rows", "mean confidence", "accuracy"],
-            [
-                [
-                    f"{part.low:.2f} to {part.high:.2f}",
-                    f"{part.rows:,}",
-                    f"{part.confidence:.3f}",
-                    f"{part.accuracy:.3f}",
-                ]
-                for part in found.calibration
-            ],
-        )
-
-
-def _slices_section(card: Card) -> Iterable[str]:
-    yield "## Parts of the rows"
-    yield plain(card.slices_note)
-    for division in card.slices:
-        yield _division(division)
-
-
-def _division(division: Slices) -> str:
-    headings = [f"by {division.by}", "rows", "positive", "accuracy", "95 % interval", "mean confidence"]
-    return grid(headings, [_slice_cells(part) for part in division.slices])
-
-
-def _slice_cells(part: Slice) -> list[str]:
-    return [
-        part.name,
-        f"{part.rows:,}",
-        f"{100 * part.positive_share:.0f} %",
-        f"{part.accuracy:.4f}",
-        _interval(part.low, part.high),
-        f"{part.confidence:.4f}",
-    ]
-
-
-def _data_section(card: Card) -> Iterable[str]:
-    yield "## Data"
-    told = [
-        f"Digest of the prepared data: `{card.data_digest[:16]}`.",
-        f"Cleaning: `{card.model['cleaning']}`.",
-    ]
-    if card.data is None:
-        yield " ".join([*told, "Rows and classes are not in the record (see `--data`)."])
-        return
-    names = ", ".join(plain(PurePath(path).name) for path in card.data.inputs)
-    yield " ".join(
-        [*told, f"{card.data.duplicates:,} rows with the text of another one left out. From: {names}."]
-    )
-    yield grid(
-        ["split", "rows", "negative", "positive", "share of positive"],
-        [
-            _split_cells(split, rows, card.data.labels.get(split, {}))
-            for split, rows in card.data.rows.items()
-        ],
-    )
-
-
-def _split_cells(split: str, rows: int, labels: Mapping[str, int]) -> list[str]:
-    negative, positive = labels.get("negative", 0), labels.get("positive", 0)
-    return [split, f"{rows:,}", f"{negative:,}", f"{positive:,}", f"{positive / max(rows, 1):.3f}"]
-
-
-def _training(card: Card) -> Iterable[str]:
-    host, cost = card.cost["host"], card.cost
-    yield "## Training and its cost"
-    gpu = f", {plain(host['gpu'])}" if host["gpu"] else ""
-    yield (
-        f"{duration(cost['train_seconds'])} on {host['cores']} cores of {plain(host['cpu_model'])}{gpu}, "
-        "everything after preparation included. Energy was not measured."
-    )
-    yield grid(
-        ["", "value"],
-        [
-            [SHOWN_COSTS[name], _shown(value)]
-            for name, value in cost.items()
-            if name in SHOWN_COSTS and value is not None
-        ],
-    )
-    yield "Settings:"
-    yield "```toml\n" + "\n".join(_toml(card.settings)) + "\n```"
-    versions = ", ".join(f"{plain(name)} {plain(version)}" for name, version in card.versions.items())
-    commit = f" Commit `{card.git_commit[:12]}`." if card.git_commit else ""
-    yield f"Versions: {versions}; Python {plain(host['python'])}, {plain(host['system'])}.{commit}"
-
-
-def _toml(settings: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
-    """Settings as `--config` takes them; those that are None are the default."""
-    for section, values in settings.items():
-        yield f"[{section}]"
-        yield from (f"{name} = {json.dumps(value)}" for name, value in values.items() if value is not None)
-
-
-def _interval(low: float, high: float) -> str:
-    return f"{low:.4f} to {high:.4f}"
-
-
-def _shown(value: Any) -> str:
-    return (
-        f"{value:,.4g}"
-        if isinstance(value, float) and abs(value) < 1000
-        else (f"{value:,.0f}" if isinstance(value, int | float) else str(value))
-    )
+    data = {"name": f"prepared data {card.data_digest[:12]}", "type": "reviews", "split": found.split}
+    task = {"type": "text-classification", "name": "Sentiment classification"}
+    return {"name": card.name, "results": [{"task": task, "dataset": data, "metrics": metrics}]}
 
 
 LENGTHS = (8, 16, 32, 64, 128, 256)
@@ -458,17 +246,13 @@ def by_share(shares: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.intp], lis
 
 
 def by_category(categories: Sequence[str]) -> tuple[npt.NDArray[np.intp], list[str]]:
-    """The same for names, the most frequent first; those beyond the fiftieth are put together."""
-    found, place, counts = np.unique(
-        np.array(categories, dtype=object), return_inverse=True, return_counts=True
-    )
-    order = np.lexsort((found.astype(str), -counts))
-    rank = np.empty(len(found), np.intp)
-    rank[order] = np.arange(len(found))
-    names = [str(name) for name in found[order]]
+    """The same for names, the most frequent first; those after the fiftieth are combined."""
+    counts = Counter(categories)
+    names = sorted(counts, key=lambda name: (-counts[name], name))
+    place = {name: min(rank, MOST_CATEGORIES) for rank, name in enumerate(names)}
     if len(names) > MOST_CATEGORIES:
         names = [*names[:MOST_CATEGORIES], f"{len(names) - MOST_CATEGORIES} others"]
-    return np.minimum(rank, MOST_CATEGORIES)[place.reshape(-1)], names
+    return np.array([place[name] for name in categories], np.intp), names
 
 
 def divided(by: str, rows: ScoredRows, place: npt.NDArray[np.integer], names: Sequence[str]) -> Slices:
@@ -483,28 +267,23 @@ def divided(by: str, rows: ScoredRows, place: npt.NDArray[np.integer], names: Se
     chances = probabilities(rows.logits)
     right = (rows.logits > 0) == (rows.labels == 1)
     columns = (None, right, rows.labels, np.maximum(chances, 1 - chances))
-    sums = [np.bincount(place, weights, minlength=len(names)) for weights in columns]
-    return Slices(
-        by=by,
-        slices=[
-            _slice(names[i], int(count), int(hits), float(positive), float(sure))
-            for i, (count, hits, positive, sure) in enumerate(zip(*sums, strict=True))
-            if count
-        ],
-    )
-
-
-def _slice(name: str, rows: int, right: int, positive: float, confidence: float) -> Slice:
-    low, high = wilson(right, rows)
-    return Slice(
-        name=name,
-        rows=rows,
-        positive_share=positive / rows,
-        confidence=confidence / rows,
-        accuracy=right / rows,
-        low=low,
-        high=high,
-    )
+    sums = [np.bincount(place, weights, minlength=len(names)).tolist() for weights in columns]
+    slices = []
+    for name, count, hits, positive, confidence in zip(names, *sums, strict=True):
+        if count:
+            low, high = wilson(int(hits), count)
+            slices.append(
+                Slice(
+                    name=name,
+                    rows=count,
+                    positive_share=positive / count,
+                    confidence=confidence / count,
+                    accuracy=hits / count,
+                    low=low,
+                    high=high,
+                )
+            )
+    return Slices(by=by, slices=slices)
 
 
 RARE_ROWS = 30
@@ -513,76 +292,30 @@ UNEVEN = 0.02
 """A slice so much less accurate than all rows is worth a sentence."""
 
 
-def limits_of(card: Card) -> list[str]:
-    """One sentence each; facts of this model where they are known."""
-    return [
-        "It knows two classes, negative and positive. Mixed and neutral reviews get one of them; "
-        "three-star reviews were left out of training where there were stars.",
-        _language(card),
-        _words(card),
-        _length(card),
-        "It was tested on reviews of the same kind as it was trained on. Other sources, products or years "
-        "were not tried; expect less there, and test on your own labelled reviews: "
-        "`sentiscale evaluate MODEL FILE`.",
-        "Who wrote the reviews is not known, so nothing can be said about groups of people. "
-        "It repeats what its training reviews hold, prejudice included.",
-        _probabilities(card),
-        *_weak_slices(card),
+def limits_of(card: ModelCard) -> list[str]:
+    """What the model cannot do, one sentence each, with facts of this model where they are known."""
+    model = card.model
+    limits = [
+        finding("classes"),
+        finding("language", language=card.language),
+        finding("vocabulary", words=model["vocab_size"] - len(SPECIAL)),
+        finding("length", read=model["max_tokens"], stored=model["stored_tokens"], wide=model["wide"]),
+        finding("sources"),
+        finding("people"),
+        finding("probabilities", evaluation=card.evaluations[0] if card.evaluations else None),
     ]
-
-
-def _language(card: Card) -> str:
-    if card.language:
-        return (
-            f"It was made for reviews in '{card.language}', its maker says; other languages were not tried."
-        )
-    return (
-        "The language of the training reviews was not stated; in any other language its answers mean nothing."
-    )
-
-
-def _words(card: Card) -> str:
-    return (
-        f"It knows the {card.model['vocab_size'] - 2:,} words that were frequent enough in training. "
-        "Other words, new names and spelling mistakes are all the same unknown word to the network."
-    )
-
-
-def _length(card: Card) -> str:
-    read, stored = card.model["max_tokens"], card.model["stored_tokens"]
-    wide = f" The n-gram part reads the first {stored}." if card.model["wide"] else ""
-    return (
-        f"The network reads {read} words of a review: of longer ones the first {read // 2} and the last "
-        f"{read // 2} among the first {stored}.{wide} What comes after is not looked at."
-    )
-
-
-def _probabilities(card: Card) -> str:
-    ece = card.evaluations[0].ece if card.evaluations else None
-    if ece is None:
-        return "How far its probabilities can be believed was not measured."
-    where = card.evaluations[0].split
-    return (
-        f"On the {where} split its probabilities were off by {100 * ece:.1f} percentage points on average "
-        "(expected calibration error); on other reviews they may be off by more."
-    )
-
-
-def _weak_slices(card: Card) -> list[str]:
-    told = []
     for division in card.slices:
         rows = sum(part.rows for part in division.slices)
-        overall = sum(part.accuracy * part.rows for part in division.slices) / max(rows, 1)
-        weak = [part for part in division.slices if part.rows >= RARE_ROWS and _is_weak(part, overall)]
+        accuracy = sum(part.accuracy * part.rows for part in division.slices) / max(rows, 1)
+        weak = [
+            part
+            for part in division.slices
+            # Clearly worse: by some distance, and with its whole interval.
+            if part.rows >= RARE_ROWS and part.accuracy < accuracy - UNEVEN and part.high < accuracy
+        ]
         if weak:
-            named = "; ".join(f"{part.name}: {part.accuracy:.3f} of {part.rows:,} rows" for part in weak)
-            told.append(f"Less accurate than the {overall:.3f} of all rows, by {division.by}: {named}.")
-    return told
-
-
-def _is_weak(part: Slice, overall: float) -> bool:
-    """Whether it is clearly worse: by some distance, and with its whole interval."""
-    return part.accuracy < overall - UNEVEN and part.high < overall
+            limits.append(finding("weak_slices", by=division.by, accuracy=accuracy, slices=weak))
+    return sentences(__package__, "card.jinja", limits)
 
 
 COSTS = ("train_seconds", "steps", "epochs", "rows_per_s", "layout", "threads_per_rank", "precision")
@@ -605,7 +338,9 @@ class CardChoices:
     """How the table is read."""
 
 
-def make_card(run: str | Path, choices: CardChoices | None = None, progress: Progress | None = None) -> Card:
+def make_card(
+    run: str | Path, choices: CardChoices | None = None, progress: Progress | None = None
+) -> ModelCard:
     """Describe a trained model: a run directory, or a model directory with its record.
 
     Scores come from the record. Slices are found by labelling the test split again, if its data are there.
@@ -626,7 +361,7 @@ def make_card(run: str | Path, choices: CardChoices | None = None, progress: Pro
         rows, names = rows_by_category(predictor, choices.reviews, choices.by, choices.reading, progress)
         where = f"{choices.by} (in {choices.reviews.name}{_seen(record, choices.reviews)})"
         slices = [*slices, divided(where, rows, *by_category(names))]
-    card = Card(
+    card = ModelCard(
         name=choices.name or (path.resolve().parent if path == model_path else path.resolve()).name,
         run=str(path),
         language=choices.language,

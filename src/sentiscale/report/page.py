@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import html
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,12 @@ def render(template: str, **values: Any) -> str:
 def render_markdown(template: str, **values: Any) -> str:
     """Fill a Markdown template of `report/templates`, which has to escape its values."""
     markdown = environment(__package__, html=False).overlay()
-    markdown.filters = {**markdown.filters, "plain": plain, "plain_with_code": plain_with_code}
+    markdown.filters = {
+        **markdown.filters,
+        "json": json.dumps,
+        "plain": plain,
+        "plain_with_code": plain_with_code,
+    }
     text = markdown.get_template(template).render(table=table, **values)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
