@@ -8,15 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiscale.label_errors.counts import MOST_CATEGORIES, CategoryTally, Counting, Group, ScoredBlock, Tally
+from sentiscale.label_errors.counts import (
+    MOST_CATEGORIES,
+    CategoryTally,
+    ReviewCounts,
+    ReviewGroup,
+    ScoredBlock,
+    Tally,
+)
 from sentiscale.model.metrics import calibration_bins, count, probabilities
 from tests.label_errors.made_rows import cut, drawn_rows
 
 SOME = st.tuples(st.integers(1, 400), st.integers(0, 2**32 - 1))
 
 
-def counted(blocks) -> Counting:
-    counting = Counting(frequent_words=100, kept_tokens=60, by_category=True)
+def counted(blocks) -> ReviewCounts:
+    counting = ReviewCounts(frequent_words=100, kept_tokens=60, by_category=True)
     for block in blocks:
         counting.add(block)
     return counting
@@ -100,11 +107,11 @@ def test_groups_by_hand():
 
 def test_a_group_knows_what_its_rows_allow_to_say():
     """80 of 100: Wilson's interval is 0.711 to 0.867 (R: binom::binom.wilson(80, 100))."""
-    group = Group("g", 100, 80, 50, confidence=0.9)
+    group = ReviewGroup("g", 100, 80, 50, confidence=0.9)
     assert group.interval == (pytest.approx(0.7112, abs=1e-4), pytest.approx(0.8666, abs=1e-4))
     assert (group.mistakes, group.is_small, group.is_off) == (20, False, True)
     assert group.gap == pytest.approx(0.1)
-    small = Group("s", 99, 80, 50, confidence=0.9)
+    small = ReviewGroup("s", 99, 80, 50, confidence=0.9)
     assert (small.is_small, small.gap, small.is_off) == (True, None, False)
 
 

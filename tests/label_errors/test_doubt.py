@@ -13,7 +13,7 @@ def judged(blocks) -> LabelDoubt | None:
     grid = DoubtGrid()
     for block in blocks:
         grid.add(block.labels, block.other)
-    return grid.judge()
+    return grid.result()
 
 
 def plain_joint(labels, chances) -> tuple[list[float], list[list[int]], list[int]]:
@@ -55,7 +55,7 @@ def test_by_hand():
     """Three rows a class; the thresholds are (0.9 + 0.9 + 0.3) / 3 = 0.7 and (0.8 + 0.8 + 0.5) / 3 = 0.7."""
     grid = DoubtGrid()
     grid.add(np.array([0, 0, 0, 1, 1, 1], np.uint8), np.array([0.1, 0.1, 0.7001, 0.2, 0.2, 0.5]))
-    found = grid.judge()
+    found = grid.result()
     assert found.thresholds == (pytest.approx(0.7, abs=1e-4), pytest.approx(0.7))
     assert found.joint == [[2, 1], [0, 2]]
     assert found.doubted == (1, 0)
@@ -65,16 +65,16 @@ def test_by_hand():
 
 def test_one_class_alone_has_no_doubt():
     grid = DoubtGrid()
-    assert grid.judge() is None
+    assert grid.result() is None
     grid.add(np.array([1, 1], np.uint8), np.array([0.9, 0.1]))
-    assert grid.judge() is None
+    assert grid.result() is None
 
 
 @pytest.mark.parametrize("other", [0.0, 0.5, 1.0])
 def test_answers_that_are_all_the_same_do_no_harm(other):
     grid = DoubtGrid()
     grid.add(np.array([0, 1] * 5, np.uint8), np.full(10, other))
-    found = grid.judge()
+    found = grid.result()
     assert 0 <= found.noise <= 1
     assert found.total == (10 if other == 1.0 else 0)
     assert found.is_doubtful(0, 1.0)
@@ -105,5 +105,5 @@ def test_classes_that_go_wrong_unevenly_are_told_apart():
     labels = np.where(turned, 0, rows.labels).astype(np.uint8)
     grid = DoubtGrid()
     grid.add(labels, np.where(labels == rows.labels, rows.other, 1 - rows.other))
-    negative, positive = grid.judge().doubted
+    negative, positive = grid.result().doubted
     assert negative > 3 * positive

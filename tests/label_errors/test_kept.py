@@ -4,22 +4,22 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiscale.label_errors.counts import Best, KeptRow, lots
+from sentiscale.label_errors.facts import Mistake, TopMistakes, random_keys
 
 KEYS = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 0.5, 1.0, 2.0, 3.5, float("1e-300")]), max_size=60)
 
 
-def row(number: int) -> KeptRow:
-    return KeptRow("f", number, 0, 1.0, 1, "")
+def row(number: int) -> Mistake:
+    return Mistake("f", number, 0, 1.0, 1, "")
 
 
 @given(KEYS, st.integers(1, 10), st.integers(1, 7))
 def test_the_largest_keys_are_kept_and_of_equals_the_first(keys, most, at_once):
-    best = Best(most)
+    best = TopMistakes(most)
     made = []
     for first in range(0, len(keys), at_once):
 
-        def make(place: int, first: int = first) -> KeptRow:
+        def make(place: int, first: int = first) -> Mistake:
             made.append(first + place)
             return row(first + place)
 
@@ -31,7 +31,7 @@ def test_the_largest_keys_are_kept_and_of_equals_the_first(keys, most, at_once):
 
 def test_few_rows_are_made_of_many():
     """Texts are copied for what may be kept only: of rows in random order, few of each block."""
-    best, made = Best(10), []
+    best, made = TopMistakes(10), []
     keys = np.random.default_rng(0).random(100_000)
     for first in range(0, len(keys), 1000):
         best.offer(keys[first : first + 1000], lambda place: made.append(place) or row(place))
@@ -40,14 +40,14 @@ def test_few_rows_are_made_of_many():
 
 @given(st.integers(0, 10**9), st.integers(0, 50), st.integers(0, 50))
 def test_lots_belong_to_rows(first, before, rows):
-    all_at_once = lots(first, before + rows)
-    assert np.array_equal(all_at_once[before:], lots(first + before, rows))
+    all_at_once = random_keys(first, before + rows)
+    assert np.array_equal(all_at_once[before:], random_keys(first + before, rows))
     assert ((all_at_once > 0) & (all_at_once <= 1)).all()
 
 
 def test_lots_are_fair():
     """Mean and tenths of 100,000 lots are those of equal chances, within five standard errors."""
-    drawn = lots(0, 100_000)
+    drawn = random_keys(0, 100_000)
     assert abs(drawn.mean() - 0.5) < 5 * np.sqrt(1 / 12 / len(drawn))
     tenths = np.histogram(drawn, 10, (0, 1))[0]
     assert np.abs(tenths - 10_000).max() < 5 * np.sqrt(9_000)
@@ -55,6 +55,6 @@ def test_lots_are_fair():
 
 def test_margin_and_probability():
     """Log-odds of ln 3 are a probability of 3/4, and 3/4 less 1/4 is a half."""
-    kept = KeptRow("f", 1, 0, float(np.log(3)), 1, "")
+    kept = Mistake("f", 1, 0, float(np.log(3)), 1, "")
     assert np.isclose(kept.probability, 0.75)
     assert np.isclose(kept.margin, 0.5)

@@ -3,23 +3,16 @@
 import numpy as np
 import pytest
 
-from sentiscale.label_errors.counts import Counting, Division, Group, KeptRow, ScoredBlock
+from sentiscale.label_errors.counts import Division, ReviewCounts, ReviewGroup, ScoredBlock
 from sentiscale.label_errors.doubt import DoubtGrid
-from sentiscale.label_errors.facts import TriageFacts
-from sentiscale.label_errors.page import (
-    ReadRow,
-    division_view,
-    findings,
-    headline,
-    reliability_chart,
-    triage_page,
-)
+from sentiscale.label_errors.facts import Mistake, TriageFacts
+from sentiscale.label_errors.page import ShownMistake, mistake_bars, reliability_chart, triage_page
 from tests.label_errors.made_rows import drawn_rows, with_errors
 from tests.report.test_eda_page import HOSTILE, Page
 
 
 def facts_of(block: ScoredBlock, **changes) -> TriageFacts:
-    counting, grid = Counting(frequent_words=100, kept_tokens=60, by_category=True), DoubtGrid()
+    counting, grid = ReviewCounts(frequent_words=100, kept_tokens=60, by_category=True), DoubtGrid()
     counting.add(block)
     grid.add(block.labels, block.other)
     values = {
@@ -31,7 +24,7 @@ def facts_of(block: ScoredBlock, **changes) -> TriageFacts:
         "everything": counting.everything(),
         "calibration": counting.calibration(),
         "divisions": counting.divisions("shop"),
-        "doubt": grid.judge(),
+        "doubt": grid.result(),
         "mistakes": [],
         "drawn": [],
         "cautions": [],
@@ -39,9 +32,9 @@ def facts_of(block: ScoredBlock, **changes) -> TriageFacts:
     return TriageFacts(**{**values, **changes})
 
 
-def read_row(text: str, *tints, **changes) -> ReadRow:
+def read_row(text: str, *tints, **changes) -> ShownMistake:
     values = {"file": "some/where/reviews.csv", "number": 7, "label": 1, "logit": -4.0, "tokens": 9}
-    return ReadRow(KeptRow(**{**values, "text": text, **changes}), text, tints)
+    return ShownMistake(Mistake(**{**values, "text": text, **changes}), text, tints)
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +83,10 @@ def test_numbers_stand_on_the_page():
     block, _ = with_errors(5000, 0.05, 1)
     facts = facts_of(block)
     page = Page(triage_page(facts, [read_row("text")], [], "")).text
-    assert headline(facts) in page
+    assert facts.headline in page
     for number in (*facts.confusion[0], *facts.confusion[1], facts.doubt.total, facts.doubt.joint[0][1]):
         assert f"{number:,}" in page
-    for sentence in findings(facts):
+    for sentence in facts.findings:
         assert sentence in page
     for division in facts.divisions:
         for group in division.groups:
@@ -116,25 +109,25 @@ def test_without_doubt_the_page_shows_the_surest_mistakes():
 
 def test_small_groups_are_grey_named_so_and_in_no_finding():
     """The scale is that of the large groups, so a tiny one with many mistakes does not flatten them."""
-    groups = [Group("large", 1000, 950, 500, 0.95), Group("tiny", 5, 0, 2, 0.99)]
-    view = division_view(Division("category", "category", "", groups))
-    assert view.axis.high == 0.08
-    assert [bar.sure + bar.maybe for bar in view.bars] == [pytest.approx(81.5, abs=1), 100.0]
+    groups = [ReviewGroup("large", 1000, 950, 500, 0.95), ReviewGroup("tiny", 5, 0, 2, 0.99)]
+    bars = mistake_bars(Division("category", "category", "", groups))
+    assert bars.axis.high == 0.08
+    assert [sum(part.width for part in bar.parts) for bar in bars.bars] == [pytest.approx(81.5, abs=1), 100.0]
     facts = facts_of(drawn_rows(3000, 4), divisions=[Division("category", "category", "", groups)])
     page = triage_page(facts, [], [], "")
     assert page.count("few rows") == 2
-    assert not any("tiny" in sentence for sentence in findings(facts))
+    assert not any("tiny" in sentence for sentence in facts.findings)
 
 
 def test_findings_name_what_is_clearly_worse():
     """Of 10,000 rows 9,000 are right; the long ones are worse beyond chance, the short ones are not."""
-    groups = [Group("1 to 9", 5000, 4490, 0, 0.9), Group("10 to 99", 5000, 4250, 0, 0.95)]
+    groups = [ReviewGroup("1 to 9", 5000, 4490, 0, 0.9), ReviewGroup("10 to 99", 5000, 4250, 0, 0.95)]
     facts = facts_of(
         drawn_rows(3000, 4),
-        everything=Group("all", 10_000, 9000, 5000, 0.9),
+        everything=ReviewGroup("all", 10_000, 9000, 5000, 0.9),
         divisions=[Division("length", "length in tokens", "", groups)],
     )
-    told = findings(facts)
+    told = facts.findings
     (weak,) = [sentence for sentence in told if sentence.startswith("Less accurate")]
     assert weak == "Less accurate than all rows, by length in tokens: 10 to 99: 85.0 % (84.0 to 86.0)."
     assert "The model is too sure in: length in tokens 10 to 99 (10.0 points)." in told
@@ -150,8 +143,8 @@ def test_a_harder_class_is_told():
     block = ScoredBlock(
         logits.astype(np.float32), labels, nothing.astype(int), nothing, nothing, ["a"] * 2000
     )
-    assert any("labelled positive are harder: 70.0 %" in sentence for sentence in findings(facts_of(block)))
-    assert not any("harder" in sentence for sentence in findings(facts_of(with_errors(5000, 0, 3)[0])))
+    assert any("labelled positive are harder: 70.0 %" in sentence for sentence in facts_of(block).findings)
+    assert not any("harder" in sentence for sentence in facts_of(with_errors(5000, 0, 3)[0]).findings)
 
 
 def test_reliability_chart_has_a_dot_and_a_whisker_for_each_bin():

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentiscale.inference.predictor import Predictor
-from sentiscale.label_errors.counts import KeptRow
+from sentiscale.label_errors.facts import Mistake
 from sentiscale.label_errors.page import tinted
 from sentiscale.label_errors.rows import SplitTexts, read_rows, readable, word_beyond
-from sentiscale.report.eda_samples import Piece
+from sentiscale.report.eda_samples import TextPiece
 from sentiscale.text.encode import Encoder
 from sentiscale.text.vocab import SPECIAL, UNK, Vocab
 from sentiscale.util.progress import Progress
@@ -65,12 +65,12 @@ def test_tints_of_a_prepared_row_are_those_of_its_words(made_up):
     ids = [words.index(word) for word in ("not", "great", "!", "do", "n't")]
     texts = OneRow([*ids, UNK], words, predictor.model.vocab)
     logit = float(predictor.token_logits(np.array([*ids, UNK]), np.array([0, 6]))[0])
-    row = KeptRow("test", 0, 0, logit, 6, "")
+    row = Mistake("test", 0, 0, logit, 6, "")
     (read,) = read_rows(predictor, [row], texts, Progress())
     assert read.text == "not great! don't ▢"
     assert [read.text[start:end] for start, end, _ in read.tints] == ["not", "great", "!", "do", "n't", "▢"]
     assert any(abs(share) > 0.01 for _, _, share in read.tints)
-    (other,) = read_rows(predictor, [KeptRow("test", 0, 0, logit + 1, 6, "")], texts, Progress())
+    (other,) = read_rows(predictor, [Mistake("test", 0, 0, logit + 1, 6, "")], texts, Progress())
     assert other.tints == (), "a text that the model answers otherwise is not the row's"
 
 
@@ -83,13 +83,13 @@ def test_pieces_join_to_the_text_whatever_the_tints(text, tints):
 def test_tints_are_graded_by_the_largest():
     pieces = tinted("one two three ▢", [(0, 3, 1.0), (4, 7, -0.5), (8, 13, 0.1), (14, 15, 0.0)])
     assert pieces == [
-        Piece("one", "positive", 3),
-        Piece(" "),
-        Piece("two", "negative", 2),
-        Piece(" three "),
-        Piece("▢", "unknown"),
+        TextPiece("one", "positive", 3),
+        TextPiece(" "),
+        TextPiece("two", "negative", 2),
+        TextPiece(" three "),
+        TextPiece("▢", "unknown"),
     ]
-    assert tinted("faint", [(0, 5, 0.04)]) == [Piece("faint")], "no word says much"
+    assert tinted("faint", [(0, 5, 0.04)]) == [TextPiece("faint")], "no word says much"
 
 
 def test_texts_are_the_raw_ones_where_they_were_kept(dataset, tmp_path):

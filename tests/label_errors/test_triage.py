@@ -16,7 +16,7 @@ from sentiscale.inference.evaluate import evaluate
 from sentiscale.inference.predictor import Predictor
 from sentiscale.label_errors import rows as reading
 from sentiscale.label_errors.facts import TriageFacts
-from sentiscale.label_errors.job import SHOWN, Gathering, of_files, of_split, triage
+from sentiscale.label_errors.job import SHOWN, TriageCounter, cautions_of_files, cautions_of_split, triage
 from sentiscale.label_errors.rows import NO_CATEGORY
 from sentiscale.model.directory import read_record
 from sentiscale.training.loop import train
@@ -39,9 +39,9 @@ def predictor(trained) -> Predictor:
 
 def looked_at(predictor, data, column=None, **settings) -> TriageFacts:
     """The numbers alone, without the page and its explanations."""
-    gathering = Gathering(predictor, 100, column)
-    gathering.take_files(str(data), PrepareSettings(**settings), Progress())
-    return gathering.facts("run/model", str(data), None, [])
+    counter = TriageCounter(predictor, 100, column)
+    counter.take_files(str(data), PrepareSettings(**settings), Progress())
+    return counter.facts("run/model", str(data), None, [])
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +127,9 @@ def test_prepared_data_and_their_file_agree(predictor, of_table, apart, monkeypa
     """Also where the split is read in several parts, and words have other numbers than in the model."""
     monkeypatch.setattr(reading, "CHUNK_ROWS", 300)
     assert apart.vocab != predictor.model.vocab
-    gathering = Gathering(predictor, 100, None)
-    texts, cautions = gathering.take_split(apart, "test", {"data_digest": "other"}, Progress())
-    facts = gathering.facts("run/model", "data", "test", cautions)
+    counter = TriageCounter(predictor, 100, None)
+    texts, cautions = counter.take_split(apart, "test", {"data_digest": "other"}, Progress())
+    facts = counter.facts("run/model", "data", "test", cautions)
     assert facts.counts.model_dump(exclude={"loss_sum"}) == of_table.counts.model_dump(exclude={"loss_sum"})
     for found, expected in zip(facts.divisions, of_table.divisions[:3], strict=True):
         assert [(group.name, group.rows, group.right) for group in found.groups] == [
@@ -143,19 +143,19 @@ def test_prepared_data_and_their_file_agree(predictor, of_table, apart, monkeypa
 
 def test_rows_that_the_model_has_seen_are_said_to_be(trained, dataset, reviews, table):
     record = read_record(trained)
-    assert of_split(record, dataset, "test") == []
-    assert "was trained on these rows" in of_split(record, dataset, "train")[0]
-    assert "calibrated" in of_split(record, dataset, "valid")[0]
-    assert "was trained on these rows" in of_files(record, [str(reviews)])[0]
-    assert of_files(record, [str(table)]) == of_files({}, [str(reviews)]) == []
+    assert cautions_of_split(record, dataset, "test") == []
+    assert "was trained on these rows" in cautions_of_split(record, dataset, "train")[0]
+    assert "calibrated" in cautions_of_split(record, dataset, "valid")[0]
+    assert "was trained on these rows" in cautions_of_files(record, [str(reviews)])[0]
+    assert cautions_of_files(record, [str(table)]) == cautions_of_files({}, [str(reviews)]) == []
     gone = {**record, "data": {**record["data"], "path": "gone"}}
-    assert "Unless it was their test set" in of_files(gone, [str(reviews)])[0]
+    assert "Unless it was their test set" in cautions_of_files(gone, [str(reviews)])[0]
 
 
 def test_a_named_test_set_was_not_trained_on(apart, reviews, table):
     record = {"data_digest": apart.manifest.digest, "data": apart.described().model_dump()}
-    assert of_files(record, [str(table)]) == []
-    assert "was trained on these rows" in of_files(record, [str(table), str(reviews)])[0]
+    assert cautions_of_files(record, [str(table)]) == []
+    assert "was trained on these rows" in cautions_of_files(record, [str(table), str(reviews)])[0]
 
 
 def test_one_class_and_one_row_are_enough_for_a_page(made_up, cli, tmp_path):
@@ -232,9 +232,9 @@ def planted(predictor, folder) -> tuple[list[bool], float, float]:
     turned = {"__label__1": "__label__2", "__label__2": "__label__1"}
     changed = [turned[line[:10]] + line[10:] if row in rows else line for row, line in enumerate(lines)]
     (folder / "dirty.txt").write_text("".join(line + "\n" for line in changed))
-    gathering = Gathering(predictor, len(lines), None)
-    gathering.take_files(str(folder / "dirty.txt"), PrepareSettings(), Progress())
-    facts = gathering.facts("run/model", "dirty.txt", None, [])
+    counter = TriageCounter(predictor, len(lines), None)
+    counter.take_files(str(folder / "dirty.txt"), PrepareSettings(), Progress())
+    facts = counter.facts("run/model", "dirty.txt", None, [])
     assert len(facts.doubtful) == facts.doubt.total
     found = [row.number - 1 in rows for row in facts.doubtful]
     return found, sum(found) / len(rows), len(found) / len(lines)

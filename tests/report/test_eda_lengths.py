@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiscale.report.eda_lengths import Lengths, round_width
+from sentiscale.report.eda_counts import Lengths, round_width
 
 true_lengths = st.lists(st.integers(1, 90), min_size=1, max_size=60)
 

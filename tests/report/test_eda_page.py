@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sentiscale.errors import DataError, OutputExistsError, UsageError
-from sentiscale.report.eda import eda
-from sentiscale.report.eda_facts import gather
+from sentiscale.report.eda import eda, gather
 from sentiscale.report.page import _part
 from tests.report.eda_data import write_dataset
 

@@ -9,10 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiscale.report import eda_counting as counting
-from sentiscale.report.eda_counting import count_lengths, count_words
-from sentiscale.report.eda_vocabulary import describe_vocabulary
-from sentiscale.report.eda_words import score_words, telling_pairs, telling_words, z_scores
+from sentiscale.report import eda_counts as counting
+from sentiscale.report.eda_counts import count_lengths, count_words
+from sentiscale.report.eda_words import (
+    describe_vocabulary,
+    score_words,
+    telling_pairs,
+    telling_words,
+    z_scores,
+)
 from sentiscale.util.progress import Progress
 from tests.report.eda_data import write_dataset
 
@@ -138,7 +143,7 @@ def test_vocabulary_is_ranked_and_covers_what_the_counts_say(tmp_path):
 
 
 def test_zipf_exponent_of_words_that_obey_the_law():
-    from sentiscale.report.eda_vocabulary import Vocabulary
+    from sentiscale.report.eda_words import Vocabulary
 
     counts = (1e9 / np.arange(1, 20_001) ** 1.2).astype(np.int64)
     words = [f"w{i}" for i in range(len(counts))]

@@ -38,13 +38,13 @@ def evaluate(
     """Score a model on every labelled row: accuracy, loss, F1, AUC, calibration, confusion."""
     from sentiscale.cli.progress import make_progress
     from sentiscale.inference.evaluate import evaluate as run_evaluation
-    from sentiscale.label_errors.job import of_files
+    from sentiscale.label_errors.job import cautions_of_files
     from sentiscale.model.directory import read_record
 
     columns = (text_column, title_column, label_column, stars_column)
     settings = reading_settings(config, overrides, format, *columns)
     scores = run_evaluation(model, data, split=split, settings=settings, progress=make_progress(quiet))
-    if of_files(read_record(model), [data]):
+    if cautions_of_files(read_record(model), [data]):
         sys.stderr.write(
             f"note: the model's data were prepared from {data}. Unless it was their test set, the model has "
             "learnt most of these rows, which flatters it.\n"

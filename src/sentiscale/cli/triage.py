@@ -44,7 +44,7 @@ def triage(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a model's mistakes apart: likely label errors, accuracy by length, words and category.
+    """Analyse a model's mistakes: likely label errors, accuracy by length, words and category.
 
     One HTML page that needs no network and no other file.
     """
@@ -67,16 +67,16 @@ def triage(
     if as_json:
         print_json({"out": str(written.out), "bytes": written.bytes, **written.facts.summary()})
     else:
-        _tell(written)
+        _print_summary(written)
 
 
-def _tell(written: "Triage") -> None:
-    from sentiscale.label_errors.page import findings, headline, spoken_interval
+def _print_summary(written: "Triage") -> None:
+    from sentiscale.label_errors.facts import accuracy_text
 
     facts = written.facts
     for caution in facts.cautions:
         print(f"note: {caution}")
-    print(f"{headline(facts)}: accuracy {spoken_interval(facts.everything)}")
-    for sentence in findings(facts):
+    print(f"{facts.headline}: accuracy {accuracy_text(facts.everything)}")
+    for sentence in facts.findings:
         print(f"- {sentence}")
     print(f"{written.out}: {written.bytes / 1e3:,.0f} kB, opens in any browser")

@@ -1,13 +1,13 @@
-"""Which labels are probably wrong: confident learning, from counts that are taken row by row.
+"""Which labels are probably wrong: confident learning, from counts in one pass over the rows.
 
 Northcutt, Jiang & Chuang, "Confident learning: estimating uncertainty in dataset labels" (JAIR 70, 2021). A
-class' threshold is the mean probability that the model gives it on the rows labelled so. A row counts for
-the class whose threshold its probability reaches, the likelier one where it reaches both; the table of given
-labels against these classes is the confident joint, and rows off its diagonal have a doubtful label. They
-are ranked by normalised margin: the probability of the other class less that of the label.
+class' threshold is its mean probability on the rows labelled so. A row counts for the class whose threshold
+its probability reaches, the likelier one where it reaches both; the table of labels against these classes is
+the confident joint. Rows off its diagonal have a doubtful label. They are ranked by normalised margin: the
+probability of the other class less that of the label.
 
-cleanlab does the same for any number of classes and brings pandas and more along. With two classes it is the
-few lines below, and a grid of probabilities makes them independent of the number of rows.
+cleanlab does the same for any number of classes, but needs pandas and more. For two classes the lines below
+do, and a grid of probabilities keeps their memory independent of the number of rows.
 """
 
 import math
@@ -26,7 +26,7 @@ NEAR = 1e-3
 
 @dataclass(frozen=True)
 class LabelDoubt:
-    """What confident learning found; class 0 is negative, 1 positive."""
+    """Results of confident learning; class 0 is negative, 1 positive."""
 
     thresholds: tuple[float, float]
     """Mean probability of each class on the rows labelled so."""
@@ -35,10 +35,10 @@ class LabelDoubt:
     joint: list[list[int]]
     """The confident joint: [label][class], rows that are sure enough for one of them."""
     doubted: tuple[int, int]
-    """Rows of each label that are off the diagonal and whose label the model does not give."""
+    """Rows of each label that are off the diagonal and whose label the model does not predict."""
 
     def is_doubtful(self, label: int, other: float) -> bool:
-        """Whether a row's label is doubtful, given the probability of the class it is not."""
+        """Whether a row's label is doubtful, by the probability of the other class."""
         return step_of(other) >= least_step(self.thresholds[1 - label])
 
     @property
@@ -63,7 +63,7 @@ class LabelDoubt:
 
 
 class DoubtGrid:
-    """Rows of each label by the probability of the class that the label is not."""
+    """Rows of each label by the probability of the other class."""
 
     def __init__(self) -> None:
         self.rows = np.zeros((2, STEPS + 1), np.int64)
@@ -78,8 +78,8 @@ class DoubtGrid:
             self.rows[label] += np.bincount(steps[of_label], minlength=STEPS + 1)
             self.own[label] += float((1 - other[of_label]).sum())
 
-    def judge(self) -> LabelDoubt | None:
-        """What follows; None where one of the labels does not occur, as it has no threshold then."""
+    def result(self) -> LabelDoubt | None:
+        """None where one of the labels does not occur, as it has no threshold then."""
         rows = self.rows.sum(axis=1)
         if not rows.all():
             return None

@@ -1,43 +1,123 @@
-"""All that `triage` finds out about a model's mistakes, as plain values."""
+"""A model's mistakes on labelled rows as plain values, and what stands out among them."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
-from sentiscale.label_errors.counts import Division, Group, KeptRow
+import numpy as np
+
+from sentiscale.label_errors.counts import Division, FloatArray, ReviewGroup
 from sentiscale.label_errors.doubt import LabelDoubt
 from sentiscale.model.metrics import CalibrationBin, expected_calibration_error
 from sentiscale.records import EvalCounts
-from sentiscale.report.eda_counting import CLASSES
+from sentiscale.report.eda_counts import CLASSES
+from sentiscale.util.numbers import count
+from sentiscale.util.templates import Finding, environment, finding, sentences
+
+TEMPLATE = "triage.jinja"
+CLEAR = 0.01
+"""A difference in accuracy that is worth a sentence where it is beyond chance."""
+TOO_FAR = 0.02
+"""The same for a difference between confidence and accuracy."""
+MOST_NAMED = 3
+LONGEST_TEXT = 32_768
+"""Characters of a review that are kept: more than a model reads of any that people wrote."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A row whose label the model does not predict."""
+
+    file: str
+    """Where it stands; the split's name for prepared data."""
+    number: int
+    """Its line in the file, from 1; its row in the split, from 0."""
+    label: int
+    """0 negative, 1 positive."""
+    logit: float
+    tokens: int
+    text: str
+    """Empty until it is read, for prepared data."""
+    category: str | None = None
+
+    @property
+    def margin(self) -> float:
+        """Normalised margin: probability of the other class less that of the label, 0 to 1."""
+        return float(np.tanh(abs(self.logit) / 2))
+
+    @property
+    def probability(self) -> float:
+        """Of the predicted class, 0.5 to 1."""
+        return (1 + self.margin) / 2
+
+
+class TopMistakes:
+    """The mistakes with the largest keys of those offered, largest first; of equal keys the earlier one."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._kept: list[tuple[float, Mistake]] = []
+
+    def offer(self, keys: FloatArray, make: Callable[[int], Mistake]) -> None:
+        """Offer a block of rows.
+
+        Args:
+            keys: one a row (rows,); rows with keys of 0 or less are never kept.
+            make: returns the row of a number; called for few of them.
+        """
+        floor = max(self._kept[-1][0], 0.0) if len(self._kept) == self.most else 0.0
+        chosen = np.flatnonzero(keys > floor)
+        chosen = chosen[np.argsort(-keys[chosen], kind="stable")[: self.most]]
+        new = [(float(keys[number]), make(number)) for number in chosen.tolist()]
+        self._kept = sorted([*self._kept, *new], key=itemgetter(0), reverse=True)[: self.most]
+
+    @property
+    def rows(self) -> list[Mistake]:
+        return [row for _, row in self._kept]
+
+
+def random_keys(first: int, rows: int) -> FloatArray:
+    """A number in (0, 1] for each of the rows `first`, `first` + 1, …; always the same for the same row.
+
+    The mixing function of SplitMix64 (Steele, Lea & Flood, 2014) on the row's number.
+    """
+    mixed = np.arange(first + 1, first + rows + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    keys: FloatArray = ((mixed >> np.uint64(11)).astype(np.float64) + 1) / 2.0**53
+    return keys
 
 
 @dataclass(frozen=True)
 class TriageFacts:
-    """A model's answers on labelled rows, taken apart."""
+    """A model's answers on labelled rows, broken down."""
 
     model: str
     """Its directory."""
     data: str
-    """Prepared data or files, as they were given."""
+    """Prepared data or files, as named by the caller."""
     split: str | None
     """Of prepared data; None for files."""
     rejected: int
     """Rows of files without a usable label or text."""
     counts: EvalCounts
-    everything: Group
+    everything: ReviewGroup
     calibration: list[CalibrationBin]
     divisions: list[Division]
     doubt: LabelDoubt | None
     """None where only one label occurs."""
-    mistakes: list[KeptRow]
+    mistakes: list[Mistake]
     """Those that the model is surest of, surest first, the ones with a doubtful label included."""
-    drawn: list[KeptRow]
-    """Drawn by lot from the mistakes whose label is not doubtful, surest first."""
+    drawn: list[Mistake]
+    """Drawn at random from the mistakes whose label is not doubtful, surest first."""
     cautions: list[str]
-    """What a person should know about these rows, one sentence each."""
+    """What a reader should know about these rows, one sentence each."""
 
     @property
-    def doubtful(self) -> list[KeptRow]:
-        """The kept rows whose label is doubtful, by falling margin."""
+    def doubtful(self) -> list[Mistake]:
+        """The kept mistakes whose label is doubtful, by falling margin."""
         return [row for row in self.mistakes if self.is_doubtful(row)]
 
     @property
@@ -47,17 +127,27 @@ class TriageFacts:
 
     @property
     def confusion(self) -> list[list[int]]:
-        """Rows by [label][class given]."""
+        """Rows by [label][predicted class]."""
         counts = self.counts
         return [[counts.true_negative, counts.false_positive], [counts.false_negative, counts.true_positive]]
 
-    def is_doubtful(self, row: KeptRow) -> bool:
-        """Whether confident learning doubts the label of a kept row."""
+    @property
+    def headline(self) -> str:
+        """`1,600 mistakes in 26,224 reviews`."""
+        mistakes, rows = self.everything.mistakes, self.everything.rows
+        return f"{count(mistakes)} mistake{'s' if mistakes != 1 else ''} in {count(rows)} reviews"
+
+    @property
+    def findings(self) -> list[str]:
+        """What stands out, one sentence each, the most important first."""
+        return phrase(*_findings(self))
+
+    def is_doubtful(self, row: Mistake) -> bool:
+        """Whether confident learning doubts the label of a mistake."""
         return self.doubt is not None and self.doubt.is_doubtful(row.label, row.probability)
 
     def summary(self) -> dict[str, Any]:
         """Everything as plain values, for JSON."""
-        low, high = self.everything.interval
         return {
             "model": self.model,
             "data": self.data,
@@ -65,16 +155,16 @@ class TriageFacts:
             "rows": self.everything.rows,
             "rejected": self.rejected,
             "accuracy": self.everything.accuracy,
-            "ci95": [low, high],
+            "ci95": list(self.everything.interval),
             "loss": self.counts.loss,
             "confusion": self.confusion,
             "ece": self.ece,
             "calibration": [part.model_dump() for part in self.calibration],
             "label_errors": self._label_errors(),
             "mistakes": [
-                {**_row(row, self.split), "label_doubtful": self.is_doubtful(row)} for row in self.mistakes
+                {**self._row(row), "label_doubtful": self.is_doubtful(row)} for row in self.mistakes
             ],
-            "drawn": [_row(row, self.split) for row in self.drawn],
+            "drawn": [self._row(row) for row in self.drawn],
             "groups": {part.key: [_group(group) for group in part.groups] for part in self.divisions},
             "cautions": self.cautions,
         }
@@ -87,33 +177,87 @@ class TriageFacts:
             "joint": self.doubt.joint,
             "doubted": dict(zip(CLASSES, self.doubt.doubted, strict=True)),
             "estimated_share": self.doubt.noise,
-            "rows": [_row(row, self.split) for row in self.doubtful],
+            "rows": [self._row(row) for row in self.doubtful],
+        }
+
+    def _row(self, row: Mistake) -> dict[str, Any]:
+        in_file = {"file": row.file, "line": row.number}
+        return {
+            **({"split": self.split, "row": row.number} if self.split else in_file),
+            "label": CLASSES[row.label],
+            "given": CLASSES[1 - row.label],
+            "probability": row.probability,
+            "margin": row.margin,
+            "tokens": row.tokens,
+            "category": row.category,
+            "text": row.text,
         }
 
 
-def _row(row: KeptRow, split: str | None) -> dict[str, Any]:
-    place = {"file": row.file, "line": row.number} if split is None else {"split": split, "row": row.number}
-    return {
-        **place,
-        "label": CLASSES[row.label],
-        "given": CLASSES[1 - row.label],
-        "probability": row.probability,
-        "margin": row.margin,
-        "tokens": row.tokens,
-        "category": row.category,
-        "text": row.text,
-    }
+def phrase(*findings: Finding) -> list[str]:
+    return sentences(__package__, TEMPLATE, findings)
 
 
-def _group(group: Group) -> dict[str, Any]:
-    low, high = group.interval
-    return {
-        "name": group.name,
-        "rows": group.rows,
-        "positive": group.positive,
-        "mistakes": group.mistakes,
-        "accuracy": group.accuracy,
-        "ci95": [low, high],
-        "confidence": group.confidence,
-        "small": group.is_small,
-    }
+def accuracy_text(group: ReviewGroup) -> str:
+    """`91.2 % (90.3 to 92.0)`."""
+    module: Any = environment(__package__, html=False).get_template(TEMPLATE).module
+    return str(module.accuracy(group))
+
+
+def _group(group: ReviewGroup) -> dict[str, Any]:
+    names = ("name", "rows", "positive", "mistakes", "accuracy", "confidence")
+    values = {name: getattr(group, name) for name in names}
+    return {**values, "ci95": list(group.interval), "small": group.is_small}
+
+
+def _findings(facts: TriageFacts) -> Iterator[Finding]:
+    yield _doubt(facts)
+    yield from _harder_class(facts)
+    for division in facts.divisions:
+        yield from _weak_groups(division, facts.everything.accuracy)
+    yield finding("calibration", ece=facts.ece, is_good=facts.ece < CLEAR)
+    for too_sure, sign in ((True, 1), (False, -1)):
+        groups = [
+            (division.title, group)
+            for division in facts.divisions
+            for group in division.groups
+            if group.is_off and sign * (group.gap or 0) > TOO_FAR
+        ]
+        if groups:
+            yield finding("miscalibrated", too_sure=too_sure, groups=groups)
+
+
+def _doubt(facts: TriageFacts) -> Finding:
+    if facts.doubt is None:
+        return finding("one_label")
+    if not facts.doubt.total:
+        return finding("no_doubt")
+    doubted = dict(zip(CLASSES, facts.doubt.doubted, strict=True))
+    return finding("doubt", doubted=doubted, rows=facts.everything.rows, mistakes=facts.everything.mistakes)
+
+
+def _harder_class(facts: TriageFacts) -> Iterator[Finding]:
+    groups = [
+        ReviewGroup(name, sum(row), row[label], 0, 0.0)
+        for label, (name, row) in enumerate(zip(CLASSES, facts.confusion, strict=True))
+    ]
+    worse, better = sorted(groups, key=lambda group: group.accuracy)
+    is_clear = worse.interval[1] < better.interval[0] and better.accuracy - worse.accuracy > CLEAR
+    if is_clear and not worse.is_small and not better.is_small:
+        yield finding("harder_class", worse=worse, better=better)
+
+
+def _weak_groups(division: Division, accuracy: float) -> Iterator[Finding]:
+    """The groups that are clearly less accurate than all rows."""
+    weak = [
+        group
+        for group in division.groups
+        if not group.is_small
+        and group.interval[1] < accuracy - CLEAR / 2
+        and group.accuracy < accuracy - CLEAR
+    ]
+    if weak:
+        worst = sorted(weak, key=lambda group: group.accuracy)[:MOST_NAMED]
+        yield finding("weak_groups", title=division.title, groups=worst)
+    elif len(division.groups) > 1:
+        yield finding("no_weak_group", title=division.title)

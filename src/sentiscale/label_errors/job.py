@@ -1,4 +1,4 @@
-"""Take a model's mistakes on labelled reviews apart: numbers, doubtful labels, one HTML page."""
+"""Analyse a model's mistakes on labelled reviews: numbers, doubtful labels, one HTML page."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,9 +10,9 @@ from sentiscale.data.prepared import MANIFEST, Manifest, PreparedDataset
 from sentiscale.data.sources import find_files
 from sentiscale.errors import DataError, UsageError
 from sentiscale.inference.predictor import Predictor
-from sentiscale.label_errors.counts import Best, Counting, lots
+from sentiscale.label_errors.counts import ReviewCounts
 from sentiscale.label_errors.doubt import DoubtGrid
-from sentiscale.label_errors.facts import TriageFacts
+from sentiscale.label_errors.facts import TopMistakes, TriageFacts, phrase, random_keys
 from sentiscale.label_errors.page import triage_page
 from sentiscale.label_errors.rows import (
     LabelledChunk,
@@ -27,31 +27,18 @@ from sentiscale.model.directory import read_record
 from sentiscale.report.page import check_page
 from sentiscale.util.atomic import write_file
 from sentiscale.util.progress import Progress
-
-SEEN = (
-    "The model was trained on these rows. It knows their labels, the wrong ones too, so fewer of them are "
-    "doubted and the accuracy flatters it. For label errors in training rows, train on one half and look at "
-    "the other."
-)
-PERHAPS_SEEN = (
-    "The model's data were prepared from this file. Unless it was their test set, the model has seen most of "
-    "these rows and their labels, which flatters it and hides wrong labels."
-)
-CHOSEN = (
-    "On the validation rows the weights were chosen and the probabilities calibrated, which flatters the "
-    "model a little."
-)
-OTHER_DATA = "These are other data than the model was trained on."
+from sentiscale.util.templates import finding
 
 
-def of_split(record: dict[str, Any], dataset: PreparedDataset, split: str) -> list[str]:
+def cautions_of_split(record: dict[str, Any], dataset: PreparedDataset, split: str) -> list[str]:
     """What to know about a split, given the record of the run that made the model."""
     if record.get("data_digest") != dataset.manifest.digest:
-        return [OTHER_DATA] if record else []
-    return {"train": [SEEN], "valid": [CHOSEN]}.get(split, [])
+        return phrase(finding("other_data")) if record else []
+    kinds = {"train": "trained_on_them", "valid": "calibrated_on_them"}
+    return phrase(finding(kinds[split])) if split in kinds else []
 
 
-def of_files(record: dict[str, Any], paths: list[str]) -> list[str]:
+def cautions_of_files(record: dict[str, Any], paths: list[str]) -> list[str]:
     """What to know about files: whether training reviews came from them."""
     trained_on = record.get("data") or {}
     inputs = {_absolute(path) for path in trained_on.get("inputs", [])} & {_absolute(path) for path in paths}
@@ -59,8 +46,8 @@ def of_files(record: dict[str, Any], paths: list[str]) -> list[str]:
         return []
     held_out = _test_inputs(trained_on.get("path", ""), record.get("data_digest", ""))
     if held_out is None:
-        return [PERHAPS_SEEN]
-    return [SEEN] if inputs - held_out else []
+        return phrase(finding("perhaps_trained_on_them"))
+    return phrase(finding("trained_on_them")) if inputs - held_out else []
 
 
 def _test_inputs(path: str, digest: str) -> set[str] | None:
@@ -78,8 +65,8 @@ def _absolute(path: str) -> str:
 
 SHOWN = 20
 """Reviews of each list that the page shows, and explains."""
-LOTS_KEPT = 10 * SHOWN
-"""Mistakes drawn by lot before it is known which labels are doubtful; those are taken out again."""
+MOST_DRAWN = 10 * SHOWN
+"""Mistakes drawn at random before it is known which labels are doubtful; those are taken out again."""
 NOT_AS_WRITTEN = (
     "The texts are as cleaned and as long as the data keep them; --set prepare.keep_text=true would keep "
     "them as written. ▢ stands for a word outside the vocabulary."
@@ -88,7 +75,7 @@ NOT_AS_WRITTEN = (
 
 @dataclass(frozen=True)
 class Triage:
-    """A page that was written, and the numbers behind it."""
+    """The written page and its numbers."""
 
     out: Path
     bytes: int
@@ -130,37 +117,37 @@ def triage(
         raise UsageError(f"--top is {top}; it must be at least 1.")
     check_page(out, force, "triage.html")
     predictor, record = Predictor.load(model), read_record(Path(model))
-    gathering = Gathering(predictor, max(top, SHOWN), category_column)
+    counter = TriageCounter(predictor, max(top, SHOWN), category_column)
     if (Path(data) / MANIFEST).exists():
-        texts, cautions = gathering.take_split(PreparedDataset.open(data), split, record, progress)
+        texts, cautions = counter.take_split(PreparedDataset.open(data), split, record, progress)
     else:
-        texts, cautions = None, of_files(record, find_files([str(data)]))
-        gathering.take_files(str(data), settings or PrepareSettings(), progress)
-    facts = gathering.facts(str(model), str(data), split if texts is not None else None, cautions)
+        texts, cautions = None, cautions_of_files(record, find_files([str(data)]))
+        counter.take_files(str(data), settings or PrepareSettings(), progress)
+    facts = counter.facts(str(model), str(data), split if texts is not None else None, cautions)
     page = _page(predictor, facts, texts, progress).encode()
     write_file(out, page)
     mistakes, drawn = with_texts(facts.mistakes[:top], texts), with_texts(facts.drawn, texts)
     return Triage(out, len(page), replace(facts, mistakes=mistakes, drawn=drawn))
 
 
-class Gathering:
-    """All rows counted, and few of them kept."""
+class TriageCounter:
+    """Counts all rows, and keeps few of them."""
 
     def __init__(self, predictor: Predictor, most: int, category_column: str | None) -> None:
         self.predictor, self.category_column = predictor, category_column
-        self.counting = Counting(
+        self.counts = ReviewCounts(
             frequent_words=frequent_words(predictor),
             kept_tokens=predictor.model.config.stored_tokens,
             by_category=category_column is not None,
         )
         self.grid = DoubtGrid()
-        self.surest, self.lots = Best(most), Best(LOTS_KEPT)
+        self.surest, self.drawn = TopMistakes(most), TopMistakes(MOST_DRAWN)
         self.rows = self.rejected = 0
 
     def take_split(
         self, dataset: PreparedDataset, split: str, record: dict[str, Any], progress: Progress
     ) -> tuple[SplitTexts, list[str]]:
-        """Read a split; gives its texts, and what to know about its rows."""
+        """Read a split; returns its texts, and what to know about its rows."""
         if self.category_column is not None:
             raise UsageError(
                 f"{dataset.path} is prepared data, which have no columns. Give the table itself with "
@@ -168,7 +155,7 @@ class Gathering:
             )
         texts = SplitTexts(dataset, split, self.predictor.model.vocab)
         self._take(split_chunks(self.predictor, dataset, split, progress))
-        return texts, of_split(record, dataset, split)
+        return texts, cautions_of_split(record, dataset, split)
 
     def take_files(self, data: str, settings: PrepareSettings, progress: Progress) -> None:
         """Read files.
@@ -184,31 +171,30 @@ class Gathering:
     def _take(self, chunks: Iterator[LabelledChunk]) -> None:
         for chunk in chunks:
             block = chunk.block
-            self.counting.add(block)
+            self.counts.add(block)
             self.grid.add(block.labels, block.other)
             wrong = ~block.right
             self.surest.offer(block.against * wrong, chunk.row)
-            self.lots.offer(lots(self.rows, len(wrong)) * wrong, chunk.row)
+            self.drawn.offer(random_keys(self.rows, len(wrong)) * wrong, chunk.row)
             self.rows += len(wrong)
             self.rejected += chunk.rejected
 
     def facts(self, model: str, data: str, split: str | None, cautions: list[str]) -> TriageFacts:
-        """What was found."""
         facts = TriageFacts(
             model=model,
             data=data,
             split=split,
             rejected=self.rejected,
-            counts=self.counting.counts,
-            everything=self.counting.everything(),
-            calibration=self.counting.calibration(),
-            divisions=self.counting.divisions(self.category_column),
-            doubt=self.grid.judge(),
+            counts=self.counts.counts,
+            everything=self.counts.everything(),
+            calibration=self.counts.calibration(),
+            divisions=self.counts.divisions(self.category_column),
+            doubt=self.grid.result(),
             mistakes=self.surest.rows,
             drawn=[],
             cautions=cautions,
         )
-        drawn = [row for row in self.lots.rows if not facts.is_doubtful(row)][:SHOWN]
+        drawn = [row for row in self.drawn.rows if not facts.is_doubtful(row)][:SHOWN]
         return replace(facts, drawn=sorted(drawn, key=lambda row: -row.margin))
 
 

@@ -1,4 +1,4 @@
-"""Label prepared data or files chunk by chunk, with all that triage wants to know of each row."""
+"""Label prepared data or files chunk by chunk, and read the texts of single rows again."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +16,9 @@ from sentiscale.errors import UsageError, did_you_mean
 from sentiscale.inference.evaluate import unknown_shares, vocabulary_mapping
 from sentiscale.inference.explain import explain
 from sentiscale.inference.predictor import CHUNK_ROWS, Predictor
-from sentiscale.label_errors.counts import LONGEST_TEXT, KeptRow, ScoredBlock
-from sentiscale.label_errors.page import ReadRow, Tint
+from sentiscale.label_errors.counts import ScoredBlock
+from sentiscale.label_errors.facts import LONGEST_TEXT, Mistake
+from sentiscale.label_errors.page import ShownMistake, Tint
 from sentiscale.report.eda_samples import CLINGING, UNKNOWN_SIGN, raw_texts
 from sentiscale.text.formats import format_of
 from sentiscale.text.vocab import SPECIAL, UNK, Vocab
@@ -34,7 +35,7 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LabelledChunk:
-    """Consecutive labelled rows and what the model says of them."""
+    """Consecutive labelled rows and the model's answers."""
 
     block: ScoredBlock
     file: str
@@ -45,13 +46,12 @@ class LabelledChunk:
     """Large binaries; None for prepared data."""
     rejected: int = 0
 
-    def row(self, place: int) -> KeptRow:
-        """One row, to be kept."""
+    def row(self, place: int) -> Mistake:
         text = ""
         if self.texts is not None:
             text = self.texts[place].as_py()[: 4 * LONGEST_TEXT].decode("utf-8", "replace")[:LONGEST_TEXT]
         categories = self.block.categories
-        return KeptRow(
+        return Mistake(
             file=self.file,
             number=int(self.numbers[place]),
             label=int(self.block.labels[place]),
@@ -104,7 +104,7 @@ def file_chunks(
         UsageError: a named column is not there.
     """
     corpus = Corpus.find([data], settings)
-    sources = [with_column(source, column) if column else source for source in corpus.sources]
+    sources = [source_with_column(source, column) if column else source for source in corpus.sources]
     kinds = corpus.label_kinds()
     with progress.task("triage", corpus.size / MB, "MB") as advance:
         for source in sources:
@@ -121,8 +121,8 @@ def file_chunks(
                 advance(raw.consumed / MB, "")
 
 
-def with_column(source: Source, column: str) -> Source:
-    """The source with one more column to be read beside text and label.
+def source_with_column(source: Source, column: str) -> Source:
+    """The source with one more column to read with text and label.
 
     Raises: UsageError when the file has no such column.
     """
@@ -175,7 +175,7 @@ SAME = 0.01
 
 
 @dataclass(frozen=True)
-class ReadText:
+class RowText:
     """A text for a person and for the model, which may differ in how its words are put together."""
 
     shown: str
@@ -201,16 +201,16 @@ class SplitTexts:
         """Whether the raw texts are there."""
         return self.raw is not None
 
-    def __getitem__(self, row: int) -> ReadText:
+    def __getitem__(self, row: int) -> RowText:
         """The text of a row, counted from 0."""
         if self.raw is not None:
             text = self.raw(row)
-            return ReadText(text, text)
+            return RowText(text, text)
         ids = self.split.tokens[self.split.offsets[row] : self.split.offsets[row + 1]].tolist()
         shown, spans = readable(ids, self.words, joined=self.joined)
         # Cleaning a cleaned text changes nothing, so the model finds these tokens again.
         read = " ".join(self.stand_in if number < len(SPECIAL) else self.words[number] for number in ids)
-        return ReadText(shown, read, spans)
+        return RowText(shown, read, spans)
 
 
 def readable(ids: Sequence[int], words: Sequence[str], *, joined: bool) -> tuple[str, list[tuple[int, int]]]:
@@ -232,17 +232,17 @@ def word_beyond(vocab: Vocab) -> str:
     return word
 
 
-def with_texts(rows: Sequence[KeptRow], texts: SplitTexts | None) -> list[KeptRow]:
+def with_texts(rows: Sequence[Mistake], texts: SplitTexts | None) -> list[Mistake]:
     """The rows with their text filled in; `texts` None leaves them as they are."""
     return list(rows) if texts is None else [replace(row, text=texts[row.number].shown) for row in rows]
 
 
 def read_rows(
-    predictor: Predictor, rows: Sequence[KeptRow], texts: SplitTexts | None, progress: Progress
-) -> list[ReadRow]:
+    predictor: Predictor, rows: Sequence[Mistake], texts: SplitTexts | None, progress: Progress
+) -> list[ShownMistake]:
     """The rows with what each of their words contributed; some ten reviews a second."""
-    read = [ReadText(row.text, row.text) if texts is None else texts[row.number] for row in rows]
-    found: list[ReadRow] = []
+    read = [RowText(row.text, row.text) if texts is None else texts[row.number] for row in rows]
+    found: list[ShownMistake] = []
     with progress.task("explain", len(rows), "reviews") as advance:
         for first in range(0, len(rows), AT_ONCE):
             part = slice(first, first + AT_ONCE)
@@ -250,12 +250,12 @@ def read_rows(
             for row, text, explanation in zip(rows[part], read[part], explanations, strict=True):
                 words = [(word.start, word.end, word.contribution) for word in explanation.words]
                 same = abs(explanation.logit - row.logit) <= SAME
-                found.append(ReadRow(row, text.shown, tuple(_placed(words, text)) if same else ()))
+                found.append(ShownMistake(row, text.shown, tuple(_placed(words, text)) if same else ()))
             advance(len(explanations), "")
     return found
 
 
-def _placed(words: Sequence[Tint], text: ReadText) -> Iterator[Tint]:
+def _placed(words: Sequence[Tint], text: RowText) -> Iterator[Tint]:
     """Contributions at the words' places in the text that is shown."""
     if text.spans is None:
         yield from words

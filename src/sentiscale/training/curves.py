@@ -1,12 +1,12 @@
 """Learning curves of a run: losses and accuracy over time and over steps, as PNG and SVG."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentiscale.records import EpochMetrics
 from sentiscale.util.atomic import write_file
+from sentiscale.util.figures import render_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,15 +27,9 @@ def plot_curves(metrics: Sequence[EpochMetrics], out: Path, steps: Sequence[tupl
     """
     if not metrics:
         return
-    import matplotlib as mpl
-
-    # Without the salt and the date the same run would give another file each time.
-    with mpl.rc_context({"svg.hashsalt": "sentiscale", "font.size": 9.5}):
-        figure = _draw(metrics, steps)
-        for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
-            drawn = io.BytesIO()
-            figure.savefig(drawn, format=suffix, dpi=130, metadata=metadata)
-            write_file(out / f"curves.{suffix}", drawn.getvalue())
+    files = render_figure(lambda: _draw(metrics, steps), ("png", "svg"), {"font.size": 9.5})
+    for suffix, content in files.items():
+        write_file(out / f"curves.{suffix}", content)
 
 
 def _draw(metrics: Sequence[EpochMetrics], steps: Sequence[tuple[int, float]]) -> "Figure":

@@ -1,6 +1,5 @@
 """One picture of a comparison: accuracy against training time; for light and dark, and without colour."""
 
-import io
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +11,13 @@ from sentiscale.study.compare.contestants import CONTESTANTS
 from sentiscale.study.compare.records import CompareRun
 from sentiscale.study.compare.summary import AccuracyCurve, CurveXY, curves_of
 from sentiscale.util.atomic import write_file
+from sentiscale.util.figures import render_figure
+from sentiscale.util.label_layout import Box, LabelLayout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
 CORNERS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -31,21 +33,27 @@ SPOTS_PER_SEGMENT = 12
 """Spots between two points of a curve that labels avoid."""
 
 
-class LabelPlacer:
-    """Places names next to marks without covering others; points are seconds and accuracy."""
+class PictureLabels:
+    """Writes names next to marks, where they cover neither each other nor what is drawn."""
 
-    def __init__(self, axes: "Axes") -> None:
+    def __init__(self, axes: "Axes", curves: Sequence[AccuracyCurve]) -> None:
+        """Begin once everything but the names is drawn. Boxes are in pixels, with y growing upwards."""
         self.axes = axes
-        self._curves: list[Sequence[CurveXY]] = []
-        self._written: list[Bbox] = []
-
-    def avoid(self, points: Sequence[CurveXY]) -> None:
-        """Keep a curve and its marks free."""
-        self._curves.append(points)
+        lines = [axes.transData.transform([(x, 100 * y) for x, y in each.all_points]) for each in curves]
+        spots = [
+            spot
+            for line in lines
+            for start, end in itertools.pairwise(line)
+            for spot in np.linspace(start, end, SPOTS_PER_SEGMENT)
+        ]
+        self.layout = LabelLayout(
+            _box(axes.get_window_extent()),
+            [Box.around(mark[0], mark[1], MARK) for line in lines for mark in line],
+            [Box.around(spot[0], spot[1], LINE) for spot in spots],
+        )
 
     def write(self, place: CurveXY, text: str, colour: str, *, optional: bool = False) -> None:
-        """Write next to a mark. Without free space an optional name is omitted, another one covers."""
-        taken = [*self._written, *self._obstacles()]
+        """Write next to a mark; an optional name is omitted where nothing is free."""
         note = self.axes.annotate(
             text,
             (place[0], 100 * place[1]),
@@ -55,34 +63,26 @@ class LabelPlacer:
             fontsize=8.0 if optional else 10.0,
             fontweight="normal" if optional else "bold",
         )
-        frame = self.axes.get_window_extent()
-        for x, y in PLACES:
-            note.set_position((x, y))
-            note.set_horizontalalignment("left" if x > 0 else "right" if x < 0 else "center")
-            note.set_verticalalignment("bottom" if y > 0 else "top" if y < 0 else "center")
-            box = note.get_window_extent()
-            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-            if inside and not any(box.overlaps(other) for other in taken):
-                break
-        else:
-            if optional:
-                note.remove()
-                return
-            note.set_position(PLACES[0])
-        self._written.append(note.get_window_extent())
-
-    def _obstacles(self) -> "list[Bbox]":
-        """Marks, and spots of the curves between them."""
-        from matplotlib.transforms import Bbox
-
         boxes = []
-        for points in self._curves:
-            spots = self.axes.transData.transform([(x, 100 * y) for x, y in points])
-            boxes += [Bbox.from_extents(*(spot - MARK), *(spot + MARK)) for spot in spots]
-            for start, end in itertools.pairwise(spots):
-                for spot in np.linspace(start, end, SPOTS_PER_SEGMENT):
-                    boxes.append(Bbox.from_extents(*(spot - LINE), *(spot + LINE)))
-        return boxes
+        for offset in PLACES:
+            _move(note, offset)
+            boxes.append(_box(note.get_window_extent()))
+        chosen = self.layout.place(boxes, [index / 1000 for index in range(len(PLACES))], optional=optional)
+        if chosen is None:
+            note.remove()
+        else:
+            _move(note, PLACES[chosen])
+
+
+def _box(extent: "Bbox") -> Box:
+    return Box(extent.x0, extent.x1, extent.y0, extent.y1)
+
+
+def _move(note: "Annotation", offset: tuple[float, float]) -> None:
+    x, y = offset
+    note.set_position(offset)
+    note.set_horizontalalignment("left" if x > 0 else "right" if x < 0 else "center")
+    note.set_verticalalignment("bottom" if y > 0 else "top" if y < 0 else "center")
 
 
 INK, MUTED, PAPER = ("#1d2127", "#e6e9ed"), ("#5b636e", "#a3acb8"), ("#fefefe", "#14171b")
@@ -111,13 +111,8 @@ def plot(runs: Sequence[CompareRun], path: Path) -> Path | None:
     curves = curves_of(runs)
     if not curves:
         return None
-    import matplotlib as mpl
-
-    # A random salt and the date would make another file of the same runs each time.
-    with mpl.rc_context({"svg.hashsalt": "sentiscale", "svg.fonttype": "none", "font.size": 10}):
-        svg = io.StringIO()
-        _draw(curves).savefig(svg, format="svg", metadata={"Date": None})
-    write_file(path, _with_dark_colours(svg.getvalue()))
+    files = render_figure(lambda: _draw(curves), ["svg"], {"svg.fonttype": "none", "font.size": 10})
+    write_file(path, _with_dark_colours(files["svg"].decode()))
     return path
 
 
@@ -138,20 +133,20 @@ def _draw(curves: Sequence[AccuracyCurve]) -> "Figure":
     figure = Figure(figsize=(10, 6), layout="constrained", facecolor=PAPER[0])
     axes = figure.subplots()
     _frame(axes, curves)
-    placer, ours, peers = LabelPlacer(axes), iter(zip(OURS, OUR_MARKS, strict=True)), iter(PEER_MARKS)
+    ours, peers = iter(zip(OURS, OUR_MARKS, strict=True)), iter(PEER_MARKS)
     colours = []
     for each in curves:
         is_peer = CONTESTANTS[each.model].preset is None
         (colour, _), mark = (PEERS, next(peers)) if is_peer else next(ours)
         colours.append(colour)
         _draw_curve(axes, each, colour, mark)
-        placer.avoid(each.all_points)
     figure.draw_without_rendering()
+    labels = PictureLabels(axes, curves)
     for each, colour in zip(curves, colours, strict=True):
         *others, last = each.ends
-        placer.write(last.place, each.model, colour)
+        labels.write(last.place, each.model, colour)
         for end in (*others, *([last] if others else [])):
-            placer.write(end.place, end.name, colour, optional=True)
+            labels.write(end.place, end.name, colour, optional=True)
     return figure
 
 
