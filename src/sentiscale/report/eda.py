@@ -139,7 +139,7 @@ class Part:
     style: str
 
 
-class Bar(NamedTuple):
+class TermBar(NamedTuple):
     """One line of a table of telling terms."""
 
     text: str
@@ -229,11 +229,11 @@ def _balance(facts: DatasetFacts) -> list[tuple[str, list[Part]]]:
     return balance
 
 
-def _bars(telling: Telling, label: str) -> list[Bar]:
+def _bars(telling: Telling, label: str) -> list[TermBar]:
     terms = telling.of(label)[:SHOWN_TERMS]
     longest = max((abs(term.z) for term in telling.negative[:1] + telling.positive[:1]), default=1.0)
     return [
-        Bar(t.text, t.z, round(100 * abs(t.z) / longest, 1), t.negative, t.positive, _times(t)) for t in terms
+        TermBar(t.text, t.z, round(100 * abs(t.z) / longest, 1), t.negative, t.positive, _times(t)) for t in terms
     ]
 
 
