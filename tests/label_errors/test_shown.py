@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sentiscale.inference.predictor import Predictor
 from sentiscale.label_errors.facts import Mistake
 from sentiscale.label_errors.page import tinted
-from sentiscale.label_errors.rows import SplitTexts, read_rows, readable, word_beyond
-from sentiscale.report.eda_samples import TextPiece
+from sentiscale.label_errors.rows import SplitTexts, read_rows, word_beyond
+from sentiscale.report.eda_samples import TextPiece, readable
 from sentiscale.text.encode import Encoder
 from sentiscale.text.vocab import SPECIAL, UNK, Vocab
 from sentiscale.util.progress import Progress

@@ -10,7 +10,7 @@ from sentiscale.model.metrics import CalibrationBin
 from sentiscale.report.charts import Axis, Bar, BarChart, BarPart, Chart, round_up
 from sentiscale.report.eda_counts import CLASSES
 from sentiscale.report.eda_samples import UNKNOWN_SIGN, TextPiece
-from sentiscale.report.page import SummaryCard, render
+from sentiscale.report.page import render
 from sentiscale.study.analysis.intervals import wilson
 from sentiscale.util.numbers import count, percent
 
@@ -36,15 +36,6 @@ class ShownMistake:
     """For a person; of prepared data the cleaned text, unless the raw one was kept."""
     tints: Sequence[Tint] = ()
     """Empty where contributions are not known."""
-
-    @property
-    def label(self) -> str:
-        return CLASSES[self.row.label]
-
-    @property
-    def given(self) -> str:
-        """The predicted class."""
-        return CLASSES[1 - self.row.label]
 
     @property
     def place(self) -> str:
@@ -81,7 +72,6 @@ def triage_page(
         name=(model.parent.name or "model") if model.name == "model" else model.name,
         data=PurePath(facts.data).name,
         accuracy=accuracy_text(facts.everything),
-        cards=_cards(facts),
         doubtful=doubtful,
         drawn=drawn,
         note=note,
@@ -89,22 +79,6 @@ def triage_page(
         few_rows=FEW_ROWS,
         reliability=reliability_chart(facts.calibration),
     )
-
-
-def _cards(facts: TriageFacts) -> list[SummaryCard]:
-    everything, doubt = facts.everything, facts.doubt
-    low, high = everything.interval
-    positive = percent(everything.positive / everything.rows)
-    mistakes = percent(1 - everything.accuracy)
-    cards = [
-        SummaryCard("Reviews", count(everything.rows), f"{positive} positive"),
-        SummaryCard("Accuracy", percent(everything.accuracy), f"95 %: {100 * low:.1f} to {100 * high:.1f}"),
-        SummaryCard("Mistakes", count(everything.mistakes), f"{mistakes} of the reviews"),
-    ]
-    if doubt is not None:
-        of_rows = f"{percent(doubt.total / everything.rows)} of the reviews"
-        cards.append(SummaryCard("Doubtful labels", count(doubt.total), of_rows))
-    return cards
 
 
 def tinted(text: str, tints: Sequence[Tint]) -> list[TextPiece]:

@@ -19,7 +19,7 @@ from sentiscale.inference.predictor import CHUNK_ROWS, Predictor
 from sentiscale.label_errors.counts import ScoredBlock
 from sentiscale.label_errors.facts import LONGEST_TEXT, Mistake
 from sentiscale.label_errors.page import ShownMistake, Tint
-from sentiscale.report.eda_samples import CLINGING, UNKNOWN_SIGN, raw_texts
+from sentiscale.report.eda_samples import raw_texts, readable
 from sentiscale.text.formats import format_of
 from sentiscale.text.vocab import SPECIAL, UNK, Vocab
 from sentiscale.util.progress import Progress
@@ -211,17 +211,6 @@ class SplitTexts:
         # Cleaning a cleaned text changes nothing, so the model finds these tokens again.
         read = " ".join(self.stand_in if number < len(SPECIAL) else self.words[number] for number in ids)
         return RowText(shown, read, spans)
-
-
-def readable(ids: Sequence[int], words: Sequence[str], *, joined: bool) -> tuple[str, list[tuple[int, int]]]:
-    """Tokens as a text, and where each stands in it; `joined`: word endings cling to the word before."""
-    text, spans = "", []
-    for number in ids:
-        word = UNKNOWN_SIGN if number in (0, UNK) else words[number]
-        text += " " if text and not (joined and CLINGING.fullmatch(word)) else ""
-        spans.append((len(text), len(text) + len(word)))
-        text += word
-    return text, spans
 
 
 def word_beyond(vocab: Vocab) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import Any
 
 from sentiscale.config import PrepareSettings
 from sentiscale.data.prepared import Manifest, PreparedDataset
@@ -20,7 +20,6 @@ from sentiscale.report.eda_counts import (
 from sentiscale.report.eda_samples import PreparationFaults, Samples, draw_samples, lean, read_faults
 from sentiscale.report.eda_words import (
     Telling,
-    Term,
     Vocabulary,
     WordScores,
     describe_vocabulary,
@@ -28,9 +27,8 @@ from sentiscale.report.eda_words import (
     telling_pairs,
     telling_words,
 )
-from sentiscale.report.page import SummaryCard, check_page, render
+from sentiscale.report.page import check_page, render
 from sentiscale.util.atomic import write_file
-from sentiscale.util.numbers import count, duration, percent, short_number, size
 from sentiscale.util.progress import Progress
 
 MOST_TERMS = 50
@@ -124,7 +122,6 @@ def gather(dataset: PreparedDataset, progress: Progress | None = None) -> Datase
     )
 
 
-SHOWN_TERMS = 15
 FEW_WORDS = 100
 """With fewer words the charts of the vocabulary say nothing."""
 
@@ -139,18 +136,6 @@ class Part:
     style: str
 
 
-class TermBar(NamedTuple):
-    """One line of a table of telling terms."""
-
-    text: str
-    z: float
-    width: float
-    """Length of its bar as per cent of the longest one."""
-    negative: int
-    positive: int
-    times: str
-
-
 def eda_page(facts: DatasetFacts) -> str:
     """The page as HTML."""
     manifest, vocabulary = facts.manifest, facts.vocabulary
@@ -161,7 +146,6 @@ def eda_page(facts: DatasetFacts) -> str:
         manifest=manifest,
         training_cut=TRAINING_CUT,
         pair_words=PAIR_WORDS,
-        cards=_cards(facts),
         flow=_flow(facts),
         balance=_balance(facts),
         length_chart=length_chart(facts.lengths),
@@ -169,42 +153,11 @@ def eda_page(facts: DatasetFacts) -> str:
         zipf_chart=zipf_chart(vocabulary) if curves else None,
         coverage_chart=coverage_chart(vocabulary) if curves else None,
         word_chart=word_chart(facts.scores, facts.word_list) if curves else None,
-        tables=[
-            ("Words", {label: _bars(facts.words, label) for label in CLASSES}),
-            ("Pairs of words", {label: _bars(facts.pairs, label) for label in CLASSES}),
-        ],
+        classes=CLASSES,
         changed=_changed_settings(manifest.settings),
         inputs=_names(manifest.inputs),
         test_inputs=_names(manifest.test_inputs),
     )
-
-
-def _cards(facts: DatasetFacts) -> list[SummaryCard]:
-    manifest, lengths, vocabulary = facts.manifest, facts.lengths, facts.vocabulary
-    rows, rejected = sum(manifest.rows.values()), manifest.rejected["total"]
-    read = rows + manifest.duplicates + rejected
-    splits = ", ".join(f"{count(n)} {name}" for name, n in manifest.rows.items() if n)
-    positive, repeated = manifest.labels["positive"], manifest.duplicates
-    workers = f"{manifest.workers} worker{'s' if manifest.workers != 1 else ''}"
-    speed = f"{manifest.mb_per_s:.3g} MB/s, {workers}" if manifest.mb_per_s else workers
-    known = f"knows {percent(1 - vocabulary.unknown['train'])} of the training text"
-    length = f"{lengths.mean:.0f} a review, median {lengths.quantile(0.5)}"
-    return [
-        SummaryCard("Reviews", count(rows), splits),
-        SummaryCard("Positive", percent(positive / rows), f"{count(positive)} reviews"),
-        SummaryCard("Tokens", short_number(manifest.tokens), length),
-        SummaryCard("Vocabulary", count(vocabulary.size), known),
-        SummaryCard("Duplicates", count(repeated), _of_rows(repeated, read)),
-        SummaryCard("Rejected", count(rejected), _of_rows(rejected, read)),
-        SummaryCard("Prepared in", duration(manifest.seconds), speed),
-        SummaryCard(
-            "Peak memory", f"{count(manifest.peak_memory_mb)} MiB", f"for {size(manifest.bytes_in)} of text"
-        ),
-    ]
-
-
-def _of_rows(part: int, read: int) -> str:
-    return f"{percent(part / read)} of the rows read" if part else "none of the rows read"
 
 
 def _flow(facts: DatasetFacts) -> list[Part]:
@@ -227,20 +180,6 @@ def _balance(facts: DatasetFacts) -> list[tuple[str, list[Part]]]:
         rows = sum(labels.values())
         balance.append((split, [Part(name, labels[name], labels[name] / rows, name) for name in CLASSES]))
     return balance
-
-
-def _bars(telling: Telling, label: str) -> list[TermBar]:
-    terms = telling.of(label)[:SHOWN_TERMS]
-    longest = max((abs(term.z) for term in telling.negative[:1] + telling.positive[:1]), default=1.0)
-    return [
-        TermBar(t.text, t.z, round(100 * abs(t.z) / longest, 1), t.negative, t.positive, _times(t)) for t in terms
-    ]
-
-
-def _times(term: Term) -> str:
-    if min(term.negative, term.positive) == 0:
-        return "only"
-    return f"{term.times:.1f}" if term.times < 100 else f"{term.times:,.0f}"
 
 
 def _changed_settings(settings: dict[str, Any]) -> list[tuple[str, str]]:

@@ -107,16 +107,29 @@ def _draw(split: Split, label: int) -> Iterator[tuple[str, int]]:
             yield kind, row
 
 
+def readable(ids: Sequence[int], words: Sequence[str], *, joined: bool) -> tuple[str, list[tuple[int, int]]]:
+    """Tokens as a text, and where each stands in it; `joined`: word endings cling to the word before."""
+    text, spans = "", []
+    for number in ids:
+        word = UNKNOWN_SIGN if number in (PAD, UNK) else words[number]
+        text += " " if text and not (joined and CLINGING.fullmatch(word)) else ""
+        spans.append((len(text), len(text) + len(word)))
+        text += word
+    return text, spans
+
+
 def _decoded(ids: list[int], words: Sequence[str], leaning: Leaning, *, joined: bool) -> Iterator[TextPiece]:
-    """The review as its token ids tell it, with word endings and marks joined to the word before."""
-    for place, word in enumerate(ids):
-        text = words[word]
-        if place and not (joined and CLINGING.fullmatch(text)):
-            yield TextPiece(" ")
+    """The review put together from its token ids, with its words graded."""
+    text, spans = readable(ids, words, joined=joined)
+    at = 0
+    for word, (start, end) in zip(ids, spans, strict=True):
+        if start > at:
+            yield TextPiece(text[at:start])
+        at = end
         if word in (PAD, UNK):
             yield TextPiece(UNKNOWN_SIGN, "unknown")
         else:
-            yield _graded(text, int(leaning[word]))
+            yield _graded(text[start:end], int(leaning[word]))
 
 
 def _marked(text: str, known: Mapping[str, int], leaning: Leaning) -> list[TextPiece]:

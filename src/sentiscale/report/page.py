@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from markupsafe import Markup
 
@@ -20,14 +20,6 @@ from sentiscale.util.templates import environment
 SUFFIXES = (".html", ".htm")
 SPECIAL = re.compile(r"([\\&`*_\[\]<>|#~$])")
 """Characters that mean something in Markdown."""
-
-
-class SummaryCard(NamedTuple):
-    """One headline number of a page."""
-
-    name: str
-    value: str
-    note: str
 
 
 def render(template: str, **values: Any) -> str:

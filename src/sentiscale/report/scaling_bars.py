@@ -1,14 +1,16 @@
 """Bar charts of a scaling report: time of a step, memory, bytes, rates."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from sentiscale.report.charts import Axis, Bar, BarChart, BarPart, bar_part, round_up
+from sentiscale.report.charts import Axis, Bar, BarChart, bar_part, round_up
 from sentiscale.study.analysis.study import Family, StudyRow
 from sentiscale.util.numbers import figure, many, per_cent, percent, size
 
 PHASES = ("data", "forward", "backward", "update", "exchange", "waiting")
 """In the order they are drawn: work first, then the cost of working together."""
 LEAST_SHARE = 0.005
+OVERSUBSCRIBED = "oversubscribed"
 SAME_ACCURACY = 0.003
 
 
@@ -20,8 +22,8 @@ def time_bars(family: Family) -> BarChart | None:
     middles = [{name: sum(ends) / 2 for name, ends in _phases(row).items()} for row in rows]
     high = round_up(max(sum(middle.values()) for middle in middles))
     bars = [
-        _bar(
-            row,
+        Bar(
+            row.name,
             [
                 bar_part(
                     value,
@@ -35,6 +37,7 @@ def time_bars(family: Family) -> BarChart | None:
             ],
             f"{figure(sum(middle.values()))} ms",
             per_cent(row.waiting_share or 0) if (row.waiting_share or 0) >= LEAST_SHARE else "",
+            OVERSUBSCRIBED if row.oversubscribed else "",
         )
         for row, middle in zip(rows, middles, strict=True)
     ]
@@ -54,32 +57,41 @@ def time_bars(family: Family) -> BarChart | None:
     )
 
 
+class BarLine(NamedTuple):
+    """One bar of one part."""
+
+    row: StudyRow
+    value: float
+    text: str
+    style: str
+    note: str = ""
+    group: str = ""
+    """A heading before the bar."""
+
+
 def memory_bars(family: Family) -> BarChart | None:
     """Peak memory of the largest rank; None where it was not measured."""
-    rows = [row for row in family.rows if row.peak_memory]
-    if not rows:
+    lines = [
+        BarLine(row, row.peak_memory, f"{figure(row.peak_memory)} MB", "memory", _all_ranks(row))
+        for row in family.rows
+        if row.peak_memory
+    ]
+    if not lines:
         return None
-    least, most = min(rows, key=lambda row: row.peak_memory), max(rows, key=lambda row: row.peak_memory)
+    least, most = _least(lines), _most(lines)
     title = "Memory: every rank of every case needs about the same"
-    if most.peak_memory > 1.1 * least.peak_memory:
+    if most.value > 1.1 * least.value:
         title = (
-            f"Memory a rank: {least.name} needs the least, {figure(least.peak_memory)} MB;"
-            f" {most.name} the most, {figure(most.peak_memory)} MB"
+            f"Memory a rank: {least.row.name} needs the least, {least.text};"
+            f" {most.row.name} the most, {most.text}"
         )
+    unit = "MB, the largest rank at its peak; below it all ranks"
+    return _bars(title, "Peak memory of the largest rank, one line for each case.", unit, lines)
 
-    def all_ranks(row: StudyRow) -> str:
-        ranks = row.peak_memory_mb_per_rank
-        return f"{figure(sum(ranks))} in all" if len(ranks) > 1 else ""
 
-    def text(row: StudyRow) -> str:
-        return f"{figure(row.peak_memory)} MB"
-
-    return BarChart(
-        title,
-        "Peak memory of the largest rank, one line for each case.",
-        "MB, the largest rank at its peak; below it all ranks",
-        *_simple_bars(rows, "memory", lambda row: row.peak_memory, text, all_ranks),
-    )
+def _all_ranks(row: StudyRow) -> str:
+    ranks = row.peak_memory_mb_per_rank
+    return f"{figure(sum(ranks))} in all" if len(ranks) > 1 else ""
 
 
 def byte_bars(family: Family) -> BarChart | None:
@@ -87,32 +99,27 @@ def byte_bars(family: Family) -> BarChart | None:
     rows = [row for row in family.rows if row.bytes_per_step > 0]
     if not rows:
         return None
-    most = max(rows, key=lambda row: row.bytes_per_step)
-    return BarChart(
-        f"Sent in a step: at most {size(most.bytes_per_step)} ({most.name})",
+    lines = [BarLine(row, row.bytes_per_step / 1e6, size(row.bytes_per_step), "exchange") for row in rows]
+    most = _most(lines)
+    return _bars(
+        f"Sent in a step: at most {most.text} ({most.row.name})",
         "Bytes that the rank sending most sends in a step, one line for each case that sends any.",
         "MB a step, the rank that sends most",
-        *_simple_bars(
-            rows, "exchange", lambda row: row.bytes_per_step / 1e6, lambda row: size(row.bytes_per_step)
-        ),
+        lines,
     )
 
 
 def rate_bars(family: Family) -> BarChart | None:
     """Rows a second of each case: for preparation and prediction."""
-    rows = [row for row in family.rows if row.rows_per_s > 0]
-    if not rows:
+    lines = [_rate_line(row, "work") for row in family.rows if row.rows_per_s > 0]
+    if not lines:
         return None
-    fastest, slowest = max(rows, key=_rate), min(reversed(rows), key=_rate)
-    title = f"{fastest.name}: {figure(fastest.rows_per_s)} rows a second"
-    if len(rows) > 1:
-        title += f", {figure(fastest.rows_per_s / slowest.rows_per_s)} times {slowest.name}"
-    return BarChart(
-        title,
-        "Rows a second, one line for each engine and number of workers.",
-        "rows a second",
-        *_simple_bars(rows, "work", _rate, lambda row: figure(row.rows_per_s)),
-    )
+    fastest, slowest = _most(lines), _least(lines[::-1])
+    title = f"{fastest.row.name}: {fastest.text} rows a second"
+    if len(lines) > 1:
+        title += f", {figure(fastest.value / slowest.value)} times {slowest.row.name}"
+    description = "Rows a second, one line for each engine and number of workers."
+    return _bars(title, description, "rows a second", lines)
 
 
 def family_bars(families: Sequence[Family]) -> BarChart | None:
@@ -121,81 +128,73 @@ def family_bars(families: Sequence[Family]) -> BarChart | None:
     shown = [family for family in trained if any(row.rows_per_s for row in family.trainings)]
     if len(shown) < 2:
         return None
-    lines = [(family, row) for family in shown for row in _serial_and_best(family)]
-    high = round_up(max(row.rows_per_s for _, row in lines))
-    bars = [
-        Bar(
-            row.name,
-            [bar_part(row.rows_per_s, high, "work" if row.is_serial else "best")],
-            figure(row.rows_per_s),
-            group=family.name if row is _serial_and_best(family)[0] else "",
-        )
-        for family, row in lines
+    lines = [
+        _rate_line(row, "work" if row.is_serial else "best", "" if number else family.name)
+        for family in shown
+        for number, row in enumerate(_serial_and_best(family))
     ]
-    family, row = max(lines, key=lambda line: line[1].rows_per_s)
-    return BarChart(
-        f"Most rows a second: {family.name}, {row.name}",
+    fastest = _most(lines).row
+    owner = next(family for family in shown if any(row is fastest for row in family.rows))
+    return _bars(
+        f"Most rows a second: {owner.name}, {fastest.name}",
         "Rows a second of the serial run and of the best case, for each model, batch size and precision.",
         "rows a second",
-        bars,
-        Axis("", 0, high),
+        lines,
         [("serial", "serial"), ("best", "best")],
     )
 
 
+def _rate_line(row: StudyRow, style: str, group: str = "") -> BarLine:
+    return BarLine(row, row.rows_per_s, figure(row.rows_per_s), style, group=group)
+
+
+def _serial_and_best(family: Family) -> list[StudyRow]:
+    """The serial run, where there is one, then the best case where it is another one."""
+    serial = next((row for row in family.rows if row.is_serial), None)
+    best = family.best_row
+    return [row for row in (serial, best if best is not serial else None) if row is not None]
+
+
 def family_memory_bars(families: Sequence[Family]) -> BarChart | None:
     """Memory of the serial run of each family: what precision, model and batch size change."""
-    shown = [
-        (family, rows[0])
-        for family in families
-        if (rows := [row for row in family.trainings if row.peak_memory])
+    measured = [(family, [row for row in family.trainings if row.peak_memory]) for family in families]
+    lines = [
+        BarLine(rows[0], rows[0].peak_memory, f"{figure(rows[0].peak_memory)} MB", "memory", "", family.name)
+        for family, rows in measured
+        if rows
     ]
-    if len(shown) < 2:
+    if len(lines) < 2:
         return None
-    high = round_up(max(row.peak_memory for _, row in shown))
-    least, row = min(shown, key=lambda pair: pair[1].peak_memory)
-    return BarChart(
-        f"Least memory: {least.name}, {figure(row.peak_memory)} MB",
-        "Peak memory of a rank for each model, batch size and precision.",
-        "MB, the largest rank at its peak",
-        [
-            Bar(
-                row.name,
-                [bar_part(row.peak_memory, high, "memory")],
-                f"{figure(row.peak_memory)} MB",
-                group=family.name,
-            )
-            for family, row in shown
-        ],
-        Axis("", 0, high),
-    )
+    least = _least(lines)
+    title = f"Least memory: {least.group}, {least.text}"
+    description = "Peak memory of a rank for each model, batch size and precision."
+    return _bars(title, description, "MB, the largest rank at its peak", lines)
 
 
 def accuracy_bars(families: Sequence[Family]) -> BarChart | None:
     """Time and the accuracy reached in it; None where no training had a target."""
-    shown = [(family, row) for family in families for row in family.rows if row.accuracy is not None]
-    if not shown:
+    lines, accuracies = [], []
+    for family in families:
+        group = family.name
+        for row in family.rows:
+            if row.accuracy is not None:
+                text = f"{figure(row.seconds_median)} s, {percent(row.accuracy, 2)}"
+                reached = f"target reached {row.reached} of {many(row.repeats, 'time')}"
+                note = "" if row.reached is None else reached
+                lines.append(BarLine(row, row.seconds_median, text, "work", note, group))
+                accuracies.append(row.accuracy)
+                group = ""
+    if not lines:
         return None
-    high = round_up(max(row.seconds_median for _, row in shown))
-    bars = []
-    for number, (family, row) in enumerate(shown):
-        reached = (
-            "" if row.reached is None else f"target reached {row.reached} of {many(row.repeats, 'time')}"
-        )
-        value = f"{figure(row.seconds_median)} s, {percent(row.accuracy or 0, 2)}"
-        group = family.name if number == 0 or shown[number - 1][0] is not family else ""
-        bars.append(_bar(row, [bar_part(row.seconds_median, high, "work")], value, reached, group))
-    accuracies = [row.accuracy or 0 for _, row in shown]
-    low, most = min(accuracies), max(accuracies)
-    same = most - low < SAME_ACCURACY
+    low, high = min(accuracies), max(accuracies)
+    same = high - low < SAME_ACCURACY
     title = "Times buy the same accuracy" if same else "Times buy different accuracies: mind both"
-    ends = f"{percent(low, 2)} to {percent(most, 2)}" if len(shown) > 1 else percent(low, 2)
-    return BarChart(
+    ends = f"{percent(low, 2)} to {percent(high, 2)}" if len(lines) > 1 else percent(low, 2)
+    return _bars(
         f"{title}: {ends}",
         "Seconds to the target and accuracy on the validation rows, one line for each case.",
         "seconds, then validation accuracy",
-        bars,
-        Axis("", 0, high),
+        lines,
     )
 
 
@@ -217,29 +216,27 @@ def _ends(ends: tuple[float, float] | None) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _rate(row: StudyRow) -> float:
-    return row.rows_per_s
+def _least(lines: Sequence[BarLine]) -> BarLine:
+    return min(lines, key=lambda line: line.value)
 
 
-def _serial_and_best(family: Family) -> list[StudyRow]:
-    """The serial run, where there is one, then the best case where it is another one."""
-    rows = [*[row for row in family.rows if row.is_serial][:1], family.best_row]
-    return [row for number, row in enumerate(rows) if row is not None and row not in rows[:number]]
+def _most(lines: Sequence[BarLine]) -> BarLine:
+    return max(lines, key=lambda line: line.value)
 
 
-def _bar(row: StudyRow, parts: list[BarPart], value: str, note: str = "", group: str = "") -> Bar:
-    return Bar(row.name, parts, value, note, "oversubscribed" if row.oversubscribed else "", group)
-
-
-def _simple_bars(
-    rows: Sequence[StudyRow],
-    style: str,
-    value: Callable[[StudyRow], float],
-    text: Callable[[StudyRow], str],
-    note: Callable[[StudyRow], str] = lambda row: "",
-) -> tuple[list[Bar], Axis]:
-    """One bar of one part a row, and their scale."""
-    high = round_up(max(map(value, rows)))
-    return [_bar(row, [bar_part(value(row), high, style)], text(row), note(row)) for row in rows], Axis(
-        "", 0, high
-    )
+def _bars(
+    title: str, description: str, unit: str, lines: Sequence[BarLine], keys: Sequence[tuple[str, str]] = ()
+) -> BarChart:
+    high = round_up(_most(lines).value)
+    bars = [
+        Bar(
+            line.row.name,
+            [bar_part(line.value, high, line.style)],
+            line.text,
+            line.note,
+            OVERSUBSCRIBED if line.row.oversubscribed else "",
+            line.group,
+        )
+        for line in lines
+    ]
+    return BarChart(title, description, unit, bars, Axis("", 0, high), keys)
