@@ -30,10 +30,10 @@ def test_a_cut_keeps_what_a_count_row_by_row_says(lengths, max_tokens, data):
 @given(true_lengths)
 def test_histogram_and_quantiles_hold_every_row(lengths):
     stored = as_stored(lengths, 64)
-    bins = stored.histogram()
-    assert bins.rows.sum() == stored.rows == len(lengths)
-    expected, _ = np.histogram(np.minimum(lengths, 64), bins.edges + 0.5)
-    assert bins.rows.sum(axis=0).tolist() == expected.tolist()
+    edges, rows = stored.histogram()
+    assert rows.sum() == stored.rows == len(lengths)
+    expected, _ = np.histogram(np.minimum(lengths, 64), edges + 0.5)
+    assert rows.sum(axis=0).tolist() == expected.tolist()
     assert stored.quantile(1) == min(max(lengths), 64)
     half = stored.quantile(0.5)
     assert sum(min(n, 64) <= half for n in lengths) >= len(lengths) / 2

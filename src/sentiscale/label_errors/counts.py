@@ -138,7 +138,6 @@ class Tally:
 
     @property
     def rows(self) -> IntArray:
-        """Rows of each number."""
         rows: IntArray = self.sums[0].astype(np.int64)
         return rows
 

@@ -31,7 +31,6 @@ class LabelDoubt:
     thresholds: tuple[float, float]
     """Mean probability of each class on the rows labelled so."""
     rows: tuple[int, int]
-    """Rows of each label."""
     joint: list[list[int]]
     """The confident joint: [label][class], rows that are sure enough for one of them."""
     doubted: tuple[int, int]
@@ -43,7 +42,6 @@ class LabelDoubt:
 
     @property
     def total(self) -> int:
-        """Rows whose label is doubtful."""
         return sum(self.doubted)
 
     @property

@@ -95,7 +95,6 @@ class TriageFacts:
     """A model's answers on labelled rows, broken down."""
 
     model: str
-    """Its directory."""
     data: str
     """Prepared data or files, as named by the caller."""
     split: str | None
@@ -147,7 +146,6 @@ class TriageFacts:
         return self.doubt is not None and self.doubt.is_doubtful(row.label, row.probability)
 
     def summary(self) -> dict[str, Any]:
-        """Everything as plain values, for JSON."""
         return {
             "model": self.model,
             "data": self.data,

@@ -79,7 +79,6 @@ class Triage:
 
     out: Path
     bytes: int
-    """Size of the page."""
     facts: TriageFacts
 
 

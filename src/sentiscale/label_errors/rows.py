@@ -198,7 +198,6 @@ class SplitTexts:
 
     @property
     def as_written(self) -> bool:
-        """Whether the raw texts are there."""
         return self.raw is not None
 
     def __getitem__(self, row: int) -> RowText:

@@ -61,8 +61,6 @@ def categories_of(table: Path, column: str, settings: PrepareSettings) -> dict[i
 
 
 class Proportion(Record):
-    """A counted share."""
-
     name: str
     """What was counted: accuracy, precision or recall."""
     count: int
@@ -106,8 +104,6 @@ class Slices(Record):
 
 
 class Evaluation(Record):
-    """What was found on one split."""
-
     split: str
     """test or valid."""
     rows: int

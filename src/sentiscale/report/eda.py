@@ -37,8 +37,6 @@ MOST_TERMS = 50
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What there is to know about a prepared dataset."""
-
     name: str
     """Name of its directory."""
     manifest: Manifest
@@ -128,8 +126,6 @@ FEW_WORDS = 100
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a whole, drawn as a piece of a bar."""
-
     name: str
     count: int
     share: float
@@ -137,7 +133,6 @@ class Part:
 
 
 def eda_page(facts: DatasetFacts) -> str:
-    """The page as HTML."""
     manifest, vocabulary = facts.manifest, facts.vocabulary
     curves = len(vocabulary.words) >= FEW_WORDS
     return render(
@@ -173,7 +168,6 @@ def _flow(facts: DatasetFacts) -> list[Part]:
 
 
 def _balance(facts: DatasetFacts) -> list[tuple[str, list[Part]]]:
-    """The classes of each filled split."""
     balance = []
     for split in facts.tokens:
         labels = facts.manifest.labels_per_split[split]
@@ -183,7 +177,6 @@ def _balance(facts: DatasetFacts) -> list[tuple[str, list[Part]]]:
 
 
 def _changed_settings(settings: dict[str, Any]) -> list[tuple[str, str]]:
-    """Settings of preparation that are not the default."""
     defaults = PrepareSettings().model_dump(mode="json")
     return [(name, _plain(value)) for name, value in settings.items() if value != defaults.get(name)]
 
@@ -206,7 +199,6 @@ class Eda:
     out: Path
     """The page."""
     bytes: int
-    """Size of the page."""
     facts: DatasetFacts
     """The numbers behind it."""
 

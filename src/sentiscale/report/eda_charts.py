@@ -22,10 +22,10 @@ RAREST = 10
 
 def length_chart(lengths: Lengths) -> Chart:
     """Reviews by length and class, with the stored cut-off."""
-    bins = lengths.histogram()
-    shown = int(np.searchsorted(bins.edges, 1.2 * lengths.quantile(0.995))) or 1
-    edges = bins.edges[: shown + 1].tolist()
-    rows = bins.rows[:, : len(edges) - 1]
+    all_edges, all_rows = lengths.histogram()
+    shown = int(np.searchsorted(all_edges, 1.2 * lengths.quantile(0.995))) or 1
+    edges = all_edges[: shown + 1].tolist()
+    rows = all_rows[:, : len(edges) - 1]
     top = round_up(1.15 * float(rows.max()))
     chart = Chart(
         "lengths",
@@ -48,7 +48,6 @@ def length_chart(lengths: Lengths) -> Chart:
 
 
 def cut_chart(lengths: Lengths) -> Chart:
-    """What each cut-off would keep."""
     longest = max(min(lengths.max_tokens, lengths.quantile(1)), 2)
     points = np.unique(np.linspace(1, longest, 100).round().astype(int)).tolist()
     cuts = [lengths.cut(length) for length in points]
@@ -74,7 +73,6 @@ def cut_chart(lengths: Lengths) -> Chart:
 
 
 def zipf_chart(vocabulary: Vocabulary) -> Chart:
-    """Frequency over rank of the training words, both logarithmic."""
     curve = [point for point in vocabulary.curve() if point.count > 0]
     first, last = curve[0], curve[-1]
     chart = Chart(

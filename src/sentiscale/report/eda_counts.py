@@ -38,7 +38,6 @@ class WordUse:
 
     @property
     def tokens(self) -> int:
-        """Tokens read."""
         return int(self.words.sum())
 
     def pairs(self, at_least: int) -> tuple[Counts, Counts]:
@@ -50,7 +49,6 @@ class WordUse:
 
     @property
     def pair_totals(self) -> Counts:
-        """Pairs of each class."""
         totals: Counts = self.pair_table.sum(axis=(1, 2), dtype=np.int64)
         return totals
 
@@ -97,7 +95,6 @@ def count_lengths(dataset: PreparedDataset) -> Counts:
 
 
 def filled_splits(dataset: PreparedDataset) -> list[Split]:
-    """The splits that have rows."""
     return [dataset.split(name) for name in SPLITS if dataset.manifest.rows.get(name)]
 
 
@@ -157,19 +154,7 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Histogram:
-    """Rows by length in bins of equal width."""
-
-    edges: NDArray[np.int64]
-    """(bins + 1): bin i holds lengths from edges[i] + 1 to edges[i + 1]."""
-    rows: Counts
-    """(2, bins) by class."""
-
-
-@dataclass(frozen=True)
 class Lengths:
-    """Lengths of all stored rows."""
-
     counts: Counts
     """(2, longest + 1): rows by class and stored length."""
     max_tokens: int
@@ -186,12 +171,10 @@ class Lengths:
 
     @property
     def rows(self) -> int:
-        """Rows of all splits."""
         return int(self._per_length.sum())
 
     @property
     def stored_tokens(self) -> int:
-        """Tokens of all splits."""
         return int(self._per_length @ np.arange(len(self._per_length)))
 
     @property
@@ -201,7 +184,6 @@ class Lengths:
 
     @property
     def mean(self) -> float:
-        """Stored tokens a row."""
         return self.stored_tokens / max(self.rows, 1)
 
     def quantile(self, share: float, label: int | None = None) -> int:
@@ -224,13 +206,17 @@ class Lengths:
         chosen = {length for length in (*USUAL_CUTS, TRAINING_CUT) if length < longest}
         return [self.cut(length) for length in sorted(chosen | {self.max_tokens})]
 
-    def histogram(self) -> Histogram:
-        """Rows by length up to the longest stored one; the bins' width is a round number."""
+    def histogram(self) -> tuple[NDArray[np.int64], Counts]:
+        """Rows by length up to the longest stored one, in bins whose width is a round number.
+
+        Returns: edges (bins + 1), where bin i holds lengths from edges[i] + 1 to edges[i + 1]; rows (2, bins)
+        by class.
+        """
         longest = max(len(self._per_length) - 1, 1)
         width = round_width(longest / MOST_BINS)
         edges = np.arange(0, longest + width, width)
         padded = np.pad(self.counts[:, 1:], ((0, 0), (0, int(edges[-1]) - longest)))
-        return Histogram(edges, padded.reshape(len(padded), -1, width).sum(axis=2))
+        return edges, padded.reshape(len(padded), -1, width).sum(axis=2)
 
 
 def round_width(least: float) -> int:

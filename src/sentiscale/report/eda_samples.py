@@ -47,8 +47,6 @@ class TextPiece:
 
 @dataclass(frozen=True)
 class Sample:
-    """One review."""
-
     label: str
     kind: str
     """short, typical or long."""
@@ -58,8 +56,6 @@ class Sample:
 
 @dataclass(frozen=True)
 class Samples:
-    """The reviews that were drawn."""
-
     reviews: list[Sample]
     as_written: bool
     """Whether their text is the raw one; otherwise it is the cleaned one, put together from the tokens."""
@@ -193,8 +189,6 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class Example:
-    """One row of the input."""
-
     where: str
     """File and line."""
     text: str
@@ -205,15 +199,12 @@ class Example:
 
 @dataclass(frozen=True)
 class FaultKind:
-    """Rows with the same fault."""
-
     name: str
     count: int
     examples: list[Example] = field(default_factory=list)
 
     @property
     def meaning(self) -> str:
-        """The name in words."""
         return MEANINGS.get(self.name, self.name.replace("_", " "))
 
 

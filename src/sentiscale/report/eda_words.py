@@ -30,8 +30,6 @@ class Coverage:
 
 @dataclass(frozen=True)
 class RankedWord:
-    """One point of the rank-frequency curve."""
-
     rank: int
     count: int
     word: str
@@ -89,7 +87,6 @@ class Vocabulary:
         return [self.coverage(int(rank) + len(SPECIAL)) for rank in self._ranks()]
 
     def ranked(self, rank: int) -> RankedWord:
-        """The word of a rank, from 1."""
         return RankedWord(rank, int(self.counts[rank - 1]), self.words[rank - 1])
 
     def curve(self) -> list[RankedWord]:
@@ -117,7 +114,6 @@ class Vocabulary:
 
 
 def describe_vocabulary(dataset: PreparedDataset, use: WordUse) -> Vocabulary:
-    """Put the words of the training rows in order of frequency."""
     manifest = dataset.manifest
     counts = use.words.sum(axis=0)
     order = np.argsort(-counts[len(SPECIAL) :], kind="stable") + len(SPECIAL)
@@ -168,7 +164,6 @@ class Telling:
         return self.negative if label == CLASSES[0] else self.positive
 
     def summary(self) -> dict[str, list[dict[str, Any]]]:
-        """The terms as plain values."""
         return {
             label: [asdict(term) | {"z": round(term.z, 2)} for term in self.of(label)] for label in CLASSES
         }
@@ -229,7 +224,6 @@ def score_words(use: WordUse) -> WordScores:
 
 
 def telling_words(scores: WordScores, words: Sequence[str], most: int) -> Telling:
-    """The `most` telling words of each class."""
     return _choose(scores, lambda word: words[word], most)
 
 

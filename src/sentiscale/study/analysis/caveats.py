@@ -76,7 +76,6 @@ def _missing_ceiling(trained: Sequence[Family]) -> Iterator[Finding]:
 
 
 def _mixtures(runs: Sequence[BenchRun]) -> Iterator[Finding]:
-    """Machines, data and versions that differ."""
     hosts = sorted({host_name(run.host) for run in runs})
     if len(hosts) > 1:
         yield finding("several_hosts", hosts=hosts)

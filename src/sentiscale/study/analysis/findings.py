@@ -101,7 +101,6 @@ def _one_rank(family: Family) -> Iterator[Finding]:
 
 
 def _stages(family: Family) -> Iterator[Finding]:
-    """What model parallel does to time and to memory."""
     rows = [row for row in _parallel(family) if axes(row.case)[0] == 1 and axes(row.case)[1] > 1]
     if not rows:
         return

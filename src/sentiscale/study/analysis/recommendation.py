@@ -17,8 +17,6 @@ MOST_NAMED = 4
 
 @dataclass(frozen=True)
 class BestCase:
-    """The case to use in a family."""
-
     taken: StudyRow
     fastest: StudyRow
     alike: list[StudyRow]
@@ -58,7 +56,6 @@ def main_family(families: Sequence[Family]) -> Family | None:
 
 
 def recommend(families: Sequence[Family]) -> Recommendation | None:
-    """What to use on this machine; None without a candidate."""
     main = main_family(families)
     best = best_case(main) if main else None
     if main is None or best is None:
@@ -152,7 +149,6 @@ def _certainty(family: Family, best: BestCase) -> Finding:
 
 
 def _agreement(others: dict[str, BestCase], best: BestCase) -> list[Finding]:
-    """Whether other models, batch sizes and precisions agree."""
     if not others or best.settled_by:
         return []
     differing = {

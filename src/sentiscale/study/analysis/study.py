@@ -55,12 +55,10 @@ class StudyRow:
 
     @property
     def workers(self) -> int:
-        """Cores: ranks x threads."""
         return self.case.workers
 
     @property
     def cost(self) -> float:
-        """Median of the costs."""
         return median(self.costs)
 
     @property
@@ -80,7 +78,6 @@ class StudyRow:
 
     @property
     def is_serial(self) -> bool:
-        """Plain training on one core."""
         return is_serial(self.case)
 
     @property

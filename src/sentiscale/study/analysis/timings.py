@@ -26,8 +26,6 @@ MOST_DIGITS = 8
 
 @dataclass(frozen=True)
 class TimedRun:
-    """One line of the table."""
-
     workers: int
     """Cores, or whatever was added."""
     seconds: float
