@@ -8,11 +8,12 @@
 #   BENCH_FILES="a.ft.txt …" fastText files for benchmarks (default: 240,000 generated reviews)
 #   BENCH_ARGS="--rounds 6"  more options for the bench targets
 #   PEERS=compare            extras with the peers of bench-time-to-accuracy (default: with Keras)
+#   BASE=main                revision that compare-results compares with (default: HEAD~1)
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow readme docs wheel lint ruff source types layers bench-prepare bench-parallel bench-time-to-accuracy bench-predict bench-serve clean distclean
+.PHONY: help setup demo test test-slow readme docs wheel lint compare-results ruff source types layers bench-prepare bench-parallel bench-time-to-accuracy bench-predict bench-serve clean distclean
 
 BIN := .venv/bin
 CODE := src tests scripts docs/conf.py docs/_ext $(wildcard benchmarks examples notebooks)
@@ -24,6 +25,7 @@ PYTEST_WORKERS ?= 2
 BENCH_FILES ?= build/reviews.ft.txt
 BENCH_ARGS ?=
 PEERS ?= compare,compare-keras
+BASE ?= HEAD~1
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +67,9 @@ types: setup
 
 layers: setup
 	@$(BIN)/lint-imports
+
+compare-results: setup  ## compare results bit for bit with those of an earlier revision, BASE
+	@$(BIN)/python scripts/compare_results.py $(BASE)
 
 bench-prepare: setup $(BENCH_FILES)  ## compare `prepare` with pandas, Dask and Polars; installs them into .venv
 	@mkdir -p build
