@@ -12,6 +12,7 @@ Prints a line for each comparison; exits with 1 if anything differs. Results sta
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,8 @@ VOLATILE = """argv finished_at flops_utilisation git_commit git_commits host id 
 peak_memory_mb_per_rank phases phases_per_rank rows_per_s seconds started_at tokens_per_s train_seconds
 versions waiting_share"""
 """Keys of JSON documents whose values change from run to run: times, memory, places, versions."""
+PROSE = "caveats findings why"
+"""Keys of sentences, and Markdown files: only their numbers are compared, so that wording can improve."""
 VOLATILE_FILES = ("curves.png", "curves.svg", "dask.html", "train.log")
 """Files that show times."""
 # 40 steps, at 19 steps an epoch; validated before the first step and after the last one. The rate is high so
@@ -211,7 +214,9 @@ def contents(path: Path) -> dict[str, Any]:
             return load_file(path)
         case ".npz":
             return dict(np.load(path))
-        case ".txt" | ".csv" | ".md" | ".toml":
+        case ".md":
+            return {"numbers": numbers(path.read_text(encoding="utf-8"))}
+        case ".txt" | ".csv" | ".toml":
             return {f"line {number}": line for number, line in enumerate(lines(path), 1)}
         case _:
             return {"bytes": np.fromfile(path, np.uint8)}
@@ -223,8 +228,15 @@ def flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         yield place, value
         return
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-        if key not in VOLATILE.split():
+        if key in PROSE.split():
+            yield f"{place}/{key}", numbers(json.dumps(inner, ensure_ascii=False))
+        elif key not in VOLATILE.split():
             yield from flat(inner, f"{place}/{key}")
+
+
+def numbers(prose: str) -> str:
+    """The numbers in a text, in their order."""
+    return " ".join(re.findall(r"\d+(?:[.,]\d+)*", prose))
 
 
 def difference(base: Any, new: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""What `scripts/compare_results.py` calls the same, and what it says of differences."""
+"""What `scripts/compare_results.py` treats as equal, and how it reports differences."""
 
 import json
 import runpy
@@ -110,3 +110,14 @@ def test_a_command_that_failed_is_a_difference_with_its_message(folders):
     (folders[1] / "failed.txt").write_text("Traceback\nKeyError: 'net'\n")
     [line] = found(folders)
     assert line.startswith("KeyError: 'net'")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "differ"),
+    [("Two ranks take 1.50 times as long.", 0), ("2x1 is 1.83 times as fast.", 1), ("Nothing.", 1)],
+)
+def test_sentences_may_change_but_not_their_numbers(folders, sentence, differ):
+    for folder, text in zip(folders, ("It is 1.50 times slower.", sentence), strict=True):
+        (folder / "report.json").write_text(json.dumps({"findings": [text]}))
+        (folder / "report.md").write_text(text)
+    assert len(found(folders)) == 2 * differ
