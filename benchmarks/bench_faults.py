@@ -25,9 +25,9 @@ from safetensors.numpy import load_file
 from sentiscale.config import Settings, resolve
 from sentiscale.errors import SentiscaleError
 from sentiscale.records import now
-from sentiscale.training import launch as ranks
+from sentiscale.training import rank
 from sentiscale.training.checkpoint import saved_checkpoints, verify
-from sentiscale.training.loop import train
+from sentiscale.training.launch import train
 
 FAULTS = ("killed", "stopped", "interpreter held", "raises", "out of memory", "NaN")
 FAULT_STEP = 40
@@ -101,7 +101,7 @@ def plant(fault: str, mark: Path) -> None:
     """Make `train` start faulty ranks."""
     script = Path(__file__).with_name("faulty_rank.py")
     tail = [fault, str(FAULT_STEP), str(mark)]
-    ranks.rank_command = lambda job: [sys.executable, str(script), str(job), *tail]
+    rank.command = lambda job, quiet: [sys.executable, str(script), str(job), *tail]
 
 
 def is_rank_of(process: psutil.Process, mark: Path) -> bool:

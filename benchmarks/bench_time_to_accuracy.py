@@ -28,7 +28,6 @@ from statistics import median
 
 from measured import interval, provenance
 
-from sentiscale.cli.progress import TerminalProgress
 from sentiscale.config import resolve
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import SentiscaleError
@@ -38,6 +37,7 @@ from sentiscale.study.compare.contestants import CONTESTANTS, chosen
 from sentiscale.study.compare.records import CompareConditions, CompareRun
 from sentiscale.study.compare.summary import NEVER, TARGETS, CompareRow, first_reached
 from sentiscale.study.records import RECORDS
+from sentiscale.util.terminal import TerminalProgress
 
 MODELS = "fast,balanced,accurate,lstm,gru,fasttext-unigram,fasttext,tfidf-lr"
 SPEED = "lstm,packed-lstm,keras-lstm,classic"

@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from sentiscale.cli.rank import main
 from sentiscale.data.batches import Batch
 from sentiscale.parallel.runner import WholeRunner
+from sentiscale.training.rank import main
 
 
 def happen(fault: str, runner: WholeRunner) -> None:
@@ -46,4 +46,4 @@ def spoil(fault: str, at_step: int, mark: Path) -> None:
 
 if __name__ == "__main__":
     spoil(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(Path(sys.argv[1])))

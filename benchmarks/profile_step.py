@@ -17,12 +17,11 @@ from sentiscale.config import Settings, resolve
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.model.network import step_flops
 from sentiscale.parallel.cpu import flushed_denormals, gemm_peak_gflops, torch_threads
-from sentiscale.parallel.world import alone
+from sentiscale.parallel.world import single_rank
 from sentiscale.records import PhaseTimes
 from sentiscale.training.clock import PhaseClock
 from sentiscale.training.hardware import Hardware
-from sentiscale.training.setup import plan_of
-from sentiscale.training.step import Learner, rank_batches, train_steps
+from sentiscale.training.step import Learner, rank_batches, runner_config, train_steps
 from sentiscale.util.memory import reused_memory
 
 WARM_UP = 10
@@ -39,8 +38,8 @@ def main() -> None:
     settings = resolve(overrides=arguments.set)
     hardware = Hardware.choose(settings)
     dataset = PreparedDataset.open(arguments.data)
-    world = alone(hardware.device)
-    learner = Learner.build(plan_of(settings, hardware, dataset.manifest.vocab_size), world)
+    world = single_rank(hardware.device)
+    learner = Learner.build(runner_config(settings, hardware, dataset.manifest.vocab_size), world)
     clock = PhaseClock()
     batches = rank_batches(dataset.split("train"), settings.train, world, clock)
     results = train_steps(learner, batches, lambda step: 1e-3, settings.train.max_norm, clock)

@@ -34,7 +34,7 @@ from torchrun_pair import HOSTS, PRIORITY, Pair
 
 from sentiscale.config import resolve
 from sentiscale.records import now
-from sentiscale.training.job import JobFile
+from sentiscale.study.bench.steps import MeasureJob
 
 RATES = {"none": None, "10gbit": "256kb", "1gbit": "64kb", "100mbit": "64kb"}
 """Of the links, with the token bucket's size: at most half a millisecond's worth, so that no step is free."""
@@ -107,9 +107,11 @@ def timed(
     """Time the steps of a layout: what `--layout auto` does, on two hosts."""
     result = folder / "steps.json"
     settings, data = resolve(overrides=[*COMMON, *overrides]), arguments.data.absolute()
-    job = JobFile(dataset=data, out=result, settings=settings, resume=False, quiet=True, steps=steps)
+    job = MeasureJob(dataset=data, out=result, settings=settings, steps=steps)
+    job_file = folder / "job.json"
+    job_file.write_text(job.model_dump_json())
     with Pair(hosts, folder, realtime=arguments.realtime) as pair:
-        pair.start("sentiscale.cli.rank", [job.write(folder / "job.json")])
+        pair.start("sentiscale.study.bench.rank", [job_file])
         check(pair)
     found: Row = json.loads(result.read_text())
     return found | {"layout_setting": found.pop("layout")}

@@ -3,8 +3,8 @@
 Usage: python scripts/check_source.py   Prints a line for each fault; exits with 1 if there is one.
 
 In src: functions of at most 60 lines without the docstring, half of them at most 15; no `# fmt: skip`; no
-NumPy file that may hold pickles; a docstring under every field of a record or settings class and of a class whose fields the reference
-lists, because the reference is generated from them; no class name twice.
+NumPy file that may hold pickles; no class name twice; a docstring under every field of a record or settings
+class and of a class whose fields the reference lists, because the reference is generated from them.
 In every committed file: no path of one machine, no address of a package index, and no fault that
 check_files.py finds.
 """

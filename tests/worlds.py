@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-SECONDS = 40
-"""After which a world has failed."""
+SECONDS = 120
+"""After which a world has failed; generous, because other programs may keep the cores busy."""
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
@@ -38,7 +38,7 @@ def run_world(function: Callable[..., Any], layout: str, *arguments: Any, hosts:
             ours, theirs = _context.Pipe(duplex=False)
             process = _context.Process(
                 target=_rank,
-                args=(theirs, function, layout, rank, hosts, Path(folder, "meeting"), arguments),
+                args=(theirs, function, layout, rank, hosts, Path(folder, "store"), arguments),
                 daemon=True,
             )
             process.start()
@@ -94,7 +94,7 @@ def _rank(
     layout: str,
     rank: int,
     hosts: int,
-    meeting: Path,
+    store_file: Path,
     arguments: tuple[Any, ...],
 ) -> None:
     import os
@@ -103,16 +103,16 @@ def _rank(
     import torch.distributed as dist
 
     from sentiscale.parallel.layout import Layout
-    from sentiscale.parallel.world import alone, join
+    from sentiscale.parallel.world import join, single_rank
 
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
     mesh = Layout.parse(layout)
     try:
         if mesh.world_size == 1:
-            result = function(alone(torch.device("cpu")), *arguments)
+            result = function(single_rank(torch.device("cpu")), *arguments)
         else:
-            store = dist.FileStore(str(meeting), mesh.world_size)
+            store = dist.FileStore(str(store_file), mesh.world_size)
             host = f"host {mesh.place(rank)[0] * hosts // mesh.data}"
             with join(mesh, rank, torch.device("cpu"), store, SECONDS, host) as world:
                 result = function(world, *arguments)

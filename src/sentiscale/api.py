@@ -23,12 +23,13 @@ from sentiscale.report.scaling import write_report
 from sentiscale.study.analysis.scaling import study_of
 from sentiscale.study.analysis.study import Study
 from sentiscale.study.analysis.timings import read_timings, study_of_timings
+from sentiscale.study.bench.auto_layout import settle_layout
 from sentiscale.study.bench.plan import DEFAULT_ROWS, Amount, BenchRequest
 from sentiscale.study.plan.plan import CapacityPlan, make_plan
 from sentiscale.study.plan.prediction import CapacityRequest
 from sentiscale.study.records import read_runs
 from sentiscale.text.column import Texts
-from sentiscale.training.loop import train as run_training
+from sentiscale.training.launch import train as run_training
 from sentiscale.training.run_directory import RunDir
 from sentiscale.util.atomic import check_output, write_file
 from sentiscale.util.progress import Progress
@@ -225,9 +226,9 @@ def train(
         out: the run directory to write.
         preset: fast, balanced or accurate.
         config: a TOML file with settings.
-        resume: go on with the run in `out`.
+        resume: resume the run in `out`.
         force: replace the run in `out`.
-        progress: where to show how it goes; silent by default.
+        progress: where to show progress; silent by default.
         **settings: as the command's flags (`epochs=3, model="gru", wide=False`), or any setting by
             its section and name joined by two underscores (`model__hidden_dim=64`).
 
@@ -239,7 +240,12 @@ def train(
     run = RunDir(Path(out))
     base = run.stored_settings() if resume and run.has_begun else preset_values(preset)
     resolved = resolve(config=Path(config) if config else None, base=base, flags=flags)
-    return Run(out, run_training(dataset, out, resolved, resume=resume, force=force, progress=progress))
+    progress = progress or Progress()
+    resolved, layout_choice = settle_layout(resolved, dataset, out, progress, resume=resume, force=force)
+    record = run_training(
+        dataset, out, resolved, resume=resume, force=force, progress=progress, layout_choice=layout_choice
+    )
+    return Run(out, record)
 
 
 def _setting(name: str) -> str:

@@ -16,7 +16,7 @@ from sentiscale.inference.predictor import Prediction, Predictor
 from sentiscale.model.metrics import Scores
 from sentiscale.records import RunRecord
 from sentiscale.report.eda import eda
-from sentiscale.training.loop import train
+from sentiscale.training.launch import train
 from sentiscale.util.progress import Progress
 
 REVIEWS = "reviews.ft.txt"

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from sentiscale.parallel.layout import Layout
-from sentiscale.parallel.world import alone, join
+from sentiscale.parallel.world import join, single_rank
 from tests.parallel.learning import Case, difference, learn
 
 CASES = {
@@ -31,7 +31,7 @@ def main(rank: int, folder: Path) -> None:
     with join(layout, rank, cpu, dist.FileStore(str(folder / "meeting"), 2), SECONDS) as world:
         found = {name: learn(world, case) for name, case in CASES.items()}
     if rank == 0:
-        serial = {name: learn(alone(cpu), case) for name, case in CASES.items()}
+        serial = {name: learn(single_rank(cpu), case) for name, case in CASES.items()}
         told = {
             "differences": [difference(found[name], serial[name]) for name in CASES],
             "losses": serial["plain"]["losses"],

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from sentiscale.parallel.layout import Layout
-from sentiscale.parallel.precision import Precision, choose_device, natively
-from sentiscale.parallel.runner import Plan
-from sentiscale.parallel.world import World, alone
-from sentiscale.training.loop import train
+from sentiscale.parallel.precision import Precision, choose_device, native_precisions
+from sentiscale.parallel.runner import RunnerConfig
+from sentiscale.parallel.world import World, single_rank
+from sentiscale.training.launch import train
 from sentiscale.training.step import Learner
 from tests.parallel.learning import Case, learn
 from tests.training.conftest import quick
@@ -36,7 +36,7 @@ def test_a_gpu_gives_the_result_of_the_cpu(cell):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_every_precision_trains_and_reports_the_gpu_s_memory(dataset, tmp_path, precision):
-    if precision not in natively(torch.device("cuda")):
+    if precision not in native_precisions(torch.device("cuda")):
         pytest.skip(f"this GPU only emulates {precision}")
     settings = quick(train__device="cuda", train__precision=precision)
     record = train(dataset, tmp_path / "run", settings)
@@ -47,8 +47,8 @@ def test_every_precision_trains_and_reports_the_gpu_s_memory(dataset, tmp_path, 
 
 def test_words_and_activations_stay_on_the_device():
     device = choose_device("cuda")
-    plan = Plan(Case().plan().model, 40, Precision("fp32"))
-    learner = Learner.build(plan, alone(device))
+    config = RunnerConfig(Case().config().model, 40, Precision("fp32"))
+    learner = Learner.build(config, single_rank(device))
     assert {parameter.device for parameter in learner.runner.net.parameters()} == {device}
     assert {moment.device for moments in learner.optimizer.moments.values() for moment in moments} == {device}
 

@@ -19,7 +19,7 @@ from sentiscale.label_errors.facts import TriageFacts
 from sentiscale.label_errors.job import SHOWN, TriageCounter, cautions_of_files, cautions_of_split, triage
 from sentiscale.label_errors.rows import NO_CATEGORY
 from sentiscale.model.directory import read_record
-from sentiscale.training.loop import train
+from sentiscale.training.launch import train
 from sentiscale.util.progress import Progress
 from tests.training.conftest import quick
 

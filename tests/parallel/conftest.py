@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parallel.real_ranks import World
+from tests.parallel.rank_processes import World
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from sentiscale.config import ModelSettings
 from sentiscale.data.batches import make_batch, token_lengths, training_rows
 from sentiscale.data.prepared import Split
 from sentiscale.parallel.precision import Precision
-from sentiscale.parallel.runner import Plan
+from sentiscale.parallel.runner import RunnerConfig
 from sentiscale.parallel.world import World
 from sentiscale.text.vocab import PAD
 from sentiscale.training.clock import PhaseClock
@@ -43,7 +43,7 @@ class Case:
     precision: str = "fp64"
     lengths: str = "mixed"
 
-    def plan(self) -> Plan:
+    def config(self) -> RunnerConfig:
         model = ModelSettings(
             cell=self.cell,
             embedding_dim=6,
@@ -53,7 +53,7 @@ class Case:
             bidirectional=self.bidirectional,
             pooling=self.pooling,
         )
-        return Plan(
+        return RunnerConfig(
             model,
             VOCAB,
             Precision(self.precision),
@@ -101,14 +101,14 @@ def rate(step: int) -> float:
 
 def learn(world: World, case: Case, learner: Learner | None = None) -> Result:
     """Train; return losses, norms, and weights: stage 0's of its whole replica, stage 1's of its own part."""
-    learner = learner or Learner.build(case.plan(), world)
+    learner = learner or Learner.build(case.config(), world)
     padding, results = [], []
     for result in train_steps(learner, batches_of(case, world), rate, case.max_norm, PhaseClock()):
         padding.append(bool((result.batch.ids_BT == PAD).all()))
         results.append(result)
     return {
-        "losses": [result.verdict.loss_sum for result in results],
-        "norms": [result.verdict.norm for result in results],
+        "losses": [result.summary.loss_sum for result in results],
+        "norms": [result.summary.norm for result in results],
         "bytes": [result.bytes_sent for result in results],
         "padding": padding,
         "weights": {name: value.numpy() for name, value in learner.runner.full_state().items()},
@@ -122,7 +122,7 @@ def learn_all(world: World, cases: dict[str, Case], micro_batches: int) -> dict[
 
 def parts_of(world: World, case: Case) -> Result:
     """Numbers of this rank's parameters and moments, those that exist and those that are shapes only."""
-    learner = Learner.build(case.plan(), world)
+    learner = Learner.build(case.config(), world)
     named = dict(learner.runner.net.named_parameters())
     return {
         "real": {name: value.numel() for name, value in named.items() if not value.is_meta},

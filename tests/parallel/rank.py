@@ -1,4 +1,4 @@
-"""One rank of a very small training: sums a number with the others, meets a fault if it is told to."""
+"""One rank of a minimal training: sums a number with the other ranks, and fails as its options say."""
 
 import os
 import resource
@@ -17,14 +17,14 @@ from sentiscale.errors import DataError, Interrupted, UsageError
 
 
 def rank(
-    folder: Annotated[Path, typer.Argument(help="Where process ids and saved steps are written.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for process ids and saved steps.")],
     fault: Annotated[str, typer.Option(help="kill, stop, raise, …; empty for none.")] = "",
-    at: Annotated[int, typer.Option(help="The rank that meets it, or is late.")] = 1,
+    at: Annotated[int, typer.Option(help="The rank that fails, or is late.")] = 1,
     steps: int = 100_000,
     fault_step: int = 20,
     late: Annotated[float, typer.Option(help="Seconds that this rank needs in the end.")] = 0.0,
     plain_signals: Annotated[bool, typer.Option(help="Signals raise KeyboardInterrupt.")] = False,
-    silence_limit: float = 3.0,
+    heartbeat_timeout: float = 30.0,
     pause: Annotated[float, typer.Option(help="Seconds between two steps.")] = 0.03,
 ) -> None:
     """Sum numbers with the other ranks until all steps are done or something happens."""
@@ -39,30 +39,34 @@ def rank(
     import torch
     import torch.distributed as dist
 
-    from sentiscale.parallel.heartbeat import guarded_rank
+    from sentiscale.parallel.heartbeat import monitored_rank
     from sentiscale.parallel.rendezvous import choose_gloo_interface
-    from sentiscale.training.loop import stop_on_signals
+    from sentiscale.training.run import StopRequest, stop_on_signals
 
     choose_gloo_interface(env.master_address)
-    signals = nullcontext() if plain_signals else stop_on_signals()
-    with guarded_rank(env, silence_limit) as guard, signals as wish:
+    signals = nullcontext(StopRequest()) if plain_signals else stop_on_signals()
+    with monitored_rank(env, heartbeat_timeout) as monitor, signals as stop:
         dist.init_process_group(
-            "gloo", store=guard.store, rank=env.rank, world_size=env.world_size, timeout=timedelta(minutes=5)
+            "gloo",
+            store=monitor.group_store,
+            rank=env.rank,
+            world_size=env.world_size,
+            timeout=timedelta(minutes=5),
         )
         for step in range(steps):
-            guard.note("data", step)
+            monitor.set_phase("data", step)
             if env.rank == at and step == fault_step and fault:
                 again = (folder / "fault").exists()
                 (folder / "fault").touch()
-                meet("" if again and fault == "raise-once" else fault)
+                fail("" if again and fault == "raise-once" else fault)
             elif step == fault_step and fault:
                 time.sleep(pause)  # the others are by themselves at that moment
-            guard.note("compute", step)
-            wishes = torch.tensor(float(bool(wish)))
-            dist.all_reduce(wishes)
+            monitor.set_phase("compute", step)
+            stops = torch.tensor(float(stop.received is not None))
+            dist.all_reduce(stops)
             if step == fault_step:
                 (folder / f"running-{env.rank}").touch()
-            if wishes > 0:
+            if stops > 0:
                 time.sleep(late * (env.rank == at))
                 (folder / f"saved-{env.rank}").touch()
                 raise Interrupted(f"interrupted at step {step}; saved.")
@@ -73,8 +77,7 @@ def rank(
         time.sleep(late * (env.rank == at))
 
 
-def meet(fault: str) -> None:
-    """Let the fault of this name happen to this process."""
+def fail(fault: str) -> None:
     if fault == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif fault == "stop":
@@ -87,8 +90,8 @@ def meet(fault: str) -> None:
         use_up_memory()
     elif fault == "exit":
         os._exit(5)
-    elif fault == "silent-heart":
-        stop_heart()
+    elif fault == "holds-lock":
+        hold_interpreter_lock()
 
 
 def use_up_memory() -> None:
@@ -98,8 +101,8 @@ def use_up_memory() -> None:
     torch.ones(2**33)
 
 
-def stop_heart() -> None:
-    """Hold the interpreter lock, so that no other thread of this process can run."""
+def hold_interpreter_lock() -> None:
+    """No other thread of this process can run, the heartbeat's neither."""
     sys.setswitchinterval(1e6)
     while True:
         pass

@@ -15,14 +15,16 @@ from safetensors.numpy import load_file
 
 from sentiscale.config import resolve
 from sentiscale.data.prepared import PreparedDataset
+from sentiscale.parallel.collectives import only_rank_0
 from sentiscale.parallel.precision import Precision
 from sentiscale.parallel.world import World
 from sentiscale.records import RunRecord
 from sentiscale.training import finish, loop
 from sentiscale.training.checkpoint import ROWS_FILE
-from sentiscale.training.hardware import Hardware, Place
-from sentiscale.training.job import Job
+from sentiscale.training.hardware import Hardware, RankContext
+from sentiscale.training.job import TrainJob
 from sentiscale.training.run_directory import RunDir
+from sentiscale.training.setup import open_run
 from sentiscale.util.progress import Progress
 
 BASE = {
@@ -49,13 +51,18 @@ def train_here(
     dataset = PreparedDataset.open(data)
     train = settings.train.resolved(dataset.manifest.rows["train"])
     run_dir = RunDir(out)
-    job = Job(dataset, run_dir, settings.model_copy(update={"train": train}), resume=resume)
+    job = TrainJob(dataset, run_dir, settings.model_copy(update={"train": train}), resume=resume)
     precision = Precision(train.precision)
     hardware = Hardware(world.layout, torch.device("cpu"), precision, 1, world.layout.world_size, False)
-    loop.only_rank_0(world, lambda: run_dir.create(resume=resume, force=False))
+    only_rank_0(world, lambda: run_dir.create(resume=resume, force=False))
     # Pictures take as long as all the rest, and have tests of their own.
-    with patch.object(loop, "count_step", dying_at(kill_at)), patch.object(finish, "plot_curves"):
-        record = loop.run_rank(job, Place(world, hardware), Progress())
+    with (
+        patch.object(loop, "count_step", dying_at(kill_at)),
+        patch.object(finish, "plot_curves"),
+        open_run(job, RankContext(world, hardware), Progress()) as training,
+    ):
+        loop.fit(training, Progress())
+        record = finish.finish(training)
     return json.loads(record.model_dump_json())
 
 

@@ -1,4 +1,4 @@
-"""Start ranks of `rank.py` with the project's own launcher: `start.py RANKS RESTARTS ARGUMENT…`."""
+"""Start `rank.py` with our launcher: `start.py RANKS RESTARTS TIMEOUT ARGUMENT…`."""
 
 import signal
 import sys
@@ -15,15 +15,20 @@ app = typer.Typer(pretty_exceptions_enable=False)
 
 @app.command(context_settings={"ignore_unknown_options": True})
 @_reporting_errors
-def start(ranks: int, restarts: int, arguments: list[str]) -> None:
-    """Run the ranks."""
-    from sentiscale.parallel.launch import launch_with_restarts
+def start(ranks: int, restarts: int, heartbeat_timeout: float, arguments: list[str]) -> None:
+    from sentiscale.parallel.launch import launch
 
-    launch_with_restarts(
-        lambda attempt: [sys.executable, str(RANK), *arguments],
+    launch(
+        lambda attempt: [
+            sys.executable,
+            str(RANK),
+            *arguments,
+            "--heartbeat-timeout",
+            str(heartbeat_timeout),
+        ],
         ranks,
         threads=1,
-        silence_limit=3.0,
+        heartbeat_timeout=heartbeat_timeout,
         max_restarts=restarts,
         on_restart=lambda why: typer.echo(f"again, because {why}"),
     )

@@ -19,7 +19,7 @@ from sentiscale.parallel.collectives import (
     share_text,
 )
 from sentiscale.parallel.gradients import DenseGradients
-from sentiscale.parallel.world import World, alone
+from sentiscale.parallel.world import World, single_rank
 from tests.worlds import once, run_world
 
 TEXTS = ["", "a", "naïve café", "好評 🙂\n" * 3, '{"rows": [1, 2]}', "x" * 70_000]
@@ -41,8 +41,8 @@ def talk(world: World) -> dict[str, object]:
         "sum": all_reduce(torch.tensor([world.rank, 1]), world.everyone).tolist(),
         "rows": all_gather(torch.tensor([[world.rank]]), world.everyone).tolist(),
         "plain": agree(own, world),
-        "last wishes": agree(wishes(own, world.rank == world.layout.world_size - 1), world),
-        "first wishes": agree(wishes(own, world.is_main), world),
+        "last requests": agree(requests(own, world.rank == world.layout.world_size - 1), world),
+        "first requests": agree(requests(own, world.is_main), world),
         "one overflows": agree(replace(own, finite=world.rank != world.layout.world_size - 1), world),
         "one breaks": agree(
             replace(own, loss_sum=math.nan) if world.rank == world.layout.world_size - 1 else own, world
@@ -50,7 +50,7 @@ def talk(world: World) -> dict[str, object]:
     }
 
 
-def wishes(report: StepReport, made: bool) -> StepReport:
+def requests(report: StepReport, made: bool) -> StepReport:
     return replace(report, stop=made, out_of_time=made, save=made)
 
 
@@ -91,7 +91,7 @@ def test_the_step_s_verdict_sees_the_whole_mesh(layout):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_any_rank_may_stop_but_rank_0_alone_reads_the_clock(layout):
-    last, first = results(layout)[0]["last wishes"], results(layout)[0]["first wishes"]
+    last, first = results(layout)[0]["last requests"], results(layout)[0]["first requests"]
     assert last.stop
     assert (last.out_of_time, last.save) == (layout == "1x1", layout == "1x1")
     assert (first.stop, first.out_of_time, first.save) == (True, True, True)
@@ -112,7 +112,7 @@ def reduce_two_ways_round(world: World, wire_dtype: torch.dtype | None) -> dict[
     with patch.object(dense, "BUCKET_BYTES", 1):
         gradients = DenseGradients(parameters, world, wire_dtype)
     sizes = [bucket.gradients.numel() for bucket in gradients.buckets]
-    gradients.expect(backward_passes=1)
+    gradients.reset(backward_passes=1)
     names = sorted(parameters, reverse=bool(world.rank % 2))
     for factor, name in enumerate(names, 1):
         (parameters[name].sum() * (factor + 0.001)).backward()
@@ -150,8 +150,8 @@ def test_alone_nothing_is_sent_or_rounded():
 
 def test_a_gradient_that_never_came_is_an_error_not_a_wrong_sum():
     parameters = {name: torch.nn.Parameter(torch.zeros(2)) for name in "ab"}
-    gradients = DenseGradients(parameters, alone(torch.device("cpu")))
-    gradients.expect(backward_passes=2)
+    gradients = DenseGradients(parameters, single_rank(torch.device("cpu")))
+    gradients.reset(backward_passes=2)
     for _ in range(2):
         parameters["a"].sum().backward()
     parameters["b"].sum().backward()

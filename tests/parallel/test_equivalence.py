@@ -129,7 +129,7 @@ def test_the_serial_result_is_what_plain_pytorch_gives(name):
 
 def plain_pytorch(case: Case) -> dict[str, np.ndarray]:
     """Weights after the case's steps."""
-    net = SentimentNet.build(case.plan().model, VOCAB, SEED).double()
+    net = SentimentNet.build(case.config().model, VOCAB, SEED).double()
     optimizer = torch.optim.Adam(net.parameters())
     clipped = [p for name, p in net.named_parameters() if not name.startswith("embedding.")]
     world = type("Alone", (), {"replica": 0, "layout": type("One", (), {"data": 1})})

@@ -49,7 +49,7 @@ def one_table(world: World, vocab: int, steps: Steps) -> dict[str, object]:
     for of_replica in steps:
         ids = torch.tensor(of_replica[world.replica])
         leaf_UE, places = table.look_up(ids)
-        table.announce()
+        table.send_row_numbers()
         (embedding(places, leaf_UE) * factors(len(ids))).sum().backward()
         reduced = table.reduce()
         assert (table.rows_R % world.layout.data == world.replica).all(), "rows of another owner"
@@ -122,9 +122,9 @@ def test_what_owners_have_loaded_reaches_all(layout, hosts):
 
 
 def test_a_lookup_without_a_backward_pass_is_an_error():
-    from sentiscale.parallel.world import alone
+    from sentiscale.parallel.world import single_rank
 
-    table = EmbeddingTable(first_weights(4), alone(torch.device("cpu")))
+    table = EmbeddingTable(first_weights(4), single_rank(torch.device("cpu")))
     with pytest.raises(RuntimeError, match="no backward pass"):
         table.reduce()
     table.look_up(torch.tensor([1, 2]))

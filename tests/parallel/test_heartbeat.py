@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from tests.parallel.real_ranks import RANK, TRACEBACK, by_hand, by_torchrun, tell, wait_for
+from tests.parallel.rank_processes import RANK, TRACEBACK, by_hand, by_torchrun, tell, wait_for
 
-LIMIT = 10
+LIMIT = 60
+"""Seconds from a fault until all have ended: less than 10 on idle cores."""
 
 
 def free_port() -> int:
@@ -21,13 +22,13 @@ def free_port() -> int:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("kill", "silent for 2 s; it was last seen in phase"),
-        ("stop", "silent for 3 s; it was last seen in phase"),
+        ("kill", "no heartbeat for 2 s; it was last seen in phase"),
+        ("stop", "no heartbeat for 3 s; it was last seen in phase"),
         ("raise", "failed in phase data at step 20: ValueError: this is the planted fault."),
     ],
 )
 def test_torchrun_ends_with_one_message(world, fault, words):
-    [ending] = by_torchrun(world, 2, "--fault", fault).ended()
+    [ending] = by_torchrun(world, 2, "--fault", fault, "--heartbeat-timeout", 3).ended()
     assert ending.code == 1
     assert ending.seconds < LIMIT
     [message] = ending.messages
@@ -70,20 +71,20 @@ def test_two_agents_restart_their_ranks_together(world):
     ]
     for _ in range(2):
         world.start([*torchrun, RANK[1], str(world.folder), "--fault", "raise-once", "--steps", "40"])
-    endings = world.ended(100)
+    endings = world.ended()
     assert [ending.code for ending in endings] == [0, 0]
     assert len([message for ending in endings for message in ending.messages]) == 1
 
 
 @pytest.mark.slow
-def test_end_by_torchrun_is_not_taken_for_a_users_wish(world):
+def test_end_by_torchrun_is_not_taken_for_an_interruption(world):
     """torchrun ends ranks by the same signal, before they have noticed that one of them has died."""
     options = ["--plain-signals", "--fault", "kill", "--fault-step", 2, "--pause", 2]
     [ending] = by_torchrun(world, 2, *options).ended()
     assert ending.seconds < LIMIT
     [message] = ending.messages
     assert "rank 1 of 2" in message
-    assert "silent for 2 s" in message
+    assert "no heartbeat for 2 s" in message
 
 
 @pytest.mark.slow
@@ -100,8 +101,8 @@ def test_killed_torchrun_leaves_no_rank(world):
 
 @pytest.mark.slow
 def test_ranks_started_by_hand_end_well_together(world):
-    """Rank 0, which holds the store, stays for the late one; who has ended is not taken for silent."""
-    endings = by_hand(world, 3, free_port(), "--steps", 40, "--late", 4).ended()
+    """Rank 0, which holds the store, stays for the late one; a rank that has ended is not taken for hung."""
+    endings = by_hand(world, 3, free_port(), "--steps", 40, "--late", 4, "--heartbeat-timeout", 3).ended()
     assert [(ending.code, ending.stderr) for ending in endings] == [(0, "")] * 3
 
 
@@ -127,7 +128,7 @@ def test_rank_0_that_holds_the_store_stays_until_all_know(world):
 
 
 @pytest.mark.slow
-def test_interruption_is_told_by_rank_0_alone(world):
+def test_interruption_is_reported_by_rank_0_alone(world):
     by_hand(world, 2, free_port(), "--at", 0, "--late", 0.3).wait_until_running(2)
     world.processes[1].send_signal(signal.SIGTERM)
     endings = world.ended()

@@ -19,7 +19,7 @@ from sentiscale.data.prepare import prepare
 from sentiscale.datasets.output import synth
 from sentiscale.errors import UsageError
 from sentiscale.parallel.layout import Layout
-from sentiscale.parallel.precision import natively
+from sentiscale.parallel.precision import native_precisions
 from sentiscale.records import RunRecord, available_cores
 from sentiscale.training.hardware import second_device
 from tests.parallel.runs import (
@@ -202,7 +202,7 @@ def test_under_torchrun_two_ranks_may_be_two_stages(data, serial, tmp_path):
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_starts(data, tmp_path, flags, message):
-    if "fp16" in flags and "fp16" in natively(torch.device("cpu")):
+    if "fp16" in flags and "fp16" in native_precisions(torch.device("cpu")):
         pytest.skip("this machine multiplies 16-bit floats")
     done = finished(command(data, tmp_path / "run", {}, *flags, "--device", "cpu"), code=2)
     assert message in done.stderr

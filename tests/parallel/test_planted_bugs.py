@@ -15,8 +15,8 @@ from sentiscale.parallel import runner as stage
 from sentiscale.parallel.gradients import DenseGradients, EmbeddingTable
 from sentiscale.parallel.precision import LossScaler, Precision
 from sentiscale.parallel.world import World
-from sentiscale.training import finish as evaluate
 from sentiscale.training import step as learner
+from sentiscale.training import validate
 from sentiscale.training.step import Learner
 from tests.parallel import learning
 from tests.parallel.learning import MAX_TOKENS, Case, Result, difference, learn
@@ -167,7 +167,7 @@ def test_a_broken_rule_changes_the_result(name):
 
 def learn_with_overflow(world: World, case: Case) -> Result:
     """Train with loss scaling; at the second step, the last rank's own rows, or its stage, overflow."""
-    learner = Learner.build(case.plan(), world)
+    learner = Learner.build(case.config(), world)
     learner.scaler = LossScaler(Precision("fp16"))
     reduce, steps = learner.runner.reduce_gradients, []
 
@@ -212,10 +212,10 @@ def overflow_alone(case: Case) -> Result:
 
 def logits_of_own_rows(world: World) -> tuple[np.ndarray, np.ndarray]:
     """With the sum over ranks and without it."""
-    runner, split = Learner.build(Case().plan(), world).runner, Case(rows=30).split()
-    sound = evaluate.network_logits(runner, split, MAX_TOKENS)
-    with patch.object(evaluate, "all_reduce", lambda tensor, group: tensor):
-        return sound, evaluate.network_logits(runner, split, MAX_TOKENS)
+    runner, split = Learner.build(Case().config(), world).runner, Case(rows=30).split()
+    sound = validate.network_logits(runner, split, MAX_TOKENS)
+    with patch.object(validate, "all_reduce", lambda tensor, group: tensor):
+        return sound, validate.network_logits(runner, split, MAX_TOKENS)
 
 
 @pytest.mark.parametrize("layout", ["2x1", "1x2"])

@@ -8,7 +8,7 @@ import torch
 
 from sentiscale.errors import UsageError
 from sentiscale.parallel import precision
-from sentiscale.parallel.precision import LossScaler, Precision, choose_device, natively
+from sentiscale.parallel.precision import LossScaler, Precision, choose_device, native_precisions
 from sentiscale.parallel.world import World
 from tests.parallel.learning import Case, Result, difference, learn, same_weights
 from tests.worlds import run_world
@@ -57,7 +57,7 @@ def test_other_precisions_need_no_scale(name):
 
 
 def test_what_the_device_only_emulates_is_refused_and_the_rest_named():
-    with patch.object(precision, "natively", lambda device: ["fp32", "fp64"]):
+    with patch.object(precision, "native_precisions", lambda device: ["fp32", "fp64"]):
         for wanted in ("bf16", "fp16"):
             with pytest.raises(UsageError, match=rf"{wanted}, .* only emulates.* runs fp32, fp64;"):
                 Precision.choose(wanted, CPU)
@@ -66,12 +66,12 @@ def test_what_the_device_only_emulates_is_refused_and_the_rest_named():
 
 
 def test_auto_takes_bf16_only_where_it_gains_time():
-    with patch.object(precision, "natively", lambda device: ["fp32", "bf16", "fp64"]):
+    with patch.object(precision, "native_precisions", lambda device: ["fp32", "bf16", "fp64"]):
         assert Precision.choose("auto", CPU).name == "bf16"
 
 
 def test_fp32_and_fp64_work_everywhere():
-    assert {"fp32", "fp64"} <= set(natively(CPU))
+    assert {"fp32", "fp64"} <= set(native_precisions(CPU))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -101,7 +101,7 @@ def learn_cases(world: World, names: list[str]) -> dict[str, Result]:
 
 @pytest.mark.parametrize("layout", ["2x1", "3x1", "1x2", "2x2"])
 def test_layouts_agree_as_far_as_the_digits_go(layout):
-    names = [name for name, case in CASES.items() if case.precision in natively(CPU)]
+    names = [name for name, case in CASES.items() if case.precision in native_precisions(CPU)]
     [expected] = run_world(learn_cases, "1x1", names)
     found = run_world(learn_cases, layout, names)
     for name in names:
@@ -110,7 +110,7 @@ def test_layouts_agree_as_far_as_the_digits_go(layout):
         assert difference(results[0], expected[name]) < CLOSE[CASES[name].precision], name
 
 
-@pytest.mark.skipif("bf16" not in natively(CPU), reason="this machine only emulates bf16")
+@pytest.mark.skipif("bf16" not in native_precisions(CPU), reason="this machine only emulates bf16")
 def test_bf16_is_used_and_weights_stay_32_bit():
     bf16, fp32 = (run_world(learn_cases, "1x1", [name])[0][name] for name in ("bf16", "fp32"))
     assert difference(bf16, fp32) > 1e-4

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sentiscale.parallel.shared_memory import HostGroup
-from sentiscale.parallel.shared_tensors import host_group, shared_on_host
+from sentiscale.parallel.shared_memory import HostGroup, host_group, shared_on_host
 from sentiscale.parallel.world import World
 from tests.worlds import run_world
 
@@ -36,14 +35,14 @@ def many_operations(world: World) -> int:
         group.all_reduce(total)
         wrong += not torch.allclose(total, sum(sent))
         wrong += not torch.equal(group.all_gather(sent[group.index]), torch.stack(sent))
-        wrong += not swapped_as_expected(group, turn)
+        wrong += not rows_arrive_as_expected(group, turn)
         if turn % 7 == group.index:
             time.sleep(1e-3)  # now one comes late, now another
         group.barrier()
     return wrong
 
 
-def swapped_as_expected(group: HostGroup, turn: int) -> bool:
+def rows_arrive_as_expected(group: HostGroup, turn: int) -> bool:
     """Each rank has some rows for each receiver, or none at all; a row says sender, receiver and turn."""
 
     def rows(sender: int, receiver: int) -> torch.Tensor:
@@ -53,7 +52,7 @@ def swapped_as_expected(group: HostGroup, turn: int) -> bool:
     mine = [rows(group.index, receiver) for receiver in range(group.size)]
     to_each = torch.tensor([len(part) for part in mine])
     numbers = torch.cat(mine)
-    labels, values = group.swap([numbers[:, 0].to(torch.int32), numbers], to_each)
+    labels, values = group.all_to_all([numbers[:, 0].to(torch.int32), numbers], to_each)
     expected = torch.cat([rows(sender, group.index) for sender in range(group.size)])
     return torch.equal(values, expected) and torch.equal(labels, expected[:, 0].to(torch.int32))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sentiscale.training.loop import train
+from sentiscale.training.launch import train
 from tests.conftest import REPOSITORY
 from tests.training.conftest import dataset, quick, reviews
 

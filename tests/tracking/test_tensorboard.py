@@ -16,7 +16,7 @@ from tensorboardX.proto.event_pb2 import Event
 from sentiscale.records import EpochMetrics, RunRecord, read_jsonl
 from sentiscale.tracking.tensorboard_events import TensorboardEvents
 from sentiscale.tracking.tracker import TrackedRun
-from sentiscale.training.loop import train
+from sentiscale.training.launch import train
 from tests.training.conftest import quick
 
 

@@ -9,7 +9,7 @@ from sentiscale.training.curves import plot_curves
 
 
 def run_metrics(validations: int) -> list[EpochMetrics]:
-    """A run that starts from a solved linear part, learns, and overfits a little at its end."""
+    """A run that starts from a fitted wide part, learns, and overfits a little at its end."""
     return [
         EpochMetrics(
             epoch=k / 4,
@@ -24,10 +24,6 @@ def run_metrics(validations: int) -> list[EpochMetrics]:
     ]
 
 
-def run_steps() -> list[tuple[int, float]]:
-    return [(step, 0.22 + 0.08 * ((step * 7919) % 100) / 100 - step / 40000) for step in range(1, 3600, 20)]
-
-
 def texts(path) -> str:
     """All that is written in an SVG; matplotlib keeps it as comments beside the outlines."""
     parser = ET.XMLParser(target=ET.TreeBuilder(insert_comments=True))
@@ -35,7 +31,7 @@ def texts(path) -> str:
 
 
 def test_both_files_are_written(tmp_path):
-    plot_curves(run_metrics(9), tmp_path, run_steps())
+    plot_curves(run_metrics(9), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "curves.svg"]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
@@ -67,10 +63,10 @@ def test_same_run_gives_the_same_file(tmp_path):
 
 @pytest.mark.parametrize("validations", [1, 2])
 def test_short_runs_are_drawn_too(tmp_path, validations):
-    plot_curves(run_metrics(validations), tmp_path, [(1, 0.7)])
+    plot_curves(run_metrics(validations), tmp_path)
     assert (tmp_path / "curves.png").stat().st_size > 5000
 
 
 def test_run_without_validation_writes_nothing(tmp_path):
-    plot_curves([], tmp_path, run_steps())
+    plot_curves([], tmp_path)
     assert list(tmp_path.iterdir()) == []

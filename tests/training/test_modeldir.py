@@ -10,7 +10,7 @@ import pytest
 from sentiscale.errors import DataError
 from sentiscale.inference.predictor import Predictor
 from sentiscale.model.directory import load_model
-from sentiscale.training.loop import train
+from sentiscale.training.launch import train
 from tests.training.conftest import quick
 
 TEXTS = ["Not bad at all.", "What a joke this is.", "", "superb! " * 300, "zzzz qqqq"]

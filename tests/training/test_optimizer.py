@@ -6,7 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from sentiscale.parallel.gradients import EmbeddingTable
-from sentiscale.parallel.world import alone
+from sentiscale.parallel.world import single_rank
 from sentiscale.training.optimizer import Adam, clip_factor, learning_rate
 
 
@@ -35,7 +35,7 @@ def test_rows_move_as_torch_s_sparse_adam_moves_them():
     """Gradients are large, because SparseAdam adds its epsilon before the bias correction, Adam after it."""
     weight = torch.rand(9, 2, dtype=torch.float64) + 1
     table, reference = (
-        EmbeddingTable(weight.clone(), alone(torch.device("cpu"))),
+        EmbeddingTable(weight.clone(), single_rank(torch.device("cpu"))),
         nn.Embedding(9, 2, padding_idx=0, sparse=True),
     )
     reference.weight.data = weight.clone()
@@ -52,7 +52,7 @@ def test_rows_move_as_torch_s_sparse_adam_moves_them():
 
 
 def test_a_table_holds_gradients_of_the_batch_s_rows_only():
-    table = EmbeddingTable(torch.ones(1000, 2), alone(torch.device("cpu")))
+    table = EmbeddingTable(torch.ones(1000, 2), single_rank(torch.device("cpu")))
     table_step(table, torch.tensor([[3, 4, 4, 0]]), 0.5)
     assert table.rows_R.tolist() == [3, 4], "padding (row 0) must get no gradient"
     assert table.gradient_RE.tolist() == [[1.0, 1.0], [2.0, 2.0]]

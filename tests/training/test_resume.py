@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from sentiscale.errors import DataError, UsageError
 from sentiscale.records import EpochMetrics, read_jsonl
-from sentiscale.training.loop import train
+from sentiscale.training.launch import train
 from tests.training.conftest import QUICK, quick
 
 SETTINGS = {**QUICK, "train.checkpoint_every": 10, "train.epochs": 3.0}

@@ -10,7 +10,7 @@ from sentiscale.errors import OutputExistsError, SentiscaleError, UsageError
 from sentiscale.inference.predictor import Predictor
 from sentiscale.model.directory import read_record
 from sentiscale.records import EpochMetrics, RunRecord, read_jsonl
-from sentiscale.training.loop import train
+from sentiscale.training.launch import train
 from tests.training.conftest import quick
 
 

@@ -2,7 +2,6 @@
 
 import errno
 import functools
-import gc
 import importlib
 import inspect
 import os
@@ -17,6 +16,7 @@ import typer
 
 from sentiscale.cli.options import QuietOption
 from sentiscale.errors import Interrupted, PeerFailed, SentiscaleError
+from sentiscale.util.processes import prepare_process
 
 app = typer.Typer(
     name="sentiscale",
@@ -151,30 +151,11 @@ def _fail(message: str, exit_code: int) -> None:
 _add_verbs()
 
 
-RARE_COLLECTIONS = 100_000
-"""New objects between garbage collections. Python's default of 700 costs a quarter second while the libraries
-are loaded, and finds nothing."""
-
-
 def main() -> None:
     """Run the command line."""
-    let_waiting_threads_sleep()
-    # Under torchrun, closing stores write stack traces; errors that matter are also raised.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    gc.set_threshold(RARE_COLLECTIONS, 20, 20)
+    prepare_process()
     signal.signal(signal.SIGTERM, _interrupt)
     app()
-
-
-def let_waiting_threads_sleep() -> None:
-    """Limit how long torch's threads spin before they sleep; call it before torch is loaded.
-
-    Threads synchronise hundreds of times in one LSTM step. When another program holds a core, spinning costs
-    a time slice each time (10 instead of 2,000 reviews/s were seen); sleeping at once costs a third of the
-    speed on an idle machine. `docs/decisions/0001-waiting-threads.md` has the figures.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "400")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -34,9 +34,9 @@ def card(
 
     Markdown with the front matter that model hubs read. The test split is labelled again for the slices.
     """
-    from sentiscale.cli.progress import make_progress
     from sentiscale.report.card import CardChoices, make_card, markdown
     from sentiscale.util.atomic import check_output, write_file
+    from sentiscale.util.terminal import make_progress
 
     if out is not None:
         check_output(out, replace=force)

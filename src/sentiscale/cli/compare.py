@@ -44,11 +44,11 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare accuracy and training time of presets and peers on the same data."""
-    from sentiscale.cli.progress import make_progress
     from sentiscale.config import resolve
     from sentiscale.records import Host, available_cores
     from sentiscale.study.compare.comparison import compare as run_comparison
     from sentiscale.study.compare.records import CompareConditions
+    from sentiscale.util.terminal import make_progress
 
     if time_limit is not None and time_limit <= 0:
         raise UsageError(f"--time-limit is {time_limit:g}; give more than 0 seconds.")

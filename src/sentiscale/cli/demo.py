@@ -18,9 +18,9 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Generate reviews, prepare, train, evaluate and predict: under three minutes on two cores."""
-    from sentiscale.cli.progress import make_progress
     from sentiscale.config import preset_values, resolve
     from sentiscale.demo import demo as run_demo
+    from sentiscale.util.terminal import make_progress
 
     base = preset_values(None)
     settings = resolve(config=config, base=base, overrides=overrides or (), flags={"train.seed": seed})

@@ -18,8 +18,8 @@ def doctor(
 
     Exits with 1 when something that is needed does not work; warnings do not count.
     """
-    from sentiscale.cli.progress import make_progress
     from sentiscale.doctor import doctor as examine_machine
+    from sentiscale.util.terminal import make_progress
 
     report = examine_machine(quick=quick, progress=make_progress(quiet or json))
     if json:

@@ -19,8 +19,8 @@ def eda(
 
     The page needs no network and no other file.
     """
-    from sentiscale.cli.progress import make_progress
     from sentiscale.report.eda import eda as write_page
+    from sentiscale.util.terminal import make_progress
 
     written = write_page(data, out, force=force, progress=make_progress(quiet))
     facts = written.facts

@@ -36,10 +36,10 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a model on every labelled row: accuracy, loss, F1, AUC, calibration, confusion."""
-    from sentiscale.cli.progress import make_progress
     from sentiscale.inference.evaluate import evaluate as run_evaluation
     from sentiscale.label_errors.job import cautions_of_files
     from sentiscale.model.directory import read_record
+    from sentiscale.util.terminal import make_progress
 
     columns = (text_column, title_column, label_column, stars_column)
     settings = reading_settings(config, overrides, format, *columns)

@@ -45,8 +45,8 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write a model for ONNX Runtime: token ids and lengths in, probabilities out."""
-    from sentiscale.cli.progress import make_progress
     from sentiscale.inference.onnx_export import export as run_export
+    from sentiscale.util.terminal import make_progress
 
     columns = (text_column, title_column, label_column, stars_column)
     settings = reading_settings(config, overrides, format, *columns)

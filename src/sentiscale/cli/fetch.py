@@ -21,8 +21,8 @@ def fetch(
     Repeat the command after an interruption: it continues where it stopped. Without a network it says what
     to download elsewhere; copy that to DIR and repeat the command to check it.
     """
-    from sentiscale.cli.progress import make_progress
     from sentiscale.datasets.fetch import fetch as run
+    from sentiscale.util.terminal import make_progress
 
     summary = run(name, out, progress=make_progress(quiet))
     if as_json:

@@ -67,13 +67,13 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Label reviews: `label<TAB>probability` for each line of the input, in the same order."""
-    from sentiscale.cli.progress import make_progress
     from sentiscale.data.inputs import Inputs
     from sentiscale.errors import UsageError
     from sentiscale.inference.batch import BatchJob, predict_inputs
     from sentiscale.inference.outputs import AddedColumns
     from sentiscale.inference.predictor import Predictor
     from sentiscale.records import available_cores
+    from sentiscale.util.terminal import make_progress
 
     columns = (text_column, title_column, label_column, stars_column)
     settings = reading_settings(config, overrides, format, *columns)

@@ -101,9 +101,9 @@ def prepare(
     as_json: JsonOption = False,
 ) -> None:
     """Turn raw reviews into token ids on disk: read, clean, deduplicate, split, count words."""
-    from sentiscale.cli.progress import make_progress
     from sentiscale.config import PREPARE_FLAGS, resolve
     from sentiscale.data.prepare import prepare as run_preparation
+    from sentiscale.util.terminal import make_progress
 
     values = locals() | {"split": _shares(split)}
     flags = {setting: values[flag] for flag, setting in PREPARE_FLAGS.items()}

@@ -30,9 +30,9 @@ def synth(
     Word order matters in them: negation, contrast and comparison reverse the meaning of single words.
     fastText lines (.txt), or a table with stars, title, text and category (.csv, .jsonl).
     """
-    from sentiscale.cli.progress import make_progress
     from sentiscale.datasets.output import synth as write
     from sentiscale.errors import UsageError
+    from sentiscale.util.terminal import make_progress
 
     if out == "-" and as_json:
         raise UsageError("--json and --out - both write to standard output. Drop one of them.")

@@ -13,7 +13,7 @@ STOPS = "When it stops, what it keeps"
 
 MODEL = typer.Option(help="Recurrent layer: lstm or gru.", show_default="lstm", rich_help_panel=LEARNT)
 WIDE = typer.Option(
-    "--wide/--no-wide", help="A linear n-gram part beside it.", show_default="wide", rich_help_panel=LEARNT
+    "--wide/--no-wide", help="Add a linear n-gram model.", show_default="wide", rich_help_panel=LEARNT
 )
 PRESET = typer.Option(
     help="Settings by name: fast, balanced, accurate.", show_default="balanced", rich_help_panel=LEARNT
@@ -27,7 +27,7 @@ BATCH_SIZE = typer.Option(
     help="Rows a step, over all ranks.", show_default="128; below 40,000 rows 32", rich_help_panel=LEARNT
 )
 LR = typer.Option(help="Adam's largest learning rate.", show_default="0.004", rich_help_panel=LEARNT)
-SEED = typer.Option(help="Fixes everything drawn at random.", show_default="0", rich_help_panel=LEARNT)
+SEED = typer.Option(help="Seed of all random numbers.", show_default="0", rich_help_panel=LEARNT)
 DEVICE = typer.Option(help="auto, cpu or cuda.", show_default="auto", rich_help_panel=RANKS)
 PRECISION = typer.Option(
     help="Arithmetic: auto, fp32, bf16, fp16 or fp64.", show_default="auto", rich_help_panel=RANKS
@@ -45,9 +45,9 @@ MICRO_BATCHES = typer.Option(
     help="Parts of a batch between two stages.", show_default="2", rich_help_panel=RANKS
 )
 RESTARTS = typer.Option(
-    help="Times to go on by itself after ranks failed.", show_default="0", rich_help_panel=RANKS
+    help="Restarts from the last checkpoint after a rank failed.", show_default="0", rich_help_panel=RANKS
 )
-TARGET = typer.Option(help="Stop when validation reaches it.", rich_help_panel=STOPS)
+TARGET = typer.Option(help="Stop when validation accuracy reaches it.", rich_help_panel=STOPS)
 TIME_LIMIT = typer.Option(help="Stop after this many seconds.", rich_help_panel=STOPS)
 CHECKPOINT = typer.Option(
     help="Steps between checkpoints.", show_default="one a minute", rich_help_panel=STOPS
@@ -80,38 +80,37 @@ def train(
     time_limit: Annotated[float | None, TIME_LIMIT] = None,
     checkpoint_every: Annotated[int | None, CHECKPOINT] = None,
     track: Annotated[str | None, TRACK] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in --out.")] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a sentiment classifier on prepared data: a recurrent network, a linear part beside it."""
-    from sentiscale.cli.progress import make_progress
+    """Train a sentiment classifier on prepared data: a recurrent network with a linear n-gram model."""
     from sentiscale.config import TRAIN_FLAGS, preset_values, resolve
     from sentiscale.training.run_directory import RunDir
+    from sentiscale.util.terminal import make_progress
 
     given = locals()
     flags = {setting: given[flag] for flag, setting in TRAIN_FLAGS.items()}
     run = RunDir(out)
     base = run.stored_settings() if resume and run.has_begun else preset_values(preset)
     settings = resolve(config=config, base=base, overrides=overrides or (), flags=flags)
-    from sentiscale.training.loop import train as run_training  # torch: after the settings are known good
-
-    record = run_training(data, out, settings, resume=resume, force=force, progress=make_progress(quiet))
-    if not speaks():
-        return
-    document = summary(record.model_dump(mode="json"), out)
-    print_json(document) if as_json else print_summary(document)
-
-
-def speaks() -> bool:
-    """Whether this process prints the result: of several ranks that torchrun started, rank 0 does."""
+    # Everything below loads torch: only after the settings are known to be valid.
     from sentiscale.parallel.rendezvous import RankEnv
+    from sentiscale.study.bench.auto_layout import settle_layout
+    from sentiscale.training.launch import train as run_training
 
+    progress = make_progress(quiet)
+    settings, layout_choice = settle_layout(settings, data, out, progress, resume=resume, force=force)
+    record = run_training(
+        data, out, settings, resume=resume, force=force, progress=progress, layout_choice=layout_choice
+    )
     env = RankEnv.current()
-    return env is None or env.rank == 0
+    if env is None or env.rank == 0:  # of several ranks that torchrun started, rank 0 prints the result
+        document = summary(record.model_dump(mode="json"), out)
+        print_json(document) if as_json else print_summary(document)
 
 
 def summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
@@ -146,7 +145,6 @@ def summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
 
 
 def print_summary(document: dict[str, Any]) -> None:
-    """What a person wants to know at the end of a run."""
     for split in ("valid", "test"):
         if scores := document[split]:
             accuracy, loss, rows = scores["accuracy"], scores["loss"], scores["rows"]

@@ -48,8 +48,8 @@ def triage(
 
     One HTML page that needs no network and no other file.
     """
-    from sentiscale.cli.progress import make_progress
     from sentiscale.label_errors.job import triage as write_page
+    from sentiscale.util.terminal import make_progress
 
     columns = (text_column, title_column, label_column, stars_column)
     settings = reading_settings(config, overrides, format, *columns)

@@ -25,37 +25,30 @@ from sentiscale.inference.sklearn_data import as_texts, copied_slice, prepare_te
 from sentiscale.model.directory import SavedModel, read_record, save_model
 from sentiscale.model.metrics import probabilities
 from sentiscale.model.wide import Combination
-from sentiscale.parallel.cpu import flushed_denormals, torch_threads
-from sentiscale.parallel.world import alone
+from sentiscale.parallel.world import single_rank
 from sentiscale.records import RunRecord, available_cores
-from sentiscale.training.finish import as_saved_model, current_record, evaluate
-from sentiscale.training.hardware import Hardware, Place
-from sentiscale.training.job import Job
-from sentiscale.training.loop import fit, stop_on_signals, train
+from sentiscale.training.finish import as_saved_model
+from sentiscale.training.hardware import Hardware, RankContext
+from sentiscale.training.job import TrainJob
+from sentiscale.training.launch import train
+from sentiscale.training.loop import fit
+from sentiscale.training.run import Training, current_record
 from sentiscale.training.run_directory import RunDir
-from sentiscale.training.setup import Training, set_up
+from sentiscale.training.setup import set_up
+from sentiscale.training.validate import evaluate
 from sentiscale.util.atomic import whole_directory, write_file
-from sentiscale.util.memory import reused_memory
 from sentiscale.util.progress import Progress
 
 
-def train_in_process(job: Job, progress: Progress) -> tuple[SavedModel, RunRecord]:
+def train_in_process(job: TrainJob, progress: Progress) -> tuple[SavedModel, RunRecord]:
     """Train with resolved settings of layout 1x1; the job's run directory gets checkpoints and a log.
 
     Raises: as `train` does.
     """
     job.run_dir.create(resume=job.resume, force=job.force)
     hardware = Hardware.choose(job.settings)
-    with (
-        flushed_denormals(),
-        reused_memory(),
-        torch_threads(hardware.threads),
-        job.run_dir.logging(),
-        stop_on_signals() as wish,
-    ):
-        training = set_up(job, Place(alone(hardware.device), hardware), progress)
-        reason = fit(training, hardware.node_threads, wish, progress)
-        progress.say(f"stopped: {reason}")
+    with set_up(job, RankContext(single_rank(hardware.device), hardware), progress) as training:
+        fit(training, progress)
         return _finished(training)
 
 
@@ -308,7 +301,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             dataset = prepare_texts(texts, labels, data, settings.prepare, self.validation_fraction)
             if settings.train.layout == "1x1":
                 resolved = settings.resolved(dataset.manifest.rows["train"])
-                model, record = train_in_process(Job(dataset, RunDir(run), resolved), progress)
+                model, record = train_in_process(TrainJob(dataset, RunDir(run), resolved), progress)
                 return Predictor(model), record.model_dump(mode="json")
             record = train(dataset, run, settings, progress=progress)
             return Predictor.load(run / "model"), record.model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""What the ranks tell each other besides gradients and activations. No-ops for a group of one (None).
+"""Messages between ranks other than gradients and activations. No-ops for a group of one (None).
 
 Everything that must be the same on the whole mesh is decided from what is exchanged here: the norm that
 gradients are clipped by, whether a step is skipped, whether to stop, whether training has diverged.
@@ -16,7 +16,6 @@ from sentiscale.parallel.world import Group, World
 
 
 def all_reduce(tensor: Tensor, group: Group | None) -> Tensor:
-    """Sum `tensor` over the group, in place."""
     if group is not None:
         dist.all_reduce(tensor, group=group)
     return tensor
@@ -32,7 +31,6 @@ def all_gather(tensor: Tensor, group: Group | None) -> Tensor:
 
 
 def gather_numbers(numbers: Sequence[float], world: World) -> list[list[float]]:
-    """The numbers of every rank, by rank."""
     tensor = torch.tensor(numbers, dtype=torch.float64)
     if world.host is not None and world.layout.model == 1:
         return [row.tolist() for row in world.host.all_gather(tensor)]
@@ -40,7 +38,7 @@ def gather_numbers(numbers: Sequence[float], world: World) -> list[list[float]]:
 
 
 def share_text(text: str, world: World) -> str:
-    """Rank 0's text, on every rank. JSON travels like this: unlike pickled objects it runs no code."""
+    """Rank 0's text, on every rank. Objects travel as JSON, which unlike pickle runs no code."""
     if world.everyone is None:
         return text
     content = text.encode()
@@ -56,7 +54,6 @@ def share_text(text: str, world: World) -> str:
 
 
 def gather_texts(text: str, world: World) -> list[str]:
-    """The text of every rank, by rank."""
     content = bytearray(text.encode())
     sizes = all_gather(torch.tensor([len(content)]), world.everyone).flatten()
     padded = torch.zeros(int(sizes.max()) + 1, dtype=torch.uint8)  # PyTorch wraps no empty buffer
@@ -66,63 +63,52 @@ def gather_texts(text: str, world: World) -> list[str]:
 
 
 def only_rank_0(world: World, action: Callable[[], None]) -> None:
-    """Do `action` on rank 0; the others go on when it is done."""
+    """Do `action` on rank 0; the others wait until it is done."""
     if world.is_main:
         action()
     barrier(world)
 
 
 def barrier(world: World) -> None:
-    """Wait for all ranks."""
     gather_numbers([0.0], world)
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one rank has to say about a step, before the parameters change."""
+    """One rank's state at a step, before the parameters change; clocks and checkpoints follow rank 0."""
 
     loss_sum: float = 0.0
-    """Over its rows, in nats; 0 where the loss is not computed."""
     norm_squared: float = 0.0
     """Of the gradients that are clipped, of this rank's stage, already summed over replicas."""
     finite: bool = True
-    """Whether its gradients are numbers, after they were summed."""
     stop: bool = False
-    """Whether a signal asked this rank to stop."""
     out_of_time: bool = False
-    """Whether this rank's clock says that the time limit is reached; rank 0's counts."""
     save: bool = False
-    """Whether this rank's clock says that a checkpoint is due; rank 0's counts."""
 
 
 @dataclass(frozen=True)
-class StepVerdict:
-    """What all ranks conclude from the reports: the same on each of them."""
+class StepSummary:
+    """What all ranks conclude from their reports; the same on each of them."""
 
     loss_sum: float
-    """Over the rows of all ranks, in nats."""
     norm: float
     """Of the clipped gradients over all stages."""
     broken_ranks: tuple[int, ...]
     """Ranks whose own loss is not a number."""
     finite: bool
-    """Whether the gradients of all ranks are numbers."""
     stop: bool
-    """Whether a signal asked any rank to stop."""
     out_of_time: bool
-    """Whether the time limit is reached."""
     save: bool
-    """Whether a checkpoint is due."""
 
 
-def agree(report: StepReport, world: World) -> StepVerdict:
+def agree(report: StepReport, world: World) -> StepSummary:
     """Exchange the reports of a step: one message of a few numbers."""
     reports = [
         StepReport(loss_sum, norm_squared, *map(bool, flags))
         for loss_sum, norm_squared, *flags in gather_numbers(astuple(report), world)
     ]
     one_replica = reports[: world.layout.model]  # every replica has the same summed gradients
-    return StepVerdict(
+    return StepSummary(
         loss_sum=sum(report.loss_sum for report in reports),
         norm=math.sqrt(sum(report.norm_squared for report in one_replica)),
         broken_ranks=tuple(rank for rank, report in enumerate(reports) if not math.isfinite(report.loss_sum)),

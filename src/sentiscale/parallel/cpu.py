@@ -1,4 +1,4 @@
-"""What holds for a whole process while torch works in it: threads, denormal numbers, peak memory."""
+"""Torch on the CPU: threads, denormal numbers, kernels, peak memory and peak speed."""
 
 import math
 import resource
@@ -17,8 +17,8 @@ def flushed_denormals() -> Iterator[None]:
     """Treat denormal numbers as zero inside the block.
 
     Gradients that vanish over hundreds of tokens become denormal, and CPUs multiply such numbers up to a
-    hundred times slower. Threads inherit the mode when they are started, so enter the block before torch's
-    thread pool exists. Afterwards the calling thread has the usual arithmetic again.
+    hundred times slower. Threads inherit the mode when they start, so enter the block before torch's thread
+    pool exists. Afterwards the calling thread has the usual arithmetic again.
     """
     torch.set_flush_denormal(True)
     try:
@@ -29,7 +29,6 @@ def flushed_denormals() -> Iterator[None]:
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Let torch use `threads` threads inside the block, then as many as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -75,11 +74,11 @@ MOST_REPEATS = 9
 def gemm_peak_gflops(threads: int, dtype: torch.dtype = torch.float32) -> float:
     """Measure matrix multiplication on `threads` cores, in GFLOP/s (1e9 operations a second).
 
-    The median of a few products, 0.2 to 0.5 s in all. Quote it beside figures of the same run only:
-    it moves with clock rate and neighbours.
+    The median of a few products, 0.2 to 0.5 s in all. Compare it with figures of the same run
+    only: it changes with clock rate and other load.
     """
-    # The side grows with the square root of the threads, so that each thread's share stays large enough
-    # to hide the cost of starting and joining them.
+    # The side grows with the square root of the threads: each thread's share stays large enough to hide
+    # the cost of starting and joining threads.
     side = 64 * max(1, round(12 * math.sqrt(threads)))
     left, right, product = (torch.rand(side, side).to(dtype) for _ in range(3))
     with torch_threads(threads), torch.no_grad():

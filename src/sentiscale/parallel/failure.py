@@ -1,19 +1,18 @@
-"""What is told about a rank: its last heartbeat, and the one report that explains why all of them end."""
+"""Heartbeats of ranks, and the one report that says why all of them end, in the store where ranks meet."""
 
-import json
 import os
 import platform
 import signal
 import traceback
-from dataclasses import asdict, dataclass, replace
-from functools import cache
-from typing import Any
+from dataclasses import dataclass, replace
 
 import psutil
+from pydantic import TypeAdapter
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from sentiscale.errors import DataError, Interrupted, RankFailed, SentiscaleError, UsageError
-from sentiscale.parallel.rendezvous import NONE
+from sentiscale.parallel.rendezvous import NO_VALUE
+from sentiscale.parallel.world import process_space
 
 LAUNCHER = -1
 """Stands for the launcher where ranks are counted from 0."""
@@ -26,92 +25,50 @@ OUT_OF_MEMORY = (
     "can't allocate memory",
     "out of memory",
     "Cannot allocate memory",
-    "could not create a primitive",  # what oneDNN says then
+    "could not create a primitive",  # oneDNN's message when memory is short
 )
 MEMORY_ADVICE = "What helps: a smaller --batch-size, fewer ranks on a host, or a layout with more stages."
 
 
 @dataclass(frozen=True)
-class Beat:
-    """A rank's sign of life."""
-
+class Heartbeat:
     rank: int
-    """Whose."""
     count: int = 0
-    """Beats so far."""
+    """Heartbeats so far; a rank is alive while it grows."""
     host: str = ""
-    """Its host's name."""
-    place: str = ""
+    process_space: str = ""
     """Equal for processes that see one another's process ids."""
     pid: int = 0
-    """Of its process."""
-    born: float = 0.0
-    """When the process was created; with `pid` it names one process for ever."""
+    created_at: float = 0.0
+    """Creation time of the process; ids are reused, but together with `pid` it is unique."""
     phase: str = "start"
-    """What it is doing."""
     step: int = 0
-    """At which step."""
-    seconds: float = 0.0
-    """Time in this phase."""
     ended: bool = False
-    """Whether it ended well: no more beats follow."""
-
-    def to_json(self) -> str:
-        """For the store."""
-        return json.dumps(asdict(self))
+    """Whether the rank ended well: no more heartbeats follow."""
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> "Beat | None":
-        """None for the empty value that stands before the first beat."""
-        return cls(**json.loads(text)) if text else None
-
-    @classmethod
-    def of_this_process(cls, rank: int) -> "Beat":
-        """The first beat of this process."""
+    def of_this_process(cls, rank: int) -> "Heartbeat":
         own = psutil.Process()
         return cls(rank, 0, platform.node(), process_space(), own.pid, own.create_time())
 
     @property
-    def whereabouts(self) -> str:
+    def position(self) -> str:
         """`in phase compute at step 12`."""
         return f"in phase {self.phase} at step {self.step}"
 
 
 @dataclass(frozen=True)
 class FailureReport:
-    """Why the training ends; the first report that is made counts."""
+    """Why the training ends; the first report counts."""
 
-    rank: int
-    """Whose fault it is."""
     exit_code: int
-    """With which all of them end."""
     message: str
-    """What a person reads."""
-    host: str = ""
-    """Where it happened."""
-    phase: str = ""
-    """What that rank was doing."""
-    step: int = 0
-    """At which step."""
     traceback: str | None = None
-    """For errors nobody foresaw; None for all others."""
-    claimed_by: int = LAUNCHER
-    """The rank that tells it, unless a launcher of ours does."""
-    kill: Beat | None = None
+    """For unforeseen errors only."""
+    reporter: int = LAUNCHER
+    """The rank that prints the report, unless our launcher does."""
+    kill: Heartbeat | None = None
     """A hung process that cannot end by itself."""
-
-    def to_json(self) -> str:
-        """For the store."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> "FailureReport | None":
-        """None for the empty value that stands where nothing has failed."""
-        if not text:
-            return None
-        fields: dict[str, Any] = json.loads(text)
-        kill = fields.pop("kill")
-        return cls(**fields, kill=Beat(**kill) if kill else None)
 
     def as_error(self) -> SentiscaleError:
         """The error to raise: of the kind its exit code stands for, with the traceback if there is one."""
@@ -120,19 +77,18 @@ class FailureReport:
 
     @property
     def is_interruption(self) -> bool:
-        """Nothing has failed: somebody asked to stop."""
+        """Nothing has failed: a user or a batch system asked to stop."""
         return self.exit_code == Interrupted.exit_code
 
     def by(self, rank: int) -> "FailureReport":
-        """The same, told by `rank`."""
-        return replace(self, claimed_by=rank)
+        return replace(self, reporter=rank)
 
 
-def report_of_error(error: BaseException, beat: Beat, world_size: int, own_file: str) -> FailureReport:
-    """What a rank reports about an exception of its own.
+def report_error(error: BaseException, beat: Heartbeat, world_size: int, own_file: str) -> FailureReport:
+    """Describe an exception of this rank.
 
-    Errors of ours keep their message, anything else brings its traceback, without the frames of
-    `own_file` that it passed through last.
+    Our errors keep their message, anything else brings its traceback, without the outermost frames, which
+    belong to `own_file`.
     """
     who, trace = _who(beat, world_size), None
     exit_code = SentiscaleError.exit_code
@@ -141,30 +97,33 @@ def report_of_error(error: BaseException, beat: Beat, world_size: int, own_file:
     elif isinstance(error, KeyboardInterrupt):
         exit_code, message = Interrupted.exit_code, "interrupted; no partial output was left behind."
     elif isinstance(error, SentiscaleError):
-        exit_code, message = error.exit_code, f"{error} ({who}, {beat.whereabouts})"
+        exit_code, message = error.exit_code, f"{error} ({who}, {beat.position})"
     elif is_out_of_memory(error):
-        message = f"{who} ran out of memory {beat.whereabouts}: {_summary(error)}. {MEMORY_ADVICE}"
+        message = f"{who} ran out of memory {beat.position}: {_summary(error)}. {MEMORY_ADVICE}"
     elif isinstance(error, SystemExit):
         exit_code = error.code if isinstance(error.code, int) else 1
-        message = f"{who} ended itself {beat.whereabouts}, with exit code {exit_code}."
+        message = f"{who} ended itself {beat.position}, with exit code {exit_code}."
     else:
-        message = f"{who} failed {beat.whereabouts}: {_summary(error)}."
-        trace = _traceback_without(error, own_file)
-    return FailureReport(beat.rank, exit_code, message, beat.host, beat.phase, beat.step, trace)
+        message = f"{who} failed {beat.position}: {_summary(error)}."
+        frame = error.__traceback__
+        while frame is not None and frame.tb_frame.f_code.co_filename == own_file:
+            frame = frame.tb_next
+        trace = "".join(traceback.format_exception(type(error), error, frame))
+    return FailureReport(exit_code, message, trace)
 
 
-def report_of_silence(beat: Beat, seconds: float, world_size: int) -> FailureReport:
-    """What the others report about a rank whose heart has stopped."""
+def report_timeout(beat: Heartbeat, seconds: float, world_size: int) -> FailureReport:
+    """Describe a rank whose heartbeats have stopped for `seconds`."""
     message = (
-        f"{_who(beat, world_size)} has been silent for {seconds:.0f} s; it was last seen {beat.whereabouts} "
-        f"(process {beat.pid}). It was killed, is stopped, or its host cannot be reached."
+        f"{_who(beat, world_size)} has sent no heartbeat for {seconds:.0f} s; it was last seen "
+        f"{beat.position} (process {beat.pid}). It was killed, is stopped, or its host cannot be reached."
     )
-    return FailureReport(beat.rank, 1, message, beat.host, beat.phase, beat.step, kill=beat)
+    return FailureReport(SentiscaleError.exit_code, message, kill=beat)
 
 
-def report_of_end(beat: Beat, returncode: int, world_size: int) -> FailureReport:
-    """What the launcher reports about a rank that ended without a report; `returncode` as of Popen."""
-    seen = f"it was last seen {beat.whereabouts}" if beat.count else "it had not begun"
+def report_end(beat: Heartbeat, returncode: int, world_size: int) -> FailureReport:
+    """Describe a rank that ended without a report; `returncode` as of Popen."""
+    seen = f"it was last seen {beat.position}" if beat.count else "it had not begun"
     exit_code, who = SentiscaleError.exit_code, _who(beat, world_size)
     if returncode == -signal.SIGKILL:
         message = (
@@ -175,54 +134,36 @@ def report_of_end(beat: Beat, returncode: int, world_size: int) -> FailureReport
         message = f"{who} was killed by {_signal_name(-returncode)}; {seen}."
     else:
         exit_code = returncode if returncode in ERROR_OF_EXIT_CODE else exit_code
-        message = f"{who} ended with exit code {returncode}; {seen}. What it printed tells more."
-    return FailureReport(beat.rank, exit_code, message, beat.host, beat.phase, beat.step)
+        message = f"{who} ended with exit code {returncode}; {seen}. Its own output may say more."
+    return FailureReport(exit_code, message)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python, PyTorch on the CPU or PyTorch on a GPU could not get memory."""
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
 
 
-@cache
-def process_space() -> str:
-    """Equal in two processes when a process id means the same in both: same kernel, same namespace."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return f"{file.read().strip()}/{os.stat('/proc/self/ns/pid').st_ino}"
-    except OSError:
-        return platform.node()
-
-
-def kill_hung(beat: Beat) -> None:
+def kill_hung(beat: Heartbeat) -> None:
     """SIGKILL the process that sent `beat`, if it runs in this process space and is still the same one."""
-    if beat.place != process_space() or beat.pid == os.getpid():
+    if beat.process_space != process_space() or beat.pid == os.getpid():
         return
     try:
         process = psutil.Process(beat.pid)
-        # Clock steps may move what is computed as creation time a little; ids are reused far more slowly.
-        if abs(process.create_time() - beat.born) < 2:
+        # Clock adjustments may move the computed creation time a little; ids are reused far more slowly.
+        if abs(process.create_time() - beat.created_at) < 2:
             process.kill()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         pass
 
 
-def _who(beat: Beat, world_size: int) -> str:
+def _who(beat: Heartbeat, world_size: int) -> str:
     return f"rank {beat.rank} of {world_size} on host {beat.host or platform.node()}"
 
 
 def _summary(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return ": ".join([type(error).__name__, *lines[:1]]).rstrip(".")
-
-
-def _traceback_without(error: BaseException, own_file: str) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == own_file:
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace))
 
 
 def _signal_name(number: int) -> str:
@@ -232,26 +173,33 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-class Board:
-    """The keys of one attempt; all exist from the beginning, so that no read ever waits."""
+HEARTBEATS: TypeAdapter[Heartbeat] = TypeAdapter(Heartbeat)
+REPORTS: TypeAdapter[FailureReport] = TypeAdapter(FailureReport)
+
+
+class ReportStore:
+    """Last heartbeat of each rank and the failure report of one attempt, as JSON in the ranks' store."""
 
     def __init__(self, store: TCPStore, prefix: str, world_size: int) -> None:
         self._store = store
         self._report = f"{prefix}/report"
         self._beats = [f"{prefix}/beat/{rank}" for rank in range(world_size)]
+        # All keys exist from the beginning: reading a key that does not would wait for it.
         for key in (self._report, *self._beats):
-            store.compare_set(key, "", NONE)
+            store.compare_set(key, "", NO_VALUE)
 
-    def post(self, beat: Beat) -> None:
-        """Show a sign of life."""
-        self._store.set(self._beats[beat.rank], beat.to_json())
+    def post(self, beat: Heartbeat) -> None:
+        self._store.set(self._beats[beat.rank], HEARTBEATS.dump_json(beat).decode())
 
-    def read(self) -> tuple[FailureReport | None, list[Beat | None]]:
-        """The report, if something failed, and each rank's last beat, in one round trip."""
-        report, *beats = self._store.multi_get([self._report, *self._beats])
-        return FailureReport.from_json(report.strip()), [Beat.from_json(beat.strip()) for beat in beats]
+    def read(self) -> tuple[FailureReport | None, list[Heartbeat | None]]:
+        """The report, if something failed, and each rank's last heartbeat, in one round trip."""
+        report, *beats = (value.strip() for value in self._store.multi_get([self._report, *self._beats]))
+        return (
+            REPORTS.validate_json(report) if report else None,
+            [HEARTBEATS.validate_json(beat) if beat else None for beat in beats],
+        )
 
     def claim(self, report: FailureReport) -> FailureReport:
-        """Offer a report; returns the one that was first."""
-        winner = self._store.compare_set(self._report, NONE, report.to_json())
-        return FailureReport.from_json(winner) or report
+        """Offer a report; return the one that was first."""
+        winner = self._store.compare_set(self._report, NO_VALUE, REPORTS.dump_json(report).decode()).strip()
+        return REPORTS.validate_json(winner) if winner else report

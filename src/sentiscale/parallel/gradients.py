@@ -1,13 +1,13 @@
-"""The embedding's weights, its row-sparse gradients, and who owns which row.
+"""Sum gradients over replicas: those of the embedding by row, all others in buckets.
 
-A step touches a few thousand of a hundred thousand rows, so gradients are kept, sent and applied by row.
-Row v belongs to replica v % d: that one adds up the row's gradients, holds its optimiser state, changes it
-and sends the new row to the others (as ZeRO does with whole parameters; Rajbhandari et al., 2020). So each
-replica updates 1/d of the rows, instead of every replica all of them, and a batch that is all padding on
-one rank is no special case: that rank sends no rows. Replicas on one host share one table in memory: there,
-new rows need no sending.
+A step touches a few thousand of a hundred thousand rows, so the embedding's gradients are kept, sent and
+applied by row. Row v belongs to replica v % d: that one sums the row's gradients, holds its optimiser state,
+updates it and sends the new row to the others (ZeRO does so with whole parameters; Rajbhandari et al., 2020).
+So each replica updates 1/d of the rows, instead of every replica all of them, and a batch that is all padding
+on one rank is no special case: that rank sends no rows (gloo's sparse all-reduce fails there, PyTorch issue
+87497). Replicas on one host share one table in memory, where new rows need no sending.
 
-Which rows a step touches is known before its forward pass; their numbers travel while it computes.
+Why not DistributedDataParallel: decision 5.
 
 Shapes: V rows of the table, E embedding width, d replicas, U different rows of a rank's batch, N rows that
 all replicas send to this one, R different rows among these.
@@ -21,55 +21,52 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sentiscale.parallel.collectives import all_gather
-from sentiscale.parallel.shared_memory import slots_bytes
-from sentiscale.parallel.shared_tensors import shared_on_host
+from sentiscale.parallel.shared_memory import shared_on_host, slots_bytes
 from sentiscale.parallel.world import Group, World
 from sentiscale.text.vocab import PAD
 
 
 @dataclass
-class Exchange:
+class RowExchange:
     """The rows of one step, on their way to their owners."""
 
     rows_U: Tensor
-    """Different rows of this rank's batch without padding; by owner, where there are several."""
+    """Different rows of this rank's batch without padding; sorted by owner, where there are several."""
     places_U: Tensor
-    """Where they are in the leaf that was looked up."""
+    """Places of these rows in the leaf that was looked up."""
     to_each: Tensor
-    """How many of them each replica owns (d,)."""
+    """How many of these rows each replica owns (d,)."""
     from_each: Tensor
-    """How many each replica has for this one (d,)."""
+    """How many rows each replica sends to this one (d,)."""
     rows_N: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int32))
-    """Rows that others have gradients for and this rank owns."""
+    """Rows of this rank that others have gradients for."""
     work: dist.Work | None = None
-    """What is being received."""
 
 
 class EmbeddingTable:
     """A (V, E) weight, the same on every replica, with row-sparse gradients."""
 
     def __init__(self, weight: Tensor, world: World, wire_dtype: torch.dtype | None = None) -> None:
-        """`wire_dtype` is what gradients are rounded to while they travel."""
+        """Gradients are rounded to `wire_dtype` while they travel."""
         self.weight = weight.detach()
         self.group = world.replicas
         self.host = world.host
         self.replica, self.replicas = world.replica, world.layout.data
         self.neighbours: Group | None = None
         self.receivers = world.replicas
-        """Who needs the new rows of this replica."""
+        """Group that needs the new rows of this replica."""
         if world.neighbours is not None and (shared := shared_on_host(self.weight, world)) is not None:
             self.weight, self.neighbours, self.receivers = shared, world.neighbours, world.counterparts
         self.wire_dtype = wire_dtype or weight.dtype
         self.rows_R = torch.zeros(0, dtype=torch.int64, device=weight.device)
-        """Rows that the step changes and this replica owns, rising."""
+        """Rows of this replica that the step changes, in ascending order."""
         self.gradient_RE = self.weight.new_zeros(0, weight.shape[1])
-        """Their gradients, summed over replicas."""
         self._leaf_UE = self.gradient_RE
-        self._exchange: Exchange | None = None
+        self._exchange: RowExchange | None = None
 
     @staticmethod
     def overhead_bytes(rows: int) -> int:
-        """What shared memory must carry besides all rows at once: their numbers, and how many they are."""
+        """Bytes of shared memory for row numbers and counts, besides the rows themselves."""
         return slots_bytes(2**16, 4 * rows)
 
     @property
@@ -93,8 +90,10 @@ class EmbeddingTable:
         self._exchange = self._begin_exchange(rows_U)
         return self._leaf_UE, places_BT
 
-    def announce(self) -> None:
-        """Begin to send the numbers of the rows; to be called when the forward pass is done."""
+    def send_row_numbers(self) -> None:
+        """Start sending the numbers of the rows; call it after the forward pass."""
+        # Which rows a step touches is known before its forward pass. Their counts have travelled during that
+        # pass, their numbers travel during the backward pass: only the gradients themselves are waited for.
         exchange = self._exchange
         if exchange is None or exchange.work is None:
             return
@@ -103,7 +102,7 @@ class EmbeddingTable:
         exchange.work = self._send(exchange.rows_U.to(torch.int32), exchange.rows_N)
 
     def reduce(self) -> int:
-        """Bring the gradients of each row to its owner; return the bytes this rank has sent."""
+        """Send the gradients of each row to its owner; return the bytes this rank has sent."""
         exchange, gradient_UE = self._exchange, self._leaf_UE.grad
         if exchange is None or gradient_UE is None:
             raise RuntimeError("no backward pass has reached the rows that were looked up")
@@ -113,9 +112,12 @@ class EmbeddingTable:
             return 0
         outgoing = values_UE.to(self.wire_dtype)
         if self.host is not None:
-            rows_N, values_NE = self.host.swap([exchange.rows_U.to(torch.int32), outgoing], exchange.to_each)
+            rows_N, values_NE = self.host.all_to_all(
+                [exchange.rows_U.to(torch.int32), outgoing], exchange.to_each
+            )
         else:
             rows_N, values_NE = self._receive(outgoing, exchange)
+        # Several replicas may have used one row: add up what they send, in the order of replicas.
         owned_R, place_N = distinct(rows_N.to(torch.int64) // self.replicas, len(self.owned))
         self.rows_R = owned_R * self.replicas + self.replica
         self.gradient_RE = self.weight.new_zeros(len(owned_R), self.weight.shape[1])
@@ -124,7 +126,7 @@ class EmbeddingTable:
         return sent * (rows_N.element_size() + outgoing.element_size() * outgoing.shape[1])
 
     def share(self) -> int:
-        """Make the changed rows known to the other replicas and take theirs; return the bytes sent."""
+        """Send changed rows to the other replicas and take theirs; return the bytes sent."""
         sent = self._send_changed() if self.receivers is not None else 0
         if self.host is not None:
             self.host.barrier()  # nobody looks up before all have written
@@ -133,27 +135,28 @@ class EmbeddingTable:
         return sent
 
     def share_all(self) -> None:
-        """The same with all owned rows: after loading."""
+        """Send all owned rows, after loading a checkpoint."""
         self.rows_R = torch.arange(self.replica, len(self.weight), self.replicas, device=self.weight.device)
         self.share()
 
-    def _begin_exchange(self, rows_U: Tensor) -> Exchange:
+    def _begin_exchange(self, rows_U: Tensor) -> RowExchange:
         padded = int(len(rows_U) > 0 and rows_U[0] == PAD)  # the vector of padding stays zero
         places_U = torch.arange(padded, len(rows_U), device=rows_U.device)
         if self.group is None:
             nobody = torch.zeros(0)
-            return Exchange(rows_U[padded:], places_U, nobody, nobody)
+            return RowExchange(rows_U[padded:], places_U, nobody, nobody)
         owner_U = rows_U[padded:] % self.replicas
+        # Sorted by owner: all-to-all sends one contiguous block to each replica.
         places_U = places_U[torch.argsort(owner_U, stable=True)]
         to_each = torch.bincount(owner_U, minlength=self.replicas)
-        exchange = Exchange(rows_U[places_U], places_U, to_each, torch.empty_like(to_each))
+        exchange = RowExchange(rows_U[places_U], places_U, to_each, torch.empty_like(to_each))
         if self.host is None:
             exchange.work = dist.all_to_all_single(
                 exchange.from_each, to_each, group=self.group, async_op=True
             )
         return exchange
 
-    def _receive(self, outgoing: Tensor, exchange: Exchange) -> tuple[Tensor, Tensor]:
+    def _receive(self, outgoing: Tensor, exchange: RowExchange) -> tuple[Tensor, Tensor]:
         assert exchange.work is not None
         exchange.work.wait()
         values_NE = outgoing.new_empty(len(exchange.rows_N), outgoing.shape[1])
@@ -171,6 +174,7 @@ class EmbeddingTable:
         most = int(sizes.max())
         if most == 0:
             return 0
+        # All-gather needs equal sizes, so shorter lists are padded; the receiver cuts them off again.
         rows = self.rows_R.new_zeros(most)
         values = self.weight.new_zeros(most, self.weight.shape[1])
         rows[: len(self.rows_R)] = self.rows_R
@@ -184,10 +188,11 @@ class EmbeddingTable:
 
 
 def distinct(numbers: Tensor, below: int) -> tuple[Tensor, Tensor]:
-    """The different values among `numbers`, rising, and where among them each one is.
+    """The different values among `numbers` in ascending order, and the place of each number among them.
 
-    Like `torch.unique`, without its sorting: `numbers` are 0 or more and less than `below`.
+    Like `torch.unique`; numbers must be in [0, below).
     """
+    # Marking a table of all possible values avoids the sorting of torch.unique.
     seen = torch.zeros(below, dtype=torch.bool, device=numbers.device)
     seen[numbers.flatten()] = True
     values = seen.nonzero().flatten()
@@ -197,7 +202,7 @@ def distinct(numbers: Tensor, below: int) -> tuple[Tensor, Tensor]:
 
 
 BUCKET_BYTES = 512 * 1024
-"""A bucket is closed when it has this many: large enough to be worth a message, small enough to overlap."""
+"""Size at which a bucket is closed: worth a message, yet small enough to overlap with backward."""
 
 
 @dataclass
@@ -209,20 +214,19 @@ class Bucket:
     gradients: Tensor
     """Flat; the parameters' gradients are views of it."""
     missing: int = 0
-    """Gradients that the running backward pass still owes."""
+    """Gradients that the running backward pass has not computed yet."""
     on_wire: Tensor | None = None
-    """What was sent: `gradients` themselves, or rounded."""
+    """The tensor that was sent: `gradients` themselves, or rounded."""
     work: dist.Work | None = field(default=None, repr=False)
-    """The exchange that is under way."""
 
 
 class DenseGradients:
-    """The gradients of some parameters, and how they are summed over the data axis."""
+    """Gradients of parameters, summed over the data axis in buckets while backward still runs."""
 
     def __init__(
         self, parameters: Mapping[str, nn.Parameter], world: World, wire_dtype: torch.dtype | None = None
     ) -> None:
-        """`wire_dtype` is what gradients are rounded to while they travel."""
+        """Gradients are rounded to `wire_dtype` while they travel."""
         self.group = world.replicas
         self.host = world.host
         self.wire_dtype = wire_dtype
@@ -233,11 +237,11 @@ class DenseGradients:
             for parameter in bucket.parameters:
                 # A hook sees its own bucket only, so it must be bound here.
                 parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
-                    lambda _, bucket=bucket: self._arrived(bucket)
+                    lambda _, bucket=bucket: self._count_gradient(bucket)
                 )
 
-    def expect(self, backward_passes: int) -> None:
-        """Forget the gradients; the next ones are complete after this many backward passes."""
+    def reset(self, backward_passes: int) -> None:
+        """Zero the gradients; the new ones are complete after this many backward passes."""
         self.bytes_sent = self._next = 0
         for bucket in self.buckets:
             bucket.gradients.zero_()
@@ -252,6 +256,7 @@ class DenseGradients:
         if missing:
             raise RuntimeError(f"{len(missing)} of {len(self.buckets)} gradient buckets are not complete")
         for bucket in self.buckets:
+            # Through shared memory the rank's own thread adds, and only now: during backward it is busy.
             if self.host is not None and bucket.on_wire is not None:
                 self.host.all_reduce(bucket.on_wire)
             if bucket.work is not None:
@@ -262,11 +267,11 @@ class DenseGradients:
         return self.bytes_sent
 
     def norm_squared(self) -> float:
-        """Sum of the squares of all gradients."""
         return sum(torch.dot(bucket.gradients, bucket.gradients).item() for bucket in self.buckets)
 
-    def _arrived(self, bucket: Bucket) -> None:
+    def _count_gradient(self, bucket: Bucket) -> None:
         bucket.missing -= 1
+        # In the order of buckets, whatever order gradients come in: collectives must match on all ranks.
         while self._next < len(self.buckets) and self.buckets[self._next].missing == 0:
             self._send(self.buckets[self._next])
             self._next += 1
@@ -274,15 +279,15 @@ class DenseGradients:
     def _send(self, bucket: Bucket) -> None:
         if self.group is None:
             return
-        travelling = bucket.gradients if self.wire_dtype is None else bucket.gradients.to(self.wire_dtype)
-        bucket.on_wire = travelling
+        on_wire = bucket.gradients if self.wire_dtype is None else bucket.gradients.to(self.wire_dtype)
+        bucket.on_wire = on_wire
         if self.host is None:
-            bucket.work = dist.all_reduce(travelling, group=self.group, async_op=True)
-        self.bytes_sent += travelling.numel() * travelling.element_size()
+            bucket.work = dist.all_reduce(on_wire, group=self.group, async_op=True)
+        self.bytes_sent += on_wire.numel() * on_wire.element_size()
 
 
 def _groups(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
-    """Cut the parameters into buckets, last ones first: that is about the order their gradients come in."""
+    """Cut the parameters into buckets, last ones first: about the order in which gradients come."""
     groups: list[list[nn.Parameter]] = []
     size = BUCKET_BYTES
     for parameter in reversed(parameters):

@@ -1,7 +1,7 @@
-"""Start ranks on this machine, watch them, and end all of them when one fails; one message tells why.
+"""Start ranks on this machine, watch them, and end all when one fails, with one message that says why.
 
-The launcher holds the store where ranks meet. Its port is chosen by the kernel before any rank starts, so
-any number of trainings run side by side.
+The launcher holds the store where ranks meet. The kernel chooses its port before any rank starts, so any
+number of trainings run side by side. Why not torch.distributed.elastic: decision 12.
 """
 
 import contextlib
@@ -9,142 +9,121 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
-from types import FrameType
-from typing import TYPE_CHECKING
+
+import torch
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from sentiscale.errors import DataError, Interrupted, SentiscaleError, UsageError
-from sentiscale.parallel.failure import Beat, FailureReport, kill_hung, report_of_end, report_of_silence
-from sentiscale.parallel.heartbeat import BEAT_SECONDS, Silence
-from sentiscale.parallel.rendezvous import GLOO_VARIABLE, RankEnv, interface_towards
+from sentiscale.parallel.failure import (
+    FailureReport,
+    Heartbeat,
+    ReportStore,
+    kill_hung,
+    report_end,
+    report_timeout,
+)
+from sentiscale.parallel.heartbeat import BEAT_SECONDS, MissedBeats
+from sentiscale.parallel.rendezvous import GLOO_VARIABLE, RankEnv, interface_towards, launcher_prefix
+from sentiscale.util.processes import signal_handler
 
-if TYPE_CHECKING:
-    from sentiscale.parallel.failure import Board
-
-HERE = "127.0.0.1"
+LOCALHOST = "127.0.0.1"
 POLL_SECONDS = 0.05
 
 GRACE_SECONDS = 1.0
-"""How long the other ranks may go on after one has failed; they have nothing to save."""
+"""How long the other ranks may continue after one has failed; they have nothing to save."""
 
 SAVING_SECONDS = 60.0
-"""How long they may go on after one has ended because it was asked to stop: others may still be saving."""
+"""How long they may continue after one was interrupted: others may still be saving."""
 
 RANKS_FIRST_SECONDS = 2.0
-"""How much later than the ranks the launcher takes one for hung; it matters when all of them are."""
-
-
-def launch(
-    command: Sequence[str], world_size: int, *, threads: int, silence_limit: float, attempt: int = 0
-) -> None:
-    """Run `world_size` copies of `command` as ranks until all have ended well.
-
-    Args:
-        command: the program, which enters `guarded_rank`; its output goes where this process's goes.
-        world_size: number of ranks.
-        threads: OMP_NUM_THREADS of each.
-        silence_limit: seconds without a heartbeat after which a rank is hung.
-        attempt: how often this has been tried before.
-
-    Raises:
-        UsageError, DataError: what a rank raised.
-        Interrupted: SIGINT or SIGTERM came; the ranks have saved what they save.
-        RankFailed: a rank died, hung or raised anything else. In every case no rank is left.
-    """
-    run_id = uuid.uuid4().hex
-    with socket.create_server((HERE, 0), backlog=1024) as listener, stop_signals() as signals:
-        port = listener.getsockname()[1]
-        envs = [
-            RankEnv(rank, world_size, rank, world_size, HERE, port, True, attempt, True, run_id)
-            for rank in range(world_size)
-        ]
-        ranks = Ranks()
-        try:
-            for env in envs:  # first of all: they load torch while this process does
-                ranks.start(command, env, threads)
-            board = hold_store(listener, envs[0])
-            Supervisor(ranks, board, signals, silence_limit + RANKS_FIRST_SECONDS).run()
-        finally:
-            ranks.kill()
-
-
-def launch_with_restarts(
-    make_command: Callable[[int], Sequence[str]],
-    world_size: int,
-    *,
-    threads: int,
-    silence_limit: float,
-    max_restarts: int,
-    on_restart: Callable[[str], None],
-) -> None:
-    """`launch`, and again after a failure that another attempt may not meet.
-
-    Args:
-        make_command: the command of attempt 0, 1, …, so that later ones can resume.
-        world_size, threads, silence_limit: as in `launch`.
-        max_restarts: how often to start again.
-        on_restart: is told why, before each new attempt.
-
-    Raises: what the last attempt raised; UsageError, DataError and Interrupted at once.
-    """
-    for attempt in range(max_restarts + 1):
-        try:
-            launch(
-                make_command(attempt),
-                world_size,
-                threads=threads,
-                silence_limit=silence_limit,
-                attempt=attempt,
-            )
-            return
-        except (UsageError, DataError, Interrupted):
-            raise
-        except SentiscaleError as error:
-            if attempt == max_restarts:
-                raise
-            on_restart(str(error))
+"""How much later than the ranks the launcher notices a missing heartbeat; it matters when all ranks hang."""
 
 
 class Signals:
-    """What has been asked for from outside: stops, counted, and a pause (a terminal's Ctrl-Z)."""
+    """What the user or a batch system has asked for: stops, counted, and a pause (Ctrl-Z of a terminal)."""
 
     def __init__(self) -> None:
         self.stops = 0
         self.pause = False
 
-    def note(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler."""
+    def note(self, number: signal.Signals) -> None:
         if number == signal.SIGTSTP:
             self.pause = True
         else:
             self.stops += 1
 
 
-@contextlib.contextmanager
-def stop_signals() -> Iterator[Signals]:
-    """Note SIGINT, SIGTERM and SIGTSTP while the block runs; outside the main thread none can be seen."""
-    signals = Signals()
-    if threading.current_thread() is not threading.main_thread():
-        yield signals
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP)
-    earlier = {number: signal.signal(number, signals.note) for number in numbers}
-    try:
-        yield signals
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
+def launch(
+    command: Callable[[int], Sequence[str]],
+    world_size: int,
+    *,
+    threads: int,
+    heartbeat_timeout: float,
+    max_restarts: int = 0,
+    on_restart: Callable[[str], None] = lambda why: None,
+) -> None:
+    """Run one process a rank until all have ended well; after a failure, maybe start all of them again.
+
+    Args:
+        command: command line by attempt, 0, 1, …, so that later ones can resume. The program enters
+            `monitored_rank`; its output goes where this process's goes.
+        world_size: number of ranks.
+        threads: OMP_NUM_THREADS of each.
+        heartbeat_timeout: seconds without a heartbeat after which a rank counts as hung.
+        max_restarts: how often to start again.
+        on_restart: is called with the reason before each new attempt.
+
+    Raises: what ended the last attempt; no rank is left in any case.
+        UsageError, DataError: what a rank raised; never tried again.
+        Interrupted: SIGINT or SIGTERM came, and the ranks have saved; never tried again.
+        RankFailed: a rank died, hung or raised anything else.
+    """
+    for attempt in range(max_restarts + 1):
+        words, run_id, signals, ranks = command(attempt), uuid.uuid4().hex, Signals(), RankProcesses()
+        with (
+            socket.create_server((LOCALHOST, 0), backlog=1024) as listener,
+            signal_handler(signals.note, signal.SIGINT, signal.SIGTERM, signal.SIGTSTP),
+        ):
+            first = RankEnv(
+                rank=0,
+                world_size=world_size,
+                local_rank=0,
+                local_world_size=world_size,
+                master_address=LOCALHOST,
+                master_port=listener.getsockname()[1],
+                store_hosted_elsewhere=True,
+                attempt=attempt,
+                own_launcher=True,
+                run_id=run_id,
+            )
+            try:
+                for rank in range(world_size):
+                    ranks.start(words, replace(first, rank=rank, local_rank=rank), threads)
+                store = hold_store(listener, first.master_port)
+                reports = ReportStore(store, launcher_prefix(run_id), world_size)
+                Supervisor(ranks, reports, signals, heartbeat_timeout + RANKS_FIRST_SECONDS).run()
+                return
+            except (UsageError, DataError, Interrupted):
+                raise  # another attempt would meet the same
+            except SentiscaleError as error:
+                if attempt == max_restarts:
+                    raise
+                reason = str(error)
+            finally:
+                ranks.kill()
+        on_restart(reason)
 
 
-class Ranks:
+class RankProcesses:
     """The child processes, by rank.
 
-    Each leads a process group of its own: a terminal's Ctrl-C reaches only the launcher, which passes it on
-    once, and what a rank starts itself is killed with it. They stay in the launcher's session, so that the
+    Each leads a process group of its own: a terminal's Ctrl-C reaches only the launcher, which forwards it
+    once, and whatever a rank starts is killed with it. They stay in the launcher's session, so that the
     kernel ends a stopped rank when the launcher dies.
     """
 
@@ -152,27 +131,24 @@ class Ranks:
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, command: Sequence[str], env: RankEnv, threads: int) -> None:
-        """Start one more rank."""
         variables = os.environ | env.as_environment() | {"OMP_NUM_THREADS": str(threads)}
         # Without this every store that closes writes stack traces; what matters is raised as well.
         variables.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-        if not variables.get(GLOO_VARIABLE) and (loopback := interface_towards(HERE)):
+        if not variables.get(GLOO_VARIABLE) and (loopback := interface_towards(LOCALHOST)):
             variables[GLOO_VARIABLE] = loopback
         self.processes.append(
             subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, process_group=0)
         )
 
     def running(self) -> bool:
-        """Whether any rank has not ended."""
         return any(process.poll() is None for process in self.processes)
 
-    def ended(self) -> list[tuple[int, int]]:
-        """Rank and return code of those that have ended."""
+    def first_failed(self) -> tuple[int, int] | None:
+        """Rank and return code of the lowest rank that ended with anything but 0."""
         codes = [(rank, process.poll()) for rank, process in enumerate(self.processes)]
-        return [(rank, code) for rank, code in codes if code is not None]
+        return next(((rank, code) for rank, code in codes if code), None)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to all ranks that run."""
         for process in self.processes:
             process.send_signal(number)
 
@@ -186,69 +162,60 @@ class Ranks:
             process.wait()
 
 
-def hold_store(listener: socket.socket, env: RankEnv) -> "Board":
-    """Answer at `listener` from now on, as the store where ranks meet."""
-    import torch
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
-    from sentiscale.parallel.failure import Board
-    from sentiscale.parallel.rendezvous import launchers_prefix
-
+def hold_store(listener: socket.socket, port: int) -> TCPStore:
+    """Serve the store where ranks meet at `listener` from now on."""
     # Before 2.8 the newer server took a listening socket but never answered there.
     release = tuple(int(part) for part in torch.__version__.split(".")[:2])
-    store = TCPStore(
-        HERE,
-        env.master_port,
+    return TCPStore(
+        LOCALHOST,
+        port,
         is_master=True,
         wait_for_workers=False,
         timeout=timedelta(seconds=30),
         master_listen_fd=listener.detach(),
         use_libuv=release >= (2, 8),
     )
-    return Board(store, launchers_prefix(env.run_id), env.world_size)
 
 
 class Supervisor:
     """Watches ranks until all have ended; the first failure decides."""
 
-    def __init__(self, ranks: Ranks, board: "Board", signals: Signals, silence_limit: float) -> None:
+    def __init__(
+        self, ranks: RankProcesses, reports: ReportStore, signals: Signals, heartbeat_timeout: float
+    ) -> None:
         self._ranks = ranks
-        self._board = board
+        self._reports = reports
         self._signals = signals
-        self._silence_limit = silence_limit
+        self._timeout = heartbeat_timeout
         self._world_size = len(ranks.processes)
-        self._silence = Silence(self._world_size)
-        self._asked_to_stop = False
+        self._missed = MissedBeats(self._world_size)
+        self._stop_forwarded = False
 
     def run(self) -> None:
         """Return when every rank ended with 0; raises what `launch` raises."""
-        next_look = time.monotonic()
-        while self._ranks.running():
-            failed = [(rank, code) for rank, code in self._ranks.ended() if code != 0]
-            if failed:
-                break
-            if self._signals.stops and not self._pass_on_stop():
+        next_check = time.monotonic()
+        while self._ranks.running() and not self._ranks.first_failed():
+            if self._signals.stops and not self._forward_stop():
                 break
             if self._signals.pause:
                 self._pause()
-            if time.monotonic() >= next_look:
-                next_look = time.monotonic() + BEAT_SECONDS
-                self._listen()
+            if time.monotonic() >= next_check:
+                next_check = time.monotonic() + BEAT_SECONDS
+                self._check_heartbeats()
             time.sleep(POLL_SECONDS)
-        failed = [(rank, code) for rank, code in self._ranks.ended() if code != 0]
-        if failed:
-            self._end(*failed[0])
-        elif self._ranks.running() or self._asked_to_stop:
+        if failed := self._ranks.first_failed():
+            self._end(*failed)
+        elif self._ranks.running() or self._stop_forwarded:
             raise self._interrupted(None)
 
-    def _pass_on_stop(self) -> bool:
+    def _forward_stop(self) -> bool:
         """Ask all ranks to stop; False when they are to be killed instead."""
-        if self._asked_to_stop:
+        if self._stop_forwarded:
             return self._signals.stops < 2
-        self._asked_to_stop = True
-        _, beats = self._board.read()
+        self._stop_forwarded = True
+        _, beats = self._reports.read()
         if any(beat is None for beat in beats):
-            return False  # training needs every rank, so nothing has been done yet that is worth saving
+            return False  # training needs every rank, so nothing worth saving has been done yet
         self._ranks.signal(signal.SIGTERM)
         return True
 
@@ -259,25 +226,25 @@ class Supervisor:
         self._signals.pause = False
         self._ranks.signal(signal.SIGCONT)
 
-    def _listen(self) -> None:
-        """Kill a hung rank that no other rank has found."""
-        report, beats = self._board.read()
-        self._silence.update(beats)
-        silent = self._silence.longest(self._silence_limit)
-        if silent is not None and report is None:
-            report = self._board.claim(report_of_silence(*silent, self._world_size))
+    def _check_heartbeats(self) -> None:
+        """Kill a hung rank that no other rank has noticed."""
+        report, beats = self._reports.read()
+        self._missed.update(beats)
+        timed_out = self._missed.longest(self._timeout)
+        if timed_out is not None and report is None:
+            report = self._reports.claim(report_timeout(*timed_out, self._world_size))
         if report is not None and report.kill is not None:
             kill_hung(report.kill)
 
     def _end(self, rank: int, code: int) -> None:
-        """Give the others a moment, end them, raise what happened to `rank`."""
-        report, beats = self._board.read()
+        """Give the other ranks a moment to end, then raise what happened to `rank`."""
+        report, beats = self._reports.read()
         if report is None:
-            if self._asked_to_stop and code in (-signal.SIGTERM, Interrupted.exit_code):
+            if self._stop_forwarded and code in (-signal.SIGTERM, Interrupted.exit_code):
                 self._wait(SAVING_SECONDS)
-                raise self._interrupted(self._board.read()[0])
-            beat = beats[rank] or Beat(rank)
-            report = self._board.claim(report_of_end(beat, code, self._world_size))
+                raise self._interrupted(self._reports.read()[0])
+            beat = beats[rank] or Heartbeat(rank)
+            report = self._reports.claim(report_end(beat, code, self._world_size))
         self._wait(SAVING_SECONDS if report.is_interruption else GRACE_SECONDS)
         raise report.as_error()
 

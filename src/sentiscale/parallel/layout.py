@@ -48,11 +48,9 @@ class Layout:
 
     @property
     def world_size(self) -> int:
-        """Ranks, that is processes, in all."""
         return self.data * self.model
 
     def place(self, rank: int) -> tuple[int, int]:
-        """The replica and the stage of a rank."""
         return divmod(rank, self.model)
 
     def replicas_of(self, stage: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""In which arithmetic the network runs, checked against what the device can do."""
+"""Arithmetic of the network, checked against what the device can do."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -25,7 +25,7 @@ class Precision:
 
         Raises: UsageError for 16-bit arithmetic on hardware without it, naming what works there.
         """
-        native = natively(device)
+        native = native_precisions(device)
         if wanted == "auto":
             return cls("bf16" if "bf16" in native else "fp32")
         for name in ("fp32", "fp64", "bf16", "fp16"):
@@ -38,21 +38,19 @@ class Precision:
 
     @property
     def weights(self) -> torch.dtype:
-        """In what weights, gradients and the optimiser are kept."""
         return torch.float64 if self.name == "fp64" else torch.float32
 
     @property
     def wire(self) -> torch.dtype:
-        """In what activations travel between stages: rounding them as autocast does anyway loses nothing."""
+        """Type in which activations travel between stages; autocast rounds them to it anyway."""
         return AUTOCAST.get(self.name, self.weights)
 
     @property
     def scales_loss(self) -> bool:
-        """Whether small gradients need scaling up so that they do not vanish: fp16 has a narrow range."""
+        """Whether the loss is scaled: fp16 has a narrow range, in which small gradients vanish."""
         return self.name == "fp16"
 
     def autocast(self, device: torch.device) -> torch.autocast:
-        """The context to run forward passes in."""
         return torch.autocast(device.type, AUTOCAST.get(self.name), enabled=self.name in AUTOCAST)
 
 
@@ -60,7 +58,7 @@ class LossScaler:
     """Dynamic loss scaling for fp16 (Micikevicius et al., 2018, "Mixed precision training").
 
     A step whose gradients overflow on any rank is skipped on all of them, and the scale is halved; after
-    `GROWTH_STEPS` good ones it is doubled. The same verdict everywhere gives the same scale everywhere.
+    `GROWTH_STEPS` good ones it is doubled. All ranks update it alike.
     """
 
     GROWTH_STEPS = 2000
@@ -73,7 +71,7 @@ class LossScaler:
         self.good_steps = good_steps
 
     def update(self, finite: bool) -> None:
-        """Learn whether the gradients of the step were numbers, on all ranks."""
+        """Adjust the scale; `finite` says whether the gradients of all ranks were numbers."""
         if not self.enabled:
             return
         self.good_steps = self.good_steps + 1 if finite else 0
@@ -83,7 +81,7 @@ class LossScaler:
             self.scale, self.good_steps = min(self.LARGEST, self.scale * 2), 0
 
 
-def natively(device: torch.device) -> list[str]:
+def native_precisions(device: torch.device) -> list[str]:
     """Names of the precisions that the device multiplies natively."""
     if device.type == "cuda":
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)

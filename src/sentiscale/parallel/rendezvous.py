@@ -1,10 +1,11 @@
-"""Who am I among the ranks? Read from, and written to, the environment variables that torchrun sets."""
+"""How ranks find each other: torchrun's environment variables, the network interface, the store."""
 
 import os
 import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -18,26 +19,20 @@ LAUNCHER_VARIABLE = "SENTISCALE_LAUNCHER"
 
 @dataclass(frozen=True)
 class RankEnv:
-    """One rank's place, from 0: in the world, on its host, and where all ranks meet."""
+    """Numbers of a rank, from 0, in the world and on its host, and the address of the store."""
 
     rank: int
-    """Over all hosts."""
     world_size: int
-    """Ranks on all hosts."""
     local_rank: int
-    """On this host."""
     local_world_size: int
-    """Ranks on this host."""
     master_address: str
-    """Host of the store."""
     master_port: int
-    """Its port."""
     store_hosted_elsewhere: bool = False
     """The launcher or torchrun's agent holds the store; else rank 0 does."""
     attempt: int = 0
     """How often all ranks have been started again."""
     own_launcher: bool = False
-    """Started by `sentiscale.parallel.launch`, which then tells what went wrong."""
+    """Started by `sentiscale.parallel.launch`, which then reports failures."""
     run_id: str = ""
     """Equal for all ranks of a run; keeps runs apart that use one store."""
 
@@ -73,7 +68,6 @@ class RankEnv:
         )
 
     def as_environment(self) -> dict[str, str]:
-        """The variables that make a child process this rank."""
         variables = {
             "RANK": self.rank,
             "WORLD_SIZE": self.world_size,
@@ -84,19 +78,17 @@ class RankEnv:
             "TORCHELASTIC_USE_AGENT_STORE": self.store_hosted_elsewhere,
             "TORCHELASTIC_RESTART_COUNT": self.attempt,
             "TORCHELASTIC_RUN_ID": self.run_id,
+            **({LAUNCHER_VARIABLE: 1} if self.own_launcher else {}),
         }
-        if self.own_launcher:
-            variables[LAUNCHER_VARIABLE] = 1
         return {name: str(value) for name, value in variables.items()}
 
     @property
     def hosts_store(self) -> bool:
-        """Whether the store lives in this process."""
         return self.rank == 0 and not self.store_hosted_elsewhere
 
     @property
-    def speaks_for_host(self) -> bool:
-        """Whether this rank tells what has happened when the ranks can no longer agree on who does."""
+    def reports_for_host(self) -> bool:
+        """Whether this rank reports a failure when the ranks can no longer agree on who does."""
         rank_0_is_gone = not self.store_hosted_elsewhere
         return self.local_rank == 0 or (rank_0_is_gone and self.rank == 1)
 
@@ -117,13 +109,13 @@ def _whole_number(
     if default is not None and not environment.get(name):
         return default
     text = _text(environment, name)
-    allowed = f"at least {least}" if most is None else f"from {least} to {most}"
     try:
         number = int(text)
     except ValueError:
-        raise UsageError(f"{name} is '{text}'; it takes a whole number {allowed}.") from None
+        number = least - 1
     if number < least or (most is not None and number > most):
-        raise UsageError(f"{name} is {number}; it takes a whole number {allowed}.")
+        allowed = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise UsageError(f"{name} is '{text}'; it takes a whole number {allowed}.")
     return number
 
 
@@ -131,42 +123,30 @@ GLOO_VARIABLE = "GLOO_SOCKET_IFNAME"
 
 
 def choose_gloo_interface(master_address: str) -> str | None:
-    """Set GLOO_SOCKET_IFNAME to the interface that reaches `master_address`, unless it is set already.
+    """Set GLOO_SOCKET_IFNAME to the interface that reaches `master_address`, unless it is set; return it.
 
     Gloo would otherwise resolve this host's own name, which in containers often leads to 127.0.1.1 or to
-    nothing. Returns the variable's value; None when no interface could be found, and gloo then decides.
+    nothing. Returns None when no interface could be found; gloo then decides.
     """
-    if not os.environ.get(GLOO_VARIABLE):
-        found = interface_towards(master_address)
-        if found is None:
-            return None
+    if not os.environ.get(GLOO_VARIABLE) and (found := interface_towards(master_address)):
         os.environ[GLOO_VARIABLE] = found
-    return os.environ[GLOO_VARIABLE]
+    return os.environ.get(GLOO_VARIABLE) or None
 
 
 def interface_towards(address: str) -> str | None:
     """Name of the local interface that packets to `address` leave by; None when there is none."""
-    own = _own_address_towards(address)
-    for name, addresses in psutil.net_if_addrs().items():
-        # An IPv6 address that is valid on one link only is listed with that link behind a percent sign.
-        if any(entry.address.partition("%")[0] == own for entry in addresses):
-            return str(name)
-    return None
-
-
-def _own_address_towards(address: str) -> str | None:
-    """Connecting a UDP socket sends nothing; it only makes the kernel choose a route."""
-    try:
-        found = socket.getaddrinfo(address, 9, type=socket.SOCK_DGRAM)
-    except OSError:
-        return None
-    for family, kind, protocol, _, target in found:
-        try:
-            with socket.socket(family, kind, protocol) as probe:
+    # An IPv6 address that is valid on one link only is followed by a percent sign and that link.
+    interfaces = {
+        entry.address.partition("%")[0]: str(name)
+        for name, addresses in psutil.net_if_addrs().items()
+        for entry in addresses
+    }
+    with suppress(OSError):
+        for family, kind, protocol, _, target in socket.getaddrinfo(address, 9, type=socket.SOCK_DGRAM):
+            # Connecting a UDP socket sends nothing; it only makes the kernel choose a route.
+            with suppress(OSError), socket.socket(family, kind, protocol) as probe:
                 probe.connect(target)
-                return str(probe.getsockname()[0]).partition("%")[0]
-        except OSError:
-            continue
+                return interfaces.get(str(probe.getsockname()[0]).partition("%")[0])
     return None
 
 
@@ -174,17 +154,20 @@ CONNECT_SECONDS = 300
 """How long ranks wait for one another at the start: hosts load the program at different speeds."""
 
 POLL_SECONDS = 0.05
-NONE = " "
+NO_VALUE = " "
 """Stands for no value where a key must exist: the store cannot tell an empty value from none."""
 
 
 def connect(env: RankEnv, host_it: bool = False) -> TCPStore:
-    """A connection of its own to the store where all ranks meet; `host_it` to also hold the store.
+    """A connection of its own to the store where all ranks meet; `host_it` also serves the store.
 
     Raises: PeerFailed when our launcher, which held it, has gone; RankFailed when nobody answers.
     """
     if env.own_launcher:
-        _check_launcher(env)
+        try:  # the launcher listens before it starts a rank; if it has gone, torch would retry for minutes
+            socket.create_connection((env.master_address, env.master_port), timeout=10).close()
+        except OSError:
+            raise PeerFailed from None
     try:
         return TCPStore(
             env.master_address,
@@ -202,45 +185,50 @@ def connect(env: RankEnv, host_it: bool = False) -> TCPStore:
         ) from error
 
 
-def launchers_prefix(run_id: str) -> str:
+def launcher_prefix(run_id: str) -> str:
     """What all keys begin with under our own launcher, whose run ids are unique."""
     return f"sentiscale/{run_id}"
 
 
 def agree_on_prefix(env: RankEnv, store: TCPStore, seconds: float = CONNECT_SECONDS) -> str:
-    """Wait until all ranks of this attempt are there; returns what all their keys begin with.
+    """Wait until all ranks of this attempt are there; return what all their keys begin with.
 
     Under torchrun one store serves all attempts, and nothing in the environment names the attempt: the
-    restart count is each agent's own, and those of different hosts differ. So rank 0 draws a name and hands
-    it to whoever asks with a question never asked before; what earlier attempts left is no answer to that.
+    restart count is each agent's own, and those of different hosts differ. So rank 0 draws a new prefix and
+    sends it to every rank that asks with a request id never used before: an answer to an earlier attempt's
+    request is never mistaken for it.
 
     Raises: RankFailed naming the ranks that did not come within `seconds`.
     """
     if env.own_launcher:
-        return launchers_prefix(env.run_id)
-    base = f"sentiscale/{env.run_id}/meeting"
-    return _invite(env, store, base, seconds) if env.rank == 0 else _ask(env, store, base, seconds)
+        return launcher_prefix(env.run_id)
+    base = f"sentiscale/{env.run_id}/rendezvous"
+    if env.rank == 0:
+        return _serve_prefix(env, store, base, seconds)
+    return _request_prefix(env, store, base, seconds)
 
 
-def _invite(env: RankEnv, store: TCPStore, base: str, seconds: float) -> str:
-    """Rank 0's part: answer questions until everybody has got the answer."""
+def _serve_prefix(env: RankEnv, store: TCPStore, base: str, seconds: float) -> str:
+    """Rank 0: answer requests until all ranks have the prefix."""
     prefix = f"sentiscale/{uuid.uuid4().hex}"
-    guests = range(1, env.world_size)
-    questions = [f"{base}/question/{rank}" for rank in guests]
-    arrivals = [f"{prefix}/arrived/{rank}" for rank in guests]
-    for key in (*questions, *arrivals):
-        store.compare_set(key, "", NONE)
-    answered = {NONE.encode()}
+    clients = range(1, env.world_size)
+    requests = [f"{base}/request/{rank}" for rank in clients]
+    arrivals = [f"{prefix}/arrived/{rank}" for rank in clients]
+    for key in (*requests, *arrivals):
+        store.compare_set(key, "", NO_VALUE)
+    answered = {NO_VALUE.encode()}
 
     def all_arrived() -> bool:
-        for question in set(store.multi_get(questions)) - answered:
-            answered.add(question)
-            store.set(f"{base}/answer/{question.decode()}", prefix)
-        return NONE.encode() not in store.multi_get(arrivals)
+        for request in set(store.multi_get(requests)) - answered:
+            answered.add(request)
+            store.set(f"{base}/answer/{request.decode()}", prefix)
+        return NO_VALUE.encode() not in store.multi_get(arrivals)
 
-    if guests and not _until(all_arrived, seconds):
+    if clients and not _wait_until(all_arrived, seconds):
         arrived = store.multi_get(arrivals)
-        missing = [str(rank) for rank, value in zip(guests, arrived, strict=True) if value == NONE.encode()]
+        missing = [
+            str(rank) for rank, value in zip(clients, arrived, strict=True) if value == NO_VALUE.encode()
+        ]
         raise RankFailed(
             f"of {env.world_size} ranks {', '.join(missing)} did not come within {seconds:.0f} s. See what "
             "they printed; if nothing, they were not started or cannot reach "
@@ -249,12 +237,12 @@ def _invite(env: RankEnv, store: TCPStore, base: str, seconds: float) -> str:
     return prefix
 
 
-def _ask(env: RankEnv, store: TCPStore, base: str, seconds: float) -> str:
-    """The part of all other ranks."""
-    question = uuid.uuid4().hex
-    store.set(f"{base}/question/{env.rank}", question)
-    answer = f"{base}/answer/{question}"
-    if not _until(lambda: store.check([answer]), seconds):
+def _request_prefix(env: RankEnv, store: TCPStore, base: str, seconds: float) -> str:
+    """All other ranks."""
+    request = uuid.uuid4().hex
+    store.set(f"{base}/request/{env.rank}", request)
+    answer = f"{base}/answer/{request}"
+    if not _wait_until(lambda: store.check([answer]), seconds):
         raise RankFailed(
             f"rank {env.rank} of {env.world_size} waited {seconds:.0f} s for rank 0, in vain. See what it "
             "printed; if nothing, it was not started."
@@ -264,19 +252,11 @@ def _ask(env: RankEnv, store: TCPStore, base: str, seconds: float) -> str:
     return prefix
 
 
-def _until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Poll, rather than wait inside the store, so that signals are heard meanwhile."""
+def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Poll, because Python handles no signal while a thread waits inside the store."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_SECONDS)
     return True
-
-
-def _check_launcher(env: RankEnv) -> None:
-    """It listened before this rank was started; torch would go on trying for minutes."""
-    try:
-        socket.create_connection((env.master_address, env.master_port), timeout=10).close()
-    except OSError:
-        raise PeerFailed from None

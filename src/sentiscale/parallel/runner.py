@@ -1,4 +1,4 @@
-"""What every rank has, whatever the layout: parts of the network, their gradients, how these are summed."""
+"""What every rank does, whatever the layout: hold parts of the network, compute and sum their gradients."""
 
 import math
 import time
@@ -18,7 +18,7 @@ from sentiscale.data.batches import Batch
 from sentiscale.model.network import SentimentNet, dropout_mask
 from sentiscale.parallel.gradients import DenseGradients, EmbeddingTable
 from sentiscale.parallel.precision import Precision
-from sentiscale.parallel.shared_tensors import host_group
+from sentiscale.parallel.shared_memory import host_group
 from sentiscale.parallel.world import World
 from sentiscale.text.vocab import PAD
 
@@ -31,65 +31,64 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunnerConfig:
     """How a network is trained on a mesh; the same on every rank."""
 
     model: ModelSettings
-    """Shape of the network."""
     vocab_size: int
-    """Rows of the embedding."""
     precision: Precision
-    """Arithmetic of the network."""
     seed: int = 0
-    """What first weights and dropout are drawn from."""
     micro_batches: int = 1
     """Parts that a batch is cut into on its way through two stages."""
     wire_dtype: torch.dtype | None = None
-    """What gradients are rounded to while they travel between replicas; None leaves them as they are."""
+    """Gradients are rounded to it while they travel between replicas; None leaves them as they are."""
     sparse_embedding: bool = True
     """False sends and applies the embedding's gradient as one dense matrix."""
     recurrent_device: torch.device | None = None
     """Where the recurrent layer is, in one process with two devices; None is where the rest is."""
 
 
-class Stage(ABC):
+class Runner(ABC):
     """One rank's parts of the network. The parts of other stages are on PyTorch's "meta" device.
 
     The training loop sees this class only; it never asks which layout it runs under.
     """
 
-    def __init__(self, net: SentimentNet, plan: Plan, world: World) -> None:
-        self.plan = plan
-        self.world = world
+    def __init__(self, net: SentimentNet, config: RunnerConfig, world: World) -> None:
+        self.config = config
         self.device = world.device
-        self.net = net.to(plan.precision.weights)
-        self.recurrent_device = plan.recurrent_device or world.device
+        self.net = net.to(config.precision.weights)
+        self.recurrent_device = config.recurrent_device or world.device
         for name, child in net.named_children():
             if not any(parameter.is_meta for parameter in child.parameters()):
                 child.to(self.recurrent_device if name == "recurrent" else self.device)
         mine = {name: p for name, p in net.named_parameters() if not p.is_meta}
-        host = host_group(world, largest_exchange(mine, plan)) if world.replicas is not None else None
+        host = None
+        if world.replicas is not None:
+            # At most one exchange of a step is in shared memory at once: all gradients, or all rows.
+            whole = sum(parameter.numel() * parameter.element_size() for parameter in mine.values())
+            host = host_group(world, whole + EmbeddingTable.overhead_bytes(config.vocab_size))
         self.world = world = replace(world, host=host)
         weight = mine.pop(EMBEDDING, None)
-        self.clipped = DenseGradients(mine, world, plan.wire_dtype)
+        self.clipped = DenseGradients(mine, world, config.wire_dtype)
         self.parameters: dict[str, nn.Parameter] = mine
-        """What is summed and changed as a whole."""
+        """Summed and updated as a whole."""
         self.tables: dict[str, EmbeddingTable] = {}
-        """What is summed and changed by row."""
+        """Summed and updated by row."""
         self.embedding_gradient: DenseGradients | None = None
-        if weight is not None and plan.sparse_embedding:
+        if weight is not None and config.sparse_embedding:
             weight.requires_grad_(False)
-            self.tables[EMBEDDING] = EmbeddingTable(weight, world, plan.wire_dtype)
+            self.tables[EMBEDDING] = EmbeddingTable(weight, world, config.wire_dtype)
             weight.data = self.tables[EMBEDDING].weight  # one copy on a host, if it can be
         elif weight is not None:
-            self.embedding_gradient = DenseGradients({EMBEDDING: weight}, world, plan.wire_dtype)
+            self.embedding_gradient = DenseGradients({EMBEDDING: weight}, world, config.wire_dtype)
             self.parameters = {EMBEDDING: weight, **mine}
         self.forward_ended_at: float | None = None
         """time.perf_counter() of the running step; None where passes alternate, between stages."""
         self.waits: list[Interval] = []
         """When this step has waited for the other stage so far."""
         self.last_waits: list[Interval] = []
-        """The same of the step that `take_waited` was last called for."""
+        """The same of the step that `pop_wait_seconds` was last called for."""
 
     @abstractmethod
     def forward_backward(self, batch: Batch, step: int, loss_scale: float = 1.0) -> float:
@@ -99,16 +98,16 @@ class Stage(ABC):
     def logits(self, batch: Batch) -> FloatArray:
         """Logits (B,) of this rank's rows, without gradients; zeros where another stage computes them."""
 
-    def take_waited(self) -> float:
+    def pop_wait_seconds(self) -> float:
         """Seconds spent waiting for the other stage since the last call."""
         self.last_waits, self.waits = self.waits, []
         return sum(end - begin for begin, end in self.last_waits)
 
-    def expect(self, backward_passes: int) -> None:
-        """Forget old gradients; the new ones come in this many backward passes."""
-        self.clipped.expect(backward_passes)
+    def reset_gradients(self, backward_passes: int) -> None:
+        """Zero the gradients; the new ones are complete after this many backward passes."""
+        self.clipped.reset(backward_passes)
         if self.embedding_gradient:
-            self.embedding_gradient.expect(backward_passes)
+            self.embedding_gradient.reset(backward_passes)
 
     def reduce_gradients(self) -> int:
         """Sum gradients over replicas; return the bytes this rank has sent."""
@@ -119,7 +118,7 @@ class Stage(ABC):
         return sent
 
     def share_updates(self) -> int:
-        """Bring the rows that their owners have changed to all replicas; return the bytes sent."""
+        """Send the rows that this rank has updated to all replicas; return the bytes sent."""
         return sum(table.share() for table in self.tables.values())
 
     def gradients_finite(self, norm_squared: float) -> bool:
@@ -135,7 +134,7 @@ class Stage(ABC):
         return whole | {name: table.owned for name, table in self.tables.items()}
 
     def restore(self, owned: Mapping[str, Tensor]) -> None:
-        """Take up weights that `owned` gave, here or in an earlier run."""
+        """Load weights that `owned` returned, here or in an earlier run."""
         for name, tensor in self.owned().items():
             tensor.copy_(owned[name])
         for table in self.tables.values():
@@ -153,7 +152,7 @@ class Stage(ABC):
                 dist.broadcast(weight.detach(), 0, group=self.world.replicas)
 
     def full_state(self) -> dict[str, Tensor]:
-        """Weights in the memory of the CPU, by name: of the whole network on stage 0, own ones elsewhere.
+        """Weights on the CPU, by name: of the whole network on stage 0, own ones elsewhere.
 
         All ranks must call this: stage 0 receives what it does not hold.
         """
@@ -163,7 +162,7 @@ class Stage(ABC):
         """Copy an array of the batch to this rank's device; a GPU does not wait for pinned memory."""
         tensor = torch.from_numpy(array)
         if tensor.is_floating_point():
-            tensor = tensor.to(self.plan.precision.weights)
+            tensor = tensor.to(self.config.precision.weights)
         if self.device.type == "cuda":
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor
@@ -174,17 +173,17 @@ class Stage(ABC):
             return self.tables[EMBEDDING].look_up(ids_BT)
         return self.net.embedding.weight, ids_BT
 
-    def announce(self) -> None:
-        """Tell the other replicas which rows of the table this step needs: after the forward pass."""
+    def send_row_numbers(self) -> None:
+        """Tell the other replicas which rows of the table this step needs; call it after the forward pass."""
         for table in self.tables.values():
-            table.announce()
+            table.send_row_numbers()
 
-    def kept(self, batch: Batch, step: int) -> Tensor | None:
+    def dropout_factors(self, batch: Batch, step: int) -> Tensor | None:
         """The dropout factors of this rank's rows (B, D), cut from those of the whole global batch."""
-        generator = torch.Generator().manual_seed((self.plan.seed << 32) + step)
+        generator = torch.Generator().manual_seed((self.config.seed << 32) + step)
         width = self.net.recurrent.pooled_dim
-        kept = dropout_mask(batch.rows_global, width, self.plan.model.dropout, generator)
-        return None if kept is None else self.on_device(kept[torch.from_numpy(batch.places_B)].numpy())
+        factors = dropout_mask(batch.rows_global, width, self.config.model.dropout, generator)
+        return None if factors is None else self.on_device(factors[torch.from_numpy(batch.places_B)].numpy())
 
     def loss_sum(self, logits_B: Tensor, batch: Batch) -> Tensor:
         """Loss of a batch's real rows, summed, in nats."""
@@ -194,42 +193,31 @@ class Stage(ABC):
         )
 
 
-def largest_exchange(parameters: Mapping[str, nn.Parameter], plan: Plan) -> int:
-    """Bytes that a step sends at most at once: all gradients as one, or all rows of the table."""
-    whole = sum(parameter.numel() * parameter.element_size() for parameter in parameters.values())
-    return whole + EmbeddingTable.overhead_bytes(plan.vocab_size)
-
-
-def word_vectors(places_BT: Tensor, weights_UE: Tensor) -> Tensor:
-    """Rows of `weights_UE` for each token: (B, T, E). Reducing drops what padding's row receives."""
-    return embedding(places_BT, weights_UE)
-
-
-class WholeRunner(Stage):
+class WholeRunner(Runner):
     """Layouts `1x1` and `nx1`."""
 
-    def __init__(self, plan: Plan, world: World) -> None:
-        super().__init__(SentimentNet.build(plan.model, plan.vocab_size, plan.seed), plan, world)
+    def __init__(self, config: RunnerConfig, world: World) -> None:
+        super().__init__(SentimentNet.build(config.model, config.vocab_size, config.seed), config, world)
 
     def forward_backward(self, batch: Batch, step: int, loss_scale: float = 1.0) -> float:
         """Local loss sum divided by the global number of rows: summed over ranks, that is the serial step."""
         self.net.train()
-        self.expect(backward_passes=1)
+        self.reset_gradients(backward_passes=1)
         weights_UE, places_BT = self.look_up(self.on_device(batch.ids_BT))
-        with self.plan.precision.autocast(self.device):
-            pooled_BD = self._pool(word_vectors(places_BT, weights_UE), batch)
-            logits_B = self.net.head(pooled_BD, self.kept(batch, step))
+        with self.config.precision.autocast(self.device):
+            # No padding_idx: what padding's row receives is dropped when gradients are summed.
+            pooled_BD = self._pool(embedding(places_BT, weights_UE), batch)
+            logits_B = self.net.head(pooled_BD, self.dropout_factors(batch, step))
         loss_sum = self.loss_sum(logits_B, batch)
-        self.announce()
+        self.send_row_numbers()
         self.forward_ended_at = time.perf_counter()
         (loss_sum * (loss_scale / batch.rows_global)).backward()  # type: ignore[no-untyped-call]
         return loss_sum.item()
 
     @torch.inference_mode()
     def logits(self, batch: Batch) -> FloatArray:
-        """Logits (B,) of the batch's rows."""
         self.net.eval()
-        with self.plan.precision.autocast(self.device):
+        with self.config.precision.autocast(self.device):
             vectors_BTE = self.net.embedding(self.on_device(batch.ids_BT))
             logits_B = self.net.head(self._pool(vectors_BTE, batch))
         return np.asarray(logits_B.float().cpu())

@@ -1,32 +1,42 @@
-"""Collectives between processes of one host through memory they share, instead of through sockets.
+"""Memory that replicas on one host share, and collectives through it instead of through sockets.
 
 Gloo moves everything through TCP and threads of its own, which take the cores away from the network they
-serve: on two busy cores that cost a quarter of a step. Here a rank writes what it has into its slot, all
-wait for each other, and each reads what it needs. Two sets of slots take turns, so that nobody writes where
-another still reads: whoever begins the operation after the next has seen all others end this one.
+serve: on two busy cores that cost a quarter of a step (decision 5). Here a rank writes its data into its
+slot, all wait for each other, and each reads what it needs.
 
-A rank tells that it has arrived by a counter. That its data are visible by then holds where the processor
-keeps the order of stores, so only x86 takes this way.
+The memory belongs to no file, and the kernel frees it when the last rank ends.
 """
 
 import os
+import platform
+import sys
 import time
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from sentiscale.parallel.collectives import all_gather
+from sentiscale.parallel.world import World
+
 ALIGNMENT = 64
 """Bytes: a cache line, so that two ranks never write to the same one."""
 
 SPIN_SECONDS = 2e-4
-"""How long a waiting rank only yields; then it sleeps between looks."""
+"""How long a waiting rank only yields its core; after that it sleeps between looks at the counters."""
 
-NAP_SECONDS = 5e-5
+SLEEP_SECONDS = 5e-5
 
-LOOK_SECONDS = 0.2
-"""How often a waiting rank looks whether the others are alive."""
+LIVENESS_SECONDS = 0.2
+"""How often a waiting rank checks that the others are alive."""
+
+NAME = "sentiscale"
+"""Name of the memory in /proc."""
+
+NOT_OFFERED = -1
+"""Instead of a file descriptor."""
 
 
 class HostGroup:
@@ -47,25 +57,30 @@ class HostGroup:
         Raises: RuntimeError when one of them has ended.
         """
         self._turn += 1
+        # This store becomes visible after those of the data before it, because x86 keeps the order of
+        # stores. Other processors may reorder them, so `host_group` refuses to run there.
         self._counters[self.index] = self._turn
         started_at = time.perf_counter()
-        look_at = started_at + LOOK_SECONDS
+        check_at = started_at + LIVENESS_SECONDS
         while int(self._counters.min()) < self._turn:
             now = time.perf_counter()
-            time.sleep(0 if now - started_at < SPIN_SECONDS else NAP_SECONDS)
-            if now >= look_at:
+            # Yield at first, as the others usually come within microseconds; a rank that kept spinning would
+            # take a core from a slower one that still computes.
+            time.sleep(0 if now - started_at < SPIN_SECONDS else SLEEP_SECONDS)
+            if now >= check_at:
                 self._check_others()
-                look_at = now + LOOK_SECONDS
+                check_at = now + LIVENESS_SECONDS
 
     def all_gather(self, tensor: Tensor) -> Tensor:
-        """The tensors of all, one after the other along a new first dimension; shapes are the same."""
+        """Stack the tensors of all ranks along a new first dimension; shapes are the same."""
         slots = self._next_slots()
         self._write(slots[self.index], [tensor])
         self.barrier()
         return torch.stack([_read(slot, 0, tensor)[0] for slot in slots])
 
     def all_reduce(self, flat: Tensor) -> None:
-        """Sum a flat tensor over all, in place: each rank adds up one part of it for everybody."""
+        # Each rank adds up one part for all: 1/size of the additions, and one order of summation for
+        # everybody, so that the sums are equal to the last bit and weights cannot drift apart.
         slots = [_read(slot, 0, flat)[0] for slot in self._next_slots()]
         slots[self.index].copy_(flat)
         self.barrier()
@@ -75,24 +90,26 @@ class HostGroup:
         for rank, part in enumerate(flat.tensor_split(self.size)):
             part.copy_(parts[rank][rank])
 
-    def swap(self, tensors: Sequence[Tensor], to_each: Tensor) -> list[Tensor]:
-        """Hand out rows: the first `to_each[0]` rows of each tensor to rank 0, the next to rank 1, ...
+    def all_to_all(self, tensors: Sequence[Tensor], to_each: Tensor) -> list[Tensor]:
+        """Send rows: the first `to_each[0]` rows of each tensor to rank 0, the next to rank 1, ...
 
-        Returns what the others had for this rank, by rank. Tensors are (rows, ...) or (rows,).
+        Returns the rows that the others had for this rank, by rank. Tensors are (rows, ...) or (rows,).
         """
         slots = self._next_slots()
         self._write(slots[self.index], [to_each, *tensors])
         self.barrier()
-        found: list[list[Tensor]] = [[] for _ in tensors]
+        received: list[list[Tensor]] = [[] for _ in tensors]
         for slot in slots:
             counts, offset = _read(slot, 0, to_each)
             first, rows = int(counts[: self.index].sum()), int(counts.sum())
             for place, tensor in enumerate(tensors):
                 theirs, offset = _read(slot, offset, tensor, rows)
-                found[place].append(theirs[first : first + int(counts[self.index])])
-        return [torch.cat(parts) for parts in found]
+                received[place].append(theirs[first : first + int(counts[self.index])])
+        return [torch.cat(parts) for parts in received]
 
     def _next_slots(self) -> Tensor:
+        # Two sets of slots take turns, so that no rank writes where another still reads: whoever starts the
+        # operation after the next one has seen all others finish this one.
         self._operation += 1
         return self._slots[self._operation % 2]
 
@@ -105,6 +122,7 @@ class HostGroup:
     def _check_others(self) -> None:
         for process in self._processes:
             if process != os.getpid() and _has_ended(process):
+                # The words of gloo, so that the failure is attributed to the other rank.
                 raise RuntimeError(f"connection closed by peer: process {process} on this host has ended")
 
 
@@ -139,3 +157,75 @@ def _has_ended(process: int) -> bool:
     except OSError:
         return True
     return state in "ZX"
+
+
+def host_group(world: World, capacity: int) -> HostGroup | None:
+    """Collectives over shared memory for `capacity` bytes a rank, if all replicas are on one CPU-only host.
+
+    All replicas must call this, with the same capacity. None where they have to use sockets.
+    """
+    one_host = world.neighbours is not None and len(world.neighbour_ranks) == world.layout.data
+    if not one_host or world.device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
+        return None
+    size = world.layout.data
+    counters = shared_zeros((size, ALIGNMENT // 8), torch.int64, world, reserve=True)
+    # Not reserved: a step rarely fills the slots, and pages that are never touched cost no memory.
+    slots = shared_zeros((2, size, slots_bytes(capacity)), torch.uint8, world, reserve=False)
+    processes = all_gather(torch.tensor([os.getpid()]), world.neighbours).flatten().tolist()
+    if counters is None or slots is None:
+        return None
+    return HostGroup(counters, slots, world.neighbour_ranks.index(world.rank), processes)
+
+
+def shared_on_host(tensor: Tensor, world: World) -> Tensor | None:
+    """A tensor that all neighbours of `world` read and write, filled from the tensor of the first neighbour.
+
+    All replicas must call this. Returns None, on all of them, where one host does not offer such memory:
+    then every rank keeps its own copy.
+    """
+    if tensor.device.type != "cpu":
+        return None
+    shared = shared_zeros(tensor.shape, tensor.dtype, world, reserve=True)
+    if shared is not None and world.leads_neighbours:
+        shared.copy_(tensor)
+    all_gather(torch.zeros(1), world.neighbours)  # nobody reads before it is filled
+    return shared
+
+
+def shared_zeros(shape: Sequence[int], dtype: torch.dtype, world: World, *, reserve: bool) -> Tensor | None:
+    """Zeros that all neighbours share; `reserve` allocates the memory now, else on first use.
+
+    Returns None on all replicas where one of them cannot have it.
+    """
+    size = prod(shape)
+    offered = _offer(size * dtype.itemsize, reserve) if world.leads_neighbours else None
+    place = torch.tensor([os.getpid(), NOT_OFFERED if offered is None else offered])
+    process, descriptor = all_gather(place, world.neighbours)[0].tolist()
+    mapped = None if descriptor == NOT_OFFERED else _map(f"/proc/{process}/fd/{descriptor}", size, dtype)
+    # All or none: a rank that used sockets while the others use memory would wait for ever.
+    everywhere = all_gather(torch.tensor([mapped is not None]), world.replicas).all()
+    if offered is not None:
+        os.close(offered)
+    return mapped.view(*shape) if mapped is not None and everywhere else None
+
+
+def _offer(size: int, reserve: bool) -> int | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        descriptor = os.memfd_create(NAME)
+        os.ftruncate(descriptor, max(1, size))
+        if reserve:  # otherwise a full machine would end a rank by SIGBUS, in the middle of training
+            os.posix_fallocate(descriptor, 0, max(1, size))
+    except OSError:
+        return None
+    return descriptor
+
+
+def _map(path: str, size: int, dtype: torch.dtype) -> Tensor | None:
+    try:
+        if not os.readlink(path).startswith(f"/memfd:{NAME}"):  # process ids of another container
+            return None
+        return torch.from_file(path, shared=True, size=size, dtype=dtype)
+    except (OSError, RuntimeError):
+        return None

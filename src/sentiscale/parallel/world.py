@@ -1,4 +1,4 @@
-"""The ranks of a run, and this one's place among them: process groups along both axes of the mesh."""
+"""The ranks of a run, and this rank's place on the mesh: process groups along both axes."""
 
 import os
 import platform
@@ -6,43 +6,44 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 from torch.distributed import Store  # type: ignore[attr-defined]
 
 from sentiscale.parallel.layout import Layout
-from sentiscale.parallel.shared_memory import HostGroup
+
+if TYPE_CHECKING:
+    from sentiscale.parallel.shared_memory import HostGroup
 
 Group = dist.ProcessGroup
 
 
 @dataclass(frozen=True)
 class World:
-    """Where this rank stands. A group is None where it would have one member: nothing is sent then."""
+    """This rank's place on the mesh. A group of one member is None: nothing is sent there."""
 
     layout: Layout
-    """Replicas and stages."""
     rank: int
     """From 0, over all hosts."""
     device: torch.device
-    """Where this rank computes."""
     everyone: Group | None = None
     replicas: Group | None = None
     """Data axis: the ranks that hold the same stage."""
     neighbours: Group | None = None
-    """Those replicas that share this one's host, and so can share memory."""
+    """Replicas on this host, which can share memory."""
     neighbour_ranks: tuple[int, ...] = (0,)
-    """Ranks of that group."""
     counterparts: Group | None = None
-    """One replica of every host: what each passes on to the others reaches all hosts once."""
+    """One replica of every host: an update sent to them reaches each host once."""
     inward: Group | None = None
     """Model axis, from the stage with embedding and head to the recurrent one."""
     outward: Group | None = None
-    """The same two ranks, for what travels back: on NCCL, each direction needs an order of its own."""
-    host: HostGroup | None = None
-    """The replicas, where all of them can exchange through memory."""
+    """The same two ranks, for the way back: on NCCL each direction needs an order of its own."""
+    host: "HostGroup | None" = None
+    """The replicas, where all of them exchange through shared memory."""
 
     @property
     def replica(self) -> int:
@@ -56,23 +57,20 @@ class World:
 
     @property
     def partner(self) -> int:
-        """The rank of the other stage of this replica."""
         first, second = self.layout.stages_of(self.replica)
         return second if self.rank == first else first
 
     @property
     def is_main(self) -> bool:
-        """Whether this rank writes, logs and talks for all."""
+        """Whether this rank writes files, logs and shows progress for all."""
         return self.rank == 0
 
     @property
     def leads_neighbours(self) -> bool:
-        """Whether this is the first of the replicas on its host."""
         return self.rank == self.neighbour_ranks[0]
 
 
-def alone(device: torch.device) -> World:
-    """The world of a single rank."""
+def single_rank(device: torch.device) -> World:
     return World(Layout(1, 1), 0, device)
 
 
@@ -80,7 +78,7 @@ def alone(device: torch.device) -> World:
 def join(
     layout: Layout, rank: int, device: torch.device, store: Store, timeout_s: float, host: str | None = None
 ) -> Iterator[World]:
-    """Meet the other ranks through `store`, and make the groups.
+    """Join the other ranks through `store`, and make the groups.
 
     gloo carries what is in memory, NCCL what is on graphics processors: one group serves both. A
     collective that takes longer than `timeout_s` seconds fails. Ranks with the same `host` share memory.
@@ -92,20 +90,20 @@ def join(
         backend, store=store, rank=rank, world_size=layout.world_size, timeout=timedelta(seconds=timeout_s)
     )
     try:
-        store.set(f"host/{rank}", host or this_host())
+        store.set(f"host/{rank}", host or f"{platform.node()} {process_space()}")
         hosts = [store.get(f"host/{each}").decode() for each in range(layout.world_size)]
         yield _place(layout, rank, device, hosts)
     finally:
         dist.destroy_process_group()
 
 
-def this_host() -> str:
-    """A name for processes that see each other: host, running kernel and container."""
-    parts = [platform.node()]
+@cache
+def process_space() -> str:
+    """Equal in processes that see each other's process ids: running kernel and container."""
     with suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        parts.append(os.readlink("/proc/self/ns/pid"))
-    return " ".join(parts)
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot_id} {os.readlink('/proc/self/ns/pid')}"
+    return platform.node()
 
 
 def _place(layout: Layout, rank: int, device: torch.device, hosts: Sequence[str]) -> World:

@@ -2,11 +2,11 @@
 
 A checkpoint is a directory `step-N` with `state.json` and one file for every owner of a part:
 
-- `stage-S.safetensors`, by the first replica: what stage S changes as a whole;
+- `stage-S.safetensors`, by the first replica: the parameters of stage S without the embedding;
 - `rows-R-of-D.safetensors`, by replica R of D: rows R, R + D, R + 2D, ... of the embedding.
 
-Each holds weights, both moving averages of Adam and the best weights so far, so any other layout can put
-its own parts together from them. Order on resuming: the newest checkpoint whose digests match; a damaged
+Each holds weights, both moving averages of Adam and the best weights so far, so any other layout can
+assemble its own parts from them. Resuming takes the newest checkpoint whose digests match; a damaged
 one is passed over for the one before; none left means the run starts at step 0.
 """
 
@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,51 +35,51 @@ ROWS_FILE = re.compile(r"rows-(\d+)-of-(\d+)\.safetensors")
 
 
 class TrainState(Record):
-    """Where a run stands: all that is not a tensor. Random numbers are functions of seed and step.
+    """How far a run is, the same on every rank: all that is not a tensor.
 
-    The same on every rank.
+    No generator is stored: random numbers are functions of seed and step.
     """
 
     step: int = 0
     """Global batches done; the next one has this number."""
     optimizer_steps: int = 0
-    """The same without the steps that fp16 skipped."""
+    """`step` without the steps that fp16 skipped."""
     loss_scale: float | None = None
-    """Of fp16; None in other arithmetic."""
+    """Loss scale of fp16; None in other arithmetic."""
     good_steps: int = 0
-    """Since the loss scale last changed."""
+    """Steps since the loss scale last changed."""
     seconds: float = 0.0
-    """Of training so far, earlier parts of a resumed run included."""
+    """Seconds of training so far, earlier parts of a resumed run included."""
     rows: int = 0
-    """Training rows gone through, a row counting once a pass."""
+    """Training rows processed; a row counts once per epoch."""
     tokens: int = 0
-    """Theirs, without padding."""
+    """Tokens of these rows, without padding."""
     padded_tokens: int = 0
-    """The same with padding: what the network computed."""
+    """Tokens with padding: what the network computed."""
     phases: PhaseTimes = PhaseTimes()
     """Seconds of this rank by phase."""
     loss_sum: float = 0.0
     """Training loss summed since the last validation, nats."""
     loss_rows: int = 0
-    """Rows that sum is over."""
+    """Rows in `loss_sum`."""
     metrics: list[EpochMetrics] = Field(default_factory=list)
     """One entry a validation."""
     best_step: int | None = None
-    """Of the best validation so far; None before the first."""
+    """Step of the best validation so far; None before the first."""
     best_accuracy: float = -1.0
-    """Validation accuracy there."""
+    """Validation accuracy at the best step."""
     best_loss: float = 0.0
-    """Validation loss there, nats."""
+    """Validation loss at the best step, nats."""
     best_combination: dict[str, float] = Field(default_factory=dict)
-    """How the parts are joined at the best step."""
+    """How network and wide part are joined at the best step."""
     stale: int = 0
     """Validations since the best one."""
     target_seconds: float | None = None
-    """When validation accuracy reached the target; None: not yet, or no target."""
+    """Seconds until validation accuracy reached the target; None: not yet, or no target."""
     fingerprint: str = ""
-    """Digest of what must not change between runs: data, network, order of rows."""
+    """Digest of what must not change when the run is resumed: data, network, order of rows."""
     digests: dict[str, str] = Field(default_factory=dict)
-    """Of every file of the checkpoint."""
+    """SHA-256 of every file of the checkpoint."""
 
     @property
     def mean_loss(self) -> float | None:
@@ -88,24 +88,21 @@ class TrainState(Record):
 
 
 @dataclass(frozen=True)
-class Holding:
-    """What one rank owns of one quantity or several: `weights`, `mean`, `square`, `best`, each by name.
-
-    `rows` are this replica's rows of the embedding, `whole` everything else; keys are `quantity/parameter`.
-    """
+class OwnedTensors:
+    """What one rank owns, by `quantity/parameter`; quantities are `weights`, `mean`, `square` and `best`."""
 
     whole: Mapping[str, Tensor]
-    """By `quantity/parameter`."""
+    """Everything but the embedding."""
     rows: Mapping[str, Tensor]
-    """By `quantity/parameter`, too."""
+    """This replica's rows of the embedding."""
 
 
-def save_checkpoint(folder: Path, state: TrainState, holding: Holding, world: World, keep: int) -> None:
-    """Write `folder/step-N` together, then delete older ones beyond the newest `keep`."""
+def save_checkpoint(folder: Path, state: TrainState, owned: OwnedTensors, world: World, keep: int) -> None:
+    """Write `folder/step-N` on all ranks together, then delete all but the newest `keep` checkpoints."""
     path = folder / f"step-{state.step:08d}"
     with whole_directory(path, replace=True) if world.is_main else nullcontext(path) as working:
         shared = Path(share_text(str(working), world))
-        digests = _write_files(shared, holding, world)
+        digests = _write_files(shared, owned, world)
         if world.is_main:
             complete = state.model_copy(update={"digests": digests})
             write_file(working / "state.json", complete.model_dump_json(indent=2))
@@ -116,7 +113,7 @@ def save_checkpoint(folder: Path, state: TrainState, holding: Holding, world: Wo
 
 
 def find_latest(folder: Path, world: World) -> tuple[Path | None, list[str]]:
-    """The newest sound checkpoint, and a sentence about each damaged one; rank 0 looks for all."""
+    """The newest sound checkpoint, and what is wrong with each damaged one; rank 0 looks for all ranks."""
     found: Path | None = None
     complaints: list[str] = []
     for path in reversed(saved_checkpoints(folder)) if world.is_main else []:
@@ -159,7 +156,7 @@ def load_state(path: Path) -> TrainState:
         raise DataError(f"checkpoint {path} is incomplete: {reason_of(error)}.") from error
 
 
-def load_tensors(path: Path, into: Holding, replica: int, replicas: int) -> None:
+def load_tensors(path: Path, into: OwnedTensors, replica: int, replicas: int) -> None:
     """Fill what a rank owns from a checkpoint of any layout.
 
     `into.rows` are rows `replica`, `replica + replicas`, ... of the whole matrices.
@@ -173,30 +170,27 @@ def load_tensors(path: Path, into: Holding, replica: int, replicas: int) -> None
                 into.whole[name].copy_(opened.get_tensor(name))
                 missing.discard(name)
     if missing:
-        raise DataError(f"checkpoint {path} has no {', '.join(sorted(missing))}: it is of another network.")
-    for name, tensor in into.rows.items():
-        for first, step, part in _row_parts(path, name):
-            row = torch.arange(len(part)) * step + first
-            mine = row % replicas == replica
-            tensor[row[mine] // replicas] = part[mine].to(tensor)
-
-
-def _row_parts(path: Path, name: str) -> Iterator[tuple[int, int, Tensor]]:
-    """First row, distance of rows, and rows of every part of a matrix."""
+        raise DataError(
+            f"checkpoint {path} has no {', '.join(sorted(missing))}: it belongs to another network."
+        )
     for file in sorted(path.glob("rows-*.safetensors")):
-        match = ROWS_FILE.fullmatch(file.name)
-        if match is not None:
+        if match := ROWS_FILE.fullmatch(file.name):
+            first, step = int(match[1]), int(match[2])
             with safe_open(file, "pt") as opened:
-                yield int(match[1]), int(match[2]), opened.get_tensor(name)
+                for name, tensor in into.rows.items():
+                    part = opened.get_tensor(name)
+                    row = torch.arange(len(part)) * step + first
+                    mine = row % replicas == replica
+                    tensor[row[mine] // replicas] = part[mine].to(tensor)
 
 
-def _write_files(folder: Path, holding: Holding, world: World) -> dict[str, str]:
+def _write_files(folder: Path, owned: OwnedTensors, world: World) -> dict[str, str]:
     """Write this rank's files; return the digests of all ranks' files."""
     files: dict[str, Mapping[str, Tensor]] = {}
     if world.replica == 0:
-        files[f"stage-{world.stage}.safetensors"] = holding.whole
-    if holding.rows:
-        files[f"rows-{world.replica}-of-{world.layout.data}.safetensors"] = holding.rows
+        files[f"stage-{world.stage}.safetensors"] = owned.whole
+    if owned.rows:
+        files[f"rows-{world.replica}-of-{world.layout.data}.safetensors"] = owned.rows
     digests = {}
     for name, tensors in files.items():
         content = save({key: value.cpu().contiguous() for key, value in tensors.items()})
@@ -209,5 +203,4 @@ def _write_files(folder: Path, holding: Holding, world: World) -> dict[str, str]
 
 
 def saved_checkpoints(folder: Path) -> list[Path]:
-    """All checkpoints in a folder, oldest first."""
     return sorted(folder.glob("step-*"))

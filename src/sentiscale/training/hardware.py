@@ -9,32 +9,28 @@ import torch
 
 from sentiscale.config import Settings, TrainSettings
 from sentiscale.errors import UsageError
-from sentiscale.parallel.heartbeat import guarded_rank
+from sentiscale.parallel.heartbeat import monitored_rank
 from sentiscale.parallel.layout import Layout, usual_layout
 from sentiscale.parallel.precision import Precision, choose_device
 from sentiscale.parallel.rendezvous import RankEnv, choose_gloo_interface
-from sentiscale.parallel.world import World, alone, join
+from sentiscale.parallel.world import World, join, single_rank
 from sentiscale.records import available_cores
-from sentiscale.training.clock import Note, no_note
+from sentiscale.training.clock import OnPhase, ignore_phase
 
 COLLECTIVE_SECONDS = 3600.0
-"""The longest one rank waits for another that is alive: the wide part of very large data takes minutes."""
+"""The longest one rank waits for another that is alive: fitting the wide part to much data takes minutes."""
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a run computes on, the same in every rank but for the device's number."""
+    """What a run computes on; the same in every rank but for the device's number."""
 
     layout: Layout
-    """Replicas and stages."""
     device: torch.device
-    """Where this rank computes."""
     precision: Precision
-    """Arithmetic of the network."""
     threads: int
     """Of each rank."""
     ranks_here: int
-    """Ranks on this machine."""
     oversubscribed: bool
     """More threads than cores, or more ranks than graphics processors."""
     recurrent_device: torch.device | None = None
@@ -48,7 +44,7 @@ class Hardware:
         """
         train, cores = settings.train, available_cores()
         device = choose_device(train.device, env.local_rank if env else 0)
-        layout = layout_for(train.layout, env) if train.layout or env else unasked(train, device, cores)
+        layout = choose_layout(train, env, device, cores)
         precision = Precision.choose(train.precision, device)
         ranks_here = env.local_world_size if env else layout.world_size
         threads = train.threads_per_rank or max(1, cores // ranks_here)
@@ -69,31 +65,31 @@ class Hardware:
         return self.threads * self.ranks_here
 
 
-def unasked(train: TrainSettings, device: torch.device, cores: int) -> Layout:
-    """The layout where none was asked for: replicas on a CPU, which beat threads there; otherwise serial."""
+def choose_layout(train: TrainSettings, env: RankEnv | None, device: torch.device, cores: int) -> Layout:
+    """The layout in the settings; without one, the default for the ranks or the cores there are.
+
+    Raises: UsageError when it does not fit the ranks that were started.
+    """
+    layout = Layout.parse(train.layout) if train.layout not in (None, "auto") else None
+    if env is not None:
+        layout = layout or Layout(env.world_size, 1)
+        if layout.world_size != env.world_size:
+            raise UsageError(
+                f"layout {layout} needs {layout.world_size} ranks, but {env.world_size} were started. "
+                f"Start {layout.world_size}, or use --layout {env.world_size}x1."
+            )
+        return layout
+    if layout is not None:
+        return layout
+    # On a CPU replicas beat threads (1.23 times as fast on two cores): threads meet hundreds of times in one
+    # step of an LSTM, replicas a handful of times.
     if device.type != "cpu" or train.recurrent_device is not None:
         return Layout(1, 1)
     return usual_layout(train.batch_size or 1, cores // (train.threads_per_rank or 1))
 
 
-def layout_for(wanted: str | None, env: RankEnv | None) -> Layout:
-    """The layout that was asked for; by default all ranks that torchrun started as replicas, or serial.
-
-    Raises: UsageError when it does not fit the ranks there are.
-    """
-    if env is None:
-        return Layout.parse(wanted or "1x1")
-    layout = Layout.parse(wanted) if wanted not in (None, "auto") else Layout(env.world_size, 1)
-    if layout.world_size != env.world_size:
-        raise UsageError(
-            f"layout {layout} needs {layout.world_size} ranks, but {env.world_size} were started. "
-            f"Start {layout.world_size}, or use --layout {env.world_size}x1."
-        )
-    return layout
-
-
 def second_device(name: str | None, first: torch.device, layout: Layout) -> torch.device | None:
-    """The device the recurrent layer has to itself, beside the `first` one.
+    """The device the recurrent layer has to itself; everything else is on the `first` one.
 
     Raises: UsageError when it does not exist, is the first one, or ranks divide the network already.
     """
@@ -105,7 +101,7 @@ def second_device(name: str | None, first: torch.device, layout: Layout) -> torc
         reason = re.split(r"\. |\n", str(error))[0]
         raise UsageError(
             f"recurrent_device is '{name}', which does not work here: {reason}. "
-            "It takes a second GPU; `doctor` tells what there is. Leave it out to use one device."
+            "It takes a second GPU; `doctor` lists what there is. Leave it out to use one device."
         ) from error
     if device.type == "meta" or device == first or layout.world_size > 1:
         raise UsageError(
@@ -116,26 +112,24 @@ def second_device(name: str | None, first: torch.device, layout: Layout) -> torc
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where this process stands in a run."""
-
+class RankContext:
     world: World
     hardware: Hardware
-    note: Note = no_note
-    """Tells the watchers of this rank what it is doing."""
+    on_phase: OnPhase = ignore_phase
+    """Puts the phase and step of this rank into its heartbeats."""
 
 
 @contextmanager
-def taken_place(
-    hardware: Hardware, env: RankEnv | None, silence_limit: float, *, even_alone: bool = False
-) -> Iterator[Place]:
-    """Join the other ranks, watched by a heartbeat; alone, there is nobody to join, but `even_alone` does."""
+def join_ranks(
+    hardware: Hardware, env: RankEnv | None, heartbeat_timeout: float, *, even_alone: bool = False
+) -> Iterator[RankContext]:
+    """Join the other ranks, monitored by heartbeats; a single rank joins nobody unless `even_alone`."""
     if env is None or (env.world_size == 1 and not even_alone):
-        yield Place(alone(hardware.device), hardware)
+        yield RankContext(single_rank(hardware.device), hardware)
         return
     choose_gloo_interface(env.master_address)
     with (
-        guarded_rank(env, silence_limit) as guard,
-        join(hardware.layout, env.rank, hardware.device, guard.store, COLLECTIVE_SECONDS) as world,
+        monitored_rank(env, heartbeat_timeout) as monitor,
+        join(hardware.layout, env.rank, hardware.device, monitor.group_store, COLLECTIVE_SECONDS) as world,
     ):
-        yield Place(world, hardware, guard.note)
+        yield RankContext(world, hardware, monitor.set_phase)

@@ -1,63 +1,140 @@
-"""Train in one process a rank: start them on this machine, and read what they leave behind."""
+"""`train`: in this process, in one process a rank that it starts, or as one of the ranks torchrun started."""
 
 import json
 import platform
-import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sentiscale.config import Settings
+from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import DataError, Interrupted, SentiscaleError, UsageError
-from sentiscale.parallel.collectives import gather_texts
-from sentiscale.parallel.launch import launch_with_restarts
+from sentiscale.parallel.collectives import gather_numbers, gather_texts, only_rank_0
+from sentiscale.parallel.launch import launch
+from sentiscale.parallel.rendezvous import RankEnv
 from sentiscale.parallel.world import World
 from sentiscale.records import RunRecord
-from sentiscale.training.hardware import Hardware
-from sentiscale.training.job import Job, JobFile
+from sentiscale.tracking.tracker import check_trackers
+from sentiscale.training import rank
+from sentiscale.training.finish import finish
+from sentiscale.training.hardware import Hardware, join_ranks
+from sentiscale.training.job import TrainJob
+from sentiscale.training.loop import fit
+from sentiscale.training.run_directory import RunDir
+from sentiscale.training.setup import open_run
 from sentiscale.util.progress import Progress
 
 
-def launch_ranks(job: Job, hardware: Hardware, progress: Progress) -> RunRecord:
-    """Run the job in `hardware.layout.world_size` processes; return the record that rank 0 wrote.
+def train(
+    dataset: PreparedDataset | str | Path,
+    out: str | Path,
+    settings: Settings | None = None,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+    layout_choice: dict[str, Any] | None = None,
+) -> RunRecord:
+    """Train a model and write the run directory `out`.
 
-    Raises: what the first failing rank raised, with its rank, host and phase.
+    A layout of several ranks is trained in one process a rank, which this call starts. In a process that is a
+    rank already (torchrun, a batch system) it joins the other ranks instead, and returns the same on each.
+
+    Args:
+        dataset: prepared data, opened or as a path.
+        out: the run directory.
+        settings: what to train and how; with `resume` and None, those of the run in `out`. Layout `auto` is
+            the default layout here: callers that want it measured do so before.
+        resume: continue from the newest checkpoint in `out`.
+        force: replace a run in `out`.
+        progress: where to show progress; silent by default.
+        layout_choice: how the layout was measured and chosen, for the record.
+
+    Returns: the record, as in `out/record.json`.
+
+    Raises:
+        UsageError: settings that cannot work, or `out` exists.
+        DataError: prepared data that is missing or damaged.
+        Interrupted: SIGINT or SIGTERM, after a checkpoint was saved.
+        SentiscaleError: the loss is no longer a number, or a rank failed; the last checkpoint is sound.
     """
-    train = job.settings.train
-    with tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
-
-        def command(attempt: int) -> Sequence[str]:
-            file = JobFile(
-                dataset=job.dataset.path.absolute(),
-                out=job.run_dir.path.absolute(),
-                settings=job.settings,
-                resume=job.resume or attempt > 0,
-                quiet=type(progress) is Progress,
-            )
-            return rank_command(file.write(Path(folder, f"job-{attempt}.json")))
-
-        try:
-            launch_with_restarts(
-                command,
+    progress = progress or Progress()
+    job = make_job(dataset, RunDir(Path(out)), settings, resume, force, layout_choice)
+    run_dir, train_settings, env = job.run_dir, job.settings.train, RankEnv.current()
+    if env is None:
+        run_dir.check(resume=resume, force=force)
+    hardware = Hardware.choose(job.settings, env)
+    if env is None and hardware.layout.world_size > 1:
+        run_dir.create(resume=resume, force=force)
+        with tempfile.TemporaryDirectory(prefix="sentiscale-") as folder, failure_recorded(run_dir):
+            launch(
+                lambda attempt: rank.command(
+                    replace(job, resume=resume or attempt > 0).write(Path(folder, f"job-{attempt}.json")),
+                    quiet=type(progress) is Progress,
+                ),
                 hardware.layout.world_size,
                 threads=hardware.threads,
-                silence_limit=train.silence_limit,
-                max_restarts=train.max_restarts,
+                heartbeat_timeout=train_settings.silence_limit,
+                max_restarts=train_settings.max_restarts,
                 on_restart=lambda why: progress.say(f"{why}\nstarting again from the last checkpoint"),
             )
-        except SentiscaleError as error:
-            if not isinstance(error, Interrupted) and job.run_dir.record.exists():
-                record = job.run_dir.read_record()  # a rank that died could not say so itself
-                failed = {"status": "failed", "failure": str(error)}
-                job.run_dir.write_record(record.model_copy(update=failed))
-            raise
-    return job.run_dir.read_record()
+        return run_dir.read_record()
+    with join_ranks(hardware, env, train_settings.silence_limit) as place:
+        job = start_together(job, env, place.world)
+        shown = progress if place.world.is_main else Progress()
+        with open_run(job, place, shown) as training:
+            fit(training, shown)
+            return finish(training)
 
 
-def check_same_view(job: Job, world: World) -> None:
-    """Check that all ranks, started apart, were given the same: run directory, data, settings.
+def make_job(
+    dataset: PreparedDataset | str | Path,
+    run_dir: RunDir,
+    settings: Settings | None,
+    resume: bool,
+    force: bool,
+    layout_choice: dict[str, Any] | None,
+) -> TrainJob:
+    if not isinstance(dataset, PreparedDataset):
+        dataset = PreparedDataset.open(dataset)
+    if settings is None:
+        settings = Settings.model_validate(run_dir.stored_settings()) if resume else Settings()
+    settings = settings.resolved(dataset.manifest.rows.get("train", 0))
+    check_trackers(settings.track)
+    return TrainJob(dataset, run_dir, settings, resume, force, layout_choice)
 
-    Raises: UsageError or DataError, naming the host where it is otherwise.
+
+def start_together(job: TrainJob, env: RankEnv | None, world: World) -> TrainJob:
+    """Create the run directory once for all ranks, and check that they do the same job."""
+    # An agent of torchrun counts only the restarts that a rank of its own host caused.
+    attempts = gather_numbers([env.attempt if env else 0], world)
+    job = replace(job, resume=job.resume or max(attempts) > [0])
+    only_rank_0(world, lambda: job.run_dir.create(resume=job.resume, force=job.force))
+    check_same_job(job, world)
+    return job
+
+
+@contextmanager
+def failure_recorded(run_dir: RunDir) -> Iterator[None]:
+    """Write into the run's record why its ranks failed: a rank that died could not do so itself."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except SentiscaleError as error:
+        if run_dir.record.exists():
+            failed = {"status": "failed", "failure": str(error)}
+            run_dir.write_record(run_dir.read_record().model_copy(update=failed))
+        raise
+
+
+def check_same_job(job: TrainJob, world: World) -> None:
+    """Check that ranks that were started apart share one run directory, data and settings.
+
+    Raises: UsageError or DataError that names the host which differs.
     """
     view = {
         "host": platform.node(),
@@ -79,36 +156,24 @@ def check_same_view(job: Job, world: World) -> None:
             "prepared directory from there, or prepare it with the same settings from the same reviews."
         )
     for view in views:
-        check_same_settings(view["settings"], views[0]["settings"], view["host"])
+        expected = views[0]["settings"]
+        different = [
+            f"{name} is {json.dumps(value)}, not {json.dumps(expected[name])}"
+            for name, value in view["settings"].items()
+            if value != expected[name]
+        ]
+        if different:
+            raise UsageError(
+                f"host {view['host']} was started with other settings than rank 0: {'; '.join(different)}. "
+                "Start every rank with the same command; only --threads-per-rank may differ."
+            )
 
 
-def common_settings(job: Job) -> dict[str, Any]:
-    """What must be the same on every rank, by name; cores, and so threads, differ between hosts."""
+def common_settings(job: TrainJob) -> dict[str, Any]:
+    """Settings that must be the same on every rank, by name; cores, and so threads, differ between hosts."""
     sections = job.settings.model_dump(mode="json", include={"model", "wide", "vectors", "train"})
     named = {
         f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()
     }
     del named["train.threads_per_rank"]
     return {"--resume": job.resume, **named}
-
-
-def check_same_settings(found: dict[str, Any], expected: dict[str, Any], host: str) -> None:
-    """Compare what a rank on `host` was given with what rank 0 was.
-
-    Raises: UsageError naming what differs.
-    """
-    different = [
-        f"{name} is {json.dumps(value)}, not {json.dumps(expected[name])}"
-        for name, value in found.items()
-        if value != expected[name]
-    ]
-    if different:
-        raise UsageError(
-            f"host {host} was started with other settings than rank 0: {'; '.join(different)}. "
-            "Start every rank with the same command; only --threads-per-rank may differ."
-        )
-
-
-def rank_command(job_file: Path) -> list[str]:
-    """The command of a process that does a job as one rank."""
-    return [sys.executable, "-m", "sentiscale.cli.rank", str(job_file)]

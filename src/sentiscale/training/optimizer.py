@@ -1,7 +1,7 @@
 """Adam, for whole parameters and for the rows of an embedding, and its learning rate.
 
 One formula serves both (Kingma & Ba, 2015). Rows are changed lazily: a row that no token of the step needs
-keeps its weight and its moments, as in `torch.optim.SparseAdam`; Adam would walk over the whole table.
+keeps its weight and its moments, as in `torch.optim.SparseAdam`; plain Adam updates the whole table.
 """
 
 import math
@@ -14,16 +14,16 @@ from sentiscale.parallel.gradients import EmbeddingTable
 from sentiscale.parallel.runner import EMBEDDING
 
 DECAY = (0.9, 0.999)
-"""Of the moving averages of gradients and of their squares."""
+"""Decay of the moving averages of gradients and of their squares."""
 
 EPSILON = 1e-8
 
 
 class Adam:
-    """Changes what this rank owns: its stage's parameters, and its rows of the embedding.
+    """Updates what this rank owns: the parameters of its stage, and its rows of the embedding.
 
-    `moments` holds the two moving averages of each, by parameter name; for an embedding table only those of
-    the owned rows.
+    `moments` holds the two moving averages of each, by parameter name; for an embedding table those of the
+    owned rows only.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], tables: Mapping[str, EmbeddingTable]) -> None:
@@ -37,24 +37,24 @@ class Adam:
 
     @torch.no_grad()
     def step(self, lr: float, *, clip: float = 1.0, unscale: float = 1.0) -> None:
-        """Change weights by their gradients times `unscale`; all but the embedding's also times `clip`."""
+        """Update weights by gradients times `unscale`; all but those of the embedding also times `clip`."""
         self.steps += 1
         for name, parameter in self.parameters.items():
             assert parameter.grad is not None
             factor = unscale if name == EMBEDDING else unscale * clip  # whether it is sparse or dense
             mean, square = self.moments[name]
-            parameter.sub_(change(parameter.grad * factor, mean, square, self.steps), alpha=lr)
+            parameter.sub_(adam_step(parameter.grad * factor, mean, square, self.steps), alpha=lr)
         for name, table in self.tables.items():
             rows_R = table.places_owned
             mean, square = (moment[rows_R] for moment in self.moments[name])
-            change_RE = change(table.gradient_RE * unscale, mean, square, self.steps)
+            change_RE = adam_step(table.gradient_RE * unscale, mean, square, self.steps)
             for moment, rows in zip(self.moments[name], (mean, square), strict=True):
                 moment[rows_R] = rows
             table.weight[table.rows_R] -= lr * change_RE
 
 
-def change(gradient: Tensor, mean: Tensor, square: Tensor, step: int) -> Tensor:
-    """Move both averages (in place) and return the change for a learning rate of 1, before its sign."""
+def adam_step(gradient: Tensor, mean: Tensor, square: Tensor, step: int) -> Tensor:
+    """Update both averages in place; return what a learning rate of 1 subtracts from the weights."""
     mean.lerp_(gradient, 1 - DECAY[0])
     square.mul_(DECAY[1]).addcmul_(gradient, gradient, value=1 - DECAY[1])
     root = square.sqrt().div_(math.sqrt(1 - DECAY[1] ** step)).add_(EPSILON)
@@ -62,14 +62,14 @@ def change(gradient: Tensor, mean: Tensor, square: Tensor, step: int) -> Tensor:
 
 
 def clip_factor(norm: float, max_norm: float | None) -> float:
-    """What to multiply gradients by so that their norm is at most `max_norm`; None means no limit."""
+    """Factor that limits the norm of gradients to `max_norm`; None means no limit."""
     if max_norm is None or norm <= max_norm:
         return 1.0
     return max_norm / (norm + 1e-6)
 
 
 def learning_rate(step: int, total_steps: int, *, peak: float, warmup_steps: int, schedule: str) -> float:
-    """Rise in a straight line over the warm-up, then fall in one to 0 at the end (or stay)."""
+    """Linear warm-up, then linear decay to 0 at the end (or a constant rate)."""
     rising = min(1.0, (step + 1) / (warmup_steps + 1))
     falling = 1.0 - step / total_steps if schedule == "linear" else 1.0
     return peak * rising * max(falling, 0.0)

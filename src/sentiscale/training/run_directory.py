@@ -38,7 +38,7 @@ class RunDir:
         path = self.path
         if path.exists() and not (resume or force):
             raise OutputExistsError(
-                f"{path} exists already. Add --resume to go on with that run, --force to replace it, "
+                f"{path} exists already. Add --resume to resume that run, --force to replace it, "
                 "or choose another --out."
             )
         check_output(path, replace=True)
@@ -87,7 +87,6 @@ class RunDir:
             ) from error
 
     def write_record(self, record: RunRecord) -> None:
-        """Replace record.json."""
         write_file(self.record, record.model_dump_json(indent=2))
 
     def rewrite_metrics(self, metrics: list[EpochMetrics]) -> None:
@@ -95,7 +94,6 @@ class RunDir:
         write_file(self.metrics, "".join(line.model_dump_json() + "\n" for line in metrics))
 
     def append_metrics(self, metrics: EpochMetrics) -> None:
-        """Add one line to metrics.jsonl."""
         append_jsonl(self.metrics, metrics)
 
     def in_use(self) -> bool:

@@ -2,12 +2,9 @@
 
 import hashlib
 import json
-import math
-import sys
 import time
-import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,24 +13,25 @@ from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from sentiscale.config import Settings
-from sentiscale.data.prepared import PreparedDataset, Split
-from sentiscale.errors import UsageError
+from sentiscale.data.prepared import Split
+from sentiscale.errors import Interrupted, UsageError
 from sentiscale.model.ngrams import Ngrams
 from sentiscale.model.wide import WideModel, fit_wide
 from sentiscale.model.word_vectors import learn_vectors, rows_to_read
 from sentiscale.parallel.collectives import barrier
-from sentiscale.parallel.cpu import ran_on_onednn
+from sentiscale.parallel.cpu import flushed_denormals, ran_on_onednn, torch_threads
 from sentiscale.parallel.precision import LossScaler, Precision
-from sentiscale.parallel.runner import FloatArray, Stage
-from sentiscale.parallel.world import World
-from sentiscale.records import EpochMetrics, Host, RunRecord, git_commit, now, package_versions
-from sentiscale.training.checkpoint import Holding, TrainState, find_latest, load_state, load_tensors
+from sentiscale.parallel.runner import Runner
+from sentiscale.tracking.tracker import RunTrackers, TrackedRun
+from sentiscale.training.checkpoint import OwnedTensors, TrainState, find_latest, load_state, load_tensors
 from sentiscale.training.clock import PhaseClock
-from sentiscale.training.hardware import Hardware, Place
-from sentiscale.training.job import Job
+from sentiscale.training.hardware import RankContext
+from sentiscale.training.job import TrainJob
+from sentiscale.training.run import Training, new_record, stop_on_signals, write_record
 from sentiscale.training.run_directory import RunDir, logger
-from sentiscale.training.step import Learner, plan_of
+from sentiscale.training.step import Learner, runner_config
 from sentiscale.util.atomic import write_file
+from sentiscale.util.memory import reused_memory
 from sentiscale.util.progress import Progress
 
 NOT_DECISIVE = {
@@ -54,104 +52,93 @@ NOT_DECISIVE = {
 """Training settings that may differ when a run is resumed: they do not change what a step does."""
 
 
-@dataclass
-class Training:
-    """A run in progress, as one rank sees it."""
-
-    settings: Settings
-    """Resolved: with numbers for all that depends on the data."""
-    dataset: PreparedDataset
-    """The prepared data."""
-    train_split: Split
-    """Rows to learn from."""
-    valid_split: Split
-    """Rows to choose the best weights by."""
-    run_dir: RunDir
-    """Where everything is written."""
-    learner: Learner
-    """Network, optimiser and loss scale."""
-    wide: WideModel | None
-    """Rank 0 only."""
-    valid_wide: FloatArray | None
-    """The wide part's logits on the validation rows; rank 0 only."""
-    state: TrainState
-    """Where the run stands."""
-    best: dict[str, Tensor]
-    """What this rank owned of the network at the best validation so far."""
-    clock: PhaseClock
-    """Seconds by phase."""
-    saved_at: float
-    """time.monotonic() of the last checkpoint, or of the start."""
-    record: RunRecord
-    """What is known of the run from its start."""
-    on_metrics: Callable[[EpochMetrics], None] = lambda metrics: None
-    """Told of every validation, on rank 0."""
-    bytes_sent: int = 0
-    """By this rank, in the steps of this process."""
-    steps_here: int = 0
-    """Steps of this process: without those that a resumed run did before."""
-
-    @property
-    def world(self) -> World:
-        """The ranks of this run."""
-        return self.learner.world
-
-    @property
-    def batch_size(self) -> int:
-        """Global rows of a step."""
-        return self.settings.train.batch_size_for(len(self.train_split))
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps in one pass over the training rows."""
-        return -(-len(self.train_split) // self.batch_size)
-
-    @property
-    def total_steps(self) -> int:
-        """Steps of the whole run, earlier parts of a resumed one included."""
-        return max(1, math.ceil(self.settings.train.epochs_for(len(self.train_split)) * self.steps_per_epoch))
+@contextmanager
+def open_run(job: TrainJob, place: RankContext, progress: Progress) -> Iterator[Training]:
+    """Set a run up for the block; its record and its trackers learn how the block ended."""
+    with set_up(job, place, progress) as training:
+        write_record(training, "running")
+        with tracked(training, progress, resumed=job.resume):
+            try:
+                yield training
+            except BaseException as error:
+                write_record(training, "interrupted" if isinstance(error, Interrupted) else "failed", error)
+                raise
 
 
-def set_up(job: Job, place: Place, progress: Progress) -> Training:
-    """Build everything; to resume, take up the newest sound checkpoint.
+@contextmanager
+def tracked(training: Training, progress: Progress, *, resumed: bool) -> Iterator[None]:
+    """Report rank 0 to the trackers in the settings; the record after the block is what they get last."""
+    settings, run_dir = training.settings.track, training.run_dir
+    if not settings.to or not training.world.is_main:
+        yield
+        return
+
+    def say(message: str) -> None:
+        logger.warning(message.removeprefix("warning: "))
+        progress.say(message)
+
+    step = training.state.step if resumed else None
+    trackers = RunTrackers(settings, TrackedRun(run_dir.path.absolute(), training.record, step), say)
+    for earlier in training.state.metrics:  # a tracker that is new to a resumed run has missed these
+        trackers.metrics(earlier)
+    training.on_metrics = trackers.metrics
+    try:
+        yield
+    finally:
+        trackers.end(run_dir.read_record())
+
+
+@contextmanager
+def set_up(job: TrainJob, place: RankContext, progress: Progress) -> Iterator[Training]:
+    """Prepare this process and build the run; with `job.resume`, load the newest sound checkpoint.
 
     Raises:
         UsageError: settings that differ from those of the run to resume.
         DataError: a split is missing.
     """
     world, hardware, dataset, settings = place.world, place.hardware, job.dataset, job.settings
-    clock = PhaseClock(note=place.note)
-    train_split, valid_split = dataset.split("train"), dataset.split("valid")
-    learner = Learner.build(plan_of(settings, hardware, dataset.manifest.vocab_size), world)
-    state = TrainState(fingerprint=fingerprint(settings, hardware.precision, dataset.manifest.digest))
-    best: dict[str, Tensor] = {}
-    if job.resume:
-        state, best = take_up(job.run_dir, state, learner, progress)
-        clock = PhaseClock(state.phases, state.seconds, place.note)
-    warn_off_the_fast_path(learner.runner, progress)
-
-    wide = valid_wide = None
-    if settings.wide.enabled:
-        with clock.phase("wide"):
-            if world.is_main:
-                wide = wide_part(train_split, settings, job.run_dir, hardware.node_threads, progress)
-                valid_wide = wide.logits(valid_split.tokens, valid_split.offsets)
-            barrier(world)
-    return Training(
-        settings,
-        dataset,
-        train_split,
-        valid_split,
-        job.run_dir,
-        learner,
-        wide,
-        valid_wide,
-        state,
-        best,
-        clock,
-        time.monotonic(),
-        new_record(settings, hardware, dataset),
-    )
+    with (
+        flushed_denormals(),
+        reused_memory(),
+        torch_threads(hardware.threads),
+        job.run_dir.logging() if world.is_main else nullcontext(),
+        stop_on_signals() as stop,
+    ):
+        clock = PhaseClock(on_phase=place.on_phase)
+        train_split, valid_split = dataset.split("train"), dataset.split("valid")
+        learner = Learner.build(runner_config(settings, hardware, dataset.manifest.vocab_size), world)
+        state = TrainState(fingerprint=fingerprint(settings, hardware.precision, dataset.manifest.digest))
+        best: dict[str, Tensor] = {}
+        if job.resume:
+            state, best = load_checkpoint(job.run_dir, state, learner, progress)
+            clock = PhaseClock(state.phases, state.seconds, place.on_phase)
+        warn_about_slow_kernel(learner.runner, progress)
+        wide = valid_wide = None
+        if settings.wide.enabled:
+            with clock.phase("wide"):
+                if world.is_main:
+                    wide = load_or_fit_wide(
+                        train_split, settings, job.run_dir, hardware.node_threads, progress
+                    )
+                    valid_wide = wide.logits(valid_split.tokens, valid_split.offsets)
+                barrier(world)
+        yield Training(
+            settings,
+            dataset,
+            train_split,
+            valid_split,
+            job.run_dir,
+            learner,
+            wide,
+            valid_wide,
+            state,
+            best,
+            clock,
+            time.monotonic(),
+            new_record(job, hardware),
+            hardware.node_threads,
+            stop,
+        )
 
 
 def fingerprint(settings: Settings, precision: Precision, data_digest: str) -> str:
@@ -164,23 +151,23 @@ def fingerprint(settings: Settings, precision: Precision, data_digest: str) -> s
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def holding_of(learner: Learner, best: dict[str, Tensor]) -> Holding:
-    """What this rank owns, by quantity and name, as a checkpoint stores it."""
+def owned_tensors(learner: Learner, best: dict[str, Tensor]) -> OwnedTensors:
+    """What this rank owns of weights, both moments and the best weights, as a checkpoint stores it."""
     found: dict[str, Tensor] = {f"weights/{name}": value for name, value in learner.runner.owned().items()}
     for name, (mean, square) in learner.optimizer.moments.items():
         found |= {f"mean/{name}": mean, f"square/{name}": square}
     found |= {f"best/{name}": value for name, value in best.items()}
     rows = {key for key in found if key.partition("/")[2] in learner.runner.tables}
-    return Holding(
+    return OwnedTensors(
         whole={key: value for key, value in found.items() if key not in rows},
         rows={key: found[key] for key in rows},
     )
 
 
-def take_up(
+def load_checkpoint(
     run_dir: RunDir, fresh: TrainState, learner: Learner, progress: Progress
 ) -> tuple[TrainState, dict[str, Tensor]]:
-    """Load the newest sound checkpoint into network and optimiser; the fresh state when there is none."""
+    """Load the newest sound checkpoint; return its state and best weights, or `fresh` when there is none."""
     world, runner = learner.world, learner.runner
     path, complaints = find_latest(run_dir.checkpoints, world)
     for complaint in complaints:
@@ -188,7 +175,7 @@ def take_up(
     if path is None:
         progress.say(f"no checkpoint in {run_dir.path}; starting at step 0")
         if world.is_main:
-            run_dir.wide.unlink(missing_ok=True)  # it may have been solved with other settings
+            run_dir.wide.unlink(missing_ok=True)  # it may have been fitted with other settings
         return fresh, {}
     state = load_state(path)
     if state.fingerprint != fresh.fingerprint:
@@ -198,25 +185,25 @@ def take_up(
             "another --out."
         )
     best = {name: torch.empty_like(value) for name, value in runner.owned().items()}
-    load_tensors(path, holding_of(learner, best), world.replica, world.layout.data)
+    load_tensors(path, owned_tensors(learner, best), world.replica, world.layout.data)
     runner.restore(runner.owned())
     learner.optimizer.steps = state.optimizer_steps
-    learner.scaler = LossScaler(runner.plan.precision, state.loss_scale, state.good_steps)
+    learner.scaler = LossScaler(runner.config.precision, state.loss_scale, state.good_steps)
     if world.is_main:
         run_dir.rewrite_metrics(state.metrics)
     progress.say(f"resuming {run_dir.path} at step {state.step:,}")
     return state, best
 
 
-def wide_part(
+def load_or_fit_wide(
     split: Split, settings: Settings, run_dir: RunDir, threads: int, progress: Progress
 ) -> WideModel:
-    """Solve the wide part, or read it back where an earlier part of this run has solved it."""
+    """Fit the wide part, or read it back where an earlier part of this run has fitted it."""
     if run_dir.wide.exists():
         arrays = load_file(run_dir.wide)
         ngrams = Ngrams(settings.wide.bits, settings.wide.longest, settings.wide.gaps)
         return WideModel(arrays["scales"], arrays["weights"], float(arrays["intercept"][0]), ngrams)
-    progress.say(f"solving the wide part on {len(split):,} rows")
+    progress.say(f"fitting the wide part on {len(split):,} rows")
     wide = fit_wide(
         np.asarray(split.tokens),
         np.asarray(split.offsets),
@@ -230,15 +217,14 @@ def wide_part(
     return wide
 
 
-def warn_off_the_fast_path(runner: Stage, progress: Progress) -> None:
-    """Say so when an LSTM on the CPU does not run on oneDNN's fused kernel."""
-    plan, cell = runner.plan, runner.net.recurrent.cell
-    if runner.device.type != "cpu" or plan.model.cell != "lstm" or cell.weight_ih_l0.is_meta:
+def warn_about_slow_kernel(runner: Runner, progress: Progress) -> None:
+    config, cell = runner.config, runner.net.recurrent.cell
+    if runner.device.type != "cpu" or config.model.cell != "lstm" or cell.weight_ih_l0.is_meta:
         return
-    if plan.precision.name == "fp64":  # exact on purpose
+    if config.precision.name == "fp64":  # chosen for exactness; oneDNN has no kernel for it
         return
-    with plan.precision.autocast(runner.device):
-        out_BTH, _ = cell(torch.zeros(2, 8, plan.model.embedding_dim))
+    with config.precision.autocast(runner.device):
+        out_BTH, _ = cell(torch.zeros(2, 8, config.model.embedding_dim))
     if not ran_on_onednn(out_BTH):
         message = (
             "this LSTM does not run on oneDNN's fused kernel: expect several times the time; see `doctor`"
@@ -247,31 +233,8 @@ def warn_off_the_fast_path(runner: Stage, progress: Progress) -> None:
         progress.say(f"warning: {message}")
 
 
-def new_record(settings: Settings, hardware: Hardware, dataset: PreparedDataset) -> RunRecord:
-    """The record at the start of a run."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    resolved = settings.model_dump(mode="json")
-    return RunRecord(
-        id=uuid.uuid4().hex[:12],
-        started_at=now(),
-        argv=sys.argv,
-        settings=resolved,
-        precision=hardware.precision.name,
-        layout=str(hardware.layout),
-        world_size=hardware.layout.world_size,
-        threads_per_rank=hardware.threads,
-        oversubscribed=hardware.oversubscribed,
-        seed=settings.train.seed,
-        data_digest=dataset.manifest.digest,
-        data=dataset.described(),
-        host=Host.current(gpu),
-        versions=package_versions("sentiscale", "torch", "numpy", "scikit-learn", "numba", "pyarrow"),
-        git_commit=git_commit(),
-    )
-
-
-def start_with_vectors(training: Training, threads: int, progress: Progress) -> None:
-    """Learn first word vectors and begin with them; a time limit ends the learning early."""
+def start_from_word_vectors(training: Training, progress: Progress) -> None:
+    """Learn word vectors and begin with them; a time limit ends the learning early."""
     settings, split, clock = training.settings, training.train_split, training.clock
     limit = settings.train.time_limit
     vectors = None
@@ -280,7 +243,7 @@ def start_with_vectors(training: Training, threads: int, progress: Progress) -> 
             rows = rows_to_read(len(split), len(split.tokens), settings.vectors)
             with progress.task("word vectors", rows, "rows") as advance:
 
-                def keep_going(rows: float) -> bool:
+                def has_time(rows: float) -> bool:
                     advance(rows, "")
                     return limit is None or clock.seconds() < limit
 
@@ -290,7 +253,7 @@ def start_with_vectors(training: Training, threads: int, progress: Progress) -> 
                     (training.dataset.manifest.vocab_size, settings.model.embedding_dim),
                     settings.vectors,
                     seed=settings.train.seed,
-                    threads=threads,
-                    keep_going=keep_going,
+                    threads=training.node_threads,
+                    keep_going=has_time,
                 )
         training.learner.runner.start_from(vectors)

@@ -1,4 +1,4 @@
-"""A network on a mesh and what changes it, as one rank sees them; and the step that all ranks do together."""
+"""One optimiser step, as all ranks do it together: this rank's part of the network and what changes it."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -11,10 +11,10 @@ from sentiscale.config import Settings, TrainSettings
 from sentiscale.data.batches import Batch, IntArray, drop_words, make_batch, token_lengths, training_rows
 from sentiscale.data.prepared import Split
 from sentiscale.errors import SentiscaleError
-from sentiscale.parallel.build_runner import build_runner
-from sentiscale.parallel.collectives import StepReport, StepVerdict, agree
+from sentiscale.parallel.collectives import StepReport, StepSummary, agree
+from sentiscale.parallel.pipeline import build_runner
 from sentiscale.parallel.precision import LossScaler
-from sentiscale.parallel.runner import Plan, Stage
+from sentiscale.parallel.runner import Runner, RunnerConfig
 from sentiscale.parallel.world import World
 from sentiscale.training.clock import PhaseClock
 from sentiscale.training.hardware import Hardware
@@ -23,14 +23,10 @@ from sentiscale.training.optimizer import Adam, clip_factor
 WIRE_DTYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Gradient compression by name, as dtypes."""
 
-Wishes = Callable[[], StepReport]
-"""What this rank wants besides learning: the flags of a step's report."""
 
-
-def plan_of(settings: Settings, hardware: Hardware, vocab_size: int) -> Plan:
-    """What the settings mean for the network on a mesh."""
+def runner_config(settings: Settings, hardware: Hardware, vocab_size: int) -> RunnerConfig:
     train = settings.train
-    return Plan(
+    return RunnerConfig(
         model=settings.model,
         vocab_size=vocab_size,
         precision=hardware.precision,
@@ -44,35 +40,34 @@ def plan_of(settings: Settings, hardware: Hardware, vocab_size: int) -> Plan:
 
 @dataclass
 class Learner:
-    """This rank's part of the network, its optimiser, and the scale of the loss."""
+    """This rank's part of the network, its optimiser, and the scale of the loss (for fp16)."""
 
     world: World
-    """All ranks, and this one's place."""
-    runner: Stage
-    """This rank's part of the network."""
+    runner: Runner
     optimizer: Adam
-    """Adam over what this rank owns."""
     scaler: LossScaler
-    """Of the loss, for fp16."""
 
     @classmethod
-    def build(cls, plan: Plan, world: World) -> "Learner":
+    def build(cls, config: RunnerConfig, world: World) -> "Learner":
         """With first weights and empty optimiser state."""
-        runner = build_runner(plan, world)
-        return cls(runner.world, runner, Adam(runner.parameters, runner.tables), LossScaler(plan.precision))
+        runner = build_runner(config, world)
+        return cls(runner.world, runner, Adam(runner.parameters, runner.tables), LossScaler(config.precision))
 
-    def report(self, loss_sum: float, wishes: StepReport) -> StepReport:
-        """What this rank has to say about the gradients it holds."""
+    def report(self, loss_sum: float, requests: StepReport) -> StepReport:
+        """Add to `requests` the loss and the state of the gradients that this rank holds."""
+        # The norm decides about clipping, so it must be that of the true gradients, not of the scaled ones.
         norm_squared = self.runner.clipped.norm_squared() / self.scaler.scale**2
         finite = self.runner.gradients_finite(norm_squared)
-        return replace(wishes, loss_sum=loss_sum, norm_squared=norm_squared, finite=finite)
+        return replace(requests, loss_sum=loss_sum, norm_squared=norm_squared, finite=finite)
 
-    def update(self, verdict: StepVerdict, lr: float, max_norm: float | None) -> None:
+    def update(self, summary: StepSummary, lr: float, max_norm: float | None) -> None:
         """Change the weights; a step whose fp16 gradients overflowed anywhere is skipped everywhere."""
         scale = self.scaler.scale
-        self.scaler.update(verdict.finite)
-        if verdict.finite:
-            self.optimizer.step(lr, clip=clip_factor(verdict.norm, max_norm), unscale=1 / scale)
+        self.scaler.update(summary.finite)
+        # A rank that decided alone would fall out of step with the others: their weights, and all that
+        # follows from them, would differ. `summary` is the same on every rank.
+        if summary.finite:
+            self.optimizer.step(lr, clip=clip_factor(summary.norm, max_norm), unscale=1 / scale)
 
 
 @dataclass(frozen=True)
@@ -80,13 +75,10 @@ class StepResult:
     """What one optimiser step did; the same on every rank but for `batch` and `bytes_sent`."""
 
     step: int
-    """Its number, from 0."""
-    verdict: StepVerdict
-    """What all ranks concluded from it."""
+    summary: StepSummary
     bytes_sent: int
-    """By this rank, gradients and changed rows."""
+    """By this rank: gradients and changed rows."""
     batch: Batch
-    """This rank's rows."""
 
 
 def train_steps(
@@ -95,34 +87,47 @@ def train_steps(
     rate: Callable[[int], float],
     max_norm: float | None,
     clock: PhaseClock,
-    wishes: Wishes = StepReport,
+    requests: Callable[[], StepReport] = StepReport,
 ) -> Iterator[StepResult]:
-    """One optimiser step per global batch. Random numbers depend on (seed, step) alone."""
+    """Do one optimiser step per global batch. Random numbers depend on (seed, step) alone.
+
+    Args:
+        learner: what learns.
+        batches: step numbers and this rank's share of each step's rows.
+        rate: learning rate by step.
+        max_norm: limit for the gradients' norm over all stages; None for no limit.
+        clock: gets the seconds of each phase.
+        requests: called at the end of each step for this rank's flags: stop, out of time, save.
+    """
     runner = learner.runner
     for step, batch in batches:
+        # The four phases do not overlap, and no layout is named here: runners hide who computes what.
         with clock.phase("compute", step):
             loss_sum = runner.forward_backward(batch, step, learner.scaler.scale)
-        clock.move(runner.take_waited(), "compute", "reduce")
+        # A stage that waits for its neighbour does not compute; reports would call it fast otherwise.
+        clock.move(runner.pop_wait_seconds(), "compute", "reduce")
         with clock.phase("reduce", step):
             sent = runner.reduce_gradients()
-            verdict = agree(learner.report(loss_sum, wishes()), learner.world)
-        check_numbers(verdict, step, learner.scaler)
+            # Loss, norm, overflow and stop travel in one small message: a second one would cost a round trip.
+            summary = agree(learner.report(loss_sum, requests()), learner.world)
+        # Before the update, so that the weights are still those of the step before when training diverges.
+        check_numbers(summary, step, learner.scaler)
         with clock.phase("update", step):
-            learner.update(verdict, rate(step), max_norm)
+            learner.update(summary, rate(step), max_norm)
         with clock.phase("reduce", step):
             sent += runner.share_updates()
-        yield StepResult(step, verdict, sent, batch)
+        yield StepResult(step, summary, sent, batch)
 
 
-def check_numbers(verdict: StepVerdict, step: int, scaler: LossScaler) -> None:
+def check_numbers(summary: StepSummary, step: int, scaler: LossScaler) -> None:
     """Raise SentiscaleError when training has diverged; the parameters are still those before the step."""
     skippable = scaler.enabled and scaler.scale > 1
-    if not verdict.broken_ranks and (verdict.finite or skippable):
+    if not summary.broken_ranks and (summary.finite or skippable):
         return
     what = "gradients became infinite or NaN"
-    if verdict.broken_ranks:
-        ranks = ", ".join(map(str, verdict.broken_ranks))
-        what = f"the loss became {verdict.loss_sum} on rank {ranks}"
+    if summary.broken_ranks:
+        ranks = ", ".join(map(str, summary.broken_ranks))
+        what = f"the loss became {summary.loss_sum} on rank {ranks}"
     raise SentiscaleError(
         f"{what} at step {step:,}: training diverged. The last checkpoint is sound; "
         "train again with a lower --lr (half of it is a good start)."
@@ -145,13 +150,14 @@ def rank_batches(
     if rows_of_steps is None:
         lengths = token_lengths(split, settings.max_tokens)
         rows_of_steps = training_rows(lengths, settings.batch_size_for(len(split)), settings.seed, first_step)
-    for coming in count(first_step):
-        with clock.phase("data", coming):
+    for next_step in count(first_step):
+        with clock.phase("data", next_step):
             step, rows = next(rows_of_steps)
             batch = make_batch(
                 split, rows, settings.max_tokens, data_rank=world.replica, data_size=world.layout.data
             )
             if settings.word_dropout:
+                # Seeded by step, not drawn from a running generator: a resumed run drops the same words.
                 generator = np.random.default_rng([settings.seed, step])
                 batch = drop_words(batch, settings.word_dropout, settings.max_tokens, generator)
         yield step, batch

@@ -1,10 +1,15 @@
 """Run commands as child processes: with a limit on threads, messages in a file, ended with this process."""
 
+import gc
 import os
+import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from sentiscale.errors import DataError, SentiscaleError, UsageError
 
@@ -65,3 +70,40 @@ def failure(what: str, code: int, log: Path, kept: Path) -> SentiscaleError:
         f"{what} {ended}: {text.strip()[-SHOWN_CHARACTERS:]}\n"
         f"All of its messages: {kept}. Finished runs are kept; the same command continues after them."
     )
+
+
+def prepare_process() -> None:
+    """Adjust threads, messages and garbage collection of this process; call it before torch is loaded."""
+    # Bound how long OpenMP threads spin before they sleep. They meet hundreds of times in one LSTM step: when
+    # another program holds a core, spinning costs a time slice at each meeting (10 instead of 2,000 reviews/s
+    # were measured); sleeping at once costs a third of the speed on an idle machine. See decision 0001.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "400")
+    # Under torchrun every store that closes writes stack traces; what matters is raised as well.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # Python's default of 700 new objects costs a quarter second of every start, while libraries are loaded,
+    # and finds nothing.
+    gc.set_threshold(100_000, 20, 20)
+
+
+@contextmanager
+def signal_handler(
+    handler: Callable[[signal.Signals], None], *numbers: signal.Signals
+) -> Iterator[dict[signal.Signals, Any]]:
+    """Call `handler` for these signals inside the block; yield the handlers that were replaced.
+
+    Does nothing outside the main thread, where Python allows no signal handlers.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield {}
+        return
+
+    def call_handler(number: int, frame: FrameType | None) -> None:
+        handler(signal.Signals(number))
+
+    replaced = {number: signal.signal(number, call_handler) for number in numbers}
+    try:
+        yield replaced
+    finally:
+        for number, earlier in replaced.items():
+            signal.signal(number, earlier)

@@ -8,7 +8,7 @@ Advance = Callable[[float, str], None]
 
 
 class Progress:
-    """The silent default; `sentiscale.cli.progress.TerminalProgress` draws bars on stderr."""
+    """The silent default; `sentiscale.util.terminal.TerminalProgress` draws bars on stderr."""
 
     @contextmanager
     def task(self, name: str, total: float | None, unit: str) -> Iterator[Advance]:

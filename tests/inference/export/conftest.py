@@ -16,7 +16,7 @@ from sentiscale.model.network import SentimentNet
 from sentiscale.model.ngrams import Ngrams
 from sentiscale.model.wide import Combination, WideModel
 from sentiscale.text.vocab import SPECIAL, Vocab
-from sentiscale.training.loop import train
+from sentiscale.training.launch import train
 from tests.cli.conftest import cli
 from tests.training.conftest import dataset, quick, reviews
 

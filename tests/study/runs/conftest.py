@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiscale.training.loop import train
+from sentiscale.training.launch import train
 from tests.cli.conftest import cli
 from tests.training.conftest import dataset, quick, reviews
 

@@ -1,16 +1,18 @@
 """`--layout auto`: run a few steps of each sensible layout on this machine's real data, take the fastest."""
 
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from sentiscale.config import Settings
+from sentiscale.data.prepared import PreparedDataset
 from sentiscale.parallel.layout import Layout
 from sentiscale.parallel.precision import choose_device
+from sentiscale.parallel.rendezvous import RankEnv
 from sentiscale.records import available_cores
 from sentiscale.study.bench.steps import StepTimes, measure_steps
-from sentiscale.training.job import Job
+from sentiscale.training.run_directory import RunDir
 from sentiscale.util.progress import Progress
 
 STEPS = 24
@@ -20,43 +22,46 @@ WORTH_IT = 1.03
 """How much faster more ranks must be than fewer: below that, simpler is better."""
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A layout that was chosen by measuring."""
+def settle_layout(
+    settings: Settings,
+    dataset: PreparedDataset | str | Path,
+    out: str | Path,
+    progress: Progress,
+    *,
+    resume: bool = False,
+    force: bool = False,
+) -> tuple[Settings, dict[str, Any] | None]:
+    """Replace layout `auto` by the fastest one, and explain the choice for the run's record.
 
-    settings: Settings
-    """With the layout and its threads instead of `auto`."""
-    why: str
-    """In words."""
-    measured: list[StepTimes]
-    """Each layout that was tried."""
+    Other layouts are returned as they are, with None, and so is `auto` in a rank that torchrun started: there
+    the number of ranks is given.
 
-    def as_dict(self) -> dict[str, Any]:
-        """What a run's record says of it."""
-        keys = {"layout", "threads_per_rank", "rows_per_s", "step_seconds"}
-        return {"why": self.why, "measured": [times.model_dump(include=keys) for times in self.measured]}
-
-
-def choose_layout(job: Job, progress: Progress) -> Choice:
-    """Measure all candidates on the job's data; tell what was found."""
+    Raises: OutputExistsError where training to `out` would, before anything is measured.
+    """
+    if settings.train.layout != "auto" or RankEnv.current() is not None:
+        return settings, None
+    RunDir(Path(out)).check(resume=resume, force=force)
+    if not isinstance(dataset, PreparedDataset):
+        dataset = PreparedDataset.open(dataset)
+    settings = settings.resolved(dataset.manifest.rows.get("train", 0))
     measured = []
-    for layout, threads in candidates(job.settings):
-        settings = with_layout(job.settings, layout, threads)
-        times = measure_steps(job.dataset.path.absolute(), settings, STEPS)
+    for layout, threads in candidates(settings):
+        times = measure_steps(dataset.path.absolute(), with_layout(settings, layout, threads), STEPS)
         progress.say(f"layout {layout} with {threads} threads a rank: {times.rows_per_s:,.0f} reviews/s")
         measured.append(times)
     best = fastest_simple(measured)
     why = reason(best, measured)
     progress.say(why)
-    chosen = with_layout(job.settings, Layout.parse(best.layout), best.threads_per_rank)
-    return Choice(chosen, why, measured)
+    keys = {"layout", "threads_per_rank", "rows_per_s", "step_seconds"}
+    choice = {"why": why, "measured": [times.model_dump(include=keys) for times in measured]}
+    return with_layout(settings, Layout.parse(best.layout), best.threads_per_rank), choice
 
 
 def candidates(settings: Settings) -> list[tuple[Layout, int]]:
     """Layouts and threads a rank that use this machine fully, fewest ranks first.
 
     On a CPU every power of two of replicas up to the cores, and two stages once; on graphics processors
-    one replica each; where the recurrent layer is to have a device of its own, only one process.
+    one replica each; one process where the recurrent layer gets a device of its own.
     """
     cores = available_cores()
     fixed = settings.train.threads_per_rank
@@ -83,7 +88,7 @@ def fastest_simple(measured: list[StepTimes]) -> StepTimes:
 
 
 def reason(best: StepTimes, measured: list[StepTimes]) -> str:
-    """Why `best` was taken, in a sentence."""
+    """Explain in a sentence why `best` was chosen."""
     others = [times for times in measured if times is not best]
     chosen = f"taking layout {best.layout} with {best.threads_per_rank} threads a rank"
     if not others:
@@ -96,6 +101,5 @@ def reason(best: StepTimes, measured: list[StepTimes]) -> str:
 
 
 def with_layout(settings: Settings, layout: Layout, threads: int) -> Settings:
-    """The settings with this layout."""
     train = settings.train.model_copy(update={"layout": str(layout), "threads_per_rank": threads})
     return settings.model_copy(update={"train": train})

@@ -3,9 +3,11 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -17,16 +19,15 @@ from sentiscale.parallel.collectives import barrier, gather_texts
 from sentiscale.parallel.cpu import flushed_denormals, peak_memory_mb, torch_threads
 from sentiscale.parallel.launch import launch
 from sentiscale.parallel.rendezvous import RankEnv
-from sentiscale.parallel.runner import Interval, Stage
-from sentiscale.parallel.world import World, alone
+from sentiscale.parallel.runner import Interval, Runner
+from sentiscale.parallel.world import World, single_rank
 from sentiscale.records import PhaseTimes
+from sentiscale.study.bench import rank
 from sentiscale.study.load import CoreMeter
 from sentiscale.study.records import Span
-from sentiscale.training.clock import PhaseClock, RecordingClock
-from sentiscale.training.hardware import Hardware, Place, taken_place
-from sentiscale.training.job import JobFile, Measuring
-from sentiscale.training.launch import rank_command
-from sentiscale.training.step import Learner, plan_of, rank_batches, train_steps
+from sentiscale.training.clock import OnPhase, PhaseClock, ignore_phase
+from sentiscale.training.hardware import Hardware, RankContext, join_ranks
+from sentiscale.training.step import Learner, rank_batches, runner_config, train_steps
 from sentiscale.util.atomic import write_file
 from sentiscale.util.memory import reused_memory
 
@@ -56,7 +57,52 @@ def warm_up_steps(lengths: IntArray, steps: Sequence[IntArray]) -> list[IntArray
     return [by_width[width] for width in sorted(by_width, reverse=True)]
 
 
-def split_computing(recorded: Iterable[Span], runner: Stage) -> list[Span]:
+class MeasureOptions(BaseModel):
+    """How the steps of a job are measured."""
+
+    exchange: Literal["needed", "always", "never"] = "needed"
+    """always: even one rank sends its gradients through the exchange, to itself. never: ranks are independent
+    trainings, each with its share of the rows."""
+    typical: bool = False
+    """Steps chosen all over an epoch, with the lengths that its steps have; else its first ones."""
+    record: bool = False
+    """Record when each phase of each step began and ended."""
+
+
+class MeasureJob(BaseModel):
+    """Steps to measure; JSON carries it to the processes of the ranks."""
+
+    dataset: Path
+    out: Path
+    """File for the result."""
+    settings: Settings
+    steps: int
+    """Steps to time, after the warm-up."""
+    options: MeasureOptions = MeasureOptions()
+
+
+class RecordingClock(PhaseClock):
+    """Also records when each phase of each step began and ended, for timelines."""
+
+    def __init__(self, on_phase: OnPhase = ignore_phase) -> None:
+        super().__init__(on_phase=on_phase)
+        self.spans: list[Span] = []
+
+    def reset(self) -> None:
+        super().reset()
+        self.spans.clear()
+
+    @contextmanager
+    def phase(self, name: str, step: int = 0) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            with super().phase(name, step):
+                yield
+        finally:
+            self.spans.append(Span(phase=name, step=step, begin=begin, end=time.perf_counter()))
+
+
+def split_computing(recorded: Iterable[Span], runner: Runner) -> list[Span]:
     """The spans of a step that has just ended, with computing divided into passes and waiting."""
     spans: list[Span] = []
     for span in recorded:
@@ -114,7 +160,7 @@ class StepTimes(BaseModel, frozen=True):
 
 
 def measure_steps(
-    dataset: Path, settings: Settings, steps: int, measuring: Measuring | None = None
+    dataset: Path, settings: Settings, steps: int, options: MeasureOptions | None = None
 ) -> StepTimes:
     """Run `steps` training steps of the layout in the settings, in fresh processes.
 
@@ -125,18 +171,17 @@ def measure_steps(
     hardware = Hardware.choose(settings)
     with tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
         result = Path(folder, "result.json")
-        job = JobFile(
-            dataset=dataset,
-            out=result,
-            settings=settings,
-            resume=False,
-            quiet=True,
-            steps=steps,
-            measuring=measuring or Measuring(),
+        job = MeasureJob(
+            dataset=dataset, out=result, settings=settings, steps=steps, options=options or MeasureOptions()
         )
-        command = rank_command(job.write(Path(folder, "job.json")))
-        limit = settings.train.silence_limit
-        launch(command, hardware.layout.world_size, threads=hardware.threads, silence_limit=limit)
+        job_file = Path(folder, "job.json")
+        job_file.write_text(job.model_dump_json(), encoding="utf-8")
+        launch(
+            lambda attempt: rank.command(job_file),
+            hardware.layout.world_size,
+            threads=hardware.threads,
+            heartbeat_timeout=settings.train.silence_limit,
+        )
         return StepTimes.model_validate_json(result.read_bytes())
 
 
@@ -156,13 +201,13 @@ class RankSteps(BaseModel):
     spans: list[Span]
 
 
-def measure_rank(job: JobFile) -> None:
+def measure_rank(job: MeasureJob) -> None:
     """Measure as one of these processes; rank 0 writes the result."""
     env = RankEnv.current()
     hardware = Hardware.choose(job.settings, env)
-    limit, always = job.settings.train.silence_limit, job.measuring.exchange == "always"
+    limit, always = job.settings.train.silence_limit, job.options.exchange == "always"
     with (
-        taken_place(hardware, env, limit, even_alone=always) as place,
+        join_ranks(hardware, env, limit, even_alone=always) as place,
         flushed_denormals(),
         reused_memory(),
         torch_threads(hardware.threads),
@@ -170,33 +215,33 @@ def measure_rank(job: JobFile) -> None:
         texts = gather_texts(time_steps(job, place).model_dump_json(), place.world)
         if place.world.is_main:
             ranks = [RankSteps.model_validate_json(text) for text in texts]
-            independent = job.measuring.exchange == "never"
+            independent = job.options.exchange == "never"
             write_file(job.out, combine(ranks, hardware, independent=independent).model_dump_json())
 
 
-def training_world(world: World, measuring: Measuring) -> World:
+def training_world(world: World, options: MeasureOptions) -> World:
     """The world that the training uses; before and after, ranks synchronize in `world`."""
-    if measuring.exchange == "never":
-        return alone(world.device)
-    if measuring.exchange == "always" and world.layout.world_size == 1:
+    if options.exchange == "never":
+        return single_rank(world.device)
+    if options.exchange == "always" and world.layout.world_size == 1:
         return replace(world, replicas=world.everyone, neighbours=world.everyone)
     return world
 
 
-def time_steps(job: JobFile, place: Place) -> RankSteps:
+def time_steps(job: MeasureJob, place: RankContext) -> RankSteps:
     """Warm up, then time each step on this rank. All ranks begin the timed steps together."""
-    train, measuring, world = job.settings.train, job.measuring, place.world
+    train, options, world = job.settings.train, job.options, place.world
     dataset = PreparedDataset.open(job.dataset)
-    split, count = dataset.split("train"), job.steps or 1
+    split, count = dataset.split("train"), job.steps
     warm_up, chosen = WARM_UP_STEPS, None
-    if measuring.typical:
+    if options.typical:
         lengths = token_lengths(split, train.max_tokens)
         timed = typical_steps(lengths, train.batch_size_for(len(split)), train.seed, count)
         before = warm_up_steps(lengths, timed)
         warm_up, chosen = len(before), enumerate([*before, *timed])
-    plan = plan_of(job.settings, place.hardware, dataset.manifest.vocab_size)
-    learner = Learner.build(plan, training_world(world, measuring))
-    clock = RecordingClock(place.note) if measuring.record else PhaseClock(note=place.note)
+    config = runner_config(job.settings, place.hardware, dataset.manifest.vocab_size)
+    learner = Learner.build(config, training_world(world, options))
+    clock = RecordingClock(place.on_phase) if options.record else PhaseClock(on_phase=place.on_phase)
     batches = rank_batches(split, train, world, clock, rows_of_steps=chosen)
     results = train_steps(learner, batches, lambda step: train.lr, train.max_norm, clock)
     first_step_at = time.perf_counter()
@@ -210,9 +255,9 @@ def time_steps(job: JobFile, place: Place) -> RankSteps:
         result = next(results)
         seconds.append(time.perf_counter() - began_at)
         batch = result.batch
-        losses.append(result.verdict.loss_sum / batch.rows_global)
+        losses.append(result.summary.loss_sum / batch.rows_global)
         if step >= warm_up:
-            rows += int((batch.weights_B > 0).sum()) if measuring.exchange == "never" else batch.rows_global
+            rows += int((batch.weights_B > 0).sum()) if options.exchange == "never" else batch.rows_global
             sent += result.bytes_sent
             if isinstance(clock, RecordingClock):
                 spans += split_computing(clock.spans, learner.runner)

@@ -10,16 +10,16 @@ from typing import Any
 
 from sentiscale.config import Settings
 from sentiscale.data.prepared import PreparedDataset
+from sentiscale.parallel.launch import launch
 from sentiscale.records import Host, available_cores, command_line, git_commit, now, package_versions
 from sentiscale.study.bench.plan import Amount, settings_of
-from sentiscale.study.bench.steps import StepTimes, measure_steps
+from sentiscale.study.bench.steps import MeasureOptions, StepTimes, measure_steps
 from sentiscale.study.bench.trace import times_per_rank, with_waiting
 from sentiscale.study.records import BenchRun, Case, Span
+from sentiscale.training import rank
 from sentiscale.training.hardware import Hardware
-from sentiscale.training.job import Job, Measuring
-from sentiscale.training.launch import launch_ranks
+from sentiscale.training.job import TrainJob
 from sentiscale.training.run_directory import RunDir
-from sentiscale.util.progress import Progress
 
 LIBRARIES = ("sentiscale", "torch", "numpy")
 STEP_SETTINGS = {"max_tokens", "micro_batches", "embedding_gradients", "gradient_compression", "word_dropout"}
@@ -95,9 +95,9 @@ class TrainingCases:
 
     def measure(self, case: Case, steps: int) -> StepTimes:
         exchange = "never" if case.kind == "copies" else "always" if case.collectives else "needed"
-        measuring = Measuring.model_validate({"exchange": exchange, "typical": True, "record": True})
+        options = MeasureOptions.model_validate({"exchange": exchange, "typical": True, "record": True})
         settings = settings_of(case, self.settings, self.seed)
-        return measure_steps(self.dataset.path.absolute(), settings, steps, measuring)
+        return measure_steps(self.dataset.path.absolute(), settings, steps, options)
 
     def _run_to_target(self, case: Case, repeat: int) -> BenchRun:
         """Train to the target as `sentiscale train` does, in a temporary run directory."""
@@ -107,9 +107,17 @@ class TrainingCases:
         settings = settings.resolved(len(self.dataset.split("train")))
         started_at, began_at = now(), time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
-            job = Job(self.dataset, RunDir(Path(folder, "run")), settings)
+            job = TrainJob(self.dataset, RunDir(Path(folder, "run")), settings)
             job.run_dir.create(resume=False, force=False)
-            record = launch_ranks(job, Hardware.choose(settings), Progress())
+            command = rank.command(job.write(Path(folder, "job.json")), quiet=True)
+            hardware = Hardware.choose(settings)
+            launch(
+                lambda attempt: command,
+                hardware.layout.world_size,
+                threads=hardware.threads,
+                heartbeat_timeout=settings.train.silence_limit,
+            )
+            record = job.run_dir.read_record()
         reached = (record.target or {}).get("seconds")
         seconds = reached if reached is not None else record.train_seconds
         rows = record.steps * case.batch_size

@@ -20,12 +20,11 @@ from sentiscale.parallel.collectives import all_gather, barrier, gather_numbers
 from sentiscale.parallel.cpu import torch_threads
 from sentiscale.parallel.launch import launch
 from sentiscale.parallel.rendezvous import RankEnv
-from sentiscale.parallel.shared_memory import HostGroup
-from sentiscale.parallel.shared_tensors import host_group
+from sentiscale.parallel.shared_memory import HostGroup, host_group
 from sentiscale.parallel.world import World
 from sentiscale.records import Host
 from sentiscale.study.plan.network import CollectiveTiming, LinkTimings
-from sentiscale.training.hardware import Hardware, taken_place
+from sentiscale.training.hardware import Hardware, join_ranks
 from sentiscale.util.atomic import write_file
 
 SIZES = (64, 2**16, 2**19, 2**21, 2**23)
@@ -43,7 +42,7 @@ def measure_links(ranks: int = 2) -> LinkTimings:
     with tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
         out = Path(folder, "links.json")
         command = [sys.executable, "-m", "sentiscale.study.plan.probe", str(out)]
-        launch(command, ranks, threads=1, silence_limit=HEARTBEAT_TIMEOUT)
+        launch(lambda attempt: command, ranks, threads=1, heartbeat_timeout=HEARTBEAT_TIMEOUT)
         return LinkTimings.model_validate_json(out.read_bytes())
 
 
@@ -53,7 +52,7 @@ def main(out: Path) -> None:
     ranks = env.world_size if env else 1
     train = {"layout": f"{ranks}x1", "threads_per_rank": 1, "oversubscribe": True, "device": "cpu"}
     hardware = Hardware.choose(resolve(flags={f"train.{name}": value for name, value in train.items()}), env)
-    with taken_place(hardware, env, HEARTBEAT_TIMEOUT) as place, torch_threads(1):
+    with join_ranks(hardware, env, HEARTBEAT_TIMEOUT) as place, torch_threads(1):
         world = place.world
         memory = host_group(world, 2 * max(SIZES))
         timings = [

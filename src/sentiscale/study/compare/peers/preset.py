@@ -6,10 +6,11 @@ from pathlib import Path
 
 from sentiscale.config import Settings
 from sentiscale.parallel.layout import Layout
+from sentiscale.study.bench.auto_layout import settle_layout
 from sentiscale.study.bench.steps import measure_steps
 from sentiscale.study.compare.records import CompareJob, CompareOutcome, CompareTask, CurvePoint
 from sentiscale.study.load import processor_seconds
-from sentiscale.training.loop import train as run_training
+from sentiscale.training.launch import train as run_training
 from sentiscale.util.progress import Advance, Progress
 
 
@@ -19,7 +20,8 @@ def train(task: CompareTask, folder: Path) -> CompareOutcome:
         times = measure_steps(task.data, settings, task.job.conditions.steps)
         return CompareOutcome(rows_per_s=round(times.rows_per_s, 1))
     timer, began = TrainingTimer(), processor_seconds()
-    record = run_training(task.data, folder / "run", settings, progress=timer)
+    settings, layout_choice = settle_layout(settings, task.data, folder / "run", timer)
+    record = run_training(task.data, folder / "run", settings, progress=timer, layout_choice=layout_choice)
     # Ranks are processes of their own, whose time is known when they have ended.
     ended = timer.processor_seconds if record.world_size == 1 else processor_seconds()
     return CompareOutcome(

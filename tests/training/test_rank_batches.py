@@ -52,7 +52,7 @@ def test_a_resumed_run_is_fed_as_if_it_had_never_stopped():
 
 def test_making_batches_counts_as_data_until_the_clock_is_reset():
     noted: list[tuple[str, int]] = []
-    clock = PhaseClock(note=lambda phase, step: noted.append((phase, step)))
+    clock = PhaseClock(on_phase=lambda phase, step: noted.append((phase, step)))
     batches = rank_batches(SPLIT, SETTINGS, World(Layout(1, 1), 0, torch.device("cpu")), clock, first_step=4)
     next(batches), next(batches)
     assert noted == [("data", 4), ("data", 5)]

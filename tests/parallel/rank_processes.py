@@ -1,4 +1,4 @@
-"""Real ranks, started in each of the three ways, and how they ended."""
+"""Real ranks, started by our launcher, by torchrun or by hand, and how they ended."""
 
 import os
 import re
@@ -16,6 +16,9 @@ from tests.conftest import REPOSITORY
 
 HERE = Path(__file__).parent
 RANK = [sys.executable, str(HERE / "rank.py")]
+PATIENT = 30.0
+"""Timeout of heartbeats where a test is not about hung ranks: a rank may starve on busy cores."""
+
 TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -59,7 +62,7 @@ class World:
         )
         return self
 
-    def ended(self, seconds: float = 60) -> list[Ending]:
+    def ended(self, seconds: float = 120) -> list[Ending]:
         """Wait for the started processes; everything they started must be gone as well."""
         endings = []
         for process in self.processes:
@@ -94,9 +97,11 @@ class World:
             process.communicate()
 
 
-def by_launcher(world: World, ranks: int, *options: object, restarts: int = 0) -> World:
-    """With the project's own launcher."""
-    start = [sys.executable, str(HERE / "start.py"), str(ranks), str(restarts)]
+def by_launcher(
+    world: World, ranks: int, *options: object, restarts: int = 0, heartbeat_timeout: float = PATIENT
+) -> World:
+    """With our launcher."""
+    start = [sys.executable, str(HERE / "start.py"), str(ranks), str(restarts), str(heartbeat_timeout)]
     return world.start([*start, "--", str(world.folder), *map(str, options)])
 
 
@@ -128,7 +133,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def wait_for(condition, seconds: float = 40) -> float:
+def wait_for(condition, seconds: float = 120) -> float:
     """Seconds until it became true."""
     start = time.monotonic()
     while not condition():

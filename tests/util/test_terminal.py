@@ -2,9 +2,9 @@
 
 import pytest
 
-from sentiscale.cli import progress as terminal
-from sentiscale.cli.progress import TerminalProgress, make_progress, progress_line
+from sentiscale.util import terminal
 from sentiscale.util.progress import Progress
+from sentiscale.util.terminal import TerminalProgress, make_progress, progress_line
 
 
 def test_line_shows_share_rate_and_time_left():

@@ -11,8 +11,8 @@ from sentiscale.data.prepared import PreparedDataset
 from sentiscale.datasets.output import synth
 from sentiscale.errors import UsageError
 from sentiscale.parallel.world import World
-from sentiscale.training.job import Job
-from sentiscale.training.launch import check_same_view
+from sentiscale.training.job import TrainJob
+from sentiscale.training.launch import check_same_job
 from sentiscale.training.run_directory import RunDir
 from tests.worlds import run_world
 
@@ -27,10 +27,10 @@ def complaint(world: World, data: Path, out: Path, by_rank: list[dict[str, objec
     """What a rank says when each was started with flags of its own; nothing if it has no complaint."""
     flags = dict(by_rank[world.rank])
     resume = bool(flags.pop("resume", False))
-    job = Job(PreparedDataset.open(data), RunDir(out), resolve(flags=flags))
+    job = TrainJob(PreparedDataset.open(data), RunDir(out), resolve(flags=flags))
     job.run_dir.checkpoints.mkdir(parents=True, exist_ok=True)
     try:
-        check_same_view(replace(job, resume=resume), world)
+        check_same_job(replace(job, resume=resume), world)
     except UsageError as error:
         return str(error)
     return ""

@@ -11,15 +11,15 @@ from sentiscale.data.batches import padded_ids
 from sentiscale.model.metrics import score
 from sentiscale.model.network import SentimentNet
 from sentiscale.parallel.world import World
-from sentiscale.training import finish as evaluate
+from sentiscale.training import validate
 from sentiscale.training.step import Learner
 from tests.parallel.learning import MAX_TOKENS, SEED, VOCAB, Case
 from tests.worlds import once, run_world
 
 ROWS = {
-    "batches of equal size": evaluate.EVAL_BATCH * 2,
-    "a last batch that ranks cannot share equally": evaluate.EVAL_BATCH + 11,
-    "fewer rows in the last batch than ranks": evaluate.EVAL_BATCH + 1,
+    "batches of equal size": validate.EVAL_BATCH * 2,
+    "a last batch that ranks cannot share equally": validate.EVAL_BATCH + 11,
+    "fewer rows in the last batch than ranks": validate.EVAL_BATCH + 1,
     "fewer rows than ranks": 1,
 }
 
@@ -28,19 +28,19 @@ CASE = Case(cell="gru", micro_batches=2)
 
 def all_logits(world: World) -> dict[str, tuple[np.ndarray, list[int], bool]]:
     """For each number of rows: logits, the rows that this rank scored itself, and whether it gets scores."""
-    runner = Learner.build(CASE.plan(), world).runner
+    runner = Learner.build(CASE.config(), world).runner
     found = {}
     for name, rows in ROWS.items():
         split, seen = replace(CASE, rows=rows, lengths="half empty").split(), []
-        with patch.object(evaluate, "make_batch", noting(seen)):
-            logits = evaluate.network_logits(runner, split, MAX_TOKENS)
-        found[name] = logits, seen, evaluate.evaluate(runner, split, None, MAX_TOKENS) is not None
+        with patch.object(validate, "make_batch", noting(seen)):
+            logits = validate.network_logits(runner, split, MAX_TOKENS)
+        found[name] = logits, seen, validate.evaluate(runner, split, None, MAX_TOKENS) is not None
     return found
 
 
 def noting(seen: list[int]):
     """`make_batch` that adds the rows it hands out, fillers left out, to `seen`."""
-    make_batch = evaluate.make_batch
+    make_batch = validate.make_batch
 
     def noted(split, rows, *arguments, **options):
         batch = make_batch(split, rows, *arguments, **options)
@@ -73,7 +73,7 @@ def test_every_row_is_scored_once_and_as_if_it_were_alone(layout, name):
 
 def one_by_one(split) -> np.ndarray:
     """Logits of the network alone, one row at a time."""
-    net = SentimentNet.build(CASE.plan().model, VOCAB, SEED).double()
+    net = SentimentNet.build(CASE.config().model, VOCAB, SEED).double()
     logits = []
     with torch.inference_mode():
         for row in range(len(split)):

@@ -1,0 +1,163 @@
+"""A run in progress, as one rank sees it, and the record that is written of it."""
+
+import math
+import signal
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sentiscale.config import Settings
+from sentiscale.data.prepared import PreparedDataset, Split
+from sentiscale.model.wide import WideModel
+from sentiscale.parallel.runner import FloatArray
+from sentiscale.parallel.world import World
+from sentiscale.records import EpochMetrics, Host, RunRecord, git_commit, now, package_versions
+from sentiscale.training.checkpoint import TrainState
+from sentiscale.training.clock import PhaseClock
+from sentiscale.training.hardware import Hardware
+from sentiscale.training.job import TrainJob
+from sentiscale.training.optimizer import learning_rate
+from sentiscale.training.run_directory import RunDir
+from sentiscale.training.step import Learner
+from sentiscale.util.processes import signal_handler
+
+
+@dataclass
+class StopRequest:
+    received: signal.Signals | None = None
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Note SIGINT and SIGTERM inside the block; a second one acts at once, as it usually would.
+
+    Outside the main thread, where handlers cannot be set, no stop is ever requested.
+    """
+    stop = StopRequest()
+
+    def note(number: signal.Signals) -> None:
+        stop.received = number
+        signal.signal(number, replaced[number])
+
+    with signal_handler(note, signal.SIGINT, signal.SIGTERM) as replaced:
+        yield stop
+
+
+@dataclass
+class Training:
+    settings: Settings
+    dataset: PreparedDataset
+    train_split: Split
+    valid_split: Split
+    """Rows to choose the best weights by."""
+    run_dir: RunDir
+    learner: Learner
+    wide: WideModel | None
+    """Rank 0 only."""
+    valid_wide: FloatArray | None
+    """The wide part's logits on the validation rows; rank 0 only."""
+    state: TrainState
+    best: dict[str, Tensor]
+    """This rank's part of the network at the best validation so far."""
+    clock: PhaseClock
+    saved_at: float
+    """time.monotonic() of the last checkpoint, or of the start."""
+    record: RunRecord
+    """What is known of the run from its start."""
+    node_threads: int
+    """Threads of all ranks on this machine."""
+    stop: StopRequest = field(default_factory=StopRequest)
+    on_metrics: Callable[[EpochMetrics], None] = lambda metrics: None
+    """Called with every validation, on rank 0."""
+    bytes_sent: int = 0
+    """By this rank, in the steps of this process."""
+    steps_here: int = 0
+    """Steps of this process, without those before a resumption."""
+
+    @property
+    def world(self) -> World:
+        return self.learner.world
+
+    @property
+    def batch_size(self) -> int:
+        return self.settings.train.batch_size_for(len(self.train_split))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.train_split) // self.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run, those before a resumption included."""
+        return max(1, math.ceil(self.settings.train.epochs_for(len(self.train_split)) * self.steps_per_epoch))
+
+    def learning_rate(self, step: int) -> float:
+        train = self.settings.train
+        return learning_rate(
+            step, self.total_steps, peak=train.lr, warmup_steps=train.warmup_steps, schedule=train.schedule
+        )
+
+
+def new_record(job: TrainJob, hardware: Hardware) -> RunRecord:
+    return RunRecord(
+        id=uuid.uuid4().hex[:12],
+        started_at=now(),
+        argv=sys.argv,
+        settings=job.settings.model_dump(mode="json"),
+        precision=hardware.precision.name,
+        layout=str(hardware.layout),
+        layout_choice=job.layout_choice,
+        world_size=hardware.layout.world_size,
+        threads_per_rank=hardware.threads,
+        oversubscribed=hardware.oversubscribed,
+        seed=job.settings.train.seed,
+        data_digest=job.dataset.manifest.digest,
+        data=job.dataset.described(),
+        host=Host.current(torch.cuda.get_device_name() if torch.cuda.is_available() else None),
+        versions=package_versions("sentiscale", "torch", "numpy", "scikit-learn", "numba", "pyarrow"),
+        git_commit=git_commit(),
+    )
+
+
+Status = Literal["running", "finished", "interrupted", "failed"]
+
+
+def current_record(training: Training, status: Status, seconds: float) -> RunRecord:
+    """The record with all that is known so far; `seconds` of training."""
+    state, phases = training.state, training.clock.times()
+    step_seconds = max(phases.step_seconds, 1e-9)
+    reached = state.target_seconds is not None
+    return training.record.model_copy(
+        update={
+            "status": status,
+            "finished_at": None if status == "running" else datetime.now(UTC),
+            "phases": phases,
+            "train_seconds": round(seconds, 3),
+            "steps": state.step,
+            "epochs": state.step / training.steps_per_epoch,
+            "rows_per_s": state.rows / step_seconds,
+            "tokens_per_s": state.tokens / step_seconds,
+            "metrics": state.metrics,
+            "best_step": state.best_step,
+            "target": {
+                "accuracy": training.settings.train.target_accuracy,
+                "reached": reached,
+                "seconds": state.target_seconds,
+            },
+        }
+    )
+
+
+def write_record(training: Training, status: Status, error: BaseException | None = None) -> None:
+    """Write record.json with all that is known so far, on rank 0."""
+    if training.world.is_main:
+        record = current_record(training, status, training.clock.seconds())
+        failure = f"{type(error).__name__}: {error}" if error else None
+        training.run_dir.write_record(record.model_copy(update={"failure": failure}))

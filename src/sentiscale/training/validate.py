@@ -1,0 +1,123 @@
+"""Score the network and the wide part on a split: all ranks compute, rank 0 scores."""
+
+from dataclasses import asdict
+
+import numpy as np
+import torch
+
+from sentiscale.data.batches import make_batch, sorted_order, token_lengths
+from sentiscale.data.prepared import Split
+from sentiscale.model.metrics import Scores, score
+from sentiscale.model.wide import Combination
+from sentiscale.parallel.collectives import all_reduce, share_text
+from sentiscale.parallel.runner import FloatArray, Runner
+from sentiscale.records import EpochMetrics, Record
+from sentiscale.training.checkpoint import TrainState
+from sentiscale.training.run import Training
+from sentiscale.training.run_directory import logger
+from sentiscale.util.progress import Progress
+
+EVAL_BATCH = 256
+"""Rows of a global batch."""
+
+
+def network_logits(runner: Runner, split: Split, max_tokens: int) -> FloatArray:
+    """Logits (rows,) of the network alone, in the split's order, on every rank.
+
+    Each replica computes its share of every batch; the others' places stay zero, so a sum over all ranks
+    puts every row's logit in its place, exactly. Filler rows are left out.
+    """
+    world = runner.world
+    logits = np.zeros(len(split), np.float32)
+    for rows in sorted_order(token_lengths(split, max_tokens), EVAL_BATCH):
+        batch = make_batch(split, rows, max_tokens, data_rank=world.replica, data_size=world.layout.data)
+        real = batch.weights_B > 0
+        logits[rows[batch.places_B[real]]] = runner.logits(batch)[real]
+    return np.asarray(all_reduce(torch.from_numpy(logits), world.everyone))
+
+
+def evaluate(
+    runner: Runner,
+    split: Split,
+    wide_logits: FloatArray | None,
+    max_tokens: int,
+    combination: Combination | None = None,
+) -> tuple[Scores, Combination] | None:
+    """Score both parts together on a split; without a `combination`, fit it to this split's labels.
+
+    All ranks compute; rank 0, which alone has the wide part's logits, scores. The others get None.
+    """
+    net_logits = network_logits(runner, split, max_tokens)
+    if not runner.world.is_main:
+        return None
+    labels = np.asarray(split.labels)
+    if combination is None:
+        combination = Combination.fit(net_logits, wide_logits, labels)
+    return score(combination.logits(net_logits, wide_logits), labels), combination
+
+
+class ValidationResult(Record):
+    """Scores of rank 0 on the validation split."""
+
+    metrics: EpochMetrics
+    """As a line of metrics.jsonl."""
+    combination: dict[str, float]
+    """How the parts were joined for it: net, wide, bias."""
+
+    def better(self, state: TrainState) -> bool:
+        found = (self.metrics.valid_accuracy, -self.metrics.valid_loss)
+        return found > (state.best_accuracy, -state.best_loss)
+
+
+def validate(training: Training, progress: Progress) -> None:
+    """Score on the validation split, remember the best weights, write a line of metrics."""
+    settings, state = training.settings.train, training.state
+    with training.clock.phase("eval", state.step):
+        result = score_validation(training)
+    metrics, better = result.metrics, result.better(state)
+    reached = settings.target_accuracy is not None and metrics.valid_accuracy >= settings.target_accuracy
+    training.state = state.model_copy(
+        update={
+            "loss_sum": 0.0,
+            "loss_rows": 0,
+            "metrics": [*state.metrics, metrics],
+            "best_step": state.step if better else state.best_step,
+            "best_accuracy": metrics.valid_accuracy if better else state.best_accuracy,
+            "best_loss": metrics.valid_loss if better else state.best_loss,
+            "best_combination": result.combination if better else state.best_combination,
+            "stale": 0 if better else state.stale + 1,
+            "target_seconds": state.target_seconds or (metrics.seconds if reached else None),
+        }
+    )
+    if better:
+        owned = training.learner.runner.owned()
+        training.best = {name: tensor.clone() for name, tensor in owned.items()}
+    if training.world.is_main:
+        training.run_dir.append_metrics(metrics)
+        training.on_metrics(metrics)
+        line = (
+            f"epoch {metrics.epoch:.2f}, {metrics.seconds:.0f} s: "
+            f"valid accuracy {metrics.valid_accuracy:.4f}, loss {metrics.valid_loss:.4f}"
+        )
+        logger.info(line)
+        progress.say(line)
+
+
+def score_validation(training: Training) -> ValidationResult:
+    """Rank 0's scores, on every rank: all of them must decide alike what is best and when to stop."""
+    state, max_tokens = training.state, training.settings.train.max_tokens
+    text = ""
+    scored = evaluate(training.learner.runner, training.valid_split, training.valid_wide, max_tokens)
+    if scored is not None:
+        scores, combination = scored
+        metrics = EpochMetrics(
+            epoch=round(state.step / training.steps_per_epoch, 4),
+            step=state.step,
+            seconds=round(training.clock.seconds(), 3),
+            train_loss=state.mean_loss,
+            valid_accuracy=scores.accuracy,
+            valid_loss=scores.loss,
+            learning_rate=training.learning_rate(state.step),
+        )
+        text = ValidationResult(metrics=metrics, combination=asdict(combination)).model_dump_json()
+    return ValidationResult.model_validate_json(share_text(text, training.world))
