@@ -22,7 +22,7 @@ from sentiscale.records import RunRecord
 from sentiscale.training import finish, loop
 from sentiscale.training.checkpoint import ROWS_FILE
 from sentiscale.training.hardware import Hardware, RankContext
-from sentiscale.training.job import TrainJob
+from sentiscale.training.run import TrainJob
 from sentiscale.training.run_directory import RunDir
 from sentiscale.training.setup import open_run
 from sentiscale.util.progress import Progress

@@ -11,8 +11,8 @@ from sentiscale.data.prepared import PreparedDataset
 from sentiscale.datasets.output import synth
 from sentiscale.errors import UsageError
 from sentiscale.parallel.world import World
-from sentiscale.training.job import TrainJob
 from sentiscale.training.launch import check_same_job
+from sentiscale.training.run import TrainJob
 from sentiscale.training.run_directory import RunDir
 from tests.worlds import run_world
 

@@ -29,10 +29,9 @@ from sentiscale.parallel.world import single_rank
 from sentiscale.records import RunRecord, available_cores
 from sentiscale.training.finish import as_saved_model
 from sentiscale.training.hardware import Hardware, RankContext
-from sentiscale.training.job import TrainJob
 from sentiscale.training.launch import train
 from sentiscale.training.loop import fit
-from sentiscale.training.run import Training, current_record
+from sentiscale.training.run import Training, TrainJob, current_record
 from sentiscale.training.run_directory import RunDir
 from sentiscale.training.setup import set_up
 from sentiscale.training.validate import evaluate

@@ -21,8 +21,8 @@ from sentiscale.tracking.tracker import check_trackers
 from sentiscale.training import rank
 from sentiscale.training.finish import finish
 from sentiscale.training.hardware import Hardware, join_ranks
-from sentiscale.training.job import TrainJob
 from sentiscale.training.loop import fit
+from sentiscale.training.run import TrainJob
 from sentiscale.training.run_directory import RunDir
 from sentiscale.training.setup import open_run
 from sentiscale.util.progress import Progress

@@ -19,8 +19,8 @@ def main(job_file: Path, *, quiet: bool = False) -> int:
     from sentiscale.parallel.rendezvous import RankEnv
     from sentiscale.training.finish import finish
     from sentiscale.training.hardware import Hardware, join_ranks
-    from sentiscale.training.job import TrainJob
     from sentiscale.training.loop import fit
+    from sentiscale.training.run import TrainJob
     from sentiscale.training.setup import open_run
     from sentiscale.util.terminal import make_progress
 

@@ -1,5 +1,6 @@
 """A run in progress, as one rank sees it, and the record that is written of it."""
 
+import json
 import math
 import signal
 import sys
@@ -8,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,11 +24,45 @@ from sentiscale.records import EpochMetrics, Host, RunRecord, git_commit, now, p
 from sentiscale.training.checkpoint import TrainState
 from sentiscale.training.clock import PhaseClock
 from sentiscale.training.hardware import Hardware
-from sentiscale.training.job import TrainJob
 from sentiscale.training.optimizer import learning_rate
 from sentiscale.training.run_directory import RunDir
 from sentiscale.training.step import Learner
 from sentiscale.util.processes import signal_handler
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    dataset: PreparedDataset
+    run_dir: RunDir
+    settings: Settings
+    """Resolved: with numbers for all that depends on the data."""
+    resume: bool = False
+    force: bool = False
+    layout_choice: dict[str, Any] | None = None
+    """Why `--layout auto` took this layout, for the record."""
+
+    def write(self, path: Path) -> Path:
+        """Write the job as JSON; a rank never has to replace a run, so `force` is left out."""
+        document = {
+            "dataset": str(self.dataset.path.absolute()),
+            "out": str(self.run_dir.path.absolute()),
+            "settings": self.settings.model_dump(mode="json"),
+            "resume": self.resume,
+            "layout_choice": self.layout_choice,
+        }
+        path.write_text(json.dumps(document), encoding="utf-8")
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> "TrainJob":
+        document = json.loads(path.read_bytes())
+        return cls(
+            PreparedDataset.open(document["dataset"]),
+            RunDir(Path(document["out"])),
+            Settings.model_validate(document["settings"]),
+            resume=document["resume"],
+            layout_choice=document["layout_choice"],
+        )
 
 
 @dataclass

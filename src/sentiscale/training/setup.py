@@ -26,8 +26,7 @@ from sentiscale.tracking.tracker import RunTrackers, TrackedRun
 from sentiscale.training.checkpoint import OwnedTensors, TrainState, find_latest, load_state, load_tensors
 from sentiscale.training.clock import PhaseClock
 from sentiscale.training.hardware import RankContext
-from sentiscale.training.job import TrainJob
-from sentiscale.training.run import Training, new_record, stop_on_signals, write_record
+from sentiscale.training.run import Training, TrainJob, new_record, stop_on_signals, write_record
 from sentiscale.training.run_directory import RunDir, logger
 from sentiscale.training.step import Learner, runner_config
 from sentiscale.util.atomic import write_file

@@ -18,7 +18,7 @@ from sentiscale.study.bench.trace import times_per_rank, with_waiting
 from sentiscale.study.records import BenchRun, Case, Span
 from sentiscale.training import rank
 from sentiscale.training.hardware import Hardware
-from sentiscale.training.job import TrainJob
+from sentiscale.training.run import TrainJob
 from sentiscale.training.run_directory import RunDir
 
 LIBRARIES = ("sentiscale", "torch", "numpy")

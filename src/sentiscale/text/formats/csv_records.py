@@ -18,9 +18,9 @@ from sentiscale.text.formats.base import (
     LabelMode,
     TableFormat,
     as_text,
+    choose_columns,
     join_title,
 )
-from sentiscale.text.formats.columns import choose_columns
 from sentiscale.text.labels import Reason
 from sentiscale.text.lines import CR, LF, gather
 

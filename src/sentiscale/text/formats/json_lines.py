@@ -23,9 +23,9 @@ from sentiscale.text.formats.base import (
     TableFormat,
     as_binary,
     as_text,
+    choose_columns,
     join_title,
 )
-from sentiscale.text.formats.columns import choose_columns
 from sentiscale.text.labels import Reason
 from sentiscale.text.lines import gather, line_spans, trimmed
 

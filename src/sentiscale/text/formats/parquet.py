@@ -11,8 +11,15 @@ import pyarrow.parquet as pq
 from sentiscale.config import PrepareSettings
 from sentiscale.errors import DataError
 from sentiscale.text.compiled import Bytes
-from sentiscale.text.formats.base import Columns, FileStart, InputFormat, LabelMode, TableFormat, join_title
-from sentiscale.text.formats.columns import choose_columns
+from sentiscale.text.formats.base import (
+    Columns,
+    FileStart,
+    InputFormat,
+    LabelMode,
+    TableFormat,
+    choose_columns,
+    join_title,
+)
 
 MOST_BATCH_ROWS = 2**20
 
