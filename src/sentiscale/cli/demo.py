@@ -41,7 +41,7 @@ def demo(
         return
     first = result.record.metrics[0]
     print()
-    print(f"wide part alone     {first.valid_accuracy:.4f} validation accuracy after {first.seconds:.1f} s")
+    print(f"n-gram model alone  {first.valid_accuracy:.4f} validation accuracy after {first.seconds:.1f} s")
     print(
         f"with the network    {result.record.valid['accuracy']:.4f} after {result.record.train_seconds:.1f} s"
     )

@@ -39,17 +39,17 @@ class ModelConfig(BaseModel):
     max_tokens: int
     """Tokens the network reads of a review."""
     stored_tokens: int
-    """Tokens a review is cut to first, as in preparation; the wide part reads all of them."""
+    """Tokens a review is cut to first, as in preparation; the n-gram model reads all of them."""
     model: ModelSettings
     """Shape of the network."""
     combination: dict[str, float]
     """Weights of the combination: net, wide, bias."""
     wide_longest: int | None = None
-    """Longest n-gram of the wide part; None without one."""
+    """Longest n-gram of the n-gram model; None without one."""
     wide_gaps: int = 0
-    """Most words between the two of a pair that counts as a feature of the wide part."""
+    """Most words between the two of a pair that counts as a feature of the n-gram model."""
     wide_intercept: float = 0.0
-    """Logit of the wide part for a text without features."""
+    """Logit of the n-gram model for a text without features."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class SavedModel:
 
     @property
     def parameters(self) -> int:
-        """Number of parameters: the network's, and a weight and a scale per bucket of the wide part."""
+        """Number of parameters: the network's, and a weight and a scale per bucket of the n-gram model."""
         own = sum(parameter.numel() for parameter in self.net.parameters())
         return own + (self.wide.weights.size + self.wide.scales.size if self.wide else 0)
 

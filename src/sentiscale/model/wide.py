@@ -1,4 +1,4 @@
-"""The wide part: a linear n-gram model, fitted in seconds, whose logits are combined with the network's.
+"""The linear model on hashed n-grams: fitted in seconds; its logits are combined with the network's.
 
 Each n-gram is scaled by how much more often it occurs in one class than in the other, and rows have length 1
 (Wang & Manning, 2012, "Baselines and bigrams": naive Bayes as the features of a linear model).
@@ -79,7 +79,7 @@ def class_ratios(rows_with: npt.NDArray[np.float64]) -> FloatArray:
 
 @dataclass(frozen=True)
 class Combination:
-    """`logit = net * network's logit + wide * wide part's logit + bias`."""
+    """`logit = net * network's logit + wide * n-gram model's logit + bias`."""
 
     net: float = 1.0
     wide: float = 0.0
@@ -91,7 +91,7 @@ class Combination:
     ) -> "Combination":
         """Fit the weights by logistic regression; the plain network when there is only one class.
 
-        Shapes: all (rows,); `wide_logits` None leaves the wide part out.
+        Shapes: all (rows,); `wide_logits` None leaves the n-gram model out.
         """
         from sklearn.linear_model import LogisticRegression  # seconds to load; prediction needs none
 

@@ -137,7 +137,7 @@ def load_with_card(path: Path) -> tuple[SavedModel, Json]:
 
 
 def in_memory(model: SavedModel) -> SavedModel:
-    """Copy the arrays that safetensors maps from the file: the embedding and the wide part's tables.
+    """Copy the arrays that safetensors maps from the file: the embedding and the n-gram model's tables.
 
     Copying a new model over the old file truncates it for a moment; the system kills a process that reads a
     mapped page then (SIGBUS).

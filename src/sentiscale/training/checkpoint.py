@@ -71,7 +71,7 @@ class TrainState(Record):
     best_loss: float = 0.0
     """Validation loss at the best step, nats."""
     best_combination: dict[str, float] = Field(default_factory=dict)
-    """How network and wide part are joined at the best step."""
+    """How network and n-gram model are joined at the best step."""
     stale: int = 0
     """Validations since the best one."""
     target_seconds: float | None = None

@@ -18,7 +18,7 @@ from sentiscale.records import available_cores
 from sentiscale.training.clock import OnPhase, ignore_phase
 
 COLLECTIVE_SECONDS = 3600.0
-"""The longest one rank waits for another that is alive: fitting the wide part to much data takes minutes."""
+"""The longest one rank waits for a live one: fitting the n-gram model to much data takes minutes."""
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ def validation_due(training: Training) -> bool:
     """Whether the current step ends a validation interval that has not been scored yet."""
     state = training.state
     every = training.settings.train.validate_every * training.steps_per_epoch
-    due = state.step // every > (state.step - 1) // every  # true at step 0: the wide part is a model already
+    # True at step 0 too: the n-gram model alone is already a model.
+    due = state.step // every > (state.step - 1) // every
     return due and not (state.metrics and state.metrics[-1].step == state.step)
 
 

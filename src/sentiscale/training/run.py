@@ -98,7 +98,7 @@ class Training:
     wide: WideModel | None
     """Rank 0 only."""
     valid_wide: FloatArray | None
-    """The wide part's logits on the validation rows; rank 0 only."""
+    """The n-gram model's logits on the validation rows; rank 0 only."""
     state: TrainState
     best: dict[str, Tensor]
     """This rank's part of the network at the best validation so far."""

@@ -1,4 +1,4 @@
-"""Everything a run needs before its first step: checks, wide part, network, optimiser, resumed state."""
+"""Everything a run needs before its first step: checks, n-gram model, network, optimiser, resumed state."""
 
 import hashlib
 import json
@@ -197,12 +197,12 @@ def load_checkpoint(
 def load_or_fit_wide(
     split: Split, settings: Settings, run_dir: RunDir, threads: int, progress: Progress
 ) -> WideModel:
-    """Fit the wide part, or read it back where an earlier part of this run has fitted it."""
+    """Fit the n-gram model, or read it back where an earlier part of this run has fitted it."""
     if run_dir.wide.exists():
         arrays = load_file(run_dir.wide)
         ngrams = Ngrams(settings.wide.bits, settings.wide.longest, settings.wide.gaps)
         return WideModel(arrays["scales"], arrays["weights"], float(arrays["intercept"][0]), ngrams)
-    progress.say(f"fitting the wide part on {len(split):,} rows")
+    progress.say(f"fitting the n-gram model on {len(split):,} rows")
     wide = fit_wide(
         np.asarray(split.tokens),
         np.asarray(split.offsets),

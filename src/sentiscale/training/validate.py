@@ -1,4 +1,4 @@
-"""Score the network and the wide part on a split: all ranks compute, rank 0 scores."""
+"""Score the network and the n-gram model on a split: all ranks compute, rank 0 scores."""
 
 from dataclasses import asdict
 
@@ -45,7 +45,7 @@ def evaluate(
 ) -> tuple[Scores, Combination] | None:
     """Score both parts together on a split; without a `combination`, fit it to this split's labels.
 
-    All ranks compute; rank 0, which alone has the wide part's logits, scores. The others get None.
+    All ranks compute; rank 0, which alone has the n-gram model's logits, scores. The others get None.
     """
     net_logits = network_logits(runner, split, max_tokens)
     if not runner.world.is_main:
