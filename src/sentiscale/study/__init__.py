@@ -1,4 +1,4 @@
-"""Measuring how training scales: benchmarks, analysis, plans for other machines, comparison with other tools.
+"""Measure how training scales: benchmarks, analysis, capacity plans, and comparison with other tools.
 
-Pages and charts are made in `report`.
+Pages and charts belong in `report`.
 """

@@ -1,7 +1,7 @@
-"""Measurements in fresh processes that can be interrupted and resumed, for `bench` and `compare`.
+"""Resumable measurements in fresh processes, for `bench` and `compare`.
 
-A job file goes in, a fresh process runs one function on it, an outcome file comes out. Finished runs are
-lines of `records.jsonl`, and the same command continues after them. As a program, it is that process.
+A fresh process reads a job file, calls one function, and writes an outcome file. Run as a program, this
+module is that process. Finished runs are appended to `records.jsonl`, and repeating the command skips them.
 """
 
 import importlib
@@ -31,14 +31,14 @@ RunT = TypeVar("RunT", bound=Record)
 
 @dataclass(frozen=True)
 class FreshRun(Generic[OutcomeT]):
-    """The outcome of a process that ended well, and what the process took."""
+    """The outcome of a successful process, and the time and memory that the process used."""
 
     outcome: OutcomeT
     started_at: float  # on the host's monotonic clock
     seconds: float
-    cpu_seconds: float  # of the whole process and its descendants, start included
-    peak_memory_mb: float  # of the process tree, in MB of 2^20 bytes; 0 where it was not watched
-    other_cores: float  # that other processes kept busy meanwhile
+    cpu_seconds: float  # processor time of the process and its descendants, including startup
+    peak_memory_mb: float  # of the process tree, in MB of 2^20 bytes; 0 if memory was not sampled
+    other_cores: float  # number of cores that other processes kept busy during the run
 
 
 def run_fresh(
@@ -54,13 +54,14 @@ def run_fresh(
     """Run `function(job, folder)` in a fresh process, with a temporary folder under `out`.
 
     Args:
-        function: `module:name`. A string, so that this process need not load the libraries that it uses.
-        job: its argument, handed over as JSON.
-        outcome: type of its result.
-        label: name of the run for messages, such as "polars with 2 workers".
-        out: directory of the study, where the messages of a failed run are kept.
-        variables: environment of the process.
-        watch_memory: sample the memory of the process tree, which costs some processor time.
+        function: the function as `module:name`. It is a string so that this process does not have to load the
+            libraries that the function uses.
+        job: argument of the function, passed as JSON.
+        outcome: type of the function's result.
+        label: name of the run in messages, such as "polars with 2 workers".
+        out: directory of the study. The messages of a failed run are written to `failed.log` there.
+        variables: environment variables of the process.
+        watch_memory: whether to sample the memory of the process tree, which costs some processor time.
 
     Raises: SentiscaleError if the process fails.
     """
@@ -102,9 +103,9 @@ def run_missing(
     measure: Callable[[JobT], RunT],
     records: Path,
 ) -> None:
-    """Measure the jobs that are not finished, and append each run to `records` and `finished`.
+    """Measure the jobs that are not in `finished`, and append each run to `records` and `finished`.
 
-    Raises: Interrupted, by Ctrl-C or SIGTERM; finished runs are kept.
+    Raises: Interrupted on Ctrl-C or SIGTERM. Finished runs are kept.
     """
     make_directory(records.parent)
     try:
@@ -120,7 +121,7 @@ def run_missing(
 
 
 def main(function: str, job_file: str, outcome_file: str) -> int:
-    """Run the function on the job; the job's type is that of its first parameter."""
+    """Call `function` with the job, which is parsed as the type of the function's first parameter."""
     module, _, name = function.partition(":")
     target = getattr(importlib.import_module(module), name)
     job_type = next(iter(get_type_hints(target).values()))
@@ -134,5 +135,5 @@ def main(function: str, job_file: str, outcome_file: str) -> int:
     return 0
 
 
-if __name__ == "__main__":  # Dask's processes import this module as well
+if __name__ == "__main__":  # Dask's worker processes also import this module
     sys.exit(main(*sys.argv[1:]))

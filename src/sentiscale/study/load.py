@@ -1,4 +1,4 @@
-"""What processes take of the machine: cores kept busy and processor time."""
+"""Measure how busy the machine is: cores in use and processor time."""
 
 import resource
 import time
@@ -8,35 +8,35 @@ from contextlib import contextmanager
 import psutil
 
 WORKING = ("user", "nice", "system", "irq", "softirq", "steal")
-"""Kinds of processor time that are work. Stolen time went to other virtual machines of the same host."""
+"""Kinds of processor time that count as busy. `steal` is time taken by other virtual machines of the host."""
 
 
 def busy_seconds() -> float:
-    """Seconds for which this machine's cores have worked since it started, summed over cores."""
+    """Busy time of all cores since the machine started, in seconds summed over cores."""
     times = psutil.cpu_times()
     return float(sum(getattr(times, name, 0.0) for name in WORKING))
 
 
 class CoreMeter:
-    """Mean number of busy cores since its construction."""
+    """Mean number of busy cores since the meter was created."""
 
     def __init__(self) -> None:
         self.began_at, self.busy, self.own = time.perf_counter(), busy_seconds(), time.process_time()
 
     def read(self) -> tuple[float, float]:
-        """Cores that all processes kept busy, and the part of this process."""
+        """Return the number of cores kept busy by all processes, and by this process."""
         seconds = max(time.perf_counter() - self.began_at, 1e-9)
         return (busy_seconds() - self.busy) / seconds, (time.process_time() - self.own) / seconds
 
 
 LOOK_SECONDS = 0.2
-"""Length of a look at the other processes; the kernel counts processor time in hundredths of a second."""
+"""Duration of one measurement of other processes. The kernel counts processor time in steps of 10 ms."""
 
 MOST_LOOKS = 10
 
 
 def other_cores(seconds: float = LOOK_SECONDS) -> float:
-    """Cores that other processes keep busy right now; this one sleeps meanwhile."""
+    """Number of cores that other processes keep busy. This process sleeps during the measurement."""
     meter = CoreMeter()
     time.sleep(seconds)
     everybody, own = meter.read()
@@ -44,7 +44,10 @@ def other_cores(seconds: float = LOOK_SECONDS) -> float:
 
 
 def wait_for_quiet(limit: float, looks: int = MOST_LOOKS) -> float:
-    """Wait until other processes keep at most `limit` cores busy, up to `looks` times; the last value."""
+    """Wait until other processes keep at most `limit` cores busy; return the last measured number.
+
+    At most `looks` measurements are made.
+    """
     for _ in range(looks):
         busy = other_cores()
         if busy <= limit:
@@ -62,7 +65,7 @@ def processor_seconds(*, descendants_only: bool = False) -> float:
 
 
 class Stopwatch:
-    """Wall and processor time, summed over the blocks it runs for."""
+    """Wall-clock and processor time, summed over all `running()` blocks."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

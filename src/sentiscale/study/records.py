@@ -17,29 +17,30 @@ class Case(Record):
     """A combination of settings to measure; runs of equal cases are repeats."""
 
     kind: Literal["train", "copies", "prepare", "predict"] = "train"
-    """train, prepare, predict, or copies: independent serial trainings at once, the machine's upper limit."""
+    """train, prepare, predict or copies. `copies` runs independent serial trainings at the same time, which
+    measures the upper limit of the machine."""
     layout: str = "1x1"
-    """Replicas x stages."""
+    """Number of replicas x number of stages, such as 2x1."""
     collectives: bool = True
-    """Whether gradients go through the exchange between ranks; False for the plain serial run."""
+    """Whether gradients are exchanged between ranks; False for the plain serial run."""
     copies: int = 1
-    """Independent trainings at once; more than 1 only for `copies`."""
+    """Number of independent trainings that run at the same time; above 1 only for `copies`."""
     threads_per_rank: int = 1
-    """Threads of torch in each rank."""
+    """Number of PyTorch threads in each rank."""
     batch_size: int = 0
-    """Rows of an optimizer step over all ranks, or over all copies."""
+    """Rows per optimizer step, summed over all ranks or all copies."""
     model: str = ""
-    """lstm or gru."""
+    """Cell of the network: lstm or gru."""
     precision: str = ""
-    """Arithmetic of the network: fp32, bf16, fp16."""
+    """Number format of the network: fp32, bf16 or fp16."""
     device: str = "cpu"
-    """cpu or cuda."""
+    """Device of the network: cpu or cuda."""
     scaling: Literal["strong", "weak"] = "strong"
-    """Strong: `batch_size` is the same for any number of ranks. Weak: it grows with them."""
+    """strong: `batch_size` is the same for any number of ranks. weak: it grows with the number of ranks."""
     engine: str = ""
-    """Engine of preparation and prediction: sentiscale, dask, pandas, polars."""
+    """Engine that prepares or predicts: sentiscale, dask, pandas or polars."""
     engine_workers: int = 1
-    """Processes or threads of that engine."""
+    """Number of processes or threads of that engine."""
 
     @property
     def ranks(self) -> int:
@@ -48,7 +49,7 @@ class Case(Record):
 
     @property
     def workers(self) -> int:
-        """Cores in use: ranks x threads."""
+        """Number of cores in use: ranks x threads, or the workers of an engine."""
         if self.kind in ("prepare", "predict"):
             return self.engine_workers
         return self.ranks * self.threads_per_rank
@@ -59,31 +60,34 @@ class Case(Record):
 
 
 class Interference(Record):
-    """Load of other processes on the machine."""
+    """Load that other processes put on the machine."""
 
     cores_before: float
-    """Cores that other processes kept busy just before the run."""
+    """Number of cores that other processes kept busy just before the run."""
     cores_during: float
-    """The same during the run."""
+    """Number of cores that other processes kept busy during the run."""
     disturbed: bool = False
-    """Above the limit of the bench. Such a run is repeated, and kept only if all attempts were disturbed."""
+    """Whether the load was above the limit of the benchmark. A disturbed run is repeated; it is kept only if
+    all attempts were disturbed."""
 
 
 class RankTimes(Record):
-    """One rank's time by phase, in seconds over all timed steps; each second counts once."""
+    """Time of one rank by phase, in seconds over all timed steps. The phases do not overlap."""
 
     data: float = 0.0
-    """Waiting for rows."""
+    """Time spent waiting for rows."""
     forward: float = 0.0
-    """Forward passes."""
+    """Time of the forward passes."""
     backward: float = 0.0
-    """Backward passes. On a rank that holds a stage the passes alternate, and both count as backward."""
+    """Time of the backward passes. On a rank that holds one stage of a pipeline, forward and backward passes
+    alternate, and both count as backward."""
     reduce: float = 0.0
-    """Exchange with other ranks, from the arrival of the last of them."""
+    """Time of the exchange with other ranks, counted from the arrival of the last rank."""
     waiting: float = 0.0
-    """Waiting for other ranks: at the exchange for the slowest, between stages for the partner."""
+    """Time spent waiting for other ranks: for the slowest rank at an exchange, and for the other stage in a
+    pipeline."""
     update: float = 0.0
-    """Updating the weights."""
+    """Time to update the weights."""
 
     @property
     def total(self) -> float:
@@ -91,85 +95,86 @@ class RankTimes(Record):
 
 
 class Span(Record):
-    """An interval of one rank's time, for a timeline."""
+    """Interval on the timeline of one rank."""
 
     phase: str
-    """A field of `RankTimes`."""
+    """Name of the phase: a field of `RankTimes`."""
     step: int
-    """Number of the step."""
+    """Index of the step."""
     begin: float
-    """Seconds on the host's monotonic clock, which all ranks of a host share."""
+    """Start in seconds on the monotonic clock of the host, which all its ranks share."""
     end: float
-    """On the same clock."""
+    """End in seconds on the same clock."""
 
 
 class BenchRun(Record):
     """One run of a case in fresh processes."""
 
     schema_version: int = 1
-    """Version of this record; it grows when a key changes its meaning."""
+    """Version of this record; it increases when a key changes its meaning."""
     case: Case
     """The measured case."""
     repeat: int
     """Index of the repeat, from 0."""
     seed: int
-    """Seed of the rows and of the order of the runs."""
+    """Seed for the choice of rows and for the order of the runs."""
     amount: dict[str, Any]
     """Length of the run: {"rows": n}, {"steps": n} or {"target_accuracy": x}."""
     seconds: float
-    """Time without warm-up; a step takes as long as its slowest rank."""
+    """Duration without warm-up; each step counts with the time of its slowest rank."""
     rows: int
-    """Rows processed in that time; a row counts once per pass."""
+    """Rows processed in `seconds`; a row counts once per pass."""
     rows_per_s: float
-    """`rows` over `seconds`."""
+    """Throughput: `rows` divided by `seconds`."""
     steps: int = 0
-    """Timed optimizer steps; 0 where nothing was trained."""
+    """Number of timed optimizer steps; 0 if nothing was trained."""
     step_seconds: list[float] = Field(default_factory=list)
-    """Time of each step on its slowest rank."""
+    """Time of each step on the slowest rank."""
     warm_up_seconds: float = 0.0
     """Time of the steps before the timed ones."""
     start_seconds: float = 0.0
-    """From the start of the processes to the first step."""
+    """Time from the start of the processes to the first step."""
     times_per_rank: list[RankTimes] = Field(default_factory=list)
-    """Time of the steps by phase, for each rank."""
+    """Time of the steps by phase, one entry per rank."""
     bytes_per_step: list[int] = Field(default_factory=list)
-    """Bytes that each rank sent."""
+    """Bytes that each rank sends per step."""
     peak_memory_mb_per_rank: list[float] = Field(default_factory=list)
-    """Largest memory of each rank, in MB of 2^20 bytes."""
+    """Peak memory of each rank, in MB of 2^20 bytes."""
     accuracy: float | None = None
-    """On the validation split, where training had a target."""
+    """Accuracy on the validation split, if training had a target accuracy."""
     reached: bool | None = None
-    """Whether the target was reached; `seconds` then is the time to it, everything after preparation
-    included."""
+    """Whether the target accuracy was reached. If so, `seconds` is the time to the target, including
+    everything after preparation."""
     phases: dict[str, float] = Field(default_factory=dict)
-    """Seconds of rank 0 where training had a target: wide, vectors, data, compute, reduce, update, eval,
-    checkpoint."""
+    """Seconds of rank 0 by phase, if training had a target accuracy: wide, vectors, data, compute, reduce,
+    update, eval and checkpoint."""
     oversubscribed: bool = False
-    """More ranks x threads than cores: such a run shows overhead, not speed."""
+    """Whether ranks x threads exceed the cores. Such a run shows overhead, not speed."""
     interference: Interference | None = None
-    """Load of other processes; None where it was not measured."""
+    """Load of other processes; None if it was not measured."""
     started_at: datetime
-    """Start of the run."""
+    """Time at which the run started."""
     host: Host
-    """The machine."""
+    """Machine that ran it."""
     command: str = ""
-    """The command that measured it; empty if called from Python."""
+    """Command line that measured the run; empty if it was called from Python."""
     versions: dict[str, str] = Field(default_factory=dict)
-    """Versions of sentiscale and the libraries it computes with, by name."""
+    """Versions of sentiscale and of the libraries that it computes with, by name."""
     git_commit: str | None = None
-    """Commit of the folder that the command was called in; None outside of a repository."""
+    """Git commit of the working directory; None outside a repository."""
     data_digest: str = ""
-    """Identity of the prepared data, as in their manifest."""
+    """Digest of the prepared data, as in their manifest."""
     embedding_rows: int = 0
-    """Size of the vocabulary; with the sizes in `shape` it determines what a dense exchange would send."""
+    """Size of the vocabulary. Together with the sizes in `shape`, it determines how many bytes a dense
+    exchange would send."""
     shape: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the model, and mean tokens per row."""
+    """Settings of the model, and the mean number of tokens per row."""
 
 
 def read_runs(path: Path) -> list[BenchRun]:
-    """The runs in a directory of `bench`, or in a file of such lines.
+    """Read the runs from an output directory of `bench`, or from a `records.jsonl` file.
 
-    Raises: DataError if there are none.
+    Raises: DataError if the file does not exist or contains no runs.
     """
     file = path / RECORDS if path.is_dir() else path
     if not file.exists():

@@ -22,46 +22,46 @@ from sentiscale.training.run_directory import RunDir
 Status = Literal["finished", "running", "interrupted", "failed", "lost", "damaged"]
 
 SILENT_SECONDS = 600.0
-"""A run that writes nothing for so long, plus two checkpoints, is taken to be lost."""
+"""A run counts as lost if it has written nothing for this long plus two checkpoint intervals."""
 
 
 class RunSummary(Record):
-    """One run in a line."""
+    """Summary of one training run."""
 
     run: str
     """Path of the run directory."""
     status: Status
-    """As recorded, or lost: killed without a message; damaged: its record cannot be read."""
+    """Status in the record, or lost (killed without a message), or damaged (the record cannot be read)."""
     started_at: datetime | None = None
-    """Start of the run."""
+    """Time at which the run started."""
     cell: str | None = None
-    """lstm or gru."""
+    """Cell of the network: lstm or gru."""
     wide: bool = False
-    """Whether it has the linear n-gram model."""
+    """Whether the model includes the linear n-gram model."""
     layout: str | None = None
-    """Replicas x stages."""
+    """Number of replicas x number of stages, such as 2x1."""
     train_rows: int | None = None
-    """None in records from before it was kept."""
+    """Number of training rows; None in records written before this field existed."""
     split: Literal["test", "valid"] | None = None
-    """Split of accuracy and loss: test, or valid where nothing was tested."""
+    """Split on which accuracy and loss were computed: test, or valid if the run was not tested."""
     accuracy: float | None = None
-    """Share of that split's rows labelled correctly."""
+    """Share of the rows of `split` that were labelled correctly."""
     loss: float | None = None
-    """Mean binary cross-entropy of that split, in nats."""
+    """Mean binary cross-entropy on `split`, in nats."""
     rows: int | None = None
-    """Rows of that split."""
+    """Number of rows of `split`."""
     train_seconds: float | None = None
-    """Everything after `prepare`; None before the first step."""
+    """Duration of the training without preparation, in seconds; None before the first step."""
     rows_per_s: float | None = None
-    """Training rows over the time of the steps."""
+    """Training rows per second, over the time of the steps."""
     data_digest: str | None = None
-    """Identity of the prepared data, as in their manifest."""
+    """Digest of the prepared data, as in their manifest."""
     failure: str | None = None
-    """Kind and message of the error that ended it."""
+    """Type and message of the error that ended the run."""
 
 
 def runs_in(folders: Sequence[str | Path]) -> list[RunSummary]:
-    """Every run in or below the folders, each once, in the order of their paths.
+    """Summarize every run in or below the folders, each once, ordered by path.
 
     Raises: DataError if a folder does not exist.
     """
@@ -76,7 +76,7 @@ def runs_in(folders: Sequence[str | Path]) -> list[RunSummary]:
 
 
 def run_directories(folder: Path) -> Iterator[Path]:
-    """Run directories in or below a folder; links and hidden folders are not followed."""
+    """Yield the run directories in or below a folder. Symbolic links and hidden folders are skipped."""
     for place, below, files in os.walk(folder):
         path = Path(place)
         if is_run(path):
@@ -88,9 +88,9 @@ def run_directories(folder: Path) -> Iterator[Path]:
 
 
 def is_run(path: Path) -> bool:
-    """Whether training wrote this directory, even if it ended before its first record."""
+    """Whether training wrote this directory, even if it ended before it wrote a record."""
     run = RunDir(path)
-    if (path / "config.toml").exists():  # a model directory: it has a copy of the record
+    if (path / "config.toml").exists():  # a model directory, which also holds a record
         return False
     return sum((run.checkpoints.is_dir(), run.record.exists(), run.log.exists())) >= 2
 
@@ -119,7 +119,7 @@ def summary_of(path: Path) -> RunSummary:
 
 
 def read_record(run: RunDir) -> RunRecord | None:
-    """The record of a run; None if there is no readable one."""
+    """Read the record of a run; None if it is missing or cannot be read."""
     try:
         return RunRecord.model_validate_json(run.record.read_bytes())
     except (OSError, ValidationError):
@@ -127,7 +127,7 @@ def read_record(run: RunDir) -> RunRecord | None:
 
 
 def scores_of(record: RunRecord) -> dict[str, object]:
-    """Accuracy and loss on the test split, or of the best validation."""
+    """Accuracy and loss on the test split; without a test, those of the best validation."""
     for split, scores in (("test", record.test), ("valid", record.valid)):
         if scores:
             return {"split": split, **{name: scores.get(name) for name in ("accuracy", "loss", "rows")}}
@@ -138,10 +138,10 @@ def scores_of(record: RunRecord) -> dict[str, object]:
 
 
 def actual_status(run: RunDir, record: RunRecord) -> Status:
-    """The recorded status, or lost if it is "running" and nobody trains the run any more.
+    """The recorded status, or "lost" if the record reads "running" but no process trains the run any more.
 
-    Only processes of this machine can be checked. A run of another machine counts as running until it has
-    been silent for some time.
+    Only processes on this machine can be checked. A run on another machine counts as running until it has
+    written nothing for `SILENT_SECONDS` plus two checkpoint intervals.
     """
     if run.in_use():
         return "running"
@@ -154,7 +154,10 @@ def actual_status(run: RunDir, record: RunRecord) -> Status:
 
 
 def ordered(runs: Iterable[RunSummary], by: str) -> list[RunSummary]:
-    """Best first: highest accuracy, fewest seconds, or newest; runs without the value come last."""
+    """Sort runs by `accuracy` (highest first), `seconds` (shortest first) or `when` (newest first).
+
+    Runs without the value come last.
+    """
 
     def place(run: RunSummary) -> tuple[float, str]:
         places = {
@@ -177,34 +180,34 @@ OWN_NAMES = (
     "mlflow.json",
     "train.log",
 )
-"""What training writes in addition to the model; anything else in a run directory belongs to the user."""
+"""Files that training writes in addition to the model. All other files in a run directory are the user's."""
 UNFINISHED = re.compile(r"\.(?:model|record\.json|metrics\.jsonl|curves\.\w+)\..+\.(?:tmp|old)")
-"""Temporary files and directories of a killed process."""
+"""Temporary files and directories that a killed process leaves behind."""
 
 
 class Removal(Record):
-    """What would be deleted from one run."""
+    """Files to delete from one run."""
 
     run: str
     """Path of the run directory."""
     status: Status
-    """As in `RunSummary`."""
+    """Status of the run, as in `RunSummary`."""
     paths: list[str]
-    """Files and folders to delete."""
+    """Paths of the files and folders to delete."""
     bytes: int
-    """Of all of them."""
+    """Total size in bytes."""
     why: str
-    """Why they are no longer needed."""
+    """Reason why these files are no longer needed."""
 
 
 def plan_cleaning(runs: Iterable[RunSummary]) -> list[Removal]:
-    """What can be deleted; runs with nothing to remove are left out."""
+    """List what can be deleted from each run, without runs that have nothing to delete."""
     planned = (removal_of(run) for run in runs)
     return [removal for removal in planned if removal is not None and removal.paths]
 
 
 def removal_of(run: RunSummary) -> Removal | None:
-    """What can be deleted from one run; None while it runs."""
+    """List what can be deleted from one run; None if the run is still in progress."""
     path = Path(run.run)
     if run.status == "running":
         return None
@@ -215,7 +218,7 @@ def removal_of(run: RunSummary) -> Removal | None:
     else:
         names, why = list(OWN_NAMES), f"it is {run.status} and has no model; it could not be resumed any more"
     unfinished = sorted(file for file in path.iterdir() if UNFINISHED.fullmatch(file.name))
-    # A link may lead to what belongs to others.
+    # A symbolic link may point to files outside the run.
     files = [
         file
         for file in [*(path / name for name in names), *unfinished]
@@ -226,7 +229,10 @@ def removal_of(run: RunSummary) -> Removal | None:
 
 
 def carry_out(removals: Sequence[Removal]) -> list[Removal]:
-    """Delete what was planned; a run whose state has changed since is left alone and not returned."""
+    """Delete the planned files and return the removals that were carried out.
+
+    A run whose status or files have changed since planning is skipped.
+    """
     done = []
     for removal in removals:
         now = removal_of(summary_of(Path(removal.run)))
@@ -242,7 +248,7 @@ def carry_out(removals: Sequence[Removal]) -> list[Removal]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a directory; links are not followed."""
+    """Size in bytes of a file, or of all files below a directory. Symbolic links are not followed."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.lstat().st_size for file in files if not file.is_dir())
 
@@ -257,7 +263,7 @@ COMPARED = (
     "git_commit",
 )
 UNIMPORTANT = {"host.load_1m", "data.path"}
-"""They differ between any two runs, and explain nothing."""
+"""Settings that differ between any two runs and do not explain a difference in results."""
 SCORES = ("accuracy", "loss", "f1", "auc", "ece", "rows")
 COSTS = ("train_seconds", "rows_per_s", "tokens_per_s", "steps", "epochs", "best_step")
 
@@ -265,33 +271,33 @@ Value = bool | int | float | str | list[Any] | None
 
 
 class ComparedValue(Record):
-    """One setting or result, with its value in each run."""
+    """Values of one setting or result in all compared runs."""
 
     name: str
-    """As in the record, dotted: train.lr, test.accuracy."""
+    """Dotted name as in the record, such as train.lr or test.accuracy."""
     values: list[Value]
-    """In the order of the runs; None where a run has none."""
+    """One value per run, in the order of the runs; None if a run lacks it."""
 
 
 class RunComparison(Record):
-    """Runs next to each other; every line has a value for each, in the order of `runs`."""
+    """Comparison of several runs. Every `ComparedValue` has one value per run, in the order of `runs`."""
 
     runs: list[str]
     """Paths of the run directories."""
     settings: list[ComparedValue]
-    """Only those that differ."""
+    """Settings that differ between the runs."""
     results: list[ComparedValue]
-    """Scores and costs."""
+    """Scores and training costs."""
     notes: list[str]
-    """What limits conclusions, one sentence each."""
+    """Limits of the comparison, as sentences."""
 
 
 def compare_runs(paths: Sequence[str | Path]) -> RunComparison:
     """Compare the settings and results of runs.
 
     Raises:
-        UsageError: fewer than two.
-        DataError: a path is not a run, or its record cannot be read.
+        UsageError: if there are fewer than two paths.
+        DataError: if a path is not a run, or its record cannot be read.
     """
     if len(paths) < 2:
         raise UsageError(f"there is nothing to compare with {len(paths)} run. Give two or more.")
@@ -313,13 +319,13 @@ def compare_runs(paths: Sequence[str | Path]) -> RunComparison:
 
 
 def side_by_side(runs: Sequence[Mapping[str, Any]]) -> list[ComparedValue]:
-    """The values of all runs by name, in the order of their first appearance."""
+    """Collect the values of all runs by name. Names are in the order of their first appearance."""
     names = dict.fromkeys(name for values in runs for name in values)
     return [ComparedValue(name=name, values=[values.get(name) for values in runs]) for name in names]
 
 
 def settings_of(record: RunRecord) -> dict[str, Any]:
-    """Settings and circumstances by dotted name, without the settings of preparation and tracking."""
+    """Settings, data, host and versions by dotted name, without the settings of preparation and tracking."""
     settings = {name: values for name, values in record.settings.items() if name not in ("prepare", "track")}
     data = record.data.model_dump(exclude={"labels"}) if record.data else {}
     named = {
@@ -331,7 +337,7 @@ def settings_of(record: RunRecord) -> dict[str, Any]:
 
 
 def results_of(record: RunRecord) -> dict[str, Value]:
-    """Scores and costs by name."""
+    """Scores and training costs by name."""
     results: dict[str, Value] = {"status": record.status}
     for split, scores in (("test", record.test), ("valid", record.valid or None)):
         for name in SCORES:
@@ -349,7 +355,7 @@ def results_of(record: RunRecord) -> dict[str, Value]:
 
 
 def notes_on(records: Sequence[RunRecord]) -> list[str]:
-    """What limits conclusions from these results."""
+    """Sentences about what limits the comparison of these runs."""
     notes = []
     if len({record.data_digest for record in records}) > 1:
         notes.append("The runs were trained and tested on different data: their scores do not compare.")
@@ -368,7 +374,7 @@ def notes_on(records: Sequence[RunRecord]) -> list[str]:
 
 
 def _accuracy_interval(scores: Mapping[str, Any] | None) -> tuple[float, float] | None:
-    """95 % interval from the confusion matrix, where there is one."""
+    """95 % confidence interval of the accuracy; None without a confusion matrix."""
     if not scores or not scores.get("confusion"):
         return None
     (true_negative, false_positive), (false_negative, true_positive) = scores["confusion"]

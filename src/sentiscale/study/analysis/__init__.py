@@ -1,4 +1,4 @@
-"""What the runs of a study mean: speedups, fitted laws, a recommendation, findings, caveats.
+"""Analyse the runs of a study: speedups, fitted scaling laws, a recommendation, findings and caveats.
 
-No torch and no pages here: `report` lays a study out, `study.bench` measures one.
+This package does not import torch and writes no pages. `study.bench` measures a study; `report` renders it.
 """

@@ -1,4 +1,4 @@
-"""What cannot be concluded from the runs of a study, and why."""
+"""Caveats: which conclusions the runs of a study do not support, and why."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,13 +9,13 @@ from sentiscale.study.records import BenchRun
 from sentiscale.util.templates import Finding, finding
 
 SAME_ACCURACY = 0.005
-"""Runs whose accuracies differ by more than this did not do the same work."""
+"""Largest difference between the accuracies of runs that count as having done the same work."""
 CLEARLY = 1.1
-"""How many times as fast more ranks than cores must be before it looks like a disturbed machine."""
+"""Speedup of oversubscribed cases over the fitting ones above which the machine was probably disturbed."""
 
 
 def caveats_of(families: Sequence[Family], runs: Sequence[BenchRun]) -> Iterator[Finding]:
-    """Everything a reader must know before using the figures, the most serious first."""
+    """Yield all caveats of a study, the most serious first."""
     trained = [family for family in families if family.key.kind == "train"]
     rows = [row for family in families for row in family.rows]
     yield from _mixtures(runs)
@@ -40,7 +40,7 @@ def caveats_of(families: Sequence[Family], runs: Sequence[BenchRun]) -> Iterator
 
 
 def repeat_caveats(rows: Sequence[StudyRow]) -> Iterator[Finding]:
-    """Cases with too few repeats for an interval to mean 95 %."""
+    """Yield caveats about cases with too few repeats for a 95 % interval."""
     if single := sum(row.repeats == 1 for row in rows):
         yield finding("run_once", single=single, cases=len(rows))
     if few := sorted({row.repeats for row in rows} & set(range(2, ENOUGH_REPEATS))):
@@ -49,7 +49,7 @@ def repeat_caveats(rows: Sequence[StudyRow]) -> Iterator[Finding]:
 
 
 def law_caveats(families: Sequence[Family]) -> Iterator[Finding]:
-    """Why fitted laws cannot be trusted; each reason once, with the families it holds for."""
+    """Yield the reasons not to trust fitted laws, each once, with the families it applies to."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for family in families:
         for fit in family.fits:
@@ -61,14 +61,17 @@ def law_caveats(families: Sequence[Family]) -> Iterator[Finding]:
 
 
 def _oversubscribed_wins(family: Family) -> bool:
-    """More ranks than cores that beat all that fit: the scheduler gave more processes a larger share."""
+    """Whether cases with more ranks than cores are clearly faster than all others.
+
+    The usual cause is other programs on the machine: the scheduler gives more processes a larger share.
+    """
     fitting = [row.cost for row in family.rows if row.is_comparable]
     beyond = [row.cost for row in family.rows if row.oversubscribed and row.case.kind == "train"]
     return bool(fitting and beyond) and min(beyond) * CLEARLY < min(fitting)
 
 
 def _missing_ceiling(trained: Sequence[Family]) -> Iterator[Finding]:
-    """Without copies, what the hardware lacks looks like overhead of the parallelism."""
+    """Yield a caveat if no copies were measured: limits of the hardware then look like parallel overhead."""
     parallel = [family for family in trained if any(row.case.ranks > 1 for row in family.rows)]
     without = [family for family in parallel if all(row.case.kind != "copies" for row in family.rows)]
     if without:

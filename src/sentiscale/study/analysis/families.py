@@ -1,4 +1,4 @@
-"""Group runs into families, within which speedups are computed."""
+"""Group runs into families. Speedups are computed within a family."""
 
 import json
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from sentiscale.util.numbers import many
 from sentiscale.util.templates import Finding, finding
 
 KINDS = ("train", "prepare", "predict")
-"""In the order of the report."""
+"""Kinds of families, in the order of the report."""
 NOTABLE = 0.02
-"""Difference of serial shares below which they count as the same."""
+"""Serial shares that differ by less than this count as equal."""
 CLEAR_ORDER = 0.6
-"""Kendall's rank correlation from which shares rise or fall."""
+"""Absolute rank correlation (Kendall) from which serial shares count as rising or falling."""
 
 
 def families_of(runs: Sequence[BenchRun]) -> list[Family]:
-    """All runs by family; equal records (a directory given twice) count once."""
+    """Group all runs into families. Equal records count once, in case a directory was given twice."""
     by_key: dict[FamilyKey, dict[str, list[BenchRun]]] = {}
     for run in {run.model_dump_json(): run for run in runs}.values():
         by_key.setdefault(family_key(run), {}).setdefault(run.case.key, []).append(run)
@@ -32,8 +32,8 @@ def families_of(runs: Sequence[BenchRun]) -> list[Family]:
 
 
 def make_family(key: FamilyKey, name: str, rows: Sequence[StudyRow]) -> Family:
-    """Choose a base, compare every row with it, fit the laws."""
-    # Plain serial training, else the fewest cores, the simplest first.
+    """Choose a base, compute the speedup of every row over it, and fit the scaling laws."""
+    # The base is the plain serial training, or else the case with the fewest cores and the simplest layout.
     base = min(
         (row for row in rows if row.is_comparable),
         key=lambda row: (not row.is_serial, row.workers, *_place(row.case)),
@@ -69,29 +69,29 @@ def family_key(run: BenchRun) -> FamilyKey:
         model=case.model,
         precision=case.precision,
         batch_size=case.batch_size // replicas if weak else case.batch_size,
-        # In weak scaling the amount grows with the ranks; only the kind of amount stays the same.
+        # In weak scaling, the amount grows with the ranks, so only its unit identifies the family.
         amount=" ".join(sorted(run.amount)) if weak else json.dumps(run.amount, sort_keys=True),
     )
 
 
 def host_name(host: Host) -> str:
-    """What tells machines apart; load and software do not."""
+    """Name of a machine by its hardware; load and software do not distinguish machines."""
     gpu = f", {host.gpu}" if host.gpu else ""
     return f"{host.cpu_model}, {many(host.cores, 'core')}, {host.memory_mb / 1024:.0f} GB{gpu}"
 
 
 def _order(key: FamilyKey) -> tuple[object, ...]:
-    """LSTM, the default, before GRU; all else by the alphabet and by size."""
+    """Sort key: LSTM, the default, before GRU; everything else alphabetically or by size."""
     return KINDS.index(key.kind), *key._replace(kind="", model=f"{key.model != 'lstm'}{key.model}")
 
 
 def _place(case: Case) -> tuple[int, ...]:
-    """By layout, then threads: one rank, data parallel, model parallel, both."""
+    """Sort key of a case within its family: by number of ranks, stages, threads and workers."""
     return case.ranks, axes(case)[1], case.threads_per_rank, case.engine_workers, int(case.collectives)
 
 
 def _name(key: FamilyKey, others: Sequence[FamilyKey]) -> str:
-    """The key as a heading, without the parts that are the same in the whole study."""
+    """Heading of a family, without the parts that are the same in the whole study."""
     if key.kind == "train":
         rows = many(key.batch_size, "row") + " a step"
         parts = [key.model.upper(), rows + (" and rank, weak scaling" if key.scaling == "weak" else "")]
@@ -121,7 +121,7 @@ def _amount(amount: str) -> str:
 
 
 def _trend(rows: Sequence[StudyRow]) -> list[Finding]:
-    """How the serial shares change as the number of cores grows."""
+    """Describe how the serial share changes with the number of cores."""
     from scipy.stats import kendalltau
 
     points = sorted((row.workers, row.karp_flatt) for row in rows if row.karp_flatt is not None)

@@ -1,4 +1,4 @@
-"""What a study found about layouts, models, precisions, batch sizes, devices and engines."""
+"""Findings of a study about layouts, models, precisions, batch sizes, devices and engines."""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
@@ -11,16 +11,16 @@ from sentiscale.study.analysis.wording import DEVICES, axes
 from sentiscale.util.templates import Finding, finding
 
 WELL_USED = 0.7
-"""Efficiency from which time counts as divided."""
+"""Efficiency above which two stages count as dividing the time."""
 WELL_DIVIDED = 0.8
-"""Share of one process's memory up to which memory counts as divided."""
+"""Peak memory of a stage, relative to one process, up to which two stages count as dividing the memory."""
 MOST_SHOWN = 4
 LARGER_MACHINES = (16, 32, 64, 128)
-"""Numbers of cores that readers ask about."""
+"""Common numbers of cores; the first one beyond the trusted range of the law is mentioned in the report."""
 
 
 def findings_of(families: Sequence[Family]) -> Iterator[Finding]:
-    """Everything the runs allow to conclude, the most important first."""
+    """Yield all findings of a study, the most important first."""
     trained = [family for family in families if family.key.kind == "train"]
     main = main_family(trained)
     if main:
@@ -47,13 +47,13 @@ def findings_of(families: Sequence[Family]) -> Iterator[Finding]:
 
 
 def _parallel(family: Family) -> list[StudyRow]:
-    """Trainings on more than one core that may be compared, the fastest first."""
+    """Comparable trainings on more than one core, the fastest first."""
     rows = [row for row in family.trainings if row.is_comparable and row.speedup and row.workers > 1]
     return sorted(rows, key=lambda row: row.cost)
 
 
 def _threads(family: Family) -> Iterator[Finding]:
-    """The best number of ranks against the best number of threads of one process."""
+    """Compare the fastest layout with several ranks and the fastest single process with several threads."""
     rows = _parallel(family)
     threads = next((row for row in rows if row.case.ranks == 1), None)
     ranks = next((row for row in rows if row.case.ranks > 1), None)
@@ -71,7 +71,7 @@ def _threads(family: Family) -> Iterator[Finding]:
 
 
 def _ceiling(family: Family) -> Iterator[Finding]:
-    """How much of the speed of independent copies the parallel layouts reach."""
+    """Compare the fastest parallel layout with the same number of independent copies."""
     rows = [
         row for row in family.rows if row.case.kind == "copies" and row.speedup and not row.oversubscribed
     ]
@@ -85,7 +85,7 @@ def _ceiling(family: Family) -> Iterator[Finding]:
 
 
 def _one_rank(family: Family) -> Iterator[Finding]:
-    """The cost of the exchange with only one rank."""
+    """Cost of the gradient exchange with a single rank."""
     base = family.base_row
     rows = [row for row in family.rows if row.case.kind == "train" and row.case.collectives]
     alone = next((row for row in rows if row.workers == 1 and row.speedup and not row.is_bare), None)
@@ -122,7 +122,7 @@ def _exchange(family: Family) -> Iterator[Finding]:
 
 
 def _together(families: Sequence[Family], **neglected: object) -> list[list[Family]]:
-    """Families that differ in nothing but the neglected fields of their keys, two or more at a time."""
+    """Groups of at least two families whose keys differ only in the neglected fields."""
     found: dict[object, list[Family]] = {}
     for family in families:
         found.setdefault(family.key._replace(**neglected), []).append(family)  # type: ignore[arg-type]
@@ -130,7 +130,10 @@ def _together(families: Sequence[Family], **neglected: object) -> list[list[Fami
 
 
 def _same_case(family: Family, other: Family) -> tuple[StudyRow, StudyRow] | None:
-    """The case to use in `family`, else its base, and the same case of `other`."""
+    """The best case of `family` and the same case of `other`; failing that, the base of `family`.
+
+    None if `other` contains neither case.
+    """
     best = best_case(family)
     for row in (best.taken if best else None, family.base_row):
         twin = next((one for one in other.rows if row and _identity(one) == _identity(row)), None)
@@ -145,7 +148,7 @@ def _identity(row: StudyRow) -> tuple[object, ...]:
 
 
 def _devices(families: Sequence[Family]) -> Iterator[Finding]:
-    """CPU and GPU, each at its best; the machines may differ as long as the work does not."""
+    """Compare the best cases on CPU and GPU. The machines may differ, but the work must be the same."""
     for alike in _together(families, device="", host=""):
         best: dict[str, StudyRow] = {}
         for family in alike:
@@ -179,7 +182,7 @@ def _base_and_best(family: Family) -> list[StudyRow]:
 
 
 def _models(families: Sequence[Family]) -> Iterator[Finding]:
-    """Every two models, over all settings that they share."""
+    """Compare each pair of models in all settings that both were measured in."""
     found: dict[tuple[str, str], list[tuple[object, int, str]]] = {}
     for alike in _together(families, model=""):
         for one, other in combinations(alike, 2):
@@ -210,7 +213,7 @@ def _precisions(families: Sequence[Family]) -> Iterator[Finding]:
 
 
 def _engines(families: Sequence[Family], kind: str) -> Iterator[Finding]:
-    """Preparation or prediction: every engine at its best, the fastest first."""
+    """Compare the best case of each engine of preparation or prediction, the fastest first."""
     found: dict[object, list[Family]] = {}
     for family in families:
         found.setdefault(family.key._replace(engine="", batch_size=0), []).append(family)
@@ -237,7 +240,7 @@ def _engines(families: Sequence[Family], kind: str) -> Iterator[Finding]:
 
 
 def _more_cores(family: Family) -> Finding:
-    """What twice the cores would bring by the fitted law, and where it ends."""
+    """Speedup at twice the measured number of cores, as predicted by the fitted law."""
     fits = {fit.model: fit for fit in family.fits}
     fit = fits[USL] if USL in fits and not fits[USL].caveat else fits.get(AMDAHL)
     if fit is None or family.base_row is None:
@@ -258,7 +261,7 @@ def _more_cores(family: Family) -> Finding:
 
 
 def _gpu(families: Sequence[Family]) -> Finding:
-    """Whether a GPU is worth it, where none was measured."""
+    """The throughput that a GPU would have to exceed, for studies without a GPU."""
     rows = [
         (row.rows_per_s, row.name, family.name)
         for family in families

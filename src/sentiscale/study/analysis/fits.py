@@ -1,14 +1,15 @@
-"""Laws of scaling fitted to measured rates: Amdahl's (1967) and Gunther's universal scalability law (1993).
+"""Fit scaling laws to measured rates: Amdahl's (1967) and Gunther's universal scalability law (USL, 1993).
 
-Both are ``X(N) = lambda N / (1 + sigma (N - 1) + kappa N (N - 1))``: the rate of N cores, from the rate
-`lambda` of one, the share `sigma` of work that queues up for something shared, and the cost `kappa` of every
-pair of cores agreeing. Amdahl's law has no kappa and therefore no maximum.
+Both have the form ``X(N) = lambda N / (1 + sigma (N - 1) + kappa N (N - 1))``. X(N) is the rate of N cores
+and `lambda` the rate of one core. `sigma` is the share of the work that waits for a shared resource
+(contention), and `kappa` is the cost of keeping each pair of cores consistent (coherence). Amdahl's law is
+the special case kappa = 0, which has no maximum.
 
-The fit takes the logarithm of the median rate at each number of cores, so that a deviation of 5 % counts the
-same everywhere, and keeps sigma and kappa at 0 or above. Its 95 % intervals are those of linearised least
-squares with Student's t. Where there are more counts than parameters, the noise of a median is estimated from
-the distances between medians and law (which includes that the law may be wrong), else from the spread of
-repeats.
+The fit minimizes the squared differences between the logarithms of the law and of the median rates, so that a
+relative deviation counts the same at every number of cores; sigma and kappa are at least 0. The 95 %
+intervals are those of linearized least squares with Student's t. With more numbers of cores than parameters,
+the noise of a median is estimated from the residuals, which include the misfit of the law; otherwise from the
+spread of the repeats.
 """
 
 import math
@@ -22,33 +23,33 @@ from sentiscale.study.analysis.study import Fit, Interval
 
 AMDAHL, USL = "amdahl", "usl"
 ENOUGH_POINTS = {AMDAHL: 3, USL: 5}
-"""Numbers of cores below which a fit carries a caveat; USL: Gunther's own advice."""
+"""Smallest number of different core counts for a fit without a caveat; for the USL, as Gunther recommends."""
 LARGE_RESIDUAL = 0.1
 STRETCH = 2
-"""A law is trusted up to this many times the largest number of cores measured."""
+"""A law is trusted up to this multiple of the largest measured number of cores."""
 LARGEST_EXPONENT = 700.0
 
 Floats = NDArray[np.float64]
 
 
 def fit_laws(costs: Mapping[int, Sequence[float]]) -> list[Fit]:
-    """Fit Amdahl's law to two numbers of cores or more, the USL to three or more.
+    """Fit Amdahl's law if there are at least two numbers of cores, and the USL if there are at least three.
 
     Args:
-        costs: by number of cores, seconds (of the whole, or of a row) of each repeat.
+        costs: maps a number of cores to the cost of each repeat, in seconds per run or seconds per row.
     """
     laws = [AMDAHL] * (len(costs) >= 2) + [USL] * (len(costs) >= 3)
     return [_fit(law, costs) for law in laws]
 
 
 def rate_at(parameters: Mapping[str, float], cores: float) -> float:
-    """The rate by a law; parameters as in `Fit`."""
+    """Rate that a law predicts for a number of cores; `parameters` as in `Fit`."""
     sigma, kappa = parameters["sigma"], parameters.get("kappa", 0.0)
     return parameters["lambda"] * cores / (1 + sigma * (cores - 1) + kappa * cores * (cores - 1))
 
 
 def speedup_range(fit: Fit, cores: int, base: int) -> tuple[float, Interval | None]:
-    """Speedup of `cores` over `base` cores by the law, and its range over the intervals of the parameters."""
+    """Predicted speedup of `cores` over `base` cores, and its range over the intervals of the parameters."""
 
     def speedup(shares: Mapping[str, float]) -> float:
         return rate_at({**shares, "lambda": 1.0}, cores) / rate_at({**shares, "lambda": 1.0}, base)
@@ -73,8 +74,8 @@ def _fit(law: str, costs: Mapping[int, Sequence[float]]) -> Fit:
     def difference(values: Floats) -> Floats:
         return _log_rate(cores, *values) - logs
 
-    # Not curve_fit: it raises where dogbox stops at its limit of steps, which happens with kappa at 0. Not
-    # trf: it never reaches 0, and a kappa of 1e-20 would give a maximum.
+    # Not curve_fit: it raises an error when dogbox reaches its limit of steps, which happens with kappa at 0.
+    # Not trf: it never reaches 0 exactly, and with a kappa of 1e-20 the law would have a maximum.
     found = least_squares(difference, start, bounds=bounds, method="dogbox", xtol=1e-12, ftol=1e-12)
     values, differences = found.x, difference(found.x)
     residual = float(np.sqrt(np.mean(np.expm1(differences) ** 2)))
@@ -100,7 +101,7 @@ def _log_rate(cores: Floats, log_lambda: float, sigma: float, kappa: float = 0.0
 def _intervals(
     names: Sequence[str], values: Floats, differences: Floats, costs: Mapping[int, Sequence[float]]
 ) -> dict[str, Interval]:
-    """95 % intervals of all parameters; none where there is no estimate of the noise."""
+    """95 % intervals of all parameters; empty if the noise cannot be estimated."""
     from scipy.stats import t
 
     noise = _noise(len(names), differences, costs)
@@ -108,7 +109,7 @@ def _intervals(
         return {}
     variance, freedom = noise
     cores = np.array(sorted(costs), dtype=np.float64)
-    # Derivatives of the logarithm of the rate by each parameter (parameters, counts); signs do not matter.
+    # Derivatives of the log rate with respect to each parameter (parameters, counts); signs do not matter.
     slopes = np.stack([np.ones_like(cores), cores - 1, cores * (cores - 1)])[: len(names)]
     slopes[1:] /= np.exp(np.log(cores) + values[0] - _log_rate(cores, *values))
     errors = np.sqrt(np.diag(np.linalg.pinv(slopes @ slopes.T)) * variance) * t.ppf(0.975, freedom)
@@ -122,7 +123,7 @@ def _intervals(
 def _noise(
     parameters: int, differences: Floats, costs: Mapping[int, Sequence[float]]
 ) -> tuple[float, int] | None:
-    """Variance of the logarithm of a median, and its degrees of freedom."""
+    """Variance of the logarithm of a median, and its degrees of freedom; None if neither can be estimated."""
     if len(costs) > parameters:
         freedom = len(costs) - parameters
         return float(differences @ differences) / freedom, freedom
@@ -135,7 +136,7 @@ def _noise(
 
 
 def _maximum(parameters: Mapping[str, float]) -> float | None:
-    """Where the rate is highest: sqrt((1 - sigma) / kappa)."""
+    """Number of cores with the highest rate, sqrt((1 - sigma) / kappa); None if the rate has no maximum."""
     sigma, kappa = parameters["sigma"], parameters.get("kappa", 0.0)
     return math.sqrt((1 - sigma) / kappa) if kappa > 0 and sigma < 1 else None
 

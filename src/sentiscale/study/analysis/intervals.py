@@ -1,14 +1,15 @@
-"""95 % intervals of medians, of ratios of medians and of shares, from a handful of repeats.
+"""95 % confidence intervals of medians, of ratios of medians, and of proportions, for a few repeats.
 
-Median: order statistics, as Hoefler & Belli recommend (2015, "Scientific benchmarking of parallel computing
-systems", rule 7). Every run is as likely to lie below the true median as above it, whatever the distribution,
-so the binomial distribution says how many of the extreme runs may be left out; up to 8 repeats none. The
-range of n runs includes the true median with probability 1 - 2^(1-n): 94 % for 5, 88 % for 4, 75 % for 3,
-50 % for 2. With fewer than 5 repeats an interval is the range of the values seen and no more (`coverage`).
+Median: order statistics, as recommended by Hoefler & Belli (2015, "Scientific benchmarking of parallel
+computing systems", rule 7). For any distribution, a run is as likely to lie below the true median as above
+it, so the binomial distribution determines how many of the extreme runs can be left out: none for up to 8
+repeats. The range of n runs includes the true median with probability 1 - 2^(1-n): 94 % for 5, 88 % for 4,
+75 % for 3, 50 % for 2. With fewer than 5 repeats, an interval is only the range of the measured values; see
+`coverage`.
 
-Ratio: the bootstrap of Efron (1979), since order statistics do not carry over to two samples. Repeats are
-drawn again with replacement; the interval is the middle 95 % of the ratios of medians. For known
-distributions and 5 to 10 repeats it included the true ratio in 96 to 97 % of all trials.
+Ratio: the bootstrap of Efron (1979), because order statistics do not extend to two samples. Repeats are
+resampled with replacement, and the interval is the central 95 % of the ratios of medians. For known
+distributions and 5 to 10 repeats, it included the true ratio in 96 to 97 % of all trials.
 
 Why not `scipy.stats.bootstrap` and `binomtest`: docs/decisions/0013-statistics-of-the-report.md.
 """
@@ -23,15 +24,18 @@ from sentiscale.study.analysis.study import Interval
 
 RESAMPLES = 4000
 SEED = 20150615
-"""Fixed, so that the same records always make the same report."""
+"""Fixed seed of the bootstrap, so that the same records always produce the same report."""
 ENOUGH_REPEATS = 5
 TAILS = (0.025, 0.975)
 Z_95 = 1.959963984540054
-"""The standard normal distribution's 97.5 % point."""
+"""97.5 % quantile of the standard normal distribution."""
 
 
 def median_interval(values: Sequence[float]) -> Interval | None:
-    """The 95 % interval of the median of `values`, their range below 9; None for fewer than two."""
+    """95 % interval of the median of `values`; None for fewer than two values.
+
+    With fewer than nine values, it is their range.
+    """
     from scipy.stats import binom
 
     if len(values) < 2:
@@ -42,29 +46,29 @@ def median_interval(values: Sequence[float]) -> Interval | None:
 
 
 def ratio_interval(above: Sequence[float], below: Sequence[float]) -> Interval | None:
-    """The 95 % interval of median(above) / median(below); None where one of them has a single value.
+    """95 % interval of median(above) / median(below); None if either has fewer than two values.
 
-    Both are drawn independently: runs of one round share the state of the machine, and neglecting this makes
-    intervals wider, never narrower.
+    The two samples are drawn independently. Runs of the same round share the state of the machine; ignoring
+    this makes intervals wider, never narrower.
     """
     if min(len(above), len(below)) < 2:
         return None
     random = np.random.default_rng(SEED)
     ratios = _medians(above, random) / _medians(below, random)
-    low, high = np.quantile(ratios, TAILS, method="inverted_cdf")  # ratios that occurred, not means of two
+    low, high = np.quantile(ratios, TAILS, method="inverted_cdf")  # a drawn ratio, not an interpolated one
     return float(low), float(high)
 
 
 def coverage(repeats: int) -> float:
-    """How probable it is that the range of so many runs includes the true median."""
+    """Probability that the range of this many runs includes the true median."""
     return 1.0 - 2.0 ** (1 - repeats)
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """The 95 % interval of `successes / trials`; (0, 1) without trials.
+    """95 % Wilson score interval of `successes / trials`; (0, 1) without trials.
 
     Wilson, "Probable inference, the law of succession, and statistical inference" (JASA 22, 1927). Unlike the
-    textbook interval it stays within 0 and 1 and holds for few trials and for shares near the ends.
+    normal approximation, it stays within 0 and 1 and is valid for few trials and for proportions near 0 or 1.
     """
     if trials == 0:
         return 0.0, 1.0
@@ -75,7 +79,7 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
 
 def _medians(values: Sequence[float], random: np.random.Generator) -> NDArray[np.float64]:
-    """Medians of samples drawn from `values`; sorted first, so that the order of runs does not matter."""
+    """Medians of bootstrap samples of `values`, sorted first so that the order of runs does not matter."""
     sample = np.sort(np.asarray(values, dtype=np.float64))
     drawn = random.integers(0, len(sample), (RESAMPLES, len(sample)))
     medians: NDArray[np.float64] = np.median(sample[drawn], axis=1)

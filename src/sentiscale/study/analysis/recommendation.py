@@ -1,4 +1,4 @@
-"""Which layout to use, why, and how certain that is."""
+"""Recommend a layout, with the reasons and the confidence."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from sentiscale.study.records import Case
 from sentiscale.util.templates import Finding, finding
 
 PRACTICAL = 0.02
-"""A ratio nearer to 1 than this makes no practical difference, however certain it is."""
+"""A ratio closer to 1 than this has no practical importance, even if it is statistically certain."""
 MOST_NAMED = 4
 
 
@@ -20,9 +20,10 @@ class BestCase:
     taken: StudyRow
     fastest: StudyRow
     alike: list[StudyRow]
-    """Others that cannot be told apart from the fastest."""
+    """Other cases that are not distinguishable from the fastest."""
     settled_by: tuple[int, int] | None = None
-    """In how many of how many other families `taken` is best, where that decided between equals."""
+    """Number of other families in which `taken` is best, and number of other families, if this decided
+    between indistinguishable cases."""
 
     @property
     def equals(self) -> list[StudyRow]:
@@ -30,10 +31,10 @@ class BestCase:
 
 
 def best_case(family: Family) -> BestCase | None:
-    """The fastest case, or a simpler one that cannot be told apart from it; None without a candidate.
+    """The fastest case, or a simpler one that is not distinguishable from it; None without a candidate.
 
-    Two are alike when the 95 % interval of their ratio includes 1, or ends within 2 % of it. A case that was
-    run once has no interval; then the fastest is taken.
+    Two cases are not distinguishable if the 95 % interval of the ratio of their times includes 1 or comes
+    within 2 % of 1. A case that was run only once has no interval, so it counts as distinguishable.
     """
     candidates = [row for row in family.rows if row.is_candidate]
     if not candidates:
@@ -44,7 +45,7 @@ def best_case(family: Family) -> BestCase | None:
 
 
 def main_family(families: Sequence[Family]) -> Family | None:
-    """The family whose figures the recommendation quotes: most cases, then the middle batch size."""
+    """The family on which the recommendation is based: the most cases, then the middle batch size."""
     able = [family for family in families if best_case(family)]
     able = [family for family in able if family.scaling == "strong"] or able
     if not able:
@@ -77,7 +78,7 @@ def recommend(families: Sequence[Family]) -> Recommendation | None:
 
 
 def _complexity(case: Case) -> tuple[int, ...]:
-    """Order from simple to complex: one process before several, fewer stages, fewer cores."""
+    """Sort key from simple to complex: one process before several, one stage before two, few cores first."""
     replicas, stages = axes(case)
     return case.ranks > 1, stages > 1, case.workers, replicas
 
@@ -96,7 +97,7 @@ def _layout(row: StudyRow) -> tuple[str, int]:
 
 
 def _settled(best: BestCase, others: Sequence[BestCase]) -> BestCase:
-    """Of cases that cannot be told apart, take the one that is best in most other families, if one is."""
+    """Among indistinguishable cases, choose the one that is best in more than half of the other families."""
     wins = Counter(_layout(found.taken) for found in others)
     for row in best.equals if best.alike else ():
         times = wins[_layout(row)]
@@ -118,7 +119,7 @@ def _reason(family: Family, taken: StudyRow) -> Finding:
 
 
 def _alternatives(family: Family, taken: StudyRow) -> list[StudyRow]:
-    """The best of each kind that is not taken: threads, replicas, stages, both."""
+    """The best case of each kind that was not chosen: threads, replicas, stages, or replicas with stages."""
     best: dict[tuple[bool, bool], StudyRow] = {}
     for row in sorted(family.rows, key=lambda row: row.cost):
         if row.is_candidate and row is not taken and row is not family.base_row:
@@ -128,7 +129,7 @@ def _alternatives(family: Family, taken: StudyRow) -> list[StudyRow]:
 
 
 def _certainty(family: Family, best: BestCase) -> Finding:
-    """High, fair or low confidence, and the evidence."""
+    """The confidence (high, fair or low) and its reason."""
     rivals = [row for row in family.rows if row.is_candidate]
     fewest = min(row.repeats for row in rivals)
     if len(rivals) == 1:

@@ -1,4 +1,4 @@
-"""From the runs of a bench to everything its report shows."""
+"""Compute everything that a report shows from the runs of `bench`."""
 
 from collections.abc import Sequence
 
@@ -16,9 +16,9 @@ from sentiscale.util.numbers import count
 def study_of(runs: Sequence[BenchRun]) -> Study:
     """Compute speedups, fits, a recommendation, findings and caveats.
 
-    The order of runs does not matter. Runs on other machines or other data form families of their own.
+    The order of the runs does not matter. Runs on different machines or data form separate families.
 
-    Raises: DataError without a run, or where one took no time.
+    Raises: DataError if there are no runs, or the time of a run is not a finite positive number.
     """
     if not runs:
         raise DataError("there is no run to report on. `sentiscale bench DATA --out DIR` makes some.")

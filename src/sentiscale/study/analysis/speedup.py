@@ -1,4 +1,4 @@
-"""Speedup, efficiency and serial share of measured cases over a base."""
+"""Speedup, efficiency and serial share of measured cases, relative to a base case."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ PHASES = ("data", "forward", "backward", "reduce", "waiting", "update")
 
 
 class Ratio(NamedTuple):
-    """How many times as fast one case is as another; written as `1.83 (1.79 to 1.86)`."""
+    """Ratio of the speeds of two cases, formatted as `1.83 (1.79 to 1.86)`."""
 
     value: float
     ends: Interval | None
@@ -24,7 +24,7 @@ class Ratio(NamedTuple):
 
     @property
     def includes_one(self) -> bool:
-        """Whether the two cases cannot be told apart."""
+        """Whether the interval includes 1, so that the two cases are not distinguishable."""
         return self.ends is not None and self.ends[0] <= 1 <= self.ends[1]
 
     @property
@@ -33,12 +33,12 @@ class Ratio(NamedTuple):
 
 
 def times_as_fast(row: StudyRow, other: StudyRow) -> Ratio:
-    """How many times as fast `row` is as `other`."""
+    """Speed of `row` relative to `other`; above 1 if `row` is faster."""
     return Ratio(other.cost / row.cost, ratio_interval(other.costs, row.costs))
 
 
 def timed_row(case: Case, seconds: Sequence[float]) -> StudyRow:
-    """A case of which only the seconds of its repeats are known."""
+    """Create the row of a case from the duration of its repeats only."""
     ascending = tuple(sorted(seconds))
     return StudyRow(
         case=case,
@@ -52,7 +52,7 @@ def timed_row(case: Case, seconds: Sequence[float]) -> StudyRow:
 
 
 def measured_row(runs: Sequence[BenchRun]) -> StudyRow:
-    """Summarise the runs of one case, in whatever order they come."""
+    """Summarize the runs of one case; their order does not matter."""
     runs = sorted(runs, key=lambda run: (run.seconds, run.started_at))
     has_target = any(run.reached is not None for run in runs)
     return replace(
@@ -71,13 +71,13 @@ def measured_row(runs: Sequence[BenchRun]) -> StudyRow:
 
 
 def compared(row: StudyRow, base: StudyRow) -> StudyRow:
-    """The row with its speedup over the base; without one where either missed its target accuracy."""
+    """Add the speedup over the base to the row, unless either of them missed its target accuracy."""
     if not (row.is_complete and base.is_complete):
         return row
-    # The base is once as fast as itself by definition, so it has no interval.
+    # The speedup of the base over itself is 1 by definition, so it has no interval.
     speedup, interval = (1.0, None) if row is base else times_as_fast(row, base)
     cores = row.workers / base.workers
-    # The formula of the serial share supposes that the amount of work stays the same.
+    # The formula of the serial share assumes a constant amount of work.
     has_serial_share = cores > 1 and row.case.kind != "copies" and row.case.scaling == "strong"
     return replace(
         row,
@@ -89,11 +89,11 @@ def compared(row: StudyRow, base: StudyRow) -> StudyRow:
 
 
 def karp_flatt(speedup: float, cores: float) -> float:
-    """The share of serial work that would explain a speedup (Karp & Flatt, 1990).
+    """Share of serial work that would explain a speedup (Karp & Flatt, 1990).
 
     Args:
-        speedup: over the base.
-        cores: as multiples of the base's; above 1.
+        speedup: speedup over the base.
+        cores: number of cores, as a multiple of the cores of the base; above 1.
     """
     return (1 / speedup - 1 / cores) / (1 - 1 / cores)
 

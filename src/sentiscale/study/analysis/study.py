@@ -1,4 +1,4 @@
-"""The results of a scaling study as plain numbers; tables, charts and sentences are made from them."""
+"""Results of a scaling study, from which tables, charts and sentences are created."""
 
 import re
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from sentiscale.study.records import Case
 from sentiscale.util.numbers import many
 
 Interval = tuple[float, float]
-"""Ends of a 95 % interval."""
+"""Lower and upper end of a 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -21,37 +21,37 @@ class StudyRow:
     case: Case
     repeats: int
     disturbed: int
-    """Repeats during which other processes were busy."""
+    """Number of repeats during which other processes were busy."""
     seconds_median: float
     seconds_ci95: Interval | None
-    """None with a single repeat, which has no spread."""
+    """None with a single repeat."""
     rows_per_s: float
-    """Median; 0 where only seconds are known."""
+    """Median over repeats; 0 if only seconds are known."""
     speedup: float | None = None
-    """Over the base; None without one. In weak scaling: work done a second, over the base's."""
+    """Speedup over the base; None without a base. In weak scaling, the ratio of work per second."""
     speedup_ci95: Interval | None = None
-    """None where there is no speedup or no spread."""
+    """None without a speedup, or if a case was run only once."""
     efficiency: float | None = None
-    """Speedup over cores, relative to the base: 1 at the base."""
+    """Speedup divided by the number of cores relative to the base; 1 for the base."""
     karp_flatt: float | None = None
-    """Experimentally determined serial share (Karp & Flatt, 1990); None at the base."""
+    """Experimentally determined serial share (Karp & Flatt, 1990); None for the base."""
     oversubscribed: bool = False
-    """More ranks x threads than cores: measures overhead, not speed."""
+    """Whether ranks x threads exceed the cores; such a case shows overhead, not speed."""
     waiting_share: float | None = None
-    """Share of the steps spent in the exchange and waiting, on the rank with the most of it."""
+    """Share of the step time spent in the exchange and waiting, on the rank where it is largest."""
     times: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Milliseconds of a step by phase: least and most over ranks, medians over repeats."""
+    """Milliseconds per step by phase: minimum and maximum over ranks, each the median over repeats."""
     bytes_per_step: int = 0
-    """Sent by the rank that sends most."""
+    """Bytes sent per step by the rank that sends most."""
     peak_memory_mb_per_rank: list[float] = field(default_factory=list)
-    """Median over repeats, by rank, in MB of 2^20 bytes."""
+    """Peak memory by rank, median over repeats, in MB of 2^20 bytes."""
     accuracy: float | None = None
-    """Median over repeats, where training went on to a target."""
+    """Median over repeats, if training had a target accuracy."""
     reached: int | None = None
-    """How many repeats reached the target accuracy; None without a target."""
+    """Number of repeats that reached the target accuracy; None without a target."""
     costs: tuple[float, ...] = ()
-    """What is compared, by repeat, ascending: seconds a row, or seconds of the whole run where it ends at an
-    accuracy or its rows are not known."""
+    """Cost of each repeat, ascending, on which speedups are based: seconds per row, or seconds per run if
+    training had a target accuracy or the number of rows is unknown."""
 
     @property
     def workers(self) -> int:
@@ -63,17 +63,17 @@ class StudyRow:
 
     @property
     def name(self) -> str:
-        """The case in a few words."""
+        """Short name of the case."""
         return case_name(self.case)
 
     @property
     def full_name(self) -> str:
-        """The case with its flags."""
+        """Name of the case with the flags that select it."""
         return case_with_flags(self.case)
 
     @property
     def peak_memory(self) -> float:
-        """MB of the rank that took most; 0 where it was not measured."""
+        """Largest peak memory of a rank in MB; 0 if it was not measured."""
         return max(self.peak_memory_mb_per_rank, default=0.0)
 
     @property
@@ -82,7 +82,7 @@ class StudyRow:
 
     @property
     def is_bare(self) -> bool:
-        """Whether only a number of workers is known of it."""
+        """Whether only the number of workers and times are known."""
         return is_bare(self.case)
 
     @property
@@ -92,17 +92,17 @@ class StudyRow:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether it may enter a fit or a recommendation."""
+        """Whether the row can be used in a fit or a recommendation."""
         return self.case.kind != "copies" and self.is_complete and not self.oversubscribed
 
     @property
     def is_candidate(self) -> bool:
-        """Whether one would train this way; DDP with one rank and copies are measured for comparison only."""
+        """Whether the case can be recommended. DDP with one rank and copies serve only for comparison."""
         return self.case.kind == "train" and self.is_comparable and (self.is_serial or self.workers > 1)
 
     @property
     def is_data_parallel(self) -> bool:
-        """Whether laws are fitted to it: ranks of one thread each, or plain serial."""
+        """Whether scaling laws are fitted to the row: replicas with one thread each, or plain serial."""
         case = self.case
         one_thread = case.kind == "train" and case.layout.endswith("x1") and case.threads_per_rank == 1
         return one_thread and self.is_comparable and (case.ranks > 1 or not case.collectives)
@@ -110,28 +110,28 @@ class StudyRow:
 
 @dataclass(frozen=True)
 class Fit:
-    """A law fitted to throughput over cores, without oversubscribed rows."""
+    """A scaling law fitted to throughput by number of cores, without oversubscribed rows."""
 
     model: str
-    """amdahl or usl."""
+    """Name of the law: amdahl or usl."""
     parameters: dict[str, float]
-    """amdahl: serial share `sigma`, rate of one core `lambda`; usl: `kappa` (coherence) as well."""
+    """Serial share `sigma` and rate of one core `lambda`; for usl, also the coherence cost `kappa`."""
     intervals: dict[str, Interval]
-    """95 %, of each parameter."""
+    """95 % interval of each parameter; empty if the noise cannot be estimated."""
     residual: float
-    """Root of the mean squared relative difference between law and medians."""
+    """Root mean square of the relative differences between the law and the measured medians."""
     points: int
-    """Different numbers of cores it was fitted to."""
+    """Number of different core counts in the fit."""
     best_workers: float | None
-    """Where the law has its maximum; None if it has none."""
+    """Number of cores at which the law has its maximum; None without a maximum."""
     trusted_up_to: int
-    """Twice the largest number of cores measured: the law is not extrapolated beyond."""
+    """Twice the largest measured number of cores; the law is not extrapolated beyond this."""
     caveat: str = ""
-    """Why it cannot be trusted, such as too few points; empty if it can."""
+    """Reasons not to trust the fit, such as too few points; empty if there are none."""
 
 
 class FamilyKey(NamedTuple):
-    """What all cases of a family have in common."""
+    """Properties that all cases of a family share."""
 
     kind: str = "train"
     """train, prepare or predict."""
@@ -143,36 +143,37 @@ class FamilyKey(NamedTuple):
     model: str = ""
     precision: str = ""
     batch_size: int = 0
-    """Rows of a step; in weak scaling, of a step and replica."""
+    """Rows per step; in weak scaling, rows per step and replica."""
     amount: str = ""
 
 
 @dataclass(frozen=True)
 class Family:
-    """Cases that differ only in how they are spread over cores; speedups are computed within a family."""
+    """Cases that differ only in how they use the cores. Speedups are computed within a family."""
 
     name: str
-    """As a heading, such as "LSTM, 128 rows a step, bf16"."""
+    """Heading, such as "LSTM, 128 rows a step, bf16"."""
     scaling: str
     """strong or weak."""
     base: str
-    """What speedups are over, in words."""
+    """Description of the base of the speedups."""
     rows: list[StudyRow]
-    """The base first, then by layout, threads and cores; copies last."""
+    """The base first, then ordered by layout, threads and cores; copies last."""
     fits: list[Fit]
-    """Of data-parallel cases with one thread a rank; empty with fewer than two counts."""
+    """Fits to the data-parallel cases with one thread per rank; empty with fewer than two numbers of
+    cores."""
     trend: str
-    """How the Karp-Flatt shares change with the cores, in words."""
+    """Sentences about how the serial share (Karp-Flatt) changes with the number of cores."""
     key: FamilyKey = field(default_factory=FamilyKey)
 
     @property
     def base_row(self) -> StudyRow | None:
-        """The row that speedups are over."""
+        """The row to which speedups are relative; None if there is none."""
         return self.rows[0] if self.rows and self.rows[0].speedup == 1 else None
 
     @property
     def base_name(self) -> str:
-        """The base in a few words."""
+        """Short name of the base."""
         base = self.base_row
         if base is None:
             return "nothing"
@@ -184,7 +185,7 @@ class Family:
 
     @property
     def is_other_work(self) -> bool:
-        """Whether it is about preparation or prediction, not training."""
+        """Whether the family measures preparation or prediction instead of training."""
         return bool(self.rows) and all(row.case.kind in OTHER_WORK for row in self.rows)
 
     @property
@@ -194,12 +195,12 @@ class Family:
 
     @property
     def trainings(self) -> list[StudyRow]:
-        """Trainings on no more ranks than cores, copies left out."""
+        """Trainings that are not oversubscribed, without copies."""
         return [row for row in self.rows if row.case.kind == "train" and not row.oversubscribed]
 
     @property
     def best_row(self) -> StudyRow | None:
-        """The fastest training, by speedup where there is one."""
+        """The training with the highest speedup; without speedups, the one with the shortest time."""
         compared = [row for row in self.trainings if row.speedup is not None]
         if compared:
             return max(compared, key=lambda row: row.speedup or 0)
@@ -208,40 +209,40 @@ class Family:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """Which layout to use, why, and how certain that is."""
+    """A recommended layout, with the reasons and the confidence."""
 
     layout: str
-    """Replicas x stages."""
+    """Number of replicas x number of stages, such as 2x1."""
     threads: int
-    """Threads of each rank."""
+    """Number of threads per rank."""
     why: str
-    """In words, with the figures."""
+    """Sentence with the reason and the figures."""
     confidence: str
-    """In words, with the evidence."""
+    """Sentences about the confidence, with the evidence."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """Everything a report shows."""
+    """Everything that a report shows."""
 
     families: list[Family]
-    """The family of the recommendation comes first."""
+    """Families of cases; the one on which the recommendation is based comes first."""
     recommendation: Recommendation | None
-    """None where nothing can be recommended."""
+    """None if nothing can be recommended."""
     findings: list[str]
     """Sentences, the most important first: layouts, model, precision, batch size, memory, preparation."""
     caveats: list[str]
-    """What cannot be concluded, and why."""
+    """Sentences about what cannot be concluded, and why."""
     hosts: list[Host]
-    """Machines the runs were made on."""
+    """Machines on which the runs were measured."""
     commands: list[str] = field(default_factory=list)
-    """Commands that measured; empty where Python did."""
+    """Command lines that measured the runs; empty if they were called from Python."""
     amounts: list[str] = field(default_factory=list)
-    """How much each training run did, in words."""
+    """Descriptions of the length of a training run."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of the libraries, by name."""
     git_commits: list[str] = field(default_factory=list)
-    """Commits of the code that was measured."""
+    """Git commits of the measured code."""
 
     @property
     def is_bare(self) -> bool:
@@ -250,7 +251,7 @@ class Study:
 
     @property
     def headline(self) -> str:
-        """What to do, in one sentence."""
+        """The recommendation in one sentence."""
         found = self.recommendation
         if found is None:
             return "No recommendation follows from these runs."

@@ -1,4 +1,4 @@
-"""Somebody's table of times, `workers,seconds[,strategy]`, one run a line: read it, make a study of it."""
+"""Read a table of timings, `workers,seconds[,strategy]` with one run per line, and analyse it as a study."""
 
 import csv
 import math
@@ -27,16 +27,18 @@ MOST_DIGITS = 8
 @dataclass(frozen=True)
 class TimedRun:
     workers: int
-    """Cores, or whatever was added."""
+    """Number of workers, such as cores, GPUs or processes."""
     seconds: float
     strategy: str
-    """Runs with the same strategy are compared."""
+    """Name of the strategy. Speedups are computed among runs with the same strategy."""
 
 
 def read_timings(path: Path) -> list[TimedRun]:
-    """Read `workers,seconds[,strategy]`; a repeat is another line, lines that begin with # are comments.
+    """Read a CSV file with the columns `workers,seconds[,strategy]`.
 
-    Raises: DataError naming file and line.
+    Several lines with the same workers and strategy are repeats. Lines that start with # are comments.
+
+    Raises: DataError with the file and the line number if the table is not valid.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -101,20 +103,22 @@ def _number(text: str) -> float:
 
 
 def study_of_timings(runs: Sequence[TimedRun]) -> Study:
-    """Compute speedups over the fewest workers of each strategy; strategies in the order of the table.
+    """Compute speedups relative to the fewest workers of each strategy.
 
-    Raises: DataError without a run.
+    Strategies are in the order of the table.
+
+    Raises: DataError if there are no runs.
     """
     if not runs:
         raise DataError("there are no timings to report on. Give lines of workers,seconds[,strategy].")
     families = _families(runs)
-    # By how much the slower of repeated runs exceeds the faster, as shares.
+    # Relative difference between the slowest and the fastest repeat of each repeated run.
     repeated = [row.costs for family in families for row in family.rows if row.repeats > 1]
     spread = sorted(costs[-1] / costs[0] - 1 for costs in repeated)
     noise = spread[-1] if spread else 0.0
     candidates = [(family, best.taken) for family in families if (best := best_case(family))]
-    # A strategy further up in the table counts as simpler: it is preferred where its best case is slower by
-    # less than repeats of the same run differ.
+    # A strategy further up in the table counts as simpler. It is preferred if its best case is slower by less
+    # than the difference between repeats of the same run.
     fastest = min((row.cost for _, row in candidates), default=0.0)
     chosen = next(((family, row) for family, row in candidates if row.cost <= fastest * (1 + noise)), None)
     findings = [found for family in families for found in _findings(family)]
@@ -169,7 +173,7 @@ def _recommend(
 
 
 def _findings(family: Family) -> Iterator[Finding]:
-    """The best number of workers of a strategy, as measured and by the law."""
+    """The best number of workers of a strategy, as measured and as predicted by the fitted law."""
     fastest = min(family.rows, key=lambda row: (row.cost, row.workers))
     base = family.base_row
     if base is None or len(family.rows) < 2:
@@ -183,7 +187,7 @@ def _findings(family: Family) -> Iterator[Finding]:
 
 
 def _over_single(row: StudyRow, base: StudyRow) -> list[dict[str, object]]:
-    """Speedups over the faster and the slower of the base's repeated runs."""
+    """Speedups relative to the fastest and the slowest of the base's repeats."""
     if base.repeats == 1 or row is base:
         return []
     cores = row.workers / base.workers
@@ -214,7 +218,7 @@ def _caveats(families: Sequence[Family], noise: float) -> Iterator[Finding]:
 
 
 def _erratic(family: Family, noise: float) -> Iterator[Finding]:
-    """Times that fall, rise and fall again with the number of workers follow no law of scaling."""
+    """Yield a finding if times fall, rise and fall again with more workers, which no scaling law explains."""
     rows = sorted(family.rows, key=lambda row: row.workers)
     for place, row in enumerate(rows[1:-1], 1):
         before = min(one.cost for one in rows[:place])

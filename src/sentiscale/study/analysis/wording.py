@@ -1,4 +1,4 @@
-"""Names of cases, and sentences from findings."""
+"""Names of cases, and the sentences for findings."""
 
 from sentiscale.study.records import Case
 from sentiscale.util.numbers import many
@@ -9,28 +9,28 @@ DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 
 
 def phrase(*findings: Finding) -> list[str]:
-    """A sentence for each finding, by templates/sentences.jinja."""
+    """Render each finding as text with the template `templates/sentences.jinja`."""
     return sentences(__package__, "sentences.jinja", findings)
 
 
 def axes(case: Case) -> tuple[int, int]:
-    """Replicas and stages of the layout."""
+    """Number of replicas and number of stages of the layout."""
     data, _, model = case.layout.partition("x")
     return int(data), int(model or 1)
 
 
 def is_bare(case: Case) -> bool:
-    """Whether only a number of workers is known, as from a table of somebody's timings."""
+    """Whether only the number of workers and times are known, as in a table of timings."""
     return case.kind == "train" and not case.model
 
 
 def is_serial(case: Case) -> bool:
-    """One rank with one thread that exchanges nothing."""
+    """Whether the case is one rank with one thread and no gradient exchange."""
     return case.kind == "train" and case.workers == 1 and not case.collectives
 
 
 def case_name(case: Case) -> str:
-    """What was run, in as few words as a chart has room for."""
+    """Short name of a case, for charts."""
     if case.kind in OTHER_WORK:
         return f"{case.engine or OTHER_WORK[case.kind]}, {many(case.workers, 'worker')}"
     if case.kind == "copies":
@@ -46,7 +46,7 @@ def case_name(case: Case) -> str:
 
 
 def case_detail(case: Case) -> str:
-    """The case spelt out; empty where its name says everything."""
+    """Description of a case; empty if the name is sufficient."""
     if case.kind in OTHER_WORK or is_bare(case):
         return ""
     threads = f" of {many(case.threads_per_rank, 'thread')}"
@@ -64,7 +64,7 @@ def case_detail(case: Case) -> str:
 
 
 def case_with_flags(case: Case) -> str:
-    """A case with the flags that select it: `2 ranks x 1 thread (--layout 2x1)`."""
+    """Name of a case with the flags that select it, such as `2 ranks x 1 thread (--layout 2x1)`."""
     if case.kind != "train" or is_bare(case):
         return case_name(case)
     if is_serial(case):

@@ -1,1 +1,1 @@
-"""Measure the cases of a scaling study in fresh processes; conclusions belong in `study.analysis`."""
+"""Measure the cases of a scaling study in fresh processes. The analysis belongs in `study.analysis`."""

@@ -1,4 +1,4 @@
-"""`--layout auto`: run a few steps of each sensible layout on this machine's real data, take the fastest."""
+"""`--layout auto`: time a few steps of each suitable layout on the training data, and choose the fastest."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from sentiscale.training.run_directory import RunDir
 from sentiscale.util.progress import Progress
 
 STEPS = 24
-"""Steps that are timed for each candidate, after the warm-up: about a second each at the default size."""
+"""Number of steps timed for each candidate after the warm-up, which takes about 1 s at the default size."""
 
 WORTH_IT = 1.03
-"""How much faster more ranks must be than fewer: below that, simpler is better."""
+"""Factor by which a layout with more ranks must be faster than one with fewer ranks to be chosen."""
 
 
 def settle_layout(
@@ -31,12 +31,12 @@ def settle_layout(
     resume: bool = False,
     force: bool = False,
 ) -> tuple[Settings, dict[str, Any] | None]:
-    """Replace layout `auto` by the fastest one, and explain the choice for the run's record.
+    """Replace layout `auto` with the fastest layout, and return the settings and the reason for the choice.
 
-    Other layouts are returned as they are, with None, and so is `auto` in a rank that torchrun started: there
-    the number of ranks is given.
+    The reason is stored in the record of the run. It is None if the settings are returned unchanged: for any
+    other layout, and in a rank that torchrun started, which determines the number of ranks.
 
-    Raises: OutputExistsError where training to `out` would, before anything is measured.
+    Raises: OutputExistsError before any measurement if training must not write to `out`.
     """
     if settings.train.layout != "auto" or RankEnv.current() is not None:
         return settings, None
@@ -58,10 +58,11 @@ def settle_layout(
 
 
 def candidates(settings: Settings) -> list[tuple[Layout, int]]:
-    """Layouts and threads a rank that use this machine fully, fewest ranks first.
+    """Layouts, with threads per rank, that use the whole machine; fewest ranks first.
 
-    On a CPU every power of two of replicas up to the cores, and two stages once; on graphics processors
-    one replica each; one process where the recurrent layer gets a device of its own.
+    On a CPU, these are all powers of two of replicas up to the number of cores, the number of cores itself,
+    and one layout with two stages. On GPUs, there is one replica per GPU. If the recurrent layer has its own
+    device, the only candidate is a single process.
     """
     cores = available_cores()
     fixed = settings.train.threads_per_rank
@@ -81,14 +82,14 @@ def powers_of_two(most: int) -> list[int]:
 
 
 def fastest_simple(measured: list[StepTimes]) -> StepTimes:
-    """The fastest, or one with fewer ranks that is nearly as fast."""
+    """The layout with the fewest ranks among those within a factor of `WORTH_IT` of the fastest."""
     fastest = max(times.rows_per_s for times in measured)
     good = [times for times in measured if times.rows_per_s * WORTH_IT >= fastest]
     return min(good, key=lambda times: (Layout.parse(times.layout).world_size, -times.rows_per_s))
 
 
 def reason(best: StepTimes, measured: list[StepTimes]) -> str:
-    """Explain in a sentence why `best` was chosen."""
+    """Explain in one sentence why `best` was chosen."""
     others = [times for times in measured if times is not best]
     chosen = f"taking layout {best.layout} with {best.threads_per_rank} threads a rank"
     if not others:

@@ -1,23 +1,24 @@
-"""Engines that clean review files, and the timing of one: pandas, Dask, Polars, and sentiscale itself.
+"""Clean review files with pandas, Dask, Polars or sentiscale, and measure the time.
 
-All but `sentiscale` do the same: read plain fastText files; split label and text; lower-case; drop
-everything but a-z and white space; collapse runs of white space; drop rows without text; except `polars`,
-drop rows whose text occurred before; write a Parquet file without compression (label int8, text), which was
-the fastest to write of what was tried (CSV; Snappy, LZ4 and Zstandard inside). They do not report bad rows,
-tokenize, count words, make a vocabulary, encode, split, or check what they wrote.
+All engines except `sentiscale` do the same work: they read plain fastText files, split label and text,
+convert to lower case, remove everything except a-z and white space, collapse runs of white space, drop rows
+without text, drop rows whose text occurred before (except `polars`), and write a Parquet file (label as int8,
+text) without compression. This was the fastest format to write among CSV and Parquet with no compression,
+Snappy, LZ4 and Zstandard. These engines do not report bad rows, tokenize, count words, build a vocabulary,
+encode, split, or verify their output.
 
-pandas            columns of the `str` type that pandas 3 uses by default (Arrow inside)
-pandas-object     columns of Python strings, as up to pandas 2
-dask              dask.dataframe on a LocalCluster of single-threaded processes, 16 MB blocks; compute()
-                  brings the cleaned rows back to the client, which drops the duplicates and writes (with
-                  64 MB blocks it took 1.6 times as long, as a dask.bag of Python functions 4 times)
-polars            lazy and streaming, native expressions on as many threads; the fastest of its variants:
-                  scan_csv no slower than scan_lines, one pattern for whole runs of unwanted characters, a
-                  second for white space that is not one single space already
-polars-dedupe     the same, and drops equal texts
-sentiscale        `sentiscale prepare` with its default settings, everything it does: a prepared dataset
-sentiscale-clean  only what the others do, by the parts of `sentiscale prepare --clean alpha`; reads and
-                  cleans on as many threads; finds equal texts by hashes, as prepare does
+pandas            Columns of type `str`, the default in pandas 3 (backed by Arrow).
+pandas-object     Columns of Python strings, the default up to pandas 2.
+dask              dask.dataframe on a LocalCluster of single-threaded processes, with 16 MB blocks. compute()
+                  returns the cleaned rows to the client, which drops duplicates and writes the file. 64 MB
+                  blocks took 1.6 times as long, a dask.bag of Python functions 4 times as long.
+polars            Lazy and streaming, with native expressions on the given number of threads. This is the
+                  fastest variant: scan_csv is as fast as scan_lines, one pattern matches whole runs of
+                  unwanted characters, and a second one matches white space other than single spaces.
+polars-dedupe     Like polars, but also drops duplicate texts.
+sentiscale        `sentiscale prepare` with default settings, which writes a complete prepared dataset.
+sentiscale-clean  The same work as the other engines, done by the functions of `sentiscale prepare`. Reads and
+                  cleans on the given number of threads, and finds duplicates by hash, as prepare does.
 """
 
 import csv
@@ -49,13 +50,13 @@ class PrepareBenchJob(BaseModel):
     engine: str  # a name of `CLEANERS`
     workers: int  # processes or threads
     files: list[Path]
-    warm_up: Path  # the first lines of the files, cleaned before the timed work
+    warm_up: Path  # the first lines of the files, which are cleaned before the timed work
 
 
 class TimedWork(BaseModel):
-    """What a process measured on its own clock."""
+    """Times that a process measured on its own clock."""
 
-    began_at: float  # on the host's monotonic clock; libraries are loaded, processes started
+    began_at: float  # on the host's monotonic clock, once libraries are loaded and processes are started
     warm_up_seconds: float
     seconds: float  # without the warm-up
     rows: int  # written, or labelled
@@ -63,7 +64,7 @@ class TimedWork(BaseModel):
 
 
 def time_engine(job: PrepareBenchJob, folder: Path) -> TimedWork:
-    """Clean the files once, after a warm-up on a few lines of them."""
+    """Clean the files once, after a warm-up on their first lines."""
     out = folder / "out"
     with CLEANERS[job.engine](job.workers) as clean:
         began_at = time.perf_counter()
@@ -85,13 +86,13 @@ def _rows_of(out: Path) -> int:
         from sentiscale.data.prepared import PreparedDataset
 
         return sum(PreparedDataset.open(out, verify=False).manifest.rows.values())
-    import pyarrow.parquet as pq  # only now: not every engine needs it, and memory is measured
+    import pyarrow.parquet as pq  # imported late: not every engine needs it, and memory is measured
 
     return int(pq.read_metadata(out).num_rows)
 
 
 NO_SEPARATOR = "\x01"
-"""A character that no review holds: each line is one column."""
+"""A character that does not occur in reviews, so that each line is read as one column."""
 
 LABEL = len("__label__")
 TEXT = LABEL + 2
@@ -107,10 +108,10 @@ READ_OPTIONS: dict[str, Any] = {
 }
 
 Clean = Callable[[Sequence[Path], Path], None]
-"""Cleans files into an output that does not exist yet."""
+"""Clean files and write the result to a path that does not exist yet."""
 
 Cleaner = Callable[[int], AbstractContextManager[Clean]]
-"""Loads libraries and starts processes for a number of workers; its `Clean` may be called several times."""
+"""Load libraries and start processes for a number of workers. The `Clean` can be called several times."""
 
 
 def clean_frame(lines: Any) -> Any:
@@ -155,7 +156,7 @@ def _dask(workers: int) -> Iterator[Clean]:
         frame = cleaned.compute().drop_duplicates("text")
         frame.to_parquet(out, index=False, compression=None)
 
-    # No dashboard: none of the others serves one either.
+    # No dashboard, because the other engines do not serve one either.
     options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
     cluster: Any = LocalCluster(**options)  # type: ignore[no-untyped-call]
     client: Any = Client(cluster)  # type: ignore[no-untyped-call]
@@ -165,7 +166,7 @@ def _dask(workers: int) -> Iterator[Clean]:
 
 @contextmanager
 def _polars(workers: int, *, dedupe: bool = False) -> Iterator[Clean]:
-    os.environ["POLARS_MAX_THREADS"] = str(workers)  # before the import, which starts the threads
+    os.environ["POLARS_MAX_THREADS"] = str(workers)  # must be set before the import, which starts the threads
     import polars as pl
 
     def clean(files: Sequence[Path], out: Path) -> None:
@@ -222,7 +223,7 @@ def _sentiscale_clean(workers: int) -> Iterator[Clean]:
 
 
 def _clean_block(block: "tuple[RawBlock, TableFormat]") -> "tuple[pa.RecordBatch, NDArray[np.uint64]]":
-    """Labels and cleaned texts of one block, and their hashes, without bad rows and those without text."""
+    """Labels, cleaned texts and hashes of one block, without bad rows and rows without text."""
     import pyarrow as pa
 
     from sentiscale.data.corpus import read_reviews

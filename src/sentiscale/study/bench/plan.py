@@ -1,4 +1,4 @@
-"""Which cases a study measures: layouts, threads, batch sizes, models, precisions, devices."""
+"""Choose the cases of a study: layouts, threads, batch sizes, models, precisions and devices."""
 
 import itertools
 import random
@@ -15,41 +15,41 @@ from sentiscale.study.records import Case
 from sentiscale.training.hardware import Hardware
 
 DEFAULT_ROWS = 2560
-"""Rows of each run: five steps of the largest default batch, 1 to 3 s on a core."""
+"""Rows per run: five steps of the largest default batch, which take 1 to 3 s on one core."""
 
 
 class Amount(BaseModel, frozen=True):
-    """The length of each run: one of these."""
+    """The length of each run; set one of the fields."""
 
-    rows: int | None = None  # the same for all cases; in weak scaling, of each replica
-    steps: int | None = None  # timed optimizer steps, whatever the rows in them
-    target_accuracy: float | None = None  # train until validation reaches it
+    rows: int | None = None  # rows per run; in weak scaling, rows per replica
+    steps: int | None = None  # timed optimizer steps, regardless of their number of rows
+    target_accuracy: float | None = None  # train until this validation accuracy is reached
 
     @property
     def as_recorded(self) -> dict[str, float]:
         return self.model_dump(exclude_none=True)
 
     def steps_of(self, case: Case) -> int:
-        """Optimizer steps of a run that is measured by steps."""
+        """Number of optimizer steps of a run, unless the run has a target accuracy."""
         growth = replicas(case) if case.scaling == "weak" else 1
         return self.steps or max(1, round((self.rows or DEFAULT_ROWS) * growth / case.batch_size))
 
 
 class BenchRequest(BaseModel, frozen=True):
-    """What to measure; None stands for what suits this machine."""
+    """What to measure. None selects values that suit this machine."""
 
     layouts: tuple[str, ...] | None = None  # replicas x stages, such as 2x1
-    threads: tuple[int, ...] | None = None  # of each rank; workers of preparation and prediction
-    batch_sizes: tuple[int, ...] = (32, 128, 512)  # rows of an optimizer step
+    threads: tuple[int, ...] | None = None  # threads per rank, and workers of preparation and prediction
+    batch_sizes: tuple[int, ...] = (32, 128, 512)  # rows per optimizer step
     models: tuple[str, ...] = ("lstm", "gru")
-    precisions: tuple[str, ...] = ("auto",)  # auto: the default of training on the device
+    precisions: tuple[str, ...] = ("auto",)  # auto: the default precision of training on the device
     devices: tuple[str, ...] = ("cpu",)  # cpu, cuda
-    scaling: str = "strong"  # strong: each batch size over all ranks; weak: of each replica
-    repeats: int = 5  # runs of each case
-    seed: int = 0  # of the training rows and of the order of the runs
+    scaling: str = "strong"  # strong: batch sizes are totals over all ranks; weak: they are per replica
+    repeats: int = 5  # runs per case
+    seed: int = 0  # for the training rows and the order of the runs
     baselines: bool = True
-    """Also measure what parallel runs are compared with: plain serial, one rank that exchanges with itself,
-    threads only, and independent trainings at once."""
+    """Whether to measure the baselines of parallel runs as well: plain serial, one rank that exchanges with
+    itself, several threads in one process, and independent trainings at the same time."""
     amount: Amount = Amount(rows=DEFAULT_ROWS)
 
 
@@ -59,15 +59,15 @@ class LeftOut(Record):
     case: Case
     """The case."""
     reason: str
-    """Why it cannot run here, as a sentence."""
+    """Reason why the case cannot run on this machine."""
 
 
 class BenchPlan(BaseModel, frozen=True):
-    """Everything to measure."""
+    """The cases to measure, and the requested cases that cannot run on this machine."""
 
-    cases: list[Case]  # they run in random order
-    left_out: list[LeftOut] = Field(default_factory=list)  # requested, but impossible here
-    repeats: int = 1  # runs of each case
+    cases: list[Case]  # run in random order
+    left_out: list[LeftOut] = Field(default_factory=list)  # requested, but impossible on this machine
+    repeats: int = 1  # runs per case
 
     @property
     def runs(self) -> int:
@@ -75,14 +75,18 @@ class BenchPlan(BaseModel, frozen=True):
 
 
 def replicas(case: Case) -> int:
-    """Replicas or copies that share a batch."""
+    """Number of replicas or copies among which a batch is divided."""
     return Layout.parse(case.layout).data * case.copies
 
 
 def plan_of(request: BenchRequest, units: dict[str, int]) -> BenchPlan:
-    """All requested cases; `units`: cores and graphics processors by device.
+    """Plan all requested cases.
 
-    Raises: UsageError for an empty request, or an invalid layout.
+    Args:
+        request: what to measure.
+        units: number of cores (`cpu`) and GPUs (`cuda`), by device.
+
+    Raises: UsageError if the request is empty or a layout is not valid.
     """
     for name in ("batch_sizes", "models", "precisions", "devices"):
         if not getattr(request, name):
@@ -105,7 +109,7 @@ def _complete(case: Case, model: str, precision: str, batch_size: int) -> Case:
 
 
 def arrangements(request: BenchRequest, units: int, device: str) -> tuple[list[Case], list[LeftOut]]:
-    """Uses of `units` cores or graphics processors, without model and batch size; and those beyond them."""
+    """Cases, without model and batch size, that fit into `units` cores or GPUs, and cases that do not fit."""
     on_cpu = device == "cpu"
     common = {"device": device, "scaling": request.scaling}
     threads = (request.threads or doubling(units)) if on_cpu else [1]
@@ -123,7 +127,7 @@ def arrangements(request: BenchRequest, units: int, device: str) -> tuple[list[C
     }
     fitting, beyond = [], []
     for case in requested:
-        # If all variants of a layout are beyond the machine, the smallest shows the cost of too many ranks.
+        # If no variant of a layout fits, the smallest one is measured to show the cost of too many ranks.
         smallest = case.workers == fewest[case.layout] and on_cpu and case.layout != "1x1"
         if case.workers <= units or smallest:
             fitting.append(case)
@@ -145,7 +149,10 @@ def arrangements(request: BenchRequest, units: int, device: str) -> tuple[list[C
 
 
 def usual_layouts(units: int, *, oversubscribed: bool) -> list[str]:
-    """Replicas by doubling, two stages, both together; on cores, also one layout that is too large."""
+    """Powers of two of replicas, two stages, and both combined.
+
+    With `oversubscribed`, the last layout has more ranks than units.
+    """
     layouts = [f"{count}x1" for count in doubling(units)]
     if units >= 2:
         layouts.append("1x2")
@@ -160,21 +167,24 @@ def doubling(most: int) -> list[int]:
 
 
 def in_random_order(cases: Sequence[Case], repeats: int, seed: int) -> Iterator[tuple[int, Case]]:
-    """Round after round, all cases in a random order that depends only on the seed and the round."""
+    """Yield (repeat, case) for every case in each round of repeats.
+
+    The order within a round is random and depends only on the seed and the round.
+    """
     for repeat in range(repeats):
         generator = random.Random(f"{seed} {repeat}")  # noqa: S311
         yield from ((repeat, case) for case in generator.sample(cases, len(cases)))
 
 
 def machine_units() -> dict[str, int]:
-    """Cores and graphics processors of this machine, by device."""
+    """Number of cores and GPUs of this machine, by device."""
     import torch
 
     return {"cpu": available_cores(), "cuda": torch.cuda.device_count()}
 
 
 def settings_of(case: Case, settings: Settings, seed: int) -> Settings:
-    """The settings a case is trained with."""
+    """Apply a case to the training settings."""
     train = {
         "layout": f"{case.copies}x1" if case.kind == "copies" else case.layout,
         "threads_per_rank": case.threads_per_rank,
@@ -193,9 +203,15 @@ def settings_of(case: Case, settings: Settings, seed: int) -> Settings:
 
 
 def runnable_plan(request: BenchRequest, settings: Settings, rows: int, units: dict[str, int]) -> BenchPlan:
-    """The plan, without cases that cannot run here; `rows`: of the training split.
+    """Plan the requested cases that can run on this machine.
 
-    Raises: UsageError if none is left.
+    Args:
+        request: what to measure.
+        settings: settings of the training.
+        rows: number of rows of the training split.
+        units: number of cores and GPUs, by device.
+
+    Raises: UsageError if none of the cases can run.
     """
     plan = plan_of(request, units)
     cases, left_out = [], list(plan.left_out)
@@ -211,7 +227,7 @@ def runnable_plan(request: BenchRequest, settings: Settings, rows: int, units: d
 
 
 def with_precision(case: Case) -> Case:
-    """The case with the default precision of training in place of auto."""
+    """Replace the precision `auto` of a case with the default precision on its device."""
     if case.precision != "auto":
         return case
     import torch
@@ -221,7 +237,7 @@ def with_precision(case: Case) -> Case:
 
 
 def why_not(case: Case, settings: Settings, amount: Amount, rows: int) -> str | None:
-    """Why a case cannot run here, or None."""
+    """Reason why a case cannot run on this machine, or None if it can."""
     to_target = amount.target_accuracy is not None
     if case.batch_size > rows:
         return f"a batch of {case.batch_size:,} rows is more than the {rows:,} rows to train on"

@@ -1,4 +1,4 @@
-"""Cases of prediction from text, by threads and batch size."""
+"""Benchmark cases of prediction from text, by number of threads and batch size."""
 
 import hashlib
 import json
@@ -26,22 +26,22 @@ from sentiscale.study.records import Case
 
 WARM_UP_TEXTS = 512
 BATCH_SIZES = (1, 128, 8192)
-"""One text at a time, as from a person; as collected by a server; as in a file."""
+"""Texts per batch: typical of a single user, of a server that batches requests, and of a file."""
 
 DEFAULT_ROWS = 4096
 
 
 class PredictBenchJob(BaseModel):
-    """Label texts with a model."""
+    """Job that labels texts with a model."""
 
-    model: Path  # a model directory
-    texts: Path  # one JSON list of strings
+    model: Path  # model directory
+    texts: Path  # file with a JSON list of strings
     threads: int
     batch_size: int
 
 
 def time_predictions(job: PredictBenchJob, folder: Path) -> TimedWork:
-    """Label the texts once, after a warm-up on some of them."""
+    """Label the texts once, after a warm-up on the first `WARM_UP_TEXTS`."""
     texts: list[str] = json.loads(job.texts.read_bytes())
     with torch_threads(job.threads):
         predictor = Predictor.load(job.model)
@@ -58,9 +58,9 @@ def time_predictions(job: PredictBenchJob, folder: Path) -> TimedWork:
 
 @dataclass(frozen=True)
 class LabelTexts(TimedTexts):
-    """Texts to label; the digest is that of model and texts."""
+    """Texts to label. The digest covers the model and the texts."""
 
-    path: Path  # one JSON list of strings
+    path: Path  # file with a JSON list of strings
     origin: str
 
 
@@ -71,17 +71,17 @@ class PredictionCases(ProcessCases):
     texts: LabelTexts
     out: Path
     model: Path
-    """A model directory."""
+    """Model directory."""
     cell: str
     threads: Sequence[int] = ()
-    """Empty: 1, 2, 4, ... up to all cores."""
+    """Numbers of threads; empty for 1, 2, 4, ... up to all cores."""
     batch_sizes: tuple[int, ...] = BATCH_SIZES
 
     function = "sentiscale.study.bench.prediction:time_predictions"
 
     @property
     def cases(self) -> list[Case]:
-        """Every number of threads with every batch size up to the first that holds all texts."""
+        """Every combination of threads and batch sizes, up to the first batch size that holds all texts."""
         sizes = [
             size
             for size, before in zip(self.batch_sizes, (0, *self.batch_sizes), strict=False)
@@ -128,12 +128,12 @@ def prediction_cases(
     """Load the texts and check the model.
 
     Args:
-        model: a model directory, or a run that has one.
-        data: source of the texts if there are no raw files: its test split, decoded from tokens.
+        model: model directory, or run directory that contains one.
+        data: prepared data. Without `raw`, the texts are its test split, decoded from tokens.
         raw: review files whose first rows are labelled.
-        folder: where the texts are written; it must exist as long as the result is used.
-        out: where messages of a failed run are kept.
-        threads: numbers of threads; empty is 1, 2, 4, ... up to all cores.
+        folder: directory for the texts. It must exist as long as the result is used.
+        out: directory for the messages of a failed run.
+        threads: numbers of threads; empty for 1, 2, 4, ... up to all cores.
         rows: maximum number of texts.
 
     Raises: DataError if the model or the texts cannot be used.

@@ -1,9 +1,9 @@
-"""Cases of preparation, by engine and workers: sentiscale, and what pandas, Dask and Polars do of it.
+"""Benchmark cases of preparation, by engine and number of workers.
 
-`sentiscale` prepares completely. All others only clean: they stop where counting words, splitting without
-leaks, encoding and checking begin, so their rows per second are not those of the same work.
-`sentiscale-clean` does what they do, and is what they compare with. `does` and `complete` in the `shape` of
-each record tell the two apart.
+Only `sentiscale` prepares completely. The other engines clean the texts but do not count words, split without
+leaks, encode or verify, so their rows per second measure less work. Compare them with `sentiscale-clean`,
+which does the same work as they do. The keys `does` and `complete` in the `shape` of a record state which
+work was measured.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ LIBRARIES = ("sentiscale", "numpy", "numba", "pyarrow", "torch", "dask", "distri
 
 @dataclass(frozen=True)
 class TimedTexts:
-    """Texts that are prepared or labelled."""
+    """Texts to prepare or to label."""
 
     rows: int
     digest: str
@@ -42,20 +42,20 @@ class TimedTexts:
 
 @dataclass(frozen=True)
 class RawFiles(TimedTexts):
-    """Plain review files of fastText lines; the digest is that of their content."""
+    """Plain review files with fastText lines. The digest covers their content."""
 
     names: list[str]
-    plain: list[Path]  # the files themselves, or unpacked copies
+    plain: list[Path]  # the files, or decompressed copies
     head: Path  # the first lines of the first file
-    size: int  # bytes of all plain files
+    size: int  # total bytes of the plain files
 
 
 def raw_files(given: Sequence[str | Path], folder: Path) -> RawFiles:
-    """Inspect review files, and unpack compressed ones into `folder`.
+    """Inspect review files, and decompress compressed files into `folder`.
 
     Raises:
-        UsageError: a file is not in fastText's format, the only one that every engine reads.
-        DataError: a file is missing, damaged or empty.
+        UsageError: if a file is not in fastText format, the only format that every engine reads.
+        DataError: if a file is missing or damaged, or all files are empty.
     """
     corpus = Corpus.find(list(given))
     for source in corpus.sources:
@@ -82,7 +82,7 @@ def raw_files(given: Sequence[str | Path], folder: Path) -> RawFiles:
 
 
 def plain(path: Path, copy: Path) -> Path:
-    """The file itself, or an unpacked copy; either way it is in the page cache afterwards."""
+    """Return the file, or a decompressed copy of it. Both are read, so that they are in the page cache."""
     compression = compression_of(str(path))
     with Stream(str(path), compression) as stream, open(copy if compression else "/dev/null", "wb") as file:
         while chunk := stream.read(CHUNK):
@@ -91,7 +91,7 @@ def plain(path: Path, copy: Path) -> Path:
 
 
 def head(path: Path, copy: Path) -> Path:
-    """Copy the first lines of a file."""
+    """Copy the first lines of a file, about `WARM_UP_MB` megabytes."""
     with open(path, "rb") as file:
         start = file.read(WARM_UP_MB * 10**6)
         whole = not file.read(1)
@@ -108,17 +108,17 @@ COMPLETE = (
 
 @dataclass(frozen=True)
 class BenchEngine:
-    """One way to prepare."""
+    """An engine that prepares or cleans review files."""
 
     name: str
-    cleaner: str  # a name of `engines.CLEANERS`
+    cleaner: str  # key of `engines.CLEANERS`
     needs: tuple[str, ...] = ()  # modules that must be importable
-    scales: bool = True  # whether it can use more than one worker
-    complete: bool = False  # whether it prepares everything for training; otherwise it only cleans
+    scales: bool = True  # whether the engine can use several workers
+    complete: bool = False  # whether the engine prepares data for training; otherwise it only cleans
 
     @property
     def missing(self) -> str | None:
-        """Missing modules and how to install them, or None."""
+        """Message about missing modules and how to install them; None if there are none."""
         lacking = [name for name in self.needs if find_spec(name) is None]
         return f"it needs {', '.join(lacking)}: pip install 'sentiscale[bench]'" if lacking else None
 
@@ -139,29 +139,29 @@ ENGINES = {
 
 
 class ProcessCases(ABC):
-    """Cases that time a function on texts in a fresh process."""
+    """Benchmark cases that time a function on texts in a fresh process."""
 
     texts: TimedTexts
     out: Path
-    """Directory of the study: temporary outputs, and the messages of a failed run."""
+    """Directory of the study, for temporary output and the messages of a failed run."""
     function: ClassVar[str]
-    """`module:name`; takes a job and a folder, returns `TimedWork`."""
+    """Timed function as `module:name`. It takes a job and a folder, and returns `TimedWork`."""
 
     @abstractmethod
     def job_of(self, case: Case) -> tuple[BaseModel, str]:
-        """The argument of the function, and the label of the run."""
+        """Return the argument of the function, and the label of the run in messages."""
 
     @abstractmethod
     def shape_of(self, case: Case) -> dict[str, Any]:
-        """What was measured: stored runs with another shape belong to another study."""
+        """Description of the measured work. Stored runs with a different shape belong to another study."""
 
     def results_of(self, work: TimedWork) -> dict[str, Any]:
         return {}
 
     def run(self, case: Case, repeat: int) -> tuple[BenchRun, float]:
-        """Run a case once; also returns the cores that other processes kept busy meanwhile.
+        """Run a case once, and return its record and the number of cores that other processes kept busy.
 
-        Raises: SentiscaleError if it fails.
+        Raises: SentiscaleError if the run fails.
         """
         job, label = self.job_of(case)
         variables = with_threads(case.engine_workers)
@@ -173,7 +173,7 @@ class ProcessCases(ABC):
             case,
             repeat,
             LIBRARIES,
-            seed=0,  # nothing in it is random
+            seed=0,  # the work involves no randomness
             amount={"rows": rows},
             seconds=work.seconds,
             rows=rows,
@@ -204,13 +204,13 @@ class PreparationCases(ProcessCases):
     texts: RawFiles
     out: Path
     workers: Sequence[int] = ()
-    """Empty: 1, 2, 4, ... up to all cores."""
+    """Numbers of workers; empty for 1, 2, 4, ... up to all cores."""
 
     function = "sentiscale.study.bench.engines:time_engine"
 
     @property
     def cases(self) -> list[Case]:
-        """Engines that are installed, each with every number of workers that it can use."""
+        """Installed engines, each with every number of workers that it supports."""
         counts = sorted(set(self.workers)) or doubling(available_cores())
         return [
             engine.case(count)

@@ -1,4 +1,4 @@
-"""Time training steps of a layout in fresh processes: for `--layout auto`, benchmarks, studies."""
+"""Time training steps of a layout in fresh processes, for `--layout auto`, `bench` and `compare`."""
 
 import statistics
 import tempfile
@@ -33,14 +33,15 @@ from sentiscale.util.memory import reused_memory
 
 
 def typical_steps(lengths: IntArray, batch_size: int, seed: int, steps: int) -> list[IntArray]:
-    """Rows of `steps` full steps of an epoch, in random order; all of an epoch before any step twice.
+    """Choose the rows of `steps` full steps of an epoch, in random order.
 
-    Steps are chosen evenly from those of an epoch by length, so that few of them cost what a mean one costs.
+    Steps are chosen evenly across the lengths of their texts, so that even a few have the mean cost of an
+    epoch. No step is repeated before all steps of the epoch are used.
 
     Args:
-        lengths: tokens of each training row that the network sees (rows,).
-        batch_size: rows of a step, no more than there are.
-        seed: fixes the epoch and the order.
+        lengths: number of tokens of each training row that the network reads (rows,).
+        batch_size: rows per step, at most the number of rows.
+        seed: determines the epoch and the order.
         steps: number of steps, at least 1.
     """
     epoch = [rows for rows in epoch_order(lengths, batch_size, seed, 0) if len(rows) == batch_size]
@@ -52,37 +53,41 @@ def typical_steps(lengths: IntArray, batch_size: int, seed: int, steps: int) -> 
 
 
 def warm_up_steps(lengths: IntArray, steps: Sequence[IntArray]) -> list[IntArray]:
-    """One step for each padded length, as kernels are built by shape; longest first, so memory grows once."""
+    """One step for each padded length, because kernels are built per shape.
+
+    The longest comes first, so that memory grows only once.
+    """
     by_width = {padded_width(lengths[rows]): rows for rows in steps}
     return [by_width[width] for width in sorted(by_width, reverse=True)]
 
 
 class MeasureOptions(BaseModel):
-    """How the steps of a job are measured."""
+    """Options for the measurement of steps."""
 
     exchange: Literal["needed", "always", "never"] = "needed"
-    """always: even one rank sends its gradients through the exchange, to itself. never: ranks are independent
-    trainings, each with its share of the rows."""
+    """needed: several ranks exchange gradients. always: a single rank also runs the exchange, with itself.
+    never: ranks are independent trainings, each with its share of the rows."""
     typical: bool = False
-    """Steps chosen all over an epoch, with the lengths that its steps have; else its first ones."""
+    """Whether to choose steps evenly across the text lengths of an epoch; otherwise its first steps are
+    used."""
     record: bool = False
-    """Record when each phase of each step began and ended."""
+    """Whether to record the start and the end of each phase of each step."""
 
 
 class MeasureJob(BaseModel):
-    """Steps to measure; JSON carries it to the processes of the ranks."""
+    """Steps to measure. The job is passed to the processes of the ranks as JSON."""
 
     dataset: Path
     out: Path
-    """File for the result."""
+    """Result file."""
     settings: Settings
     steps: int
-    """Steps to time, after the warm-up."""
+    """Number of steps to time after the warm-up."""
     options: MeasureOptions = MeasureOptions()
 
 
 class RecordingClock(PhaseClock):
-    """Also records when each phase of each step began and ended, for timelines."""
+    """A phase clock that also records the start and the end of each phase of each step, for timelines."""
 
     def __init__(self, on_phase: OnPhase = ignore_phase) -> None:
         super().__init__(on_phase=on_phase)
@@ -103,7 +108,7 @@ class RecordingClock(PhaseClock):
 
 
 def split_computing(recorded: Iterable[Span], runner: Runner) -> list[Span]:
-    """The spans of a step that has just ended, with computing divided into passes and waiting."""
+    """Divide the computing spans of the step that has just ended into passes and waiting."""
     spans: list[Span] = []
     for span in recorded:
         if span.phase != "compute":
@@ -116,7 +121,7 @@ def split_computing(recorded: Iterable[Span], runner: Runner) -> list[Span]:
 
 
 def passes(span: Span, forward_ended_at: float) -> list[Span]:
-    """A span of computing, divided into forward and backward pass."""
+    """Divide a computing span into the forward and the backward pass."""
     return [
         span.model_copy(update={"phase": "forward", "end": forward_ended_at}),
         span.model_copy(update={"phase": "backward", "begin": forward_ended_at}),
@@ -124,7 +129,10 @@ def passes(span: Span, forward_ended_at: float) -> list[Span]:
 
 
 def around(span: Span, waits: Sequence[Interval]) -> list[Span]:
-    """A span in which passes alternate, divided where the stage waited for the other one."""
+    """Divide a computing span of a pipeline stage into computing and waiting for the other stage.
+
+    Forward and backward passes alternate in it, so all computing counts as backward.
+    """
     spans, begin = [], span.begin
     for wait_begin, wait_end in waits:
         spans.append(span.model_copy(update={"phase": "backward", "begin": begin, "end": wait_begin}))
@@ -134,39 +142,40 @@ def around(span: Span, waits: Sequence[Interval]) -> list[Span]:
 
 
 WARM_UP_STEPS = 8
-"""Untimed first steps, which build kernels and touch memory. Typical steps have a warm-up by shape."""
+"""Number of untimed first steps, which build kernels and touch memory. Typical steps instead have one warm-up
+step per shape."""
 
 
 class StepTimes(BaseModel, frozen=True):
-    """Cost of some training steps, without warm-up. Lists by rank hold one entry for each rank."""
+    """Measured cost of training steps, without warm-up. Lists named `per_rank` have one entry per rank."""
 
     layout: str
     threads_per_rank: int
     precision: str
-    steps: int  # timed
-    step_seconds: float  # median over steps; a step takes as long as its slowest rank
-    rows_per_s: float  # rows of all steps over the time of all steps; summed over independent trainings
+    steps: int  # number of timed steps
+    step_seconds: float  # median over steps of the time of the slowest rank
+    rows_per_s: float  # total rows over total time; summed over independent trainings
     phases_per_rank: list[PhaseTimes]  # seconds per step
-    bytes_per_step: list[int]  # sent, by rank
+    bytes_per_step: list[int]  # bytes sent, by rank
     peak_memory_mb_per_rank: list[float]  # MB of 2^20 bytes
-    losses: list[float]  # mean over the rows of each step from the very first on, in nats
-    rows: int = 0  # of all steps
-    seconds: float = 0.0  # of all steps; of independent trainings, of the slowest one
-    seconds_by_step: list[float] = Field(default_factory=list)  # on the slowest rank
+    losses: list[float]  # mean loss of each step in nats, including warm-up
+    rows: int = 0  # total over the timed steps
+    seconds: float = 0.0  # total over the timed steps; for independent trainings, that of the slowest one
+    seconds_by_step: list[float] = Field(default_factory=list)  # time of the slowest rank
     warm_up_seconds: float = 0.0
-    first_step_at: float = 0.0  # rank 0's, warm-up included, on the host's monotonic clock
-    other_cores: float = 0.0  # kept busy by other processes, on the host that all ranks are assumed to share
+    first_step_at: float = 0.0  # start of rank 0's first warm-up step, on the host's monotonic clock
+    other_cores: float = 0.0  # cores kept busy by other processes; all ranks are assumed to be on one host
     spans_per_rank: list[list[Span]] = Field(default_factory=list)  # timelines, if recorded
 
 
 def measure_steps(
     dataset: Path, settings: Settings, steps: int, options: MeasureOptions | None = None
 ) -> StepTimes:
-    """Run `steps` training steps of the layout in the settings, in fresh processes.
+    """Time `steps` training steps of the layout in `settings`, in fresh processes.
 
     Raises:
-        UsageError: settings that cannot run here.
-        SentiscaleError: a rank failed.
+        UsageError: if the settings cannot run on this machine.
+        SentiscaleError: if a rank fails.
     """
     hardware = Hardware.choose(settings)
     with tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
@@ -186,23 +195,23 @@ def measure_steps(
 
 
 class RankSteps(BaseModel):
-    """The steps of one rank."""
+    """Measured steps of one rank."""
 
     first_step_at: float
     warm_up_seconds: float
-    seconds: list[float]  # by timed step
-    losses: list[float]  # by step, warm-up included
+    seconds: list[float]  # one entry per timed step
+    losses: list[float]  # one entry per step, including warm-up
     rows: int
     bytes_sent: int
     peak_memory_mb: float
-    busy_cores: float  # by all processes
-    own_cores: float
+    busy_cores: float  # cores kept busy by all processes
+    own_cores: float  # cores kept busy by this process
     phases: PhaseTimes  # seconds per step
     spans: list[Span]
 
 
 def measure_rank(job: MeasureJob) -> None:
-    """Measure as one of these processes; rank 0 writes the result."""
+    """Measure as one rank. Rank 0 writes the combined result to `job.out`."""
     env = RankEnv.current()
     hardware = Hardware.choose(job.settings, env)
     limit, always = job.settings.train.silence_limit, job.options.exchange == "always"
@@ -220,7 +229,7 @@ def measure_rank(job: MeasureJob) -> None:
 
 
 def training_world(world: World, options: MeasureOptions) -> World:
-    """The world that the training uses; before and after, ranks synchronize in `world`."""
+    """The world in which the training exchanges gradients, as selected by `options.exchange`."""
     if options.exchange == "never":
         return single_rank(world.device)
     if options.exchange == "always" and world.layout.world_size == 1:
@@ -229,7 +238,7 @@ def training_world(world: World, options: MeasureOptions) -> World:
 
 
 def time_steps(job: MeasureJob, place: RankContext) -> RankSteps:
-    """Warm up, then time each step on this rank. All ranks begin the timed steps together."""
+    """Run the warm-up, then time each step on this rank. All ranks begin the timed steps together."""
     train, options, world = job.settings.train, job.options, place.world
     dataset = PreparedDataset.open(job.dataset)
     split, count = dataset.split("train"), job.steps
@@ -279,10 +288,10 @@ def time_steps(job: MeasureJob, place: RankContext) -> RankSteps:
 
 
 def combine(ranks: Sequence[RankSteps], hardware: Hardware, *, independent: bool) -> StepTimes:
-    """The steps of all ranks together; `independent`: each rank is a training of its own."""
+    """Combine the steps of all ranks. With `independent`, each rank is a separate training."""
     first, steps = ranks[0], len(ranks[0].seconds)
     slowest = [max(each) for each in zip(*(rank.seconds for rank in ranks), strict=True)]
-    # Ranks of one training wait for the slowest in every step.
+    # Ranks of the same training wait for the slowest rank in every step.
     totals = [sum(rank.seconds) for rank in ranks] if independent else [sum(slowest)]
     return StepTimes(
         layout=str(hardware.layout),

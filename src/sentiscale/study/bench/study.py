@@ -1,4 +1,4 @@
-"""A study: measure every case of a plan several times in random order, without the finished runs."""
+"""Run a study: measure every case of a plan several times in random order, and skip finished runs."""
 
 import tempfile
 import time
@@ -32,58 +32,58 @@ from sentiscale.study.load import LOOK_SECONDS, wait_for_quiet
 from sentiscale.study.records import RECORDS, BenchRun, Case, Interference
 
 LIMIT_CORES = 0.25
-"""Cores that other processes may keep busy; a run with more is repeated."""
+"""Number of cores that other processes may keep busy. A run is repeated if they keep more busy."""
 
 MOST_TRIES = 3
-"""How often a disturbed run is made."""
+"""Maximum number of attempts for a disturbed run."""
 
 TRACED_STEPS = 4
 
 
 class BenchProgress:
-    """Receives the progress of a study; silent unless a subclass shows it."""
+    """Callbacks for the progress of a study. The base class does nothing."""
 
     def begin(self, plan: BenchPlan, finished: Sequence[BenchRun]) -> None:
-        """The study begins; some of its runs may be finished."""
+        """Called when the study begins; `finished` are the runs of an earlier call."""
 
     def begin_run(
         self, case: Case, repeat: int, finished: int, total: int, seconds_left: float | None
     ) -> None:
-        """A run begins; `seconds_left` until the end of the study, this run included."""
+        """Called before a run; `seconds_left` is the estimated time for this and all remaining runs."""
 
     def end_run(self, run: BenchRun) -> None:
-        """A run is finished and stored."""
+        """Called after a run has been measured."""
 
     def end(self) -> None:
-        """No more runs follow, for whatever reason."""
+        """Called when the study ends, also after an error."""
 
     def say(self, message: str) -> None:
-        """Anything else."""
+        """Show any other message."""
 
 
 @dataclass(frozen=True)
 class BenchResult:
-    """The runs of a study."""
+    """The measured runs of a study."""
 
     out: Path
     """The directory with `records.jsonl`."""
     plan: BenchPlan
-    """The cases to measure."""
+    """The plan with the measured cases."""
     runs: list[BenchRun]
-    """Runs of the plan, in the order of measuring."""
+    """Runs of the plan, in the order in which they were measured."""
     seconds: float
-    """Time of this call, without earlier ones."""
+    """Duration of this call, without earlier calls."""
 
 
 @dataclass(frozen=True)
 class BenchStudy:
-    """What to measure: the plan, and how to run each kind of case."""
+    """A plan, and the code that runs each kind of case."""
 
     plan: BenchPlan
     seed: int
     training: TrainingCases
     others: Mapping[str, PreparationCases | PredictionCases]
-    """By kind of case."""
+    """Cases other than training, by kind."""
 
     def cases_of(self, kind: str) -> TrainingCases | PreparationCases | PredictionCases:
         return self.others.get(kind, self.training)
@@ -91,12 +91,12 @@ class BenchStudy:
     def run(
         self, out: str | Path, progress: BenchProgress | None = None, limit_cores: float = LIMIT_CORES
     ) -> BenchResult:
-        """Measure all runs of the plan that are not in `out/records.jsonl` yet, and append them there.
+        """Measure all runs of the plan that are not yet in `out/records.jsonl`, and append them to that file.
 
         Raises:
-            UsageError: the records there are of other data, settings or machines.
-            Interrupted: finished runs are kept.
-            SentiscaleError: a run failed; finished runs are kept.
+            UsageError: if the existing records are from other data, settings or machines.
+            Interrupted: on Ctrl-C or SIGTERM. Finished runs are kept.
+            SentiscaleError: if a run fails. Finished runs are kept.
         """
         out, progress, began = Path(out), progress or BenchProgress(), time.monotonic()
         finished = self.stored_runs(out)
@@ -128,11 +128,11 @@ class BenchStudy:
         return BenchResult(out, self.plan, runs, time.monotonic() - began)
 
     def stored_runs(self, out: Path) -> dict[str, BenchRun]:
-        """Finished runs of the kinds that this study measures.
+        """Read the finished runs of the kinds of cases that this study measures.
 
         Raises:
-            UsageError: they were made on other data, another machine, or with other settings.
-            DataError: a line is not such a record.
+            UsageError: if they were measured on other data, on another machine, or with other settings.
+            DataError: if a line is not a valid record.
         """
         path = out / RECORDS
         runs = list(read_jsonl(path, BenchRun)) if path.exists() else []
@@ -154,7 +154,10 @@ class BenchStudy:
         return stored
 
     def undisturbed_run(self, case: Case, repeat: int, limit_cores: float) -> BenchRun:
-        """Run a case, again while other processes disturb it; the least disturbed run, flagged if need be."""
+        """Run a case, and repeat it while other processes disturb it, up to `MOST_TRIES` runs.
+
+        Returns the least disturbed run, marked as disturbed if all were.
+        """
         tries: list[tuple[float, BenchRun]] = []
         for _ in range(MOST_TRIES):
             before = wait_for_quiet(limit_cores)
@@ -169,9 +172,9 @@ class BenchStudy:
         return min(tries, key=lambda each: each[0])[1]
 
     def write_trace(self, path: Path) -> None:
-        """Measure a few steps of each use of the machine once, and write their timelines."""
+        """Measure a few steps of each layout and number of threads, and write their timelines to `path`."""
         training = [case for case in self.plan.cases if case.kind in ("train", "copies")]
-        # The first case of each, in the order of the plan.
+        # Reversed twice, so that the first case of each combination is kept, in the order of the plan.
         uses = {
             (case.layout, case.collectives, case.copies, case.threads_per_rank): case
             for case in reversed(training)
@@ -198,20 +201,20 @@ def open_study(
     predict: str | Path | None = None,
     train: bool = True,
 ) -> Iterator[BenchStudy]:
-    """Check what to measure, and on what, before anything starts; nothing is written to `out` yet.
+    """Check the request and its input before any measurement. Nothing is written to `out`.
 
     Args:
-        data: prepared data; its test rows are labelled if there are no raw files.
+        data: prepared data. Without `prepare`, prediction labels its test rows.
         out: directory of the study.
         request: what to measure.
-        settings: those of the training.
-        prepare: review files to prepare, and to take texts from.
-        predict: a model directory or a run to label texts with.
-        train: whether training is measured.
+        settings: settings of the training.
+        prepare: review files for the cases of preparation; prediction labels their texts.
+        predict: model directory or run directory for the cases of prediction.
+        train: whether to measure training.
 
     Raises:
-        UsageError: nothing of it can run here, or files that not every engine can read.
-        DataError: prepared data, files or a model that are missing, damaged or empty.
+        UsageError: if no case can run on this machine, or a file is not readable by every engine.
+        DataError: if prepared data, files or the model are missing, damaged or empty.
     """
     dataset, out = PreparedDataset.open(data), Path(out)
     settings = settings or resolve(base=preset_values(None))
@@ -234,18 +237,19 @@ def open_study(
 
 
 START_SECONDS = 1.8
-"""From starting a process to its first step: most of it loads libraries, and keeps a core busy."""
+"""Typical time from the start of a process to its first step. Most of it is spent loading libraries, on one
+core."""
 
 END_SECONDS = 0.3 + LOOK_SECONDS
 ROWS_PER_SECOND = {"lstm": 2200.0, "gru": 1200.0}
-"""Of one core of a server, with the default model."""
+"""Typical training throughput of one server core with the default model, by cell."""
 
 WARM_UP_SHARE = 0.7
-"""Time of the warm-up, a step for each length, over that of the timed steps."""
+"""Typical time of the warm-up, which has one step per padded length, relative to the timed steps."""
 
 
 class RemainingTime:
-    """Estimates the time of runs from usual speeds and from the runs so far."""
+    """Estimates the duration of the remaining runs from typical speeds and from finished runs."""
 
     def __init__(self, amount: Amount) -> None:
         self.amount = amount
@@ -253,13 +257,13 @@ class RemainingTime:
         self._ratios: list[float] = []
 
     def learn(self, case: Case, seconds: float) -> None:
-        """Note the time of a run, with everything around it."""
+        """Add the duration of a finished run, including startup and shutdown."""
         self._seconds[case.key].append(seconds)
         if guess := self._guess(case):
             self._ratios.append(seconds / guess)
 
     def of(self, cases: Sequence[Case]) -> float | None:
-        """Seconds that these runs will take; None if unknown."""
+        """Estimated duration of these runs in seconds; None if unknown."""
         estimates = [self._estimate(case) for case in cases]
         known = [seconds for seconds in estimates if seconds is not None]
         if not known and cases:
@@ -275,7 +279,7 @@ class RemainingTime:
         return guess * (fmean(self._ratios) if self._ratios else 1.0)
 
     def _guess(self, case: Case) -> float | None:
-        """Seconds of one run from usual speeds; None for other work than a number of training steps."""
+        """Seconds of one run from typical speeds; None unless the run trains a known number of steps."""
         if self.amount.target_accuracy is not None or case.kind in ("prepare", "predict"):
             return None
         available = available_cores()

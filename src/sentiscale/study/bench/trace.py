@@ -1,4 +1,4 @@
-"""Timelines of ranks: waiting separated from exchange, seconds by phase, and a Chrome trace."""
+"""Timelines of ranks: separate waiting from exchange, sum seconds by phase, and write a Chrome trace."""
 
 import json
 from collections import defaultdict
@@ -18,9 +18,10 @@ THREAD_OF_PHASE = {"data": 1, "forward": 1, "backward": 1, "update": 1, "waiting
 
 
 def exchange_groups(case: Case) -> list[list[list[int]]]:
-    """The groups of ranks of the first, second, ... exchange of a step.
+    """Groups of ranks that take part in the first, second, ... exchange of a step.
 
-    In the first, all ranks agree on the step; in the second, replicas of a stage share what changed.
+    In the first exchange, all ranks agree on the step. In the second, the replicas of a stage share changed
+    rows.
     """
     if case.kind == "copies":
         return [[[rank] for rank in range(case.copies)]]
@@ -30,9 +31,9 @@ def exchange_groups(case: Case) -> list[list[list[int]]]:
 
 
 def with_waiting(timelines: Timelines, case: Case) -> list[list[Span]]:
-    """The same spans, with each exchange divided where the last of its ranks arrives."""
+    """Divide each exchange span into waiting for the last rank to arrive and the exchange itself."""
     groups = exchange_groups(case)
-    begins: list[defaultdict[int, list[float]]] = []  # by rank and step: the begin of each exchange
+    begins: list[defaultdict[int, list[float]]] = []  # start of each exchange, by rank and step
     for spans in timelines:
         begins.append(defaultdict(list))
         for span in spans:
@@ -60,7 +61,7 @@ def with_waiting(timelines: Timelines, case: Case) -> list[list[Span]]:
 
 
 def times_per_rank(timelines: Timelines) -> list[RankTimes]:
-    """Seconds of each rank by phase, each second once."""
+    """Sum the seconds of each rank by phase."""
     times = []
     for spans in timelines:
         spent: defaultdict[str, float] = defaultdict(float)
@@ -74,10 +75,10 @@ Event = dict[str, Any]
 
 
 def write_trace(runs: Sequence[tuple[str, Timelines]], path: Path) -> None:
-    """Write the spans of each rank of each named run; every run begins at 0.
+    """Write the timelines of named runs in Google's Trace Event Format, for chrome://tracing and Perfetto.
 
-    The format is Google's "Trace Event Format", for chrome://tracing and Perfetto: times in microseconds,
-    complete events ("X") and names ("M").
+    Every run begins at time 0. Times are in microseconds. Spans are complete events ("X"); names of processes
+    and threads are metadata events ("M").
     """
     events: list[Event] = []
     process = 0

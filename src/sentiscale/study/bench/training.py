@@ -1,4 +1,4 @@
-"""Cases of training: one run in fresh processes, and its record."""
+"""Benchmark cases of training: run a case in fresh processes and create its record."""
 
 import tempfile
 import time
@@ -23,19 +23,19 @@ from sentiscale.training.run_directory import RunDir
 
 LIBRARIES = ("sentiscale", "torch", "numpy")
 STEP_SETTINGS = {"max_tokens", "micro_batches", "embedding_gradients", "gradient_compression", "word_dropout"}
-"""Settings of training that affect the cost of a step, in addition to those of the model."""
+"""Training settings that affect the cost of a step, in addition to the settings of the model."""
 
 
 @cache
 def gpu_name() -> str | None:
-    """Name of the graphics processor; None without one."""
+    """Name of the GPU; None if there is none."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def new_record(case: Case, repeat: int, libraries: tuple[str, ...] = LIBRARIES, **values: Any) -> BenchRun:
-    """The record of a run, with what is the same for all kinds of cases filled in."""
+    """Create the record of a run, and fill in the fields that do not depend on the kind of case."""
     common = {
         "case": case,
         "repeat": repeat,
@@ -50,7 +50,7 @@ def new_record(case: Case, repeat: int, libraries: tuple[str, ...] = LIBRARIES, 
 
 
 def changed_shape(run: BenchRun, shape: dict[str, Any]) -> Iterator[str]:
-    """Differences between the shape of a stored run and the present one, as sentences."""
+    """Yield the differences between the shape of a stored run and the current shape, as text."""
     for name, value in shape.items():
         if run.shape.get(name) != value:
             yield f"{name} was {run.shape.get(name)}, not {value}"
@@ -58,7 +58,7 @@ def changed_shape(run: BenchRun, shape: dict[str, Any]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class TrainingCases:
-    """Cases of kind `train` and `copies`."""
+    """Cases of the kinds `train` and `copies`."""
 
     dataset: PreparedDataset
     settings: Settings
@@ -66,7 +66,7 @@ class TrainingCases:
     seed: int
 
     def run(self, case: Case, repeat: int) -> tuple[BenchRun, float]:
-        """Run a case once; also returns the cores that other processes kept busy meanwhile.
+        """Run a case once, and return its record and the number of cores that other processes kept busy.
 
         Raises: SentiscaleError if a rank fails.
         """
@@ -100,7 +100,7 @@ class TrainingCases:
         return measure_steps(self.dataset.path.absolute(), settings, steps, options)
 
     def _run_to_target(self, case: Case, repeat: int) -> BenchRun:
-        """Train to the target as `sentiscale train` does, in a temporary run directory."""
+        """Train to the target accuracy like `sentiscale train`, in a temporary run directory."""
         settings = settings_of(case, self.settings, self.seed + repeat)
         target = {"target_accuracy": self.amount.target_accuracy}
         settings = settings.model_copy(update={"train": settings.train.model_copy(update=target)})
@@ -121,7 +121,7 @@ class TrainingCases:
         reached = (record.target or {}).get("seconds")
         seconds = reached if reached is not None else record.train_seconds
         rows = record.steps * case.batch_size
-        # Start, test scores and model directory; not training.
+        # Time outside training: startup, test scores and writing the model directory.
         outside = time.perf_counter() - began_at - record.train_seconds
         return new_record(
             case,
@@ -172,5 +172,5 @@ class TrainingCases:
 
 
 def timelines_of(times: StepTimes, case: Case) -> list[list[Span]]:
-    """The timeline of each rank, waiting included."""
+    """Timeline of each rank, with waiting separated from the exchange."""
     return with_waiting(times.spans_per_rank, case)

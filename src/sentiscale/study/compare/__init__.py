@@ -1,1 +1,1 @@
-"""Train presets and other tools on the same data: accuracy against time. Scaling belongs in `study.bench`."""
+"""Compare the accuracy and training time of presets and other tools. Scaling belongs in `study.bench`."""

@@ -1,4 +1,4 @@
-"""Compare ways to train a classifier: every contestant on the same data, one run after another."""
+"""Compare classifiers: train every contestant on the same data, one run after another."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -35,11 +35,11 @@ class Comparison:
 
     data: Path
     runs: list[CompareRun]
-    """All of them, earlier calls included."""
+    """All runs, including those of earlier calls."""
     rows: list[CompareRow]
-    """One for each contestant and point, in the requested order."""
+    """One row per contestant and point, in the requested order."""
     plot: Path | None
-    """None where only steps were timed."""
+    """Path of the picture; None if only steps were timed."""
 
 
 def compare(
@@ -54,22 +54,22 @@ def compare(
 ) -> Comparison:
     """Train every contestant with every seed, each in a fresh process, in random order.
 
-    Finished runs are lines of `out/records.jsonl`, and are skipped when it is called again.
+    Finished runs are appended to `out/records.jsonl`. Runs that are already there are skipped.
 
     Args:
         data: prepared data.
         models: names of contestants.
-        out: directory for records and picture.
-        seeds: one run of each contestant per seed.
-        conditions: threads, layout, time limit, steps; all cores by default.
-        settings: of sentiscale; values that differ from the defaults override the presets.
-        progress: where to show progress.
+        out: directory for the records and the picture.
+        seeds: seeds; each contestant is run once per seed.
+        conditions: threads, layout, time limit and steps; by default, all cores and no limit.
+        settings: settings of sentiscale. Values that differ from the defaults override the presets.
+        progress: receives the progress.
 
     Raises:
-        UsageError: an unknown contestant or a missing library, before anything runs.
-        DataError: prepared data or records that cannot be used.
-        Interrupted: finished runs are kept.
-        SentiscaleError: a run failed; finished runs are kept.
+        UsageError: if a contestant is unknown or its library is missing, before any run starts.
+        DataError: if the prepared data or the existing records cannot be used.
+        Interrupted: on Ctrl-C or SIGTERM. Finished runs are kept.
+        SentiscaleError: if a run fails. Finished runs are kept.
     """
     progress, out = progress or Progress(), Path(out)
     conditions = conditions or CompareConditions(threads=available_cores())
@@ -125,13 +125,14 @@ def jobs_of(
 
 
 def recipe_of(contestant: Contestant, point: str, base: Settings, *, steps_only: bool) -> dict[str, Any]:
-    """Everything that decides the result of a run, apart from its seed and the shared conditions.
+    """Everything that determines the result of a run, except the seed and the shared conditions.
 
     Args:
         contestant: the contestant.
-        point: one of its points.
-        base: the user's settings of sentiscale; values that differ from the defaults override the preset.
-        steps_only: sentiscale takes the shape of the recurrent peers, where its network stands alone.
+        point: name of one of its points.
+        base: the user's settings of sentiscale. Values that differ from the defaults override the preset.
+        steps_only: whether only steps are timed. Networks of sentiscale without the n-gram model then get the
+            shape of the recurrent peers.
     """
     recipe = {**contestant.recipe, **contestant.points[point]}
     if contestant.preset is None:
@@ -157,13 +158,13 @@ SAME_SHAPE: Recipe = {
     "train.batch_size": RECURRENT["batch_size"],
     "train.max_tokens": RECURRENT["max_tokens"],
 }
-"""The shape of the recurrent peers as settings of sentiscale."""
+"""Shape of the recurrent peers, as settings of sentiscale."""
 
 
 def run_job(job: CompareJob, data: Path, out: Path) -> CompareRun:
     """Run one job in a fresh process.
 
-    Raises: SentiscaleError if it fails; its messages are kept in `out/failed.log`.
+    Raises: SentiscaleError if the run fails. Its messages are written to `out/failed.log`.
     """
     contestant, host, started_at = CONTESTANTS[job.model], Host.current(), now()
     fresh = run_fresh(
@@ -185,7 +186,7 @@ def run_job(job: CompareJob, data: Path, out: Path) -> CompareRun:
 
 
 def environment(job: CompareJob, contestant: Contestant) -> Mapping[str, str]:
-    """Environment of a run: its threads; for peers, without what our command line sets for itself."""
+    """Environment variables of a run: its number of threads, and for peers none of sentiscale's tuning."""
     variables = with_threads(job.conditions.threads)
     if contestant.preset is not None:
         variables.setdefault("GOMP_SPINCOUNT", "400")  # as `sentiscale train` does, decision 0001

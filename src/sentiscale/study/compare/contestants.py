@@ -1,4 +1,4 @@
-"""The contestants of a comparison: sentiscale's presets and the peers, their recipes and requirements."""
+"""Contestants of a comparison: presets of sentiscale and peers, with their recipes and requirements."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +9,13 @@ from sentiscale.errors import UsageError, did_you_mean
 
 Recipe = Mapping[str, Any]
 RECURRENT: Recipe = {"embedding_dim": 128, "hidden_dim": 128, "batch_size": 128, "max_tokens": 400}
-"""Shape of the recurrent peers, and of sentiscale when steps are compared."""
+"""Shape of the recurrent peers, and of sentiscale if only steps are timed."""
 
 FASTTEXT: Recipe = {"lr": 0.25, "dim": 10, "minCount": 1, "bucket": 2_000_000, "epoch": 5}
-"""From fastText's own script for its paper's table (`classification-results.sh`): 0.25 is its rate for some
-hundred thousand rows. Its ten million buckets are for millions of rows; with fastText's default, two
-million, it is twice as fast on 200,000 reviews and as accurate (0.9144 on validation against 0.9138)."""
+"""Settings of fastText's script for the table in its paper (`classification-results.sh`), which uses a
+learning rate of 0.25 for a few hundred thousand rows. The script uses ten million buckets, for millions of
+rows. With two million, fastText's default, training on 200,000 reviews is twice as fast and as accurate
+(0.9144 against 0.9138 on validation)."""
 
 CLASSIC: Recipe = {
     "embedding_dim": 400,
@@ -36,25 +37,26 @@ class Contestant:
     """One way to train a classifier."""
 
     name: str
-    """As in `--models`."""
+    """Name in `--models`."""
     about: str
-    """One line for --help."""
+    """Description for --help, in one line."""
     trainer: str
-    """`module:function`, called as `function(task, folder)` in the process of a run."""
+    """Function that trains it, as `module:function`; called as `function(task, folder)` in a fresh
+    process."""
     recipe: Recipe = field(default_factory=dict)
-    """A peer's settings, or flags of sentiscale over the preset."""
+    """Settings of a peer, or flags of sentiscale that override the preset."""
     preset: str | None = None
     """Preset of sentiscale; None for peers."""
     points: Mapping[str, Recipe] = field(default_factory=lambda: {"": {}})
-    """Runs of different length, each on its own: name of the point, and its changes to the recipe."""
+    """Separate runs of different length: name of each point, and its changes to the recipe."""
     library: str | None = None
     """Module that must be importable."""
     extra: str | None = None
-    """Extra of the package that installs it."""
+    """Extra of the sentiscale package that installs the library."""
     times_steps: bool = False
-    """Whether it can time a number of steps only."""
+    """Whether it supports timing a number of steps instead of training to the end."""
     only_speed: bool = False
-    """Whether it is never trained to the end, which would take many hours, and its time is projected."""
+    """Whether only its speed is measured and its training time is projected, as training takes many hours."""
 
 
 def _preset(name: str, about: str) -> Contestant:
@@ -125,9 +127,10 @@ CONTESTANTS: Mapping[str, Contestant] = {contestant.name: contestant for contest
 
 
 def chosen(names: Sequence[str], *, steps_only: bool = False) -> list[Contestant]:
-    """The contestants of these names.
+    """Look up contestants by name, without duplicates.
 
-    Raises: UsageError for an unknown name, a missing library, or one that cannot be timed by steps.
+    Raises: UsageError if a name is unknown, a library is missing, or `steps_only` is set and a contestant
+        cannot be timed by steps.
     """
     if not names:
         raise UsageError(f"--models is empty. Allowed: {', '.join(CONTESTANTS)}.")

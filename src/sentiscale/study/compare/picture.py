@@ -1,4 +1,4 @@
-"""One picture of a comparison: accuracy against training time; for light and dark, and without colour."""
+"""Draw the picture of a comparison: accuracy against training time, for light and dark backgrounds."""
 
 import itertools
 from collections.abc import Sequence
@@ -25,19 +25,19 @@ PLACES = (
     *((9, 0), (-9, 0), (0, 10), (0, -10)),
     *((x * right, y * up) for x, y in ((9, 11), (14, 22), (20, 36)) for right, up in CORNERS),
 )
-"""Places of a name in points from its mark, in the order of trying."""
+"""Offsets of a label from its mark, in points, in the order in which they are tried."""
 
 MARK, LINE = 6.0, 1.5
-"""Half the size of a mark and of a curve, in pixels."""
+"""Half the size of a mark and half the width of a curve, in pixels."""
 SPOTS_PER_SEGMENT = 12
-"""Spots between two points of a curve that labels avoid."""
+"""Number of spots between two points of a curve that labels must not cover."""
 
 
 class PictureLabels:
-    """Writes names next to marks, where they cover neither each other nor what is drawn."""
+    """Writes names next to marks so that they do not cover each other, marks or curves."""
 
     def __init__(self, axes: "Axes", curves: Sequence[AccuracyCurve]) -> None:
-        """Begin once everything but the names is drawn. Boxes are in pixels, with y growing upwards."""
+        """Create the layout after everything except the names is drawn. Boxes are in pixels, y upwards."""
         self.axes = axes
         lines = [axes.transData.transform([(x, 100 * y) for x, y in each.all_points]) for each in curves]
         spots = [
@@ -53,7 +53,7 @@ class PictureLabels:
         )
 
     def write(self, place: CurveXY, text: str, colour: str, *, optional: bool = False) -> None:
-        """Write next to a mark; an optional name is omitted where nothing is free."""
+        """Write a name next to a mark. An optional name is omitted if there is no free place."""
         note = self.axes.annotate(
             text,
             (place[0], 100 * place[1]),
@@ -94,19 +94,19 @@ OURS = (
     ("#a1508a", "#e59bcb"),
     ("#8a6d00", "#e6c229"),
 )
-"""After Okabe and Ito: distinct with any kind of colour vision."""
+"""Colours based on the Okabe-Ito palette, which is distinct for all types of colour vision."""
 PEERS = ("#5b636e", "#a3acb8")
 OUR_MARKS, PEER_MARKS = "osD^v", "PX<>*hp"
 SMALL = 9.0
 ROOM = 0.012
-"""Accuracy shown below the worst result."""
+"""Margin of the accuracy axis below the worst result."""
 
 
 def plot(runs: Sequence[CompareRun], path: Path) -> Path | None:
-    """Write an SVG of all runs that were trained to the end; None if there is none.
+    """Write an SVG of all runs that were trained to the end, and return its path; None without such runs.
 
-    Lines are validation accuracy during training, median over seeds; marks are test accuracy at the end, with
-    the range over seeds. Colours follow the reader's light or dark setting.
+    Lines show the validation accuracy during training, as the median over seeds. Marks show the test accuracy
+    at the end, with the range over seeds. Colours follow the light or dark setting of the viewer.
     """
     curves = curves_of(runs)
     if not curves:
@@ -179,7 +179,7 @@ def _frame(axes: "Axes", curves: Sequence[AccuracyCurve]) -> None:
 
 
 def _draw_curve(axes: "Axes", series: AccuracyCurve, colour: str, mark: str) -> None:
-    """Curve, marks and ranges of one contestant; runs of different length are joined by a dotted line."""
+    """Draw curve, marks and ranges of one contestant. A dotted line joins its runs of different length."""
     if series.curve:
         axes.plot(*_percent(series.curve), "-", color=colour, linewidth=1.4)
         axes.plot(*_percent([series.curve[-1], series.ends[-1].place]), ":", color=colour, linewidth=1.0)

@@ -1,4 +1,4 @@
-"""Records of a comparison: the job of one run, its outcome, one line of `records.jsonl` per run."""
+"""Records of a comparison: the job of a run, its outcome, and one line of `records.jsonl` per run."""
 
 import json
 from datetime import datetime
@@ -11,33 +11,33 @@ from sentiscale.records import Host, Record
 
 
 class CompareConditions(Record):
-    """What all runs of a comparison share."""
+    """Conditions that all runs of a comparison share."""
 
     threads: int
-    """Over all processes of a run."""
+    """Number of threads, over all processes of a run."""
     layout: str = ""
-    """Of sentiscale: replicas x stages, or auto; empty is the default of `train`."""
+    """Layout of sentiscale as replicas x stages, or auto; empty for the default of `train`."""
     time_limit: float | None = None
     """Seconds of training after which sentiscale and the recurrent peers stop."""
     steps: int | None = None
-    """Number of training steps to time; None trains to the end."""
+    """Number of training steps to time; None to train to the end."""
 
 
 class CompareJob(Record):
-    """One run."""
+    """One run to carry out."""
 
     model: str
-    """Contestant, as in `--models`."""
+    """Name of the contestant, as in `--models`."""
     point: str = ""
-    """Which of a contestant's points, such as "5 epochs"."""
+    """Name of the contestant's point, such as "5 epochs"; empty if it has only one."""
     seed: int
     """Seed of the run."""
     recipe: dict[str, Any]
-    """Everything that decides what the contestant does."""
+    """Everything that determines what the contestant does."""
     conditions: CompareConditions
-    """What it shares with the other runs."""
+    """Conditions that all runs of the comparison share."""
     data_digest: str
-    """Identity of the prepared data, as in their manifest."""
+    """Digest of the prepared data, as in their manifest."""
 
     @property
     def label(self) -> str:
@@ -45,12 +45,12 @@ class CompareJob(Record):
 
     @property
     def key(self) -> str:
-        """Equal for runs that would do the same."""
+        """Key that is equal for runs that do the same work."""
         return json.dumps(self.model_dump(include=set(CompareJob.model_fields)), sort_keys=True)
 
 
 class CompareTask(BaseModel):
-    """A job and its data: the argument of every `train(task, folder)`."""
+    """A job and its data: the argument of the `train(task, folder)` functions."""
 
     job: CompareJob
     data: Path
@@ -60,7 +60,7 @@ class CurvePoint(Record):
     """A validation during training."""
 
     seconds: float
-    """Of training so far."""
+    """Training time up to the validation, in seconds."""
     valid_accuracy: float
     """Share of the validation rows labelled correctly."""
 
@@ -69,21 +69,22 @@ class CompareOutcome(Record):
     """The result of a run."""
 
     train_seconds: float | None = None
-    """From words to the model: features, dictionaries, fitting. None where only steps were timed."""
+    """Duration of the training from words to the model: features, dictionaries and fitting. None if only
+    steps were timed."""
     cpu_seconds: float | None = None
-    """Processor time of the same, over all threads and processes."""
+    """Processor time of the training, over all threads and processes."""
     read_seconds: float = 0.0
-    """Conversion of the prepared data for the contestant; not part of training."""
+    """Time to convert the prepared data for the contestant, which is not part of training."""
     rows_per_s: float | None = None
-    """Training rows per second, a row counting once per pass; without warm-up where steps were timed."""
+    """Training rows per second; a row counts once per pass. If only steps were timed, without the warm-up."""
     valid: dict[str, Any] | None = None
     """Scores on the validation split."""
     test: dict[str, Any] | None = None
-    """Scores on the test split, computed once."""
+    """Scores on the test split, computed once at the end."""
     curve: list[CurvePoint] = Field(default_factory=list)
-    """Validations in order; empty where a contestant makes none."""
+    """Validations during training, in order; empty if the contestant does not validate."""
     projected_seconds: float | None = None
-    """Time of full training at the measured speed, where it was not trained to the end."""
+    """Projected time of the full training at the measured speed, if only steps were timed."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Versions of the libraries, by name."""
 
@@ -92,12 +93,12 @@ class CompareRun(CompareJob, CompareOutcome):
     """One finished run: a line of `records.jsonl`."""
 
     schema_version: int = 1
-    """Version of this record; it grows when a key changes its meaning."""
+    """Version of this record; it increases when a key changes its meaning."""
     started_at: datetime
-    """Start of its process."""
+    """Time at which the process started."""
     process_seconds: float
-    """Time of the whole process: start, reading, training, scoring."""
+    """Duration of the whole process: startup, reading, training and scoring."""
     host: Host
-    """The machine."""
+    """Machine that ran it."""
     git_commit: str | None = None
-    """Commit of the folder that the command was called in; None outside of a repository."""
+    """Git commit of the working directory; None outside a repository."""

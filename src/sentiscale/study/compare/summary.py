@@ -1,4 +1,4 @@
-"""Runs in a table and as curves: medians and ranges over the seeds of each contestant and point."""
+"""Summarize runs as a table and as curves: medians and ranges over the seeds of each contestant and point."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,44 +8,46 @@ from sentiscale.records import Record
 from sentiscale.study.compare.records import CompareRun
 
 TARGETS = ("0.90", "0.92", "0.9215", "0.926", "0.93", "0.935", "0.94", "0.945")
-"""Accuracies whose time is reported."""
+"""Validation accuracies for which the time to reach them is reported."""
 
 NEVER = float("inf")
 
 
 class CompareRow(Record):
-    """The runs of one contestant at one point."""
+    """Summary of the runs of one contestant at one point."""
 
     model: str
-    """Contestant, as in `--models`."""
+    """Name of the contestant, as in `--models`."""
     point: str
-    """Which of its points; empty where it has one."""
+    """Name of the point; empty if the contestant has only one."""
     seeds: list[int]
-    """One per run."""
+    """Seeds of the runs, one per run."""
     train_seconds_median: float | None
-    """Wall time of training, reading excluded."""
+    """Wall-clock time of training without reading, median over seeds."""
     test_accuracy_median: float | None
-    """Over the seeds; None where only steps were timed."""
+    """Accuracy on the test split, median over seeds; None if only steps were timed."""
     test_accuracy_min: float | None
-    """Of the worst seed."""
+    """Accuracy of the worst seed on the test split."""
     test_accuracy_max: float | None
-    """Of the best seed."""
+    """Accuracy of the best seed on the test split."""
     valid_accuracy_median: float | None
-    """Over the seeds, on the validation split."""
+    """Accuracy on the validation split, median over seeds."""
     core_seconds_median: float | None
-    """Processor time of training, over all threads and processes."""
+    """Processor time of training over all threads and processes, median over seeds."""
     read_seconds_median: float
-    """Conversion of the prepared data for the contestant; not part of training."""
+    """Time to convert the prepared data for the contestant, which is not part of training; median over
+    seeds."""
     rows_per_s: float | None
-    """Training rows per second, median; a row counts once per pass."""
+    """Training rows per second, median over seeds; a row counts once per pass."""
     rows_per_s_min: float | None
-    """Of the slowest seed."""
+    """Training rows per second of the slowest seed."""
     rows_per_s_max: float | None
-    """Of the fastest seed."""
+    """Training rows per second of the fastest seed."""
     projected_seconds: float | None
-    """Of full training at the measured speed, where it was not trained to the end."""
+    """Projected time of the full training at the measured speed, if only steps were timed."""
     to_accuracy: dict[str, float | None]
-    """Seconds to the first validation with this accuracy; None where at most half of the runs reached it."""
+    """Training seconds to the first validation with each accuracy, median over seeds; None if half of the
+    runs or more did not reach it."""
 
     @property
     def name(self) -> str:
@@ -53,7 +55,7 @@ class CompareRow(Record):
 
 
 def summarise(runs: Sequence[CompareRun]) -> list[CompareRow]:
-    """One row for each contestant and point, in the order of the runs."""
+    """Summarize the runs in one row per contestant and point, in the order of the runs."""
     groups: dict[tuple[str, str], list[CompareRun]] = {}
     for run in runs:
         groups.setdefault((run.model, run.point), []).append(run)
@@ -92,7 +94,7 @@ def row_of(runs: Sequence[CompareRun]) -> CompareRow:
 
 
 def first_reached(run: CompareRun, target: float) -> float:
-    """Training seconds at the first validation of a run with this accuracy; infinite if there is none."""
+    """Training seconds up to the first validation with at least this accuracy; infinite if there is none."""
     points = [(point.seconds, point.valid_accuracy) for point in run.curve]
     if not points and run.valid and run.train_seconds is not None:
         points = [(run.train_seconds, run.valid["accuracy"])]
@@ -100,7 +102,7 @@ def first_reached(run: CompareRun, target: float) -> float:
 
 
 CurveXY = tuple[float, float]
-"""Seconds of training, accuracy between 0 and 1."""
+"""Training time in seconds, and accuracy between 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -108,18 +110,18 @@ class FinalScore:
     """Test accuracy of the runs of one point at the end of training."""
 
     name: str
-    place: CurveXY  # medians
-    low: float  # over the seeds
-    high: float
+    place: CurveXY  # medians over seeds
+    low: float  # accuracy of the worst seed
+    high: float  # accuracy of the best seed
 
 
 @dataclass(frozen=True)
 class AccuracyCurve:
-    """One contestant in the picture."""
+    """Data of one contestant for the picture."""
 
     model: str
     curve: list[CurveXY]  # validation accuracy during training; empty for contestants without validations
-    ends: list[FinalScore]  # by rising time
+    ends: list[FinalScore]  # one per point, in ascending order of time
 
     @property
     def all_points(self) -> list[CurveXY]:
@@ -127,7 +129,7 @@ class AccuracyCurve:
 
 
 def curves_of(runs: Sequence[CompareRun]) -> list[AccuracyCurve]:
-    """One curve for each contestant that was trained to the end, in the order of the runs."""
+    """Create one curve for each contestant that was trained to the end, in the order of the runs."""
     trained = [run for run in runs if run.test is not None and run.train_seconds is not None]
     curves = []
     for model in dict.fromkeys(run.model for run in trained):
@@ -140,7 +142,10 @@ def curves_of(runs: Sequence[CompareRun]) -> list[AccuracyCurve]:
 
 
 def median_curve(runs: Sequence[CompareRun]) -> list[CurveXY]:
-    """Medians of the runs' first, second, ... validation, as far as all have one; none at 0 seconds."""
+    """Medians over runs of the first, second, ... validation, up to the shortest curve.
+
+    Points at 0 seconds are omitted, because the time axis is logarithmic.
+    """
     matched = zip(*(run.curve for run in runs), strict=False)
     points = [
         (median(point.seconds for point in same), median(point.valid_accuracy for point in same))

@@ -1,1 +1,1 @@
-"""The processes of a comparison: each contestant is trained the way its own users do."""
+"""Training functions of the contestants. Each contestant is trained the way its users normally train it."""

@@ -1,4 +1,4 @@
-"""fastText (Joulin et al., 2017), by its own library."""
+"""Train and score fastText (Joulin et al., 2017) with its own library."""
 
 import ctypes
 import sys
@@ -15,14 +15,15 @@ from sentiscale.study.compare.records import CompareOutcome, CompareTask
 from sentiscale.study.load import Stopwatch
 
 LEAST_DOUBT = 1e-6
-"""Distance of probabilities from 0 and 1, so that logits are finite."""
+"""Minimum distance of probabilities from 0 and 1, which keeps logits finite."""
 
 M_PERTURB, COMPLEMENT_OF_ZERO = -6, 0xFF
-"""Parameter of glibc's mallopt (malloc.h); new memory is filled with the complement of its value."""
+"""Parameter of glibc's mallopt (malloc.h), and its value. New memory is filled with the complement of the
+value, here 0."""
 
 
 def train(task: CompareTask, folder: Path) -> CompareOutcome:
-    """Train and score; writing the file that fastText reads is not part of training."""
+    """Train and score. Writing the input file of fastText is not part of the training time."""
     import fasttext
 
     dataset, recipe = PreparedDataset.open(task.data, verify=False), task.job.recipe
@@ -30,7 +31,7 @@ def train(task: CompareTask, folder: Path) -> CompareOutcome:
     with reading.running():
         write_fasttext(dataset, "train", file, task.job.seed)
     with zeroed_memory(), watch.running():
-        # Seeds 0 and 1 are the same for its generator.
+        # Seed + 1, because fastText's generator returns the same numbers for seeds 0 and 1.
         model = fasttext.train_supervised(
             str(file), thread=task.job.conditions.threads, seed=task.job.seed + 1, verbose=0, **recipe
         )
@@ -47,11 +48,11 @@ def train(task: CompareTask, folder: Path) -> CompareOutcome:
 
 @contextmanager
 def zeroed_memory() -> Iterator[None]:
-    """Let glibc fill what it allocates inside the block with zeros.
+    """Make glibc fill memory that is allocated inside the block with zeros.
 
-    fastText 0.9.3 and wheels built from it initialize only the first tenth or two of their first weights:
-    where another array was in that memory before, training ends in "Encountered NaN". 0.9.2 began with
-    zeros, and this reproduces its results to the last digit. Does nothing without glibc.
+    fastText 0.9.3 and wheels built from it initialize only the first 10 to 20 % of their weights. If the
+    memory of the others was used before, training fails with "Encountered NaN". Version 0.9.2 started from
+    zeros; with this context, 0.9.3 reproduces its results exactly. It has no effect without glibc.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is None or not hasattr(libc, "mallopt"):
@@ -65,14 +66,14 @@ def zeroed_memory() -> Iterator[None]:
 
 
 def positive_share(labels: list[str], shares: list[float]) -> float:
-    """Probability of "positive" from the likelier label; 0.5 where fastText knows no word of a row."""
+    """Probability of "positive", from the more likely label; 0.5 if fastText knows no word of the row."""
     if len(labels) == 0:
         return 0.5
     return float(shares[0]) if labels[0] == POSITIVE else 1 - float(shares[0])
 
 
 def logits_of(positive_probability: npt.ArrayLike) -> FloatArray:
-    """Logits (rows,) of probabilities (rows,) of "positive"."""
+    """Convert probabilities (rows,) of "positive" to logits (rows,)."""
     probability = np.clip(np.asarray(positive_probability, np.float64), LEAST_DOUBT, 1 - LEAST_DOUBT)
     logits: FloatArray = np.log(probability / (1 - probability)).astype(np.float32)
     return logits

@@ -1,4 +1,4 @@
-"""An LSTM with max pooling in Keras, on TensorFlow's CPU build."""
+"""Train and score an LSTM with max pooling in Keras, on the CPU build of TensorFlow."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ def train(task: CompareTask, folder: Path) -> CompareOutcome:
 
 
 class KerasNetwork:
-    """The compiled model; without a mask, which costs it speed on a CPU."""
+    """The compiled Keras model. It uses no mask, because masking makes it slower on a CPU."""
 
     packages: tuple[str, ...] = ("tensorflow-cpu", "tensorflow", "keras")
 
@@ -44,7 +44,7 @@ class KerasNetwork:
         self.model.compile(
             optimizer=keras.optimizers.Adam(recipe["lr"]),
             loss=keras.losses.BinaryCrossentropy(from_logits=True),
-            jit_compile=False,  # XLA would compile every width of a batch anew
+            jit_compile=False,  # XLA would recompile for every width of a batch
         )
 
     def step(self, split: Split, rows: IntArray) -> None:

@@ -1,4 +1,4 @@
-"""TF-IDF of words and pairs with logistic regression by stochastic gradient descent, from scikit-learn."""
+"""Train and score scikit-learn's logistic regression by SGD, on TF-IDF features of words and word pairs."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from sentiscale.study.load import Stopwatch
 
 
 def train(task: CompareTask, folder: Path) -> CompareOutcome:
-    """Train and score; vectorizing is part of training. Words are split at spaces, as cleaning left them."""
+    """Train and score. The training time includes vectorizing. Words are split at spaces."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import SGDClassifier
 

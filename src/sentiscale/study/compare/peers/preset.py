@@ -1,4 +1,4 @@
-"""Train sentiscale itself as a contestant, or time some steps of its network."""
+"""Train sentiscale itself as a contestant, or time steps of its network."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ def train(task: CompareTask, folder: Path) -> CompareOutcome:
     timer, began = TrainingTimer(), processor_seconds()
     settings, layout_choice = settle_layout(settings, task.data, folder / "run", timer)
     record = run_training(task.data, folder / "run", settings, progress=timer, layout_choice=layout_choice)
-    # Ranks are processes of their own, whose time is known when they have ended.
+    # Several ranks are separate processes, whose processor time is known only after they have ended.
     ended = timer.processor_seconds if record.world_size == 1 else processor_seconds()
     return CompareOutcome(
         train_seconds=record.train_seconds,
@@ -38,7 +38,7 @@ def train(task: CompareTask, folder: Path) -> CompareOutcome:
 
 
 def settings_of(job: CompareJob) -> Settings:
-    """The recipe of a job under the conditions of the comparison."""
+    """Settings for the recipe of a job, under the conditions of the comparison."""
     conditions = job.conditions
     threads = None  # `--layout auto` chooses them
     if conditions.layout != "auto":
@@ -54,7 +54,7 @@ def settings_of(job: CompareJob) -> Settings:
 
 
 class TrainingTimer(Progress):
-    """Notes the processor time at the end of training; scoring of the test split follows."""
+    """Records the processor time at the end of training, before the test split is scored."""
 
     def __init__(self) -> None:
         self.processor_seconds = 0.0

@@ -1,4 +1,4 @@
-"""LSTMs in plain PyTorch: on packed sequences, as in most tutorials, and the classic recipe."""
+"""Train LSTMs in plain PyTorch: on packed sequences, as in most tutorials, and with the classic recipe."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ from sentiscale.text.vocab import PAD
 
 
 def train_packed(task: CompareTask, folder: Path) -> CompareOutcome:
-    """Train and score one LSTM layer on packed sequences, or time some steps."""
+    """Train and score one LSTM layer on packed sequences, or only time steps."""
     dataset, recipe = _prepare(task), task.job.recipe
     module = PackedLSTM(dataset.manifest.vocab_size, recipe["embedding_dim"], recipe["hidden_dim"])
     width = recipe["max_tokens"]
@@ -28,9 +28,9 @@ def train_packed(task: CompareTask, folder: Path) -> CompareOutcome:
 
 
 def time_classic(task: CompareTask, folder: Path) -> CompareOutcome:
-    """Time steps of the classic recipe: two wide LSTM layers over left-padded tokens, dense Adam.
+    """Time steps of the classic recipe: two wide LSTM layers on left-padded tokens, with dense Adam.
 
-    Denormal numbers stay as the CPU treats them.
+    Denormal numbers are not flushed to zero.
     """
     dataset, recipe = _prepare(task), task.job.recipe
     sizes = (recipe["embedding_dim"], recipe["hidden_dim"], recipe["layers"])
@@ -50,7 +50,7 @@ def _prepare(task: CompareTask) -> PreparedDataset:
 
 
 class PackedLSTM(nn.Module):
-    """Embedding, one LSTM layer whose last state is used, a linear head; dense gradients."""
+    """Embedding with dense gradients, one LSTM layer, and a linear head on its last state."""
 
     def __init__(self, vocab_size: int, embedding_dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class PackedLSTM(nn.Module):
 
 
 class ClassicLSTM(nn.Module):
-    """Embedding, stacked LSTM layers whose last output is used, a linear head."""
+    """Embedding, stacked LSTM layers, and a linear head on the last output."""
 
     def __init__(self, vocab_size: int, embedding_dim: int, hidden_dim: int, layers: int) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class ClassicLSTM(nn.Module):
 
 
 class TorchNetwork:
-    """A module with Adam; `inputs` turns rows of a split into its arguments."""
+    """A module that is trained with Adam; `inputs` converts rows of a split to its arguments."""
 
     packages: tuple[str, ...] = ("torch",)
 
@@ -120,7 +120,7 @@ class TorchNetwork:
 
 
 def left_padded(split: Split, rows: IntArray, width: int) -> IntArray:
-    """The first `width` tokens of each row, at the right end of ids_BT (rows, width)."""
+    """The first `width` tokens of each row, padded on the left, as ids_BT (rows, width)."""
     ids_BT = np.full((len(rows), width), PAD, np.int64)
     for place, row in enumerate(rows):
         tokens = split.tokens[split.offsets[row] : split.offsets[row + 1]][:width]

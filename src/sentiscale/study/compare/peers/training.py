@@ -1,4 +1,4 @@
-"""Train a peer's network batch by batch, or time its steps; score predictions as sentiscale's are scored."""
+"""Train the network of a peer or time its steps, and score it in the same way as sentiscale."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -20,10 +20,10 @@ from sentiscale.text.vocab import UNK
 
 FloatArray = npt.NDArray[np.float32]
 Predict = Callable[[Split], FloatArray]
-"""Split -> logits (rows,)."""
+"""Compute the logits (rows,) of a split."""
 
 WARM_UP_STEPS = 8
-"""As for sentiscale (`study.bench.steps`)."""
+"""Number of untimed first steps, as for sentiscale in `study.bench.steps`."""
 
 ROWS_TO_SCORE = 512
 VALIDATIONS_PER_EPOCH = 2
@@ -37,17 +37,17 @@ class PeerNetwork(Protocol):
     packages: tuple[str, ...]
 
     def step(self, split: Split, rows: IntArray) -> None:
-        """Take one training step on these rows."""
+        """Perform one training step on these rows."""
 
     def logits(self, split: Split, rows: IntArray) -> FloatArray:
         """Logits (rows,) of these rows."""
 
 
 def train_network(job: CompareJob, network: PeerNetwork, dataset: PreparedDataset) -> CompareOutcome:
-    """Train for the recipe's epochs or until the time limit, with a validation every half epoch.
+    """Train for the epochs of the recipe or until the time limit, and validate every half epoch.
 
-    Validations do not count as training time. The weights of the last step are the model. If the conditions
-    ask for steps, only time them.
+    Validations do not count as training time. The final model has the weights of the last step. If the
+    conditions set a number of steps, only these are timed.
     """
     if job.conditions.steps:
         return time_network(job, network, dataset)
@@ -58,7 +58,7 @@ def train_network(job: CompareJob, network: PeerNetwork, dataset: PreparedDatase
     limit = job.conditions.time_limit or float("inf")
 
     def predict(rows: Split) -> FloatArray:
-        """Logits in the order of the rows, computed in batches of similar length."""
+        """Logits in the order of the rows, computed in batches of rows of similar length."""
         logits = np.zeros(len(rows), np.float32)
         for batch in sorted_order(np.clip(rows.lengths, 1, job.recipe["max_tokens"]), ROWS_TO_SCORE):
             logits[batch] = network.logits(rows, batch)
@@ -80,7 +80,7 @@ def train_network(job: CompareJob, network: PeerNetwork, dataset: PreparedDatase
 
 
 def time_network(job: CompareJob, network: PeerNetwork, dataset: PreparedDataset) -> CompareOutcome:
-    """Time some steps after a warm-up, and project the recipe's epochs from them."""
+    """Time steps after a warm-up, and project the time for the epochs of the recipe from them."""
     split, watch = dataset.split("train"), Stopwatch()
     warm_up = job.recipe.get("warm_up", WARM_UP_STEPS)
     steps = job.conditions.steps or job.recipe["steps"]
@@ -100,7 +100,7 @@ def time_network(job: CompareJob, network: PeerNetwork, dataset: PreparedDataset
 
 
 def shuffled(job: CompareJob, rows: int) -> Iterator[IntArray]:
-    """Batches of an endless series of shuffled epochs, with rows of all lengths together."""
+    """Yield the batches of an endless series of shuffled epochs. Batches mix rows of all lengths."""
     generator = np.random.default_rng(job.seed)
     size = job.recipe["batch_size"]
     while True:
@@ -116,7 +116,7 @@ def scored(dataset: PreparedDataset, split: str, predict: Predict) -> dict[str, 
 def outcome_of(
     dataset: PreparedDataset, watch: Stopwatch, predict: Predict, *packages: str
 ) -> CompareOutcome:
-    """Score a trained peer on validation and test; `watch` timed its training."""
+    """Score a trained peer on the validation and the test split. `watch` holds its training time."""
     return CompareOutcome(
         train_seconds=round(watch.seconds, 3),
         cpu_seconds=round(watch.cpu_seconds, 3),
@@ -127,7 +127,7 @@ def outcome_of(
 
 
 def texts(dataset: PreparedDataset, split: str) -> Iterator[str]:
-    """Yield each row of a split as words separated by spaces, without words outside the vocabulary."""
+    """Yield each row of a split as text: words of the vocabulary, separated by spaces."""
     words = pa.array(dataset.vocab.words, pa.string())
     rows = dataset.split(split)
     for start in range(0, len(rows), ROWS_AT_ONCE):
@@ -140,7 +140,7 @@ def texts(dataset: PreparedDataset, split: str) -> Iterator[str]:
 
 
 def write_fasttext(dataset: PreparedDataset, split: str, path: Path, seed: int) -> None:
-    """Write a split as fastText reads it: shuffled lines of a label and words."""
+    """Write a split in fastText format, one label and text per line, in random order."""
     labels, rows = dataset.split(split).labels, list(texts(dataset, split))
     with open(path, "w", encoding="utf-8") as file:
         for row in np.random.default_rng(seed).permutation(len(rows)):
