@@ -44,7 +44,7 @@ def test_axes_have_names_and_units_and_the_title_the_result(tmp_path):
         "time since training began (s)",
         "optimiser steps",
         "validation accuracy (%)",
-        "cross-entropy loss (nats a review)",
+        "cross-entropy loss (nats per review)",
         "training",
         "validation",
     ):

@@ -1,4 +1,4 @@
 """Layouts, ranks, gradient exchange, pipeline stages and the detection of failed ranks.
 
-Nothing here knows datasets or optimizers.
+Nothing here depends on datasets or optimizers.
 """

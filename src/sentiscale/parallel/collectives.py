@@ -1,7 +1,7 @@
-"""Messages between ranks other than gradients and activations. No-ops for a group of one (None).
+"""Messages between ranks other than gradients and activations. They do nothing for a group of one (None).
 
-Everything that must be the same on the whole mesh is decided from what is exchanged here: the norm that
-gradients are clipped by, whether a step is skipped, whether to stop, whether training has diverged.
+All ranks must make the same decisions: by which norm gradients are clipped, and whether to skip a step, to
+stop, or to report divergence. Each of these decisions is computed from values exchanged here.
 """
 
 import math
@@ -22,7 +22,7 @@ def all_reduce(tensor: Tensor, group: Group | None) -> Tensor:
 
 
 def all_gather(tensor: Tensor, group: Group | None) -> Tensor:
-    """The tensors of all members, one after the other along a new first dimension."""
+    """Stack the tensors of all members along a new first dimension."""
     if group is None:
         return tensor[None]
     gathered = tensor.new_empty(dist.get_world_size(group), *tensor.shape)
@@ -32,13 +32,13 @@ def all_gather(tensor: Tensor, group: Group | None) -> Tensor:
 
 def gather_numbers(numbers: Sequence[float], world: World) -> list[list[float]]:
     tensor = torch.tensor(numbers, dtype=torch.float64)
-    if world.host is not None and world.layout.model == 1:
-        return [row.tolist() for row in world.host.all_gather(tensor)]
+    if world.host_group is not None and world.layout.model == 1:
+        return [row.tolist() for row in world.host_group.all_gather(tensor)]
     return [row.tolist() for row in all_gather(tensor, world.everyone)]
 
 
 def share_text(text: str, world: World) -> str:
-    """Rank 0's text, on every rank. Objects travel as JSON, which unlike pickle runs no code."""
+    """Return rank 0's text on every rank. Objects are sent as JSON, which unlike pickle runs no code."""
     if world.everyone is None:
         return text
     content = text.encode()
@@ -56,14 +56,14 @@ def share_text(text: str, world: World) -> str:
 def gather_texts(text: str, world: World) -> list[str]:
     content = bytearray(text.encode())
     sizes = all_gather(torch.tensor([len(content)]), world.everyone).flatten()
-    padded = torch.zeros(int(sizes.max()) + 1, dtype=torch.uint8)  # PyTorch wraps no empty buffer
+    padded = torch.zeros(int(sizes.max()) + 1, dtype=torch.uint8)  # torch.frombuffer rejects empty buffers
     padded[: len(content) + 1] = torch.frombuffer(content + b" ", dtype=torch.uint8)
     texts = all_gather(padded, world.everyone)
     return [row[:size].numpy().tobytes().decode() for row, size in zip(texts, sizes.tolist(), strict=True)]
 
 
 def only_rank_0(world: World, action: Callable[[], None]) -> None:
-    """Do `action` on rank 0; the others wait until it is done."""
+    """Run `action` on rank 0 while the other ranks wait."""
     if world.is_main:
         action()
     barrier(world)
@@ -75,11 +75,11 @@ def barrier(world: World) -> None:
 
 @dataclass(frozen=True)
 class StepReport:
-    """One rank's state at a step, before the parameters change; clocks and checkpoints follow rank 0."""
+    """State of one rank before the weights change. Only rank 0's `out_of_time` and `save` count."""
 
     loss_sum: float = 0.0
     norm_squared: float = 0.0
-    """Of the gradients that are clipped, of this rank's stage, already summed over replicas."""
+    """Squared norm of the clipped gradients of this rank's stage, already summed over replicas."""
     finite: bool = True
     stop: bool = False
     out_of_time: bool = False
@@ -88,13 +88,13 @@ class StepReport:
 
 @dataclass(frozen=True)
 class StepSummary:
-    """What all ranks conclude from their reports; the same on each of them."""
+    """Conclusions from the reports of all ranks; the same on every rank."""
 
     loss_sum: float
     norm: float
-    """Of the clipped gradients over all stages."""
+    """Norm of the clipped gradients over all stages."""
     broken_ranks: tuple[int, ...]
-    """Ranks whose own loss is not a number."""
+    """Ranks whose loss is infinite or NaN."""
     finite: bool
     stop: bool
     out_of_time: bool
@@ -102,7 +102,7 @@ class StepSummary:
 
 
 def agree(report: StepReport, world: World) -> StepSummary:
-    """Exchange the reports of a step: one message of a few numbers."""
+    """Exchange the step reports of all ranks in one small message, and combine them."""
     reports = [
         StepReport(loss_sum, norm_squared, *map(bool, flags))
         for loss_sum, norm_squared, *flags in gather_numbers(astuple(report), world)

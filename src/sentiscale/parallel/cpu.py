@@ -1,4 +1,4 @@
-"""Torch on the CPU: threads, denormal numbers, kernels, peak memory and peak speed."""
+"""PyTorch on the CPU: threads, denormal numbers, kernels, peak memory and peak speed."""
 
 import math
 import resource
@@ -16,9 +16,9 @@ from torch.autograd.graph import Node
 def flushed_denormals() -> Iterator[None]:
     """Treat denormal numbers as zero inside the block.
 
-    Gradients that vanish over hundreds of tokens become denormal, and CPUs multiply such numbers up to a
-    hundred times slower. Threads inherit the mode when they start, so enter the block before torch's thread
-    pool exists. Afterwards the calling thread has the usual arithmetic again.
+    Gradients that vanish over hundreds of tokens become denormal, and CPUs multiply denormal numbers up to a
+    hundred times slower. Threads inherit the mode when they start, so enter the block before torch creates
+    its thread pool. On exit, the calling thread returns to the usual arithmetic.
     """
     torch.set_flush_denormal(True)
     try:
@@ -38,7 +38,7 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Largest memory of this process so far, in MB of 2**20 bytes: resident, or on the graphics processor."""
+    """Peak memory of this process so far, in MB of 2**20 bytes: GPU memory on CUDA, else resident memory."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
@@ -48,11 +48,11 @@ FUSED_NODE = "MkldnnRnnLayerBackward"
 
 
 def ran_on_onednn(output: Tensor) -> bool:
-    """Whether `output`, or something it was computed from, is the result of oneDNN's recurrent layer.
+    """Whether `output` was computed, directly or indirectly, by oneDNN's recurrent layer.
 
-    Looks at the autograd graph, which names the operation that really ran and the one its backward pass
-    will run. That costs microseconds; a profiler would need a second to start. `output` must have been
-    computed with gradients enabled.
+    Inspects the autograd graph, which names the operation that ran and the one its backward pass will run.
+    This takes microseconds; a profiler takes a second to start. `output` must have been computed with
+    gradients enabled.
     """
     seen: set[Node] = set()
     waiting = [output.grad_fn]
@@ -72,13 +72,13 @@ MOST_REPEATS = 9
 
 
 def gemm_peak_gflops(threads: int, dtype: torch.dtype = torch.float32) -> float:
-    """Measure matrix multiplication on `threads` cores, in GFLOP/s (1e9 operations a second).
+    """Measure the speed of matrix multiplication on `threads` cores in GFLOP/s (1e9 operations per second).
 
-    The median of a few products, 0.2 to 0.5 s in all. Compare it with figures of the same run
-    only: it changes with clock rate and other load.
+    Returns the median of a few products, which take 0.2 to 0.5 s in total. Compare it only with measurements
+    of the same run: it depends on the clock rate and on other load.
     """
-    # The side grows with the square root of the threads: each thread's share stays large enough to hide
-    # the cost of starting and joining threads.
+    # The side grows with the square root of the number of threads, so that each thread's share stays large
+    # enough to hide the cost of starting and joining threads.
     side = 64 * max(1, round(12 * math.sqrt(threads)))
     left, right, product = (torch.rand(side, side).to(dtype) for _ in range(3))
     with torch_threads(threads), torch.no_grad():

@@ -1,4 +1,4 @@
-"""Heartbeats of ranks, and the one report that says why all of them end, in the store where ranks meet."""
+"""Heartbeats of ranks and the failure report that all ranks share, kept in the rendezvous store."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ from sentiscale.parallel.rendezvous import NO_VALUE
 from sentiscale.parallel.world import process_space
 
 LAUNCHER = -1
-"""Stands for the launcher where ranks are counted from 0."""
+"""Reporter number of the launcher; ranks are numbered from 0."""
 
 ERROR_OF_EXIT_CODE: dict[int, type[SentiscaleError]] = {
     kind.exit_code: kind for kind in (UsageError, DataError, Interrupted)
@@ -27,24 +27,24 @@ OUT_OF_MEMORY = (
     "Cannot allocate memory",
     "could not create a primitive",  # oneDNN's message when memory is short
 )
-MEMORY_ADVICE = "What helps: a smaller --batch-size, fewer ranks on a host, or a layout with more stages."
+MEMORY_ADVICE = "Use a smaller --batch-size, fewer ranks per host, or a layout with more stages."
 
 
 @dataclass(frozen=True)
 class Heartbeat:
     rank: int
     count: int = 0
-    """Heartbeats so far; a rank is alive while it grows."""
+    """Number of heartbeats so far; it grows as long as the rank is alive."""
     host: str = ""
     process_space: str = ""
-    """Equal for processes that see one another's process ids."""
+    """Equal for processes that can see each other's process ids."""
     pid: int = 0
     created_at: float = 0.0
-    """Creation time of the process; ids are reused, but together with `pid` it is unique."""
+    """Creation time of the process; together with `pid` it is unique, because process ids are reused."""
     phase: str = "start"
     step: int = 0
     ended: bool = False
-    """Whether the rank ended well: no more heartbeats follow."""
+    """Whether the rank ended without an error; no more heartbeats follow."""
 
     @classmethod
     def of_this_process(cls, rank: int) -> "Heartbeat":
@@ -53,31 +53,31 @@ class Heartbeat:
 
     @property
     def position(self) -> str:
-        """`in phase compute at step 12`."""
+        """For example, `in phase compute at step 12`."""
         return f"in phase {self.phase} at step {self.step}"
 
 
 @dataclass(frozen=True)
 class FailureReport:
-    """Why the training ends; the first report counts."""
+    """Why training ends. Only the first report counts."""
 
     exit_code: int
     message: str
     traceback: str | None = None
-    """For unforeseen errors only."""
+    """Set for unexpected errors only."""
     reporter: int = LAUNCHER
-    """The rank that prints the report, unless our launcher does."""
+    """Rank that prints the report, unless the launcher prints it."""
     kill: Heartbeat | None = None
-    """A hung process that cannot end by itself."""
+    """Heartbeat of a hung process that must be killed because it cannot end by itself."""
 
     def as_error(self) -> SentiscaleError:
-        """The error to raise: of the kind its exit code stands for, with the traceback if there is one."""
+        """Return the exception that matches the exit code, with the traceback if there is one."""
         kind = ERROR_OF_EXIT_CODE.get(self.exit_code, RankFailed)
         return kind(f"{self.message}\n{self.traceback.rstrip()}" if self.traceback else self.message)
 
     @property
     def is_interruption(self) -> bool:
-        """Nothing has failed: a user or a batch system asked to stop."""
+        """Whether training was stopped by a user or a batch system rather than by a failure."""
         return self.exit_code == Interrupted.exit_code
 
     def by(self, rank: int) -> "FailureReport":
@@ -85,9 +85,9 @@ class FailureReport:
 
 
 def report_error(error: BaseException, beat: Heartbeat, world_size: int, own_file: str) -> FailureReport:
-    """Describe an exception of this rank.
+    """Describe an exception raised by this rank.
 
-    Our errors keep their message, anything else brings its traceback, without the outermost frames, which
+    Our own errors keep their message. Any other error adds its traceback without the outermost frames, which
     belong to `own_file`.
     """
     who, trace = _who(beat, world_size), None
@@ -122,12 +122,12 @@ def report_timeout(beat: Heartbeat, seconds: float, world_size: int) -> FailureR
 
 
 def report_end(beat: Heartbeat, returncode: int, world_size: int) -> FailureReport:
-    """Describe a rank that ended without a report; `returncode` as of Popen."""
+    """Describe a rank that ended without a report; `returncode` is that of `subprocess.Popen`."""
     seen = f"it was last seen {beat.position}" if beat.count else "it had not begun"
     exit_code, who = SentiscaleError.exit_code, _who(beat, world_size)
     if returncode == -signal.SIGKILL:
         message = (
-            f"{who} was killed by SIGKILL; {seen}. If nobody did that, the kernel did: it kills processes "
+            f"{who} was killed by SIGKILL; {seen}. If nobody sent it, the kernel did: it kills processes "
             f"when memory runs out. {MEMORY_ADVICE}"
         )
     elif returncode < 0:
@@ -145,12 +145,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def kill_hung(beat: Heartbeat) -> None:
-    """SIGKILL the process that sent `beat`, if it runs in this process space and is still the same one."""
+    """SIGKILL the process that sent `beat`, if it is in this process space and its id was not reused."""
     if beat.process_space != process_space() or beat.pid == os.getpid():
         return
     try:
         process = psutil.Process(beat.pid)
-        # Clock adjustments may move the computed creation time a little; ids are reused far more slowly.
+        # Clock adjustments can shift the computed creation time slightly; ids are reused far more slowly.
         if abs(process.create_time() - beat.created_at) < 2:
             process.kill()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -178,13 +178,13 @@ REPORTS: TypeAdapter[FailureReport] = TypeAdapter(FailureReport)
 
 
 class ReportStore:
-    """Last heartbeat of each rank and the failure report of one attempt, as JSON in the ranks' store."""
+    """Last heartbeat of each rank and the failure report of one attempt, as JSON in the rendezvous store."""
 
     def __init__(self, store: TCPStore, prefix: str, world_size: int) -> None:
         self._store = store
         self._report = f"{prefix}/report"
         self._beats = [f"{prefix}/beat/{rank}" for rank in range(world_size)]
-        # All keys exist from the beginning: reading a key that does not would wait for it.
+        # Create all keys now: reading a missing key would block until it is set.
         for key in (self._report, *self._beats):
             store.compare_set(key, "", NO_VALUE)
 
@@ -192,7 +192,7 @@ class ReportStore:
         self._store.set(self._beats[beat.rank], HEARTBEATS.dump_json(beat).decode())
 
     def read(self) -> tuple[FailureReport | None, list[Heartbeat | None]]:
-        """The report, if something failed, and each rank's last heartbeat, in one round trip."""
+        """Return the failure report, if any, and each rank's last heartbeat, in one round trip."""
         report, *beats = (value.strip() for value in self._store.multi_get([self._report, *self._beats]))
         return (
             REPORTS.validate_json(report) if report else None,
@@ -200,6 +200,6 @@ class ReportStore:
         )
 
     def claim(self, report: FailureReport) -> FailureReport:
-        """Offer a report; return the one that was first."""
+        """Submit a report, and return the report that was submitted first."""
         winner = self._store.compare_set(self._report, NO_VALUE, REPORTS.dump_json(report).decode()).strip()
         return REPORTS.validate_json(winner) if winner else report

@@ -1,16 +1,16 @@
-"""Sum gradients over replicas: those of the embedding by row, all others in buckets.
+"""Sum gradients over replicas: embedding gradients by row, all others in buckets.
 
-A step touches a few thousand of a hundred thousand rows, so the embedding's gradients are kept, sent and
-applied by row. Row v belongs to replica v % d: that one sums the row's gradients, holds its optimiser state,
-updates it and sends the new row to the others (ZeRO does so with whole parameters; Rajbhandari et al., 2020).
-So each replica updates 1/d of the rows, instead of every replica all of them, and a batch that is all padding
-on one rank is no special case: that rank sends no rows (gloo's sparse all-reduce fails there, PyTorch issue
-87497). Replicas on one host share one table in memory, where new rows need no sending.
+A step touches a few thousand of a hundred thousand rows, so the embedding's gradients are stored, sent and
+applied by row. Row v belongs to replica v % d. That replica sums the row's gradients, holds its optimiser
+state, updates it and sends the new row to the others (as ZeRO does with whole parameters; Rajbhandari et
+al., 2020). Each replica therefore updates 1/d of the rows instead of all of them. A batch that is all padding
+on one rank needs no special case: that rank sends no rows, whereas gloo's sparse all-reduce fails (PyTorch
+issue 87497). Replicas on one host share one table in memory, so that new rows need not be sent.
 
-Why not DistributedDataParallel: decision 5.
+Decision 5 explains why DistributedDataParallel is not used.
 
-Shapes: V rows of the table, E embedding width, d replicas, U different rows of a rank's batch, N rows that
-all replicas send to this one, R different rows among these.
+Shapes: V rows of the table, E embedding width, d replicas, U distinct rows in a rank's batch, N rows that
+all replicas send to this one, R distinct rows among these.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,18 +28,18 @@ from sentiscale.text.vocab import PAD
 
 @dataclass
 class RowExchange:
-    """The rows of one step, on their way to their owners."""
+    """Rows of one step while they are exchanged with their owners."""
 
     rows_U: Tensor
-    """Different rows of this rank's batch without padding; sorted by owner, where there are several."""
+    """Distinct rows of this rank's batch without padding; sorted by owner if there are several replicas."""
     places_U: Tensor
-    """Places of these rows in the leaf that was looked up."""
+    """Positions of these rows in the leaf tensor that `look_up` returned."""
     to_each: Tensor
-    """How many of these rows each replica owns (d,)."""
+    """Number of these rows that each replica owns, (d,)."""
     from_each: Tensor
-    """How many rows each replica sends to this one (d,)."""
+    """Number of rows that each replica sends to this one, (d,)."""
     rows_N: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int32))
-    """Rows of this rank that others have gradients for."""
+    """Rows owned by this rank, as sent by all replicas."""
     work: dist.Work | None = None
 
 
@@ -47,43 +47,43 @@ class EmbeddingTable:
     """A (V, E) weight, the same on every replica, with row-sparse gradients."""
 
     def __init__(self, weight: Tensor, world: World, wire_dtype: torch.dtype | None = None) -> None:
-        """Gradients are rounded to `wire_dtype` while they travel."""
+        """If `wire_dtype` is set, gradients are rounded to it before they are sent."""
         self.weight = weight.detach()
         self.group = world.replicas
-        self.host = world.host
+        self.host = world.host_group
         self.replica, self.replicas = world.replica, world.layout.data
         self.neighbours: Group | None = None
         self.receivers = world.replicas
-        """Group that needs the new rows of this replica."""
+        """Group that receives the rows updated by this replica."""
         if world.neighbours is not None and (shared := shared_on_host(self.weight, world)) is not None:
             self.weight, self.neighbours, self.receivers = shared, world.neighbours, world.counterparts
         self.wire_dtype = wire_dtype or weight.dtype
         self.rows_R = torch.zeros(0, dtype=torch.int64, device=weight.device)
-        """Rows of this replica that the step changes, in ascending order."""
+        """Rows of this replica that the current step changes, in ascending order."""
         self.gradient_RE = self.weight.new_zeros(0, weight.shape[1])
         self._leaf_UE = self.gradient_RE
         self._exchange: RowExchange | None = None
 
     @staticmethod
     def overhead_bytes(rows: int) -> int:
-        """Bytes of shared memory for row numbers and counts, besides the rows themselves."""
+        """Bytes of shared memory needed for row numbers and counts, in addition to the rows themselves."""
         return slots_bytes(2**16, 4 * rows)
 
     @property
     def owned(self) -> Tensor:
-        """The rows this replica owns (about V / d, E): a view, to read and to write."""
+        """View of the rows this replica owns, (about V / d, E), for reading and writing."""
         return self.weight[self.replica :: self.replicas]
 
     @property
     def places_owned(self) -> Tensor:
-        """Where `rows_R` are in `owned`."""
+        """Positions of `rows_R` in `owned`."""
         return self.rows_R // self.replicas
 
     def look_up(self, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Collect the rows of a batch in a leaf (U, E) and say where in it each token's row is (B, T).
+        """Collect the rows of a batch in a leaf (U, E); return it and each token's position in it (B, T).
 
-        `torch.nn.functional.embedding(places_BT, leaf_UE)` are the batch's word vectors; their gradients
-        add up in the leaf, which `reduce` then takes.
+        `torch.nn.functional.embedding(places_BT, leaf_UE)` returns the batch's word vectors. Their gradients
+        accumulate in the leaf, from which `reduce` takes them.
         """
         rows_U, places_BT = distinct(ids_BT, len(self.weight))
         self._leaf_UE = self.weight[rows_U].requires_grad_()
@@ -91,9 +91,9 @@ class EmbeddingTable:
         return self._leaf_UE, places_BT
 
     def send_row_numbers(self) -> None:
-        """Start sending the numbers of the rows; call it after the forward pass."""
-        # Which rows a step touches is known before its forward pass. Their counts have travelled during that
-        # pass, their numbers travel during the backward pass: only the gradients themselves are waited for.
+        """Start sending the row numbers. Call this after the forward pass."""
+        # The rows a step touches are known before its forward pass. Their counts are sent during that pass
+        # and their numbers during the backward pass, so ranks wait only for the gradients themselves.
         exchange = self._exchange
         if exchange is None or exchange.work is None:
             return
@@ -102,7 +102,7 @@ class EmbeddingTable:
         exchange.work = self._send(exchange.rows_U.to(torch.int32), exchange.rows_N)
 
     def reduce(self) -> int:
-        """Send the gradients of each row to its owner; return the bytes this rank has sent."""
+        """Send the gradients of each row to its owner; return the number of bytes sent by this rank."""
         exchange, gradient_UE = self._exchange, self._leaf_UE.grad
         if exchange is None or gradient_UE is None:
             raise RuntimeError("no backward pass has reached the rows that were looked up")
@@ -117,7 +117,7 @@ class EmbeddingTable:
             )
         else:
             rows_N, values_NE = self._receive(outgoing, exchange)
-        # Several replicas may have used one row: add up what they send, in the order of replicas.
+        # Several replicas may have used the same row: add up their gradients, in the order of replicas.
         owned_R, place_N = distinct(rows_N.to(torch.int64) // self.replicas, len(self.owned))
         self.rows_R = owned_R * self.replicas + self.replica
         self.gradient_RE = self.weight.new_zeros(len(owned_R), self.weight.shape[1])
@@ -126,27 +126,27 @@ class EmbeddingTable:
         return sent * (rows_N.element_size() + outgoing.element_size() * outgoing.shape[1])
 
     def share(self) -> int:
-        """Send changed rows to the other replicas and take theirs; return the bytes sent."""
+        """Send changed rows to the other replicas and receive theirs; return the number of bytes sent."""
         sent = self._send_changed() if self.receivers is not None else 0
         if self.host is not None:
-            self.host.barrier()  # nobody looks up before all have written
+            self.host.barrier()  # no rank may look up rows before all have written
         elif self.neighbours is not None:
             all_gather(torch.zeros(1), self.neighbours)
         return sent
 
     def share_all(self) -> None:
-        """Send all owned rows, after loading a checkpoint."""
+        """Send all owned rows; needed after loading a checkpoint."""
         self.rows_R = torch.arange(self.replica, len(self.weight), self.replicas, device=self.weight.device)
         self.share()
 
     def _begin_exchange(self, rows_U: Tensor) -> RowExchange:
-        padded = int(len(rows_U) > 0 and rows_U[0] == PAD)  # the vector of padding stays zero
+        padded = int(len(rows_U) > 0 and rows_U[0] == PAD)  # the padding vector stays zero
         places_U = torch.arange(padded, len(rows_U), device=rows_U.device)
         if self.group is None:
             nobody = torch.zeros(0)
             return RowExchange(rows_U[padded:], places_U, nobody, nobody)
         owner_U = rows_U[padded:] % self.replicas
-        # Sorted by owner: all-to-all sends one contiguous block to each replica.
+        # Sorted by owner, because all-to-all sends one contiguous block to each replica.
         places_U = places_U[torch.argsort(owner_U, stable=True)]
         to_each = torch.bincount(owner_U, minlength=self.replicas)
         exchange = RowExchange(rows_U[places_U], places_U, to_each, torch.empty_like(to_each))
@@ -174,7 +174,7 @@ class EmbeddingTable:
         most = int(sizes.max())
         if most == 0:
             return 0
-        # All-gather needs equal sizes, so shorter lists are padded; the receiver cuts them off again.
+        # All-gather needs equal sizes, so shorter lists are padded; the receiver removes the padding.
         rows = self.rows_R.new_zeros(most)
         values = self.weight.new_zeros(most, self.weight.shape[1])
         rows[: len(self.rows_R)] = self.rows_R
@@ -188,11 +188,11 @@ class EmbeddingTable:
 
 
 def distinct(numbers: Tensor, below: int) -> tuple[Tensor, Tensor]:
-    """The different values among `numbers` in ascending order, and the place of each number among them.
+    """Return the distinct values of `numbers` in ascending order, and the index of each number among them.
 
-    Like `torch.unique`; numbers must be in [0, below).
+    Equivalent to `torch.unique` with inverse indices; all numbers must be in [0, below).
     """
-    # Marking a table of all possible values avoids the sorting of torch.unique.
+    # Marking a table of all possible values avoids the sort in torch.unique.
     seen = torch.zeros(below, dtype=torch.bool, device=numbers.device)
     seen[numbers.flatten()] = True
     values = seen.nonzero().flatten()
@@ -202,61 +202,61 @@ def distinct(numbers: Tensor, below: int) -> tuple[Tensor, Tensor]:
 
 
 BUCKET_BYTES = 512 * 1024
-"""Size at which a bucket is closed: worth a message, yet small enough to overlap with backward."""
+"""Size at which a bucket is closed: large enough for one message, small enough to overlap with backward."""
 
 
 @dataclass
 class Bucket:
-    """Neighbouring parameters whose gradients travel together."""
+    """Adjacent parameters whose gradients are sent together."""
 
     parameters: list[nn.Parameter]
-    """In the order their gradients come in."""
+    """Parameters in the order in which their gradients are computed."""
     gradients: Tensor
-    """Flat; the parameters' gradients are views of it."""
+    """Flat buffer; the parameters' gradients are views of it."""
     missing: int = 0
-    """Gradients that the running backward pass has not computed yet."""
+    """Number of gradients that the current backward pass has not computed yet."""
     on_wire: Tensor | None = None
-    """The tensor that was sent: `gradients` themselves, or rounded."""
+    """The tensor that is sent: `gradients` itself, or a rounded copy."""
     work: dist.Work | None = field(default=None, repr=False)
 
 
 class DenseGradients:
-    """Gradients of parameters, summed over the data axis in buckets while backward still runs."""
+    """Gradients of parameters, summed over the data axis in buckets while backward is still running."""
 
     def __init__(
         self, parameters: Mapping[str, nn.Parameter], world: World, wire_dtype: torch.dtype | None = None
     ) -> None:
-        """Gradients are rounded to `wire_dtype` while they travel."""
+        """If `wire_dtype` is set, gradients are rounded to it before they are sent."""
         self.group = world.replicas
-        self.host = world.host
+        self.host = world.host_group
         self.wire_dtype = wire_dtype
         self.buckets = [_bucket(chosen) for chosen in _groups(list(parameters.values()))]
         self.bytes_sent = 0
         self._next = 0
         for bucket in self.buckets:
             for parameter in bucket.parameters:
-                # A hook sees its own bucket only, so it must be bound here.
+                # The bucket must be bound here, so that each hook refers to its own bucket.
                 parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
                     lambda _, bucket=bucket: self._count_gradient(bucket)
                 )
 
     def reset(self, backward_passes: int) -> None:
-        """Zero the gradients; the new ones are complete after this many backward passes."""
+        """Zero the gradients; the new ones are complete after `backward_passes` backward passes."""
         self.bytes_sent = self._next = 0
         for bucket in self.buckets:
             bucket.gradients.zero_()
             bucket.missing = backward_passes * len(bucket.parameters)
 
     def finish(self) -> int:
-        """Wait until all sums are there; return the bytes this rank has sent.
+        """Wait until all sums are complete; return the number of bytes sent by this rank.
 
-        Raises: RuntimeError when a gradient never came.
+        Raises: RuntimeError when a gradient was never computed.
         """
         missing = [bucket for bucket in self.buckets if bucket.missing]
         if missing:
             raise RuntimeError(f"{len(missing)} of {len(self.buckets)} gradient buckets are not complete")
         for bucket in self.buckets:
-            # Through shared memory the rank's own thread adds, and only now: during backward it is busy.
+            # With shared memory the rank's own thread does the additions, and during backward it is busy.
             if self.host is not None and bucket.on_wire is not None:
                 self.host.all_reduce(bucket.on_wire)
             if bucket.work is not None:
@@ -271,7 +271,7 @@ class DenseGradients:
 
     def _count_gradient(self, bucket: Bucket) -> None:
         bucket.missing -= 1
-        # In the order of buckets, whatever order gradients come in: collectives must match on all ranks.
+        # Send in the order of buckets, whatever the order of gradients: collectives must match on all ranks.
         while self._next < len(self.buckets) and self.buckets[self._next].missing == 0:
             self._send(self.buckets[self._next])
             self._next += 1
@@ -287,7 +287,7 @@ class DenseGradients:
 
 
 def _groups(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
-    """Cut the parameters into buckets, last ones first: about the order in which gradients come."""
+    """Divide the parameters into buckets, last ones first: roughly the order in which gradients arrive."""
     groups: list[list[nn.Parameter]] = []
     size = BUCKET_BYTES
     for parameter in reversed(parameters):

@@ -1,4 +1,4 @@
-"""Ranks send heartbeats and watch each other's: the failure of one ends all, with one message."""
+"""Ranks send heartbeats and monitor each other's. A failure of one rank ends all, with one message."""
 
 import os
 import signal
@@ -24,28 +24,28 @@ from sentiscale.parallel.failure import (
 from sentiscale.parallel.rendezvous import RankEnv, agree_on_prefix, connect
 
 BEAT_SECONDS = 0.5
-"""Between two heartbeats of a rank."""
+"""Interval between two heartbeats of a rank."""
 
 STORE_SECONDS = 4.0
-"""A store that does not answer for so long is lost."""
+"""Time after which a store that does not answer counts as lost."""
 
 STUCK_SECONDS = 1.0
-"""How long the main thread may take to notice by itself that the training is over."""
+"""Time the main thread has to notice by itself that training has ended."""
 
 LEAVING_SECONDS = 6.0
-"""How long it may then take to find out which rank failed."""
+"""Time the main thread then has to find out which rank failed."""
 
 SUSPECT_SECONDS = 2.0
-"""Timeout of heartbeats once a connection is known to be broken."""
+"""Heartbeat timeout once a connection is known to be broken."""
 
 PEER_SECONDS = 3.5
-"""How long a rank whose connection broke looks for the rank that broke it."""
+"""Time a rank with a broken connection tries to find out which rank broke it."""
 
 RANK_0_SECONDS = 1.0
-"""How long other ranks leave it to rank 0 to report that all were interrupted."""
+"""Time the other ranks wait for rank 0 to report that all were interrupted."""
 
 LINGER_SECONDS = 1.5
-"""How long rank 0, when it holds the store and fails, lets the others read why."""
+"""Time a failed rank 0 keeps serving the store, so that the other ranks can read the failure report."""
 
 BROKEN_CONNECTION = (
     "gloo",
@@ -60,9 +60,9 @@ BROKEN_CONNECTION = (
 
 
 class MissedBeats:
-    """How many of the watcher's own beats have passed since each rank was last heard.
+    """Number of the monitor's own heartbeats since each rank was last heard from.
 
-    Counting beats instead of seconds makes a suspended computer harmless: it stops the watcher as well.
+    Counting heartbeats instead of seconds makes suspending the computer harmless: it also stops the monitor.
     """
 
     def __init__(self, world_size: int) -> None:
@@ -70,16 +70,16 @@ class MissedBeats:
         self._missed = [0] * world_size
 
     def update(self, beats: Sequence[Heartbeat | None]) -> None:
-        """Compare every rank's heartbeat with the one before."""
+        """Compare every rank's heartbeat with its previous one."""
         for rank, (beat, before) in enumerate(zip(beats, self.last, strict=True)):
             heard = beat is None or before is None or beat.count != before.count or beat.ended
             self._missed[rank] = 0 if heard else self._missed[rank] + 1
         self.last = list(beats)
 
     def longest(self, timeout: float, but: int | None = None) -> tuple[Heartbeat, float] | None:
-        """The rank (other than `but`) that misses most beats, and for how many seconds; None below `timeout`.
+        """Return the rank (other than `but`) that has missed the most heartbeats, and for how many seconds.
 
-        Ranks that have not begun, or have ended well, miss none.
+        Returns None if that is below `timeout`. Ranks that have not started, or ended normally, miss none.
         """
         missed, rank = max(
             ((missed, -rank) for rank, missed in enumerate(self._missed) if rank != but), default=(0, 0)
@@ -90,7 +90,7 @@ class MissedBeats:
         return beat, missed * BEAT_SECONDS
 
     def all_ended(self, but: int, timeout: float) -> bool:
-        """Whether every rank other than `but` has ended well or timed out."""
+        """Whether every rank other than `but` has ended normally or timed out."""
         return all(
             rank == but or (beat is not None and (beat.ended or self._missed[rank] * BEAT_SECONDS >= timeout))
             for rank, beat in enumerate(self.last)
@@ -98,15 +98,15 @@ class MissedBeats:
 
 
 class RankMonitor:
-    """Heartbeats of this rank, its watch over the other ranks, and the failure that ends the training.
+    """Sends heartbeats of this rank, monitors other ranks and determines the failure that ends training.
 
-    One thread beats and watches; a second one watches the first, which blocks when the store is lost, and
-    ends a process whose main thread hangs in a collective.
+    One thread sends and reads heartbeats. A second one watches the first, which blocks when the store is
+    lost, and ends a process whose main thread hangs in a collective.
     """
 
     def __init__(self, env: RankEnv, store: TCPStore, prefix: str, heartbeat_timeout: float) -> None:
         self.group_store: Store = PrefixStore(f"{prefix}/group", store)
-        """For `init_process_group(store=…)`; new for each attempt."""
+        """Store for `init_process_group(store=…)`; its prefix is new for each attempt."""
         self._env = env
         self._prefix = prefix
         self._timeout = heartbeat_timeout
@@ -128,13 +128,13 @@ class RankMonitor:
         threading.Thread(target=self._oversee, name="heartbeat overseer", daemon=True).start()
 
     def set_phase(self, phase: str, step: int) -> None:
-        """Put the phase and step of this rank into its heartbeats; costs less than a microsecond."""
+        """Set the phase and step in this rank's heartbeats; takes less than a microsecond."""
         self._position = (phase, step)
 
     def conclude(self, error: BaseException) -> SentiscaleError:
-        """The error to end with: the full message in one rank, PeerFailed in all others."""
+        """Return the error to raise: the full message on one rank, PeerFailed on all others."""
         if threading.current_thread() is threading.main_thread():
-            # torchrun sends SIGTERM to all ranks when one has ended; this one is on its way out already.
+            # torchrun sends SIGTERM to all ranks when one has ended, and this rank is ending already.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self._leaving.set()
         own = report_error(error, self._beat(), self._env.world_size, __file__).by(self._reporter)
@@ -142,7 +142,7 @@ class RankMonitor:
         if failure is None:
             try:
                 failure = self._reports.claim(own)
-            except DistError:  # the store is gone; if this error is the only sign of it, it must be reported
+            except DistError:  # the store is lost; if this error is the only sign of that, report it
                 failure = self._wait_for_failure(PEER_SECONDS) or own
         self._decide(failure)
         if self._acquire_report():
@@ -152,7 +152,7 @@ class RankMonitor:
 
     def stop(self, *, failed: bool) -> None:
         """Stop sending heartbeats; peers stop expecting them."""
-        if self._env.hosts_store:  # the store ends with this process, so the others go first
+        if self._env.hosts_store:  # the store ends with this process, so the other ranks end first
             waited, limit = 0.0, LINGER_SECONDS if failed else float("inf")
             while not self._missed.all_ended(self._env.rank, self._timeout) and waited < limit:
                 time.sleep(0.1)
@@ -165,10 +165,10 @@ class RankMonitor:
         return replace(self._first_beat, count=self._rounds + 1, phase=phase, step=step)
 
     def _attribute_failure(self, error: BaseException) -> FailureReport | None:
-        """The failure of another rank that caused `error`; None when it is this rank's own."""
+        """Return the failure of another rank that caused `error`; None if this rank itself failed."""
         broken = comes_from_peer(error)
         interrupted = isinstance(error, Interrupted | KeyboardInterrupt)
-        # torchrun ends all ranks as a user would interrupt them when one of them has died.
+        # When a rank has died, torchrun ends all others in the same way as a user interrupts them.
         by_torchrun = interrupted and self._env.store_hosted_elsewhere and not self._env.own_launcher
         if broken or by_torchrun:
             self._timeout = min(self._timeout, SUSPECT_SECONDS)
@@ -187,7 +187,7 @@ class RankMonitor:
             self._decided.set()
 
     def _acquire_report(self) -> bool:
-        """Whether the caller may print the failure: at most one call in one rank may."""
+        """Whether the caller may print the failure: only one call on one rank may do so."""
         failure = self._failure
         return (
             failure is not None
@@ -197,7 +197,7 @@ class RankMonitor:
 
     def _run(self) -> None:
         try:
-            # A connection of its own: the main thread may wait in the other one.
+            # Use a separate connection, because the main thread may be waiting on the other one.
             reports = ReportStore(connect(self._env), self._prefix, self._env.world_size)
             while not self._ending.wait(BEAT_SECONDS):
                 self._exchange_beats(reports)
@@ -205,7 +205,7 @@ class RankMonitor:
         except DistError:
             if not self._ending.is_set():
                 self._decide(self._report_lost_store())
-        except Exception as error:  # a heartbeat that dies unseen would leave a rank that nobody can end
+        except Exception as error:  # if this thread died unnoticed, nothing could end the rank
             if not self._ending.is_set():
                 beat = replace(self._beat(), phase="heartbeat")
                 self._decide(report_error(error, beat, self._env.world_size, __file__).by(self._env.rank))
@@ -228,7 +228,7 @@ class RankMonitor:
         while not self._ending.wait(BEAT_SECONDS):
             unchanged = 0.0 if self._rounds != seen else unchanged + BEAT_SECONDS
             seen = self._rounds
-            # A shell that started ranks by hand may end; a launcher or torchrun's agent may not.
+            # The shell that started ranks by hand may exit; a launcher or torchrun's agent may not.
             orphaned = self._env.store_hosted_elsewhere and os.getppid() != self._parent
             if orphaned or unchanged >= STORE_SECONDS:
                 self._decide(self._report_lost_store())
@@ -243,7 +243,7 @@ class RankMonitor:
                     os._exit(1)
 
     def _report_lost_store(self) -> FailureReport:
-        """Without a store the ranks cannot agree who reports it: one rank of each host does."""
+        """Report a lost store. Without a store the ranks cannot agree on a reporter: each host has one."""
         env, holder = self._env, self._missed.last[0]
         if env.own_launcher:
             message = "the launcher of this training has gone"
@@ -261,18 +261,18 @@ class RankMonitor:
 
 @contextmanager
 def monitored_rank(env: RankEnv, heartbeat_timeout: float) -> Iterator[RankMonitor]:
-    """Run a rank's work inside the block, so that a failure of any rank ends all, with one message.
+    """Run a rank's work inside the block, so that a failure of any rank ends all ranks with one message.
 
-    The failed rank, or the first that notices that another is dead or hung, raises the error that names
-    rank, place and time; all others raise PeerFailed, for which nothing is printed. Under our own launcher
-    all raise PeerFailed, and the launcher reports.
+    The failed rank, or the first that detects a dead or hung rank, raises the error that names the rank, its
+    phase and its step. All other ranks raise PeerFailed, for which nothing is printed. Under our own launcher
+    all ranks raise PeerFailed, and the launcher reports the failure.
 
     Args:
-        env: this rank's place.
-        heartbeat_timeout: seconds without a heartbeat after which a rank counts as hung. Calls that hold
-            Python's interpreter lock for longer look the same.
+        env: numbers of this rank and the address of the store.
+        heartbeat_timeout: seconds without a heartbeat after which a rank counts as hung. A call that holds
+            Python's interpreter lock for longer also counts as a hang.
 
-    Raises: UsageError, DataError, Interrupted or RankFailed in the rank that reports; else PeerFailed.
+    Raises: UsageError, DataError, Interrupted or RankFailed on the reporting rank; PeerFailed on all others.
     """
     store = connect(env, host_it=env.hosts_store)
     monitor = RankMonitor(env, store, agree_on_prefix(env, store), heartbeat_timeout)
@@ -290,7 +290,7 @@ def monitored_rank(env: RankEnv, heartbeat_timeout: float) -> Iterator[RankMonit
 
 
 def comes_from_peer(error: BaseException) -> bool:
-    """Whether an exception, or one it came from, is what PyTorch raises when another rank has gone."""
+    """Whether PyTorch raises this exception, or one of its causes, when another rank has ended."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

@@ -1,7 +1,7 @@
-"""Start ranks on this machine, watch them, and end all when one fails, with one message that says why.
+"""Start ranks on this machine, monitor them, and end all of them with one message when one fails.
 
-The launcher holds the store where ranks meet. The kernel chooses its port before any rank starts, so any
-number of trainings run side by side. Why not torch.distributed.elastic: decision 12.
+The launcher serves the rendezvous store. The kernel chooses its port before any rank starts, so any number
+of training runs can share a machine. Decision 12 explains why torch.distributed.elastic is not used.
 """
 
 import contextlib
@@ -35,17 +35,17 @@ LOCALHOST = "127.0.0.1"
 POLL_SECONDS = 0.05
 
 GRACE_SECONDS = 1.0
-"""How long the other ranks may continue after one has failed; they have nothing to save."""
+"""Time the other ranks may continue after one has failed; they have nothing to save."""
 
 SAVING_SECONDS = 60.0
-"""How long they may continue after one was interrupted: others may still be saving."""
+"""Time the other ranks may continue after one was interrupted: they may still be saving."""
 
 RANKS_FIRST_SECONDS = 2.0
-"""How much later than the ranks the launcher notices a missing heartbeat; it matters when all ranks hang."""
+"""Extra time before the launcher reports a missing heartbeat; it matters only when all ranks hang."""
 
 
 class Signals:
-    """What the user or a batch system has asked for: stops, counted, and a pause (Ctrl-Z of a terminal)."""
+    """Requests from the user or a batch system: the number of stop signals, and a pause (Ctrl-Z)."""
 
     def __init__(self) -> None:
         self.stops = 0
@@ -67,21 +67,21 @@ def launch(
     max_restarts: int = 0,
     on_restart: Callable[[str], None] = lambda why: None,
 ) -> None:
-    """Run one process a rank until all have ended well; after a failure, maybe start all of them again.
+    """Run one process per rank until all have ended normally; after a failure, restart all if allowed.
 
     Args:
-        command: command line by attempt, 0, 1, …, so that later ones can resume. The program enters
-            `monitored_rank`; its output goes where this process's goes.
+        command: command line of attempt 0, 1, …, so that later attempts can resume. The program must enter
+            `monitored_rank`; it inherits the output streams of this process.
         world_size: number of ranks.
-        threads: OMP_NUM_THREADS of each.
+        threads: OMP_NUM_THREADS of each rank.
         heartbeat_timeout: seconds without a heartbeat after which a rank counts as hung.
-        max_restarts: how often to start again.
-        on_restart: is called with the reason before each new attempt.
+        max_restarts: maximum number of restarts.
+        on_restart: called with the reason before each restart.
 
-    Raises: what ended the last attempt; no rank is left in any case.
-        UsageError, DataError: what a rank raised; never tried again.
-        Interrupted: SIGINT or SIGTERM came, and the ranks have saved; never tried again.
-        RankFailed: a rank died, hung or raised anything else.
+    Raises: the error that ended the last attempt; no rank is left running.
+        UsageError, DataError: raised by a rank; not retried.
+        Interrupted: SIGINT or SIGTERM was received, and the ranks have saved; not retried.
+        RankFailed: a rank died, hung or raised any other error.
     """
     for attempt in range(max_restarts + 1):
         words, run_id, signals, ranks = command(attempt), uuid.uuid4().hex, Signals(), RankProcesses()
@@ -109,7 +109,7 @@ def launch(
                 Supervisor(ranks, reports, signals, heartbeat_timeout + RANKS_FIRST_SECONDS).run()
                 return
             except (UsageError, DataError, Interrupted):
-                raise  # another attempt would meet the same
+                raise  # another attempt would fail in the same way
             except SentiscaleError as error:
                 if attempt == max_restarts:
                     raise
@@ -122,9 +122,9 @@ def launch(
 class RankProcesses:
     """The child processes, by rank.
 
-    Each leads a process group of its own: a terminal's Ctrl-C reaches only the launcher, which forwards it
-    once, and whatever a rank starts is killed with it. They stay in the launcher's session, so that the
-    kernel ends a stopped rank when the launcher dies.
+    Each child leads its own process group. Ctrl-C in a terminal therefore reaches only the launcher, which
+    forwards it once, and processes that a rank starts are killed with it. The children stay in the launcher's
+    session, so that the kernel ends a stopped rank when the launcher dies.
     """
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class RankProcesses:
 
     def start(self, command: Sequence[str], env: RankEnv, threads: int) -> None:
         variables = os.environ | env.as_environment() | {"OMP_NUM_THREADS": str(threads)}
-        # Without this every store that closes writes stack traces; what matters is raised as well.
+        # Without this, every store that closes writes stack traces; relevant errors are raised anyway.
         variables.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         if not variables.get(GLOO_VARIABLE) and (loopback := interface_towards(LOCALHOST)):
             variables[GLOO_VARIABLE] = loopback
@@ -144,7 +144,7 @@ class RankProcesses:
         return any(process.poll() is None for process in self.processes)
 
     def first_failed(self) -> tuple[int, int] | None:
-        """Rank and return code of the lowest rank that ended with anything but 0."""
+        """Rank and return code of the lowest rank that ended with a nonzero exit status."""
         codes = [(rank, process.poll()) for rank, process in enumerate(self.processes)]
         return next(((rank, code) for rank, code in codes if code), None)
 
@@ -153,7 +153,7 @@ class RankProcesses:
             process.send_signal(number)
 
     def kill(self) -> None:
-        """End every rank and whatever it has started, and wait until they are gone."""
+        """Kill every rank and its child processes, and wait until they have ended."""
         for process in self.processes:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
@@ -163,8 +163,8 @@ class RankProcesses:
 
 
 def hold_store(listener: socket.socket, port: int) -> TCPStore:
-    """Serve the store where ranks meet at `listener` from now on."""
-    # Before 2.8 the newer server took a listening socket but never answered there.
+    """Serve the rendezvous store at `listener`."""
+    # Before PyTorch 2.8, the newer server accepted a listening socket but never answered on it.
     release = tuple(int(part) for part in torch.__version__.split(".")[:2])
     return TCPStore(
         LOCALHOST,
@@ -178,7 +178,7 @@ def hold_store(listener: socket.socket, port: int) -> TCPStore:
 
 
 class Supervisor:
-    """Watches ranks until all have ended; the first failure decides."""
+    """Monitors ranks until all have ended; the first failure determines the error."""
 
     def __init__(
         self, ranks: RankProcesses, reports: ReportStore, signals: Signals, heartbeat_timeout: float
@@ -192,7 +192,7 @@ class Supervisor:
         self._stop_forwarded = False
 
     def run(self) -> None:
-        """Return when every rank ended with 0; raises what `launch` raises."""
+        """Return when every rank has ended with exit status 0; otherwise raise as `launch` does."""
         next_check = time.monotonic()
         while self._ranks.running() and not self._ranks.first_failed():
             if self._signals.stops and not self._forward_stop():
@@ -209,7 +209,7 @@ class Supervisor:
             raise self._interrupted(None)
 
     def _forward_stop(self) -> bool:
-        """Ask all ranks to stop; False when they are to be killed instead."""
+        """Ask all ranks to stop; return False when they must be killed instead."""
         if self._stop_forwarded:
             return self._signals.stops < 2
         self._stop_forwarded = True
@@ -220,14 +220,14 @@ class Supervisor:
         return True
 
     def _pause(self) -> None:
-        """Stop all ranks, then this process; whoever continues it continues them."""
+        """Stop all ranks, then this process; continuing this process continues the ranks."""
         self._ranks.signal(signal.SIGSTOP)
         os.kill(os.getpid(), signal.SIGSTOP)
         self._signals.pause = False
         self._ranks.signal(signal.SIGCONT)
 
     def _check_heartbeats(self) -> None:
-        """Kill a hung rank that no other rank has noticed."""
+        """Kill a hung rank that no other rank has detected."""
         report, beats = self._reports.read()
         self._missed.update(beats)
         timed_out = self._missed.longest(self._timeout)
@@ -237,7 +237,7 @@ class Supervisor:
             kill_hung(report.kill)
 
     def _end(self, rank: int, code: int) -> None:
-        """Give the other ranks a moment to end, then raise what happened to `rank`."""
+        """Wait briefly for the other ranks to end, then raise the failure of `rank`."""
         report, beats = self._reports.read()
         if report is None:
             if self._stop_forwarded and code in (-signal.SIGTERM, Interrupted.exit_code):

@@ -1,7 +1,7 @@
-"""A layout is two integers, replicas times stages: a point on a mesh. Knows nothing of torch.
+"""A layout is two integers, replicas x stages: the shape of the mesh of ranks. Does not import torch.
 
 `1x1` is serial, `4x1` data-parallel, `1x2` model-parallel, `2x2` hybrid. Ranks are numbered replica by
-replica, so the stages of one replica are neighbours and end up on the same machine.
+replica, so the stages of one replica are adjacent and usually run on the same machine.
 """
 
 import re
@@ -10,25 +10,25 @@ from dataclasses import dataclass
 from sentiscale.errors import UsageError
 
 MOST_STAGES = 2
-"""The network is cut in two: embedding and head on one side, the recurrent layer on the other."""
+"""The network is split in two: embedding and head in one stage, the recurrent layer in the other."""
 
 
 LEAST_ROWS = 32
-"""Rows of a step for each replica, where nobody says how many: products of fewer rows use a core badly."""
+"""Default minimum of rows per step and replica: matrix products of fewer rows use a core poorly."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """`data` replicas of a model that is cut into `model` stages."""
+    """`data` replicas of a model that is split into `model` stages."""
 
     data: int
-    """Replicas, each with its share of a batch's rows."""
+    """Number of replicas; each processes its share of the rows of a batch."""
     model: int
-    """Stages that a replica is cut into, each on a rank of its own: 1 or 2."""
+    """Number of stages per replica, each on its own rank: 1 or 2."""
 
     @classmethod
     def parse(cls, text: str) -> "Layout":
-        """Read `DATAxMODEL`, for example `4x1`.
+        """Parse `DATAxMODEL`, for example `4x1`.
 
         Raises: UsageError for anything else.
         """
@@ -54,17 +54,17 @@ class Layout:
         return divmod(rank, self.model)
 
     def replicas_of(self, stage: int) -> list[int]:
-        """Ranks that hold the same stage: gradients are summed over them."""
+        """Ranks that hold the same stage; gradients are summed over them."""
         return list(range(stage, self.world_size, self.model))
 
     def stages_of(self, replica: int) -> list[int]:
-        """Ranks that make up one replica: activations travel among them."""
+        """Ranks of one replica; activations are sent between them."""
         return list(range(replica * self.model, (replica + 1) * self.model))
 
     def check_cores(self, ranks_here: int, threads: int, cores: int, *, oversubscribe: bool) -> None:
-        """Refuse to put more busy threads on this machine than it has cores.
+        """Check that this machine has a core for every busy thread.
 
-        Raises: UsageError unless `oversubscribe` says that this is meant.
+        Raises: UsageError when it has fewer and `oversubscribe` is False.
         """
         if ranks_here * threads <= cores or oversubscribe:
             return
@@ -82,10 +82,10 @@ class Layout:
 
 
 def usual_layout(batch_size: int, cores: int) -> Layout:
-    """As many replicas as cores and rows of a step allow, the other cores as their threads.
+    """Default layout: as many replicas as cores and rows per step allow, other cores as their threads.
 
-    Between half and all of that number, the one that leaves the fewest cores idle: 6 cores are 3 replicas of
-    2 threads.
+    Chooses the number of replicas, more than half of that maximum, that leaves the fewest cores idle: with
+    128 rows, 6 cores run 3 replicas of 2 threads.
     """
     most = max(1, min(cores, batch_size // LEAST_ROWS))
     best = max(range(most // 2 + 1, most + 1), key=lambda ranks: (cores // ranks * ranks, ranks))

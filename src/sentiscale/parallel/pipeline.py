@@ -1,14 +1,15 @@
-"""Run the network in two ranks: one holds embedding and head, the other the recurrent layer.
+"""Run the network on two ranks: one holds the embedding and the head, the other the recurrent layer.
 
-Word vectors go inward and pooled rows come back, then their gradients the other way round, in micro-batches:
-while the recurrent rank computes one, the other scores the one before and looks up the next. A backward pass
-starts as soon as its gradient is there ("1F1B"; Narayanan et al., 2019, "PipeDream"), so the recurrent rank
-holds the activations of two micro-batches, however many there are. In the order of sending, n micro-batches:
+Word vectors are sent inward and pooled rows outward, then their gradients in the opposite directions, in
+micro-batches. While the recurrent rank computes one, the other rank scores the previous one and looks up
+the next. A backward pass starts as soon as its gradient has arrived ("1F1B"; Narayanan et al., 2019,
+"PipeDream"), so the recurrent rank holds the activations of at most two micro-batches. Order of sending n
+micro-batches:
 
     inward    vectors 0, vectors 1, pooled-gradient 0, vectors 2, pooled-gradient 1, ...
     outward   pooled 0, pooled 1, vectors-gradient 0, pooled 2, vectors-gradient 1, ...
 
-Shapes: b rows of a micro-batch, T its tokens, E word vector, D pooled vector.
+Shapes: b rows of a micro-batch, T tokens per row, E word vector size, D pooled vector size.
 """
 
 import time
@@ -26,11 +27,11 @@ from sentiscale.parallel.runner import FloatArray, Interval, Runner, RunnerConfi
 from sentiscale.parallel.world import Group, World
 
 AHEAD = 2
-"""Tensors that are received before they are needed, so that they travel while the rank computes."""
+"""Number of tensors to receive before they are needed, so that they arrive while the rank computes."""
 
 
 def interleaved(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[Tensor]:
-    """Order in which two kinds of tensors travel the same way: 0, 1, 0', 2, 1', ... (see above)."""
+    """Interleave two kinds of tensors in sending order: 0, 1, 0', 2, 1', ... (see the module docstring)."""
     order = [first[0]]
     for index, tensor in enumerate(second):
         order += [*first[index + 1 : index + 2], tensor]
@@ -38,10 +39,10 @@ def interleaved(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[Tenso
 
 
 class Inbox:
-    """Receives tensors of known shapes in a known order, some of them ahead of time."""
+    """Receives tensors of known shapes in a known order, some of them before they are needed."""
 
     def __init__(self, expected: Sequence[Tensor], sender: int, group: Group | None) -> None:
-        """`expected` are what is received into, in order; "meta" tensors that say shape and type."""
+        """`expected` are the tensors to receive, in order; "meta" tensors that specify shape and dtype."""
         self.waits: list[Interval] = []
         self._expected = iter(expected)
         self._sender, self._group = sender, group
@@ -61,7 +62,7 @@ class Inbox:
 
 
 class PipelineRunner(Runner):
-    """A stage with a partner: sends without waiting, and records the time it waits for what it receives."""
+    """A stage with a partner: sends asynchronously, and records the time spent waiting to receive."""
 
     def __init__(self, config: RunnerConfig, world: World, parts: Sequence[str]) -> None:
         net = SentimentNet.build(config.model, config.vocab_size, config.seed, parts)
@@ -72,21 +73,21 @@ class PipelineRunner(Runner):
         self._bytes_sent = 0
 
     def vectors_like(self, part: Batch) -> Tensor:
-        """Shape and type of a micro-batch's word vectors as they travel: (b, T, E)."""
+        """Shape and dtype of a micro-batch's word vectors as they are sent: (b, T, E)."""
         shape = (*part.ids_BT.shape, self.config.model.embedding_dim)
         return torch.empty(shape, dtype=self.config.precision.wire, device="meta")
 
     def pooled_like(self, part: Batch) -> Tensor:
-        """Shape and type of its pooled rows: (b, D)."""
+        """Shape and dtype of a micro-batch's pooled rows: (b, D)."""
         shape = (len(part.lengths_B), self.net.recurrent.pooled_dim)
         return torch.empty(shape, dtype=self.config.precision.weights, device="meta")
 
     def inbox(self, expected: Sequence[Tensor]) -> Inbox:
-        """Receive what the partner sends, in this order."""
+        """Start receiving the tensors `expected` from the partner, in this order."""
         return Inbox(expected, self.world.partner, self.receive_group)
 
     def send(self, tensor: Tensor) -> None:
-        """Start sending; the tensor is kept until `wait_for_sends`."""
+        """Start sending `tensor`, which is kept until `wait_for_sends`."""
         tensor = tensor.detach().contiguous()
         work = dist.isend(tensor, self.world.partner, group=self.send_group)
         assert work is not None
@@ -98,7 +99,7 @@ class PipelineRunner(Runner):
         return super().reduce_gradients() + activations
 
     def wait_for_sends(self, inbox: Inbox) -> None:
-        """Wait until everything sent has arrived, and record all waits of the step."""
+        """Wait until everything has been sent, and record all waits of the step."""
         started_at = time.perf_counter()
         for work, _ in self._sending:
             work.wait()
@@ -106,19 +107,19 @@ class PipelineRunner(Runner):
         self.waits += [*inbox.waits, (started_at, time.perf_counter())]
 
     def discard_traffic(self) -> None:
-        """Leave the bytes and waits of an evaluation out of the next step's account."""
+        """Exclude the bytes and waits of an evaluation from the statistics of the next step."""
         self.waits.clear()
         self._bytes_sent = 0
 
 
 class OuterRunner(PipelineRunner):
-    """Embedding and head: the first stage and, after the recurrent one, the last."""
+    """Embedding and head: the first and the last stage, before and after the recurrent layer."""
 
     def __init__(self, config: RunnerConfig, world: World) -> None:
         super().__init__(config, world, ("embedding", "head"))
 
     def forward_backward(self, batch: Batch, step: int, loss_scale: float = 1.0) -> float:
-        """Look up and send word vectors, score pooled rows, apply the gradients that come back."""
+        """Look up and send word vectors, score pooled rows, backpropagate the gradients that come back."""
         self.net.train()
         parts = micro_batches(batch, self.config.micro_batches)
         self.reset_gradients(backward_passes=len(parts))
@@ -182,7 +183,7 @@ class InnerRunner(PipelineRunner):
         super().__init__(config, world, ("recurrent",))
 
     def forward_backward(self, batch: Batch, step: int, loss_scale: float = 1.0) -> float:
-        """Pool what arrives, one micro-batch ahead of gradients; return 0: the other stage has the loss."""
+        """Pool word vectors one micro-batch ahead of gradients; return 0, as the other stage has the loss."""
         self.net.train()
         parts = micro_batches(batch, self.config.micro_batches)
         self.reset_gradients(backward_passes=len(parts))
@@ -203,7 +204,7 @@ class InnerRunner(PipelineRunner):
 
     @torch.inference_mode()
     def logits(self, batch: Batch) -> FloatArray:
-        """Pool for the other stage; return zeros, so that the sum over ranks is right."""
+        """Pool for the other stage; return zeros, so that the sum over ranks is the other stage's logits."""
         self.net.eval()
         parts = micro_batches(batch, self.config.micro_batches)
         inbox = self.inbox([self.vectors_like(part) for part in parts])
@@ -214,7 +215,7 @@ class InnerRunner(PipelineRunner):
         return np.zeros(len(batch.lengths_B), np.float32)
 
     def full_state(self) -> dict[str, Tensor]:
-        """Send the recurrent layer's weights to the other stage, and return them."""
+        """Send the recurrent layer's weights to the other stage and return them."""
         for value in self.net.state_dict().values():
             if not value.is_meta:
                 self.send(value)
@@ -240,7 +241,7 @@ def _gradient(tensor: Tensor) -> Tensor:
 
 
 def build_runner(config: RunnerConfig, world: World) -> Runner:
-    """The runner of this rank: the only place that knows which runner a layout takes."""
+    """Build the runner of this rank; the only place that maps layouts to runners."""
     if world.layout.model == 1:
         return WholeRunner(config, world)
     return OuterRunner(config, world) if world.stage == 0 else InnerRunner(config, world)

@@ -1,4 +1,4 @@
-"""Arithmetic of the network, checked against what the device can do."""
+"""Arithmetic of the network, checked against the capabilities of the device."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,20 +10,20 @@ from sentiscale.errors import UsageError
 PrecisionName = Literal["fp32", "bf16", "fp16", "fp64"]
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-"""Names that mean 32-bit weights and 16-bit matrix multiplications."""
+"""Precisions with 32-bit weights and 16-bit matrix multiplications, with their autocast dtype."""
 
 
 @dataclass(frozen=True)
 class Precision:
-    """`fp32` or `fp64` throughout, or `bf16` or `fp16` for the multiplications under autocast."""
+    """`fp32` or `fp64` throughout, or 32-bit weights with `bf16` or `fp16` products under autocast."""
 
     name: PrecisionName
 
     @classmethod
     def choose(cls, wanted: str, device: torch.device) -> "Precision":
-        """Resolve `auto` and refuse what the device would only emulate.
+        """Resolve `auto`, and refuse precisions that the device would only emulate.
 
-        Raises: UsageError for 16-bit arithmetic on hardware without it, naming what works there.
+        Raises: UsageError for 16-bit arithmetic without hardware support; the message names what works.
         """
         native = native_precisions(device)
         if wanted == "auto":
@@ -42,12 +42,12 @@ class Precision:
 
     @property
     def wire(self) -> torch.dtype:
-        """Type in which activations travel between stages; autocast rounds them to it anyway."""
+        """Dtype of activations sent between stages; autocast rounds them to it anyway."""
         return AUTOCAST.get(self.name, self.weights)
 
     @property
     def scales_loss(self) -> bool:
-        """Whether the loss is scaled: fp16 has a narrow range, in which small gradients vanish."""
+        """Whether the loss is scaled: in the narrow range of fp16, small gradients become zero."""
         return self.name == "fp16"
 
     def autocast(self, device: torch.device) -> torch.autocast:
@@ -57,21 +57,21 @@ class Precision:
 class LossScaler:
     """Dynamic loss scaling for fp16 (Micikevicius et al., 2018, "Mixed precision training").
 
-    A step whose gradients overflow on any rank is skipped on all of them, and the scale is halved; after
-    `GROWTH_STEPS` good ones it is doubled. All ranks update it alike.
+    A step whose gradients overflow on any rank is skipped on all ranks, and the scale is halved. After
+    `GROWTH_STEPS` good steps the scale is doubled. All ranks update it identically.
     """
 
     GROWTH_STEPS = 2000
     LARGEST = 2.0**24
 
     def __init__(self, precision: Precision, scale: float | None = None, good_steps: int = 0) -> None:
-        """Without loss scaling the scale is 1 and stays so."""
+        """Without loss scaling, the scale is always 1."""
         self.enabled = precision.scales_loss
         self.scale = (scale or 2.0**16) if self.enabled else 1.0
         self.good_steps = good_steps
 
     def update(self, finite: bool) -> None:
-        """Adjust the scale; `finite` says whether the gradients of all ranks were numbers."""
+        """Adjust the scale; `finite` is whether the gradients of all ranks were finite."""
         if not self.enabled:
             return
         self.good_steps = self.good_steps + 1 if finite else 0
@@ -93,12 +93,15 @@ def native_precisions(device: torch.device) -> list[str]:
 
 
 def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
-    """Resolve `auto` to CUDA where there is a GPU; ranks of one machine take its GPUs in turn.
+    """Resolve `auto` to CUDA if there is a GPU; the ranks of one machine are spread over its GPUs.
 
-    Raises: UsageError when CUDA is asked for and absent.
+    Raises: UsageError when CUDA is requested but not available.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device is cuda but PyTorch sees no GPU. Use --device cpu; `doctor` tells why.")
+        raise UsageError(
+            "device is cuda but PyTorch sees no GPU. Use --device cpu, or run `sentiscale doctor` to find "
+            "out why."
+        )
     if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()):
         return torch.device("cuda", local_rank % torch.cuda.device_count())
     return torch.device("cpu")

@@ -1,4 +1,4 @@
-"""How ranks find each other: torchrun's environment variables, the network interface, the store."""
+"""How ranks find each other: torchrun's environment variables, the network interface and the store."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ LAUNCHER_VARIABLE = "SENTISCALE_LAUNCHER"
 
 @dataclass(frozen=True)
 class RankEnv:
-    """Numbers of a rank, from 0, in the world and on its host, and the address of the store."""
+    """Numbers of a rank in the world and on its host, from 0, and the address of the store."""
 
     rank: int
     world_size: int
@@ -28,26 +28,26 @@ class RankEnv:
     master_address: str
     master_port: int
     store_hosted_elsewhere: bool = False
-    """The launcher or torchrun's agent holds the store; else rank 0 does."""
+    """Whether the launcher or torchrun's agent serves the store; otherwise rank 0 does."""
     attempt: int = 0
-    """How often all ranks have been started again."""
+    """Number of restarts of all ranks so far."""
     own_launcher: bool = False
-    """Started by `sentiscale.parallel.launch`, which then reports failures."""
+    """Whether `sentiscale.parallel.launch` started this rank and reports its failures."""
     run_id: str = ""
-    """Equal for all ranks of a run; keeps runs apart that use one store."""
+    """Equal for all ranks of a run; separates runs that use the same store."""
 
     @classmethod
     def current(cls, environment: Mapping[str, str] = os.environ) -> "RankEnv | None":
-        """This process's place; None when RANK and WORLD_SIZE are not set, so that it is alone.
+        """Read this process's place from the environment; None when neither RANK nor WORLD_SIZE is set.
 
-        Raises: UsageError when variables are missing or make no sense, naming them.
+        Raises: UsageError naming variables that are missing or invalid.
         """
         if "RANK" not in environment and "WORLD_SIZE" not in environment:
             return None
         world_size = _whole_number(environment, "WORLD_SIZE", 1)
         rank = _whole_number(environment, "RANK", 0, world_size - 1)
         local_world_size = _whole_number(environment, "LOCAL_WORLD_SIZE", 1, world_size, default=1)
-        # Batch systems that set only the four required variables often start one rank a host.
+        # Batch systems that set only the four required variables often start one rank per host.
         local_rank = _whole_number(environment, "LOCAL_RANK", 0, default=0)
         if "LOCAL_WORLD_SIZE" in environment and local_rank >= local_world_size:
             raise UsageError(
@@ -88,7 +88,7 @@ class RankEnv:
 
     @property
     def reports_for_host(self) -> bool:
-        """Whether this rank reports a failure when the ranks can no longer agree on who does."""
+        """Whether this rank reports a failure when the ranks can no longer agree on a reporter."""
         rank_0_is_gone = not self.store_hosted_elsewhere
         return self.local_rank == 0 or (rank_0_is_gone and self.rank == 1)
 
@@ -125,8 +125,8 @@ GLOO_VARIABLE = "GLOO_SOCKET_IFNAME"
 def choose_gloo_interface(master_address: str) -> str | None:
     """Set GLOO_SOCKET_IFNAME to the interface that reaches `master_address`, unless it is set; return it.
 
-    Gloo would otherwise resolve this host's own name, which in containers often leads to 127.0.1.1 or to
-    nothing. Returns None when no interface could be found; gloo then decides.
+    By default gloo resolves this host's own name, which in containers often maps to 127.0.1.1 or to nothing.
+    Returns None when no interface was found; gloo then uses its default.
     """
     if not os.environ.get(GLOO_VARIABLE) and (found := interface_towards(master_address)):
         os.environ[GLOO_VARIABLE] = found
@@ -134,8 +134,8 @@ def choose_gloo_interface(master_address: str) -> str | None:
 
 
 def interface_towards(address: str) -> str | None:
-    """Name of the local interface that packets to `address` leave by; None when there is none."""
-    # An IPv6 address that is valid on one link only is followed by a percent sign and that link.
+    """Name of the local interface through which packets to `address` leave; None if there is none."""
+    # A link-local IPv6 address is followed by a percent sign and the name of the link.
     interfaces = {
         entry.address.partition("%")[0]: str(name)
         for name, addresses in psutil.net_if_addrs().items()
@@ -151,20 +151,20 @@ def interface_towards(address: str) -> str | None:
 
 
 CONNECT_SECONDS = 300
-"""How long ranks wait for one another at the start: hosts load the program at different speeds."""
+"""Time ranks wait for each other at the start: hosts load the program at different speeds."""
 
 POLL_SECONDS = 0.05
 NO_VALUE = " "
-"""Stands for no value where a key must exist: the store cannot tell an empty value from none."""
+"""Placeholder for no value where a key must exist: the store treats empty values as missing."""
 
 
 def connect(env: RankEnv, host_it: bool = False) -> TCPStore:
-    """A connection of its own to the store where all ranks meet; `host_it` also serves the store.
+    """Open a separate connection to the rendezvous store; with `host_it`, also serve the store.
 
-    Raises: PeerFailed when our launcher, which held it, has gone; RankFailed when nobody answers.
+    Raises: PeerFailed when our launcher, which served it, has ended; RankFailed when nothing answers.
     """
     if env.own_launcher:
-        try:  # the launcher listens before it starts a rank; if it has gone, torch would retry for minutes
+        try:  # the launcher listens before it starts a rank; if it has ended, torch would retry for minutes
             socket.create_connection((env.master_address, env.master_port), timeout=10).close()
         except OSError:
             raise PeerFailed from None
@@ -186,19 +186,19 @@ def connect(env: RankEnv, host_it: bool = False) -> TCPStore:
 
 
 def launcher_prefix(run_id: str) -> str:
-    """What all keys begin with under our own launcher, whose run ids are unique."""
+    """Prefix of all keys under our own launcher, whose run ids are unique."""
     return f"sentiscale/{run_id}"
 
 
 def agree_on_prefix(env: RankEnv, store: TCPStore, seconds: float = CONNECT_SECONDS) -> str:
-    """Wait until all ranks of this attempt are there; return what all their keys begin with.
+    """Wait until all ranks of this attempt have arrived; return the prefix of their keys.
 
-    Under torchrun one store serves all attempts, and nothing in the environment names the attempt: the
-    restart count is each agent's own, and those of different hosts differ. So rank 0 draws a new prefix and
-    sends it to every rank that asks with a request id never used before: an answer to an earlier attempt's
-    request is never mistaken for it.
+    Under torchrun one store serves all attempts, and nothing in the environment identifies the attempt: each
+    agent has its own restart count, and the counts of different hosts differ. So rank 0 draws a new prefix
+    and sends it to every rank that requests it with a new request id. An answer to a request of an earlier
+    attempt is therefore never mistaken for one of this attempt.
 
-    Raises: RankFailed naming the ranks that did not come within `seconds`.
+    Raises: RankFailed naming the ranks that did not arrive within `seconds`.
     """
     if env.own_launcher:
         return launcher_prefix(env.run_id)
@@ -209,7 +209,7 @@ def agree_on_prefix(env: RankEnv, store: TCPStore, seconds: float = CONNECT_SECO
 
 
 def _serve_prefix(env: RankEnv, store: TCPStore, base: str, seconds: float) -> str:
-    """Rank 0: answer requests until all ranks have the prefix."""
+    """On rank 0, answer requests until all ranks have the prefix."""
     prefix = f"sentiscale/{uuid.uuid4().hex}"
     clients = range(1, env.world_size)
     requests = [f"{base}/request/{rank}" for rank in clients]
@@ -238,14 +238,14 @@ def _serve_prefix(env: RankEnv, store: TCPStore, base: str, seconds: float) -> s
 
 
 def _request_prefix(env: RankEnv, store: TCPStore, base: str, seconds: float) -> str:
-    """All other ranks."""
+    """On all other ranks, request the prefix from rank 0."""
     request = uuid.uuid4().hex
     store.set(f"{base}/request/{env.rank}", request)
     answer = f"{base}/answer/{request}"
     if not _wait_until(lambda: store.check([answer]), seconds):
         raise RankFailed(
-            f"rank {env.rank} of {env.world_size} waited {seconds:.0f} s for rank 0, in vain. See what it "
-            "printed; if nothing, it was not started."
+            f"rank {env.rank} of {env.world_size} waited {seconds:.0f} s for rank 0, which did not answer. "
+            "Check what it printed; if nothing, it was not started."
         )
     prefix: str = store.get(answer).decode()
     store.set(f"{prefix}/arrived/{env.rank}", "yes")
@@ -253,7 +253,7 @@ def _request_prefix(env: RankEnv, store: TCPStore, base: str, seconds: float) ->
 
 
 def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Poll, because Python handles no signal while a thread waits inside the store."""
+    """Poll instead of blocking: Python handles no signals while a thread waits inside the store."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

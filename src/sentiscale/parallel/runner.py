@@ -1,4 +1,4 @@
-"""What every rank does, whatever the layout: hold parts of the network, compute and sum their gradients."""
+"""What every rank does in any layout: hold parts of the network, compute and sum their gradients."""
 
 import math
 import time
@@ -23,11 +23,11 @@ from sentiscale.parallel.world import World
 from sentiscale.text.vocab import PAD
 
 EMBEDDING = "embedding.weight"
-"""The parameter that is looked up by row."""
+"""Name of the parameter that is looked up by row."""
 
 FloatArray = npt.NDArray[np.float32]
 Interval = tuple[float, float]
-"""Begin and end on time.perf_counter()."""
+"""Start and end on time.perf_counter()."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,19 @@ class RunnerConfig:
     precision: Precision
     seed: int = 0
     micro_batches: int = 1
-    """Parts that a batch is cut into on its way through two stages."""
+    """Number of parts that a batch is split into on its way through two stages."""
     wire_dtype: torch.dtype | None = None
-    """Gradients are rounded to it while they travel between replicas; None leaves them as they are."""
+    """Dtype that gradients are rounded to when sent between replicas; None sends them unchanged."""
     sparse_embedding: bool = True
-    """False sends and applies the embedding's gradient as one dense matrix."""
+    """Whether the embedding's gradient is sent and applied by row; False uses one dense matrix."""
     recurrent_device: torch.device | None = None
-    """Where the recurrent layer is, in one process with two devices; None is where the rest is."""
+    """Device of the recurrent layer when one process uses two devices; None means the same device."""
 
 
 class Runner(ABC):
     """One rank's parts of the network. The parts of other stages are on PyTorch's "meta" device.
 
-    The training loop sees this class only; it never asks which layout it runs under.
+    The training loop uses only this class and does not depend on the layout.
     """
 
     def __init__(self, net: SentimentNet, config: RunnerConfig, world: World) -> None:
@@ -65,30 +65,30 @@ class Runner(ABC):
         mine = {name: p for name, p in net.named_parameters() if not p.is_meta}
         host = None
         if world.replicas is not None:
-            # At most one exchange of a step is in shared memory at once: all gradients, or all rows.
+            # A step has at most one exchange in shared memory at a time: all gradients, or all rows.
             whole = sum(parameter.numel() * parameter.element_size() for parameter in mine.values())
             host = host_group(world, whole + EmbeddingTable.overhead_bytes(config.vocab_size))
-        self.world = world = replace(world, host=host)
+        self.world = world = replace(world, host_group=host)
         weight = mine.pop(EMBEDDING, None)
         self.clipped = DenseGradients(mine, world, config.wire_dtype)
         self.parameters: dict[str, nn.Parameter] = mine
-        """Summed and updated as a whole."""
+        """Parameters that are summed and updated as a whole."""
         self.tables: dict[str, EmbeddingTable] = {}
-        """Summed and updated by row."""
+        """Parameters that are summed and updated by row."""
         self.embedding_gradient: DenseGradients | None = None
         if weight is not None and config.sparse_embedding:
             weight.requires_grad_(False)
             self.tables[EMBEDDING] = EmbeddingTable(weight, world, config.wire_dtype)
-            weight.data = self.tables[EMBEDDING].weight  # one copy on a host, if it can be
+            weight.data = self.tables[EMBEDDING].weight  # one copy per host where possible
         elif weight is not None:
             self.embedding_gradient = DenseGradients({EMBEDDING: weight}, world, config.wire_dtype)
             self.parameters = {EMBEDDING: weight, **mine}
         self.forward_ended_at: float | None = None
-        """time.perf_counter() of the running step; None where passes alternate, between stages."""
+        """Value of time.perf_counter() for the current step; None with two stages, where passes alternate."""
         self.waits: list[Interval] = []
-        """When this step has waited for the other stage so far."""
+        """Intervals during which the current step has waited for the other stage."""
         self.last_waits: list[Interval] = []
-        """The same of the step that `pop_wait_seconds` was last called for."""
+        """`waits` of the step for which `pop_wait_seconds` was last called."""
 
     @abstractmethod
     def forward_backward(self, batch: Batch, step: int, loss_scale: float = 1.0) -> float:
@@ -96,21 +96,21 @@ class Runner(ABC):
 
     @abstractmethod
     def logits(self, batch: Batch) -> FloatArray:
-        """Logits (B,) of this rank's rows, without gradients; zeros where another stage computes them."""
+        """Return the logits (B,) of this rank's rows without gradients; zeros if another stage has them."""
 
     def pop_wait_seconds(self) -> float:
-        """Seconds spent waiting for the other stage since the last call."""
+        """Return the seconds spent waiting for the other stage since the last call."""
         self.last_waits, self.waits = self.waits, []
         return sum(end - begin for begin, end in self.last_waits)
 
     def reset_gradients(self, backward_passes: int) -> None:
-        """Zero the gradients; the new ones are complete after this many backward passes."""
+        """Zero the gradients; the new ones are complete after `backward_passes` backward passes."""
         self.clipped.reset(backward_passes)
         if self.embedding_gradient:
             self.embedding_gradient.reset(backward_passes)
 
     def reduce_gradients(self) -> int:
-        """Sum gradients over replicas; return the bytes this rank has sent."""
+        """Sum gradients over replicas; return the number of bytes sent by this rank."""
         sent = sum(table.reduce() for table in self.tables.values()) + self.clipped.finish()
         if self.embedding_gradient:
             sent += self.embedding_gradient.finish()
@@ -118,30 +118,30 @@ class Runner(ABC):
         return sent
 
     def share_updates(self) -> int:
-        """Send the rows that this rank has updated to all replicas; return the bytes sent."""
+        """Send the rows that this rank has updated to all replicas; return the number of bytes sent."""
         return sum(table.share() for table in self.tables.values())
 
     def gradients_finite(self, norm_squared: float) -> bool:
-        """Whether all gradients of this rank are numbers, given the squared norm of the clipped ones."""
+        """Whether all gradients of this rank are finite, given the squared norm of the clipped ones."""
         sums = [table.gradient_RE.sum().item() for table in self.tables.values()]
         if self.embedding_gradient:
             sums.append(self.embedding_gradient.norm_squared())
         return all(math.isfinite(value) for value in (norm_squared, *sums))
 
     def owned(self) -> dict[str, Tensor]:
-        """What this rank is responsible for, to read and to write: parameters, and its rows of the table."""
+        """Tensors owned by this rank, for reading and writing: parameters, and its rows of the table."""
         whole = {name: parameter.detach() for name, parameter in self.parameters.items()}
         return whole | {name: table.owned for name, table in self.tables.items()}
 
     def restore(self, owned: Mapping[str, Tensor]) -> None:
-        """Load weights that `owned` returned, here or in an earlier run."""
+        """Load weights returned by `owned`, in this run or an earlier one."""
         for name, tensor in self.owned().items():
             tensor.copy_(owned[name])
         for table in self.tables.values():
             table.share_all()
 
     def start_from(self, vectors: FloatArray | None) -> None:
-        """Take rank 0's word vectors (V, E) as the embedding's first weights; other ranks pass None."""
+        """Use rank 0's word vectors (V, E) as initial weights of the embedding; other ranks pass None."""
         weight = self.net.embedding.weight
         if weight.is_meta:
             return
@@ -152,14 +152,14 @@ class Runner(ABC):
                 dist.broadcast(weight.detach(), 0, group=self.world.replicas)
 
     def full_state(self) -> dict[str, Tensor]:
-        """Weights on the CPU, by name: of the whole network on stage 0, own ones elsewhere.
+        """Weights on the CPU by name: the whole network on stage 0, only the stage's own part elsewhere.
 
-        All ranks must call this: stage 0 receives what it does not hold.
+        All ranks must call this, because stage 0 receives the parts that it does not hold.
         """
         return {name: value.cpu() for name, value in self.net.state_dict().items() if not value.is_meta}
 
     def on_device(self, array: npt.NDArray[np.generic]) -> Tensor:
-        """Copy an array of the batch to this rank's device; a GPU does not wait for pinned memory."""
+        """Copy an array of the batch to this rank's device; to a GPU, asynchronously from pinned memory."""
         tensor = torch.from_numpy(array)
         if tensor.is_floating_point():
             tensor = tensor.to(self.config.precision.weights)
@@ -168,25 +168,25 @@ class Runner(ABC):
         return tensor
 
     def look_up(self, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights to take word vectors from, and the places of the tokens' rows in them (B, T)."""
+        """Return a matrix of word vectors, and the index in it of each token's row (B, T)."""
         if self.tables:
             return self.tables[EMBEDDING].look_up(ids_BT)
         return self.net.embedding.weight, ids_BT
 
     def send_row_numbers(self) -> None:
-        """Tell the other replicas which rows of the table this step needs; call it after the forward pass."""
+        """Send the other replicas the row numbers of this step. Call this after the forward pass."""
         for table in self.tables.values():
             table.send_row_numbers()
 
     def dropout_factors(self, batch: Batch, step: int) -> Tensor | None:
-        """The dropout factors of this rank's rows (B, D), cut from those of the whole global batch."""
+        """Dropout factors of this rank's rows (B, D), taken from those of the whole global batch."""
         generator = torch.Generator().manual_seed((self.config.seed << 32) + step)
         width = self.net.recurrent.pooled_dim
         factors = dropout_mask(batch.rows_global, width, self.config.model.dropout, generator)
         return None if factors is None else self.on_device(factors[torch.from_numpy(batch.places_B)].numpy())
 
     def loss_sum(self, logits_B: Tensor, batch: Batch) -> Tensor:
-        """Loss of a batch's real rows, summed, in nats."""
+        """Sum of the losses of a batch's real rows, in nats."""
         labels_B, weights_B = self.on_device(batch.labels_B), self.on_device(batch.weights_B)
         return binary_cross_entropy_with_logits(
             logits_B.to(labels_B.dtype), labels_B, weights_B, reduction="sum"
@@ -194,18 +194,18 @@ class Runner(ABC):
 
 
 class WholeRunner(Runner):
-    """Layouts `1x1` and `nx1`."""
+    """Runner for the layouts `1x1` and `nx1`: every rank holds the whole network."""
 
     def __init__(self, config: RunnerConfig, world: World) -> None:
         super().__init__(SentimentNet.build(config.model, config.vocab_size, config.seed), config, world)
 
     def forward_backward(self, batch: Batch, step: int, loss_scale: float = 1.0) -> float:
-        """Local loss sum divided by the global number of rows: summed over ranks, that is the serial step."""
+        """Divide the local loss sum by the global number of rows; the sum over ranks is the serial step."""
         self.net.train()
         self.reset_gradients(backward_passes=1)
         weights_UE, places_BT = self.look_up(self.on_device(batch.ids_BT))
         with self.config.precision.autocast(self.device):
-            # No padding_idx: what padding's row receives is dropped when gradients are summed.
+            # No padding_idx: the gradient of the padding row is discarded when gradients are summed.
             pooled_BD = self._pool(embedding(places_BT, weights_UE), batch)
             logits_B = self.net.head(pooled_BD, self.dropout_factors(batch, step))
         loss_sum = self.loss_sum(logits_B, batch)
@@ -223,7 +223,7 @@ class WholeRunner(Runner):
         return np.asarray(logits_B.float().cpu())
 
     def _pool(self, vectors_BTE: Tensor, batch: Batch) -> Tensor:
-        """The recurrent layer, on a device of its own if there are two."""
+        """Apply the recurrent layer, on its own device if there are two."""
         lengths_B = self.on_device(batch.lengths_B).to(self.recurrent_device)
         pooled_BD: Tensor = self.net.recurrent(vectors_BTE.to(self.recurrent_device), lengths_B)
         return pooled_BD.to(self.device)

@@ -24,35 +24,35 @@ Group = dist.ProcessGroup
 
 @dataclass(frozen=True)
 class World:
-    """This rank's place on the mesh. A group of one member is None: nothing is sent there."""
+    """This rank's place on the mesh. A group with one member is None; nothing is sent to it."""
 
     layout: Layout
     rank: int
-    """From 0, over all hosts."""
+    """Rank number from 0, over all hosts."""
     device: torch.device
     everyone: Group | None = None
     replicas: Group | None = None
-    """Data axis: the ranks that hold the same stage."""
+    """Data axis: ranks that hold the same stage."""
     neighbours: Group | None = None
-    """Replicas on this host, which can share memory."""
+    """Replicas on this host; they can share memory."""
     neighbour_ranks: tuple[int, ...] = (0,)
     counterparts: Group | None = None
-    """One replica of every host: an update sent to them reaches each host once."""
+    """One replica per host: an update sent to them reaches each host once."""
     inward: Group | None = None
-    """Model axis, from the stage with embedding and head to the recurrent one."""
+    """Model axis, from the stage with embedding and head to the recurrent stage."""
     outward: Group | None = None
-    """The same two ranks, for the way back: on NCCL each direction needs an order of its own."""
-    host: "HostGroup | None" = None
-    """The replicas, where all of them exchange through shared memory."""
+    """The same two ranks in the opposite direction: NCCL needs a separate order for each direction."""
+    host_group: "HostGroup | None" = None
+    """The replicas, if all of them exchange data through shared memory."""
 
     @property
     def replica(self) -> int:
-        """Which rows of a global batch are this rank's: every `layout.data`-th from this one on."""
+        """Replica number; its rows of a global batch are every `layout.data`-th, starting at this number."""
         return self.layout.place(self.rank)[0]
 
     @property
     def stage(self) -> int:
-        """0 holds the embedding and the head (and in one stage everything), 1 the recurrent layer."""
+        """Stage number: 0 holds the embedding and the head (or the whole network), 1 the recurrent layer."""
         return self.layout.place(self.rank)[1]
 
     @property
@@ -62,7 +62,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this rank writes files, logs and shows progress for all."""
+        """Whether this rank writes files, logs and shows progress for all ranks."""
         return self.rank == 0
 
     @property
@@ -78,10 +78,10 @@ def single_rank(device: torch.device) -> World:
 def join(
     layout: Layout, rank: int, device: torch.device, store: Store, timeout_s: float, host: str | None = None
 ) -> Iterator[World]:
-    """Join the other ranks through `store`, and make the groups.
+    """Connect to the other ranks through `store` and create the process groups.
 
-    gloo carries what is in memory, NCCL what is on graphics processors: one group serves both. A
-    collective that takes longer than `timeout_s` seconds fails. Ranks with the same `host` share memory.
+    gloo carries CPU tensors and NCCL carries CUDA tensors; one group serves both. A collective that takes
+    longer than `timeout_s` seconds fails. Ranks with the same `host` share memory.
     """
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
@@ -99,7 +99,7 @@ def join(
 
 @cache
 def process_space() -> str:
-    """Equal in processes that see each other's process ids: running kernel and container."""
+    """Identify the kernel and container; equal in processes that see each other's process ids."""
     with suppress(OSError):
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot_id} {os.readlink('/proc/self/ns/pid')}"
@@ -107,7 +107,7 @@ def process_space() -> str:
 
 
 def _place(layout: Layout, rank: int, device: torch.device, hosts: Sequence[str]) -> World:
-    """Make all groups, in the same order on every rank: PyTorch demands that all take part in each."""
+    """Create all groups in the same order on every rank, because PyTorch requires all to take part."""
     everyone = dist.group.WORLD
     all_replicas = [layout.replicas_of(each) for each in range(layout.model)]
     all_neighbours = [group for ranks in all_replicas for group in by_host(ranks, hosts)]
@@ -124,7 +124,7 @@ def _place(layout: Layout, rank: int, device: torch.device, hosts: Sequence[str]
 
 
 def by_host(ranks: Sequence[int], hosts: Sequence[str]) -> list[list[int]]:
-    """Ranks grouped by host; each on its own where hosts have different numbers of them."""
+    """Group ranks by host; each rank is a group of its own if hosts have different numbers of ranks."""
     groups: dict[str, list[int]] = {}
     for rank in ranks:
         groups.setdefault(hosts[rank], []).append(rank)

@@ -15,12 +15,12 @@ from sentiscale.tracking.tracker import Scalar, TrackedRun
 from sentiscale.util.atomic import write_file
 
 RUN_FILE = "mlflow.json"
-"""In the run directory: names the MLflow run, so that a resumed run continues it."""
+"""File in the run directory that holds the id of the MLflow run, so that a resumed run continues it."""
 STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 MAX_VALUE_LENGTH = 500
-"""Characters of a parameter that every version of MLflow's server accepts."""
+"""Maximum characters of a parameter that every version of MLflow's server accepts."""
 MAX_PARAMETERS = 100
-"""Parameters per request."""
+"""Maximum number of parameters per request."""
 MODULES = (
     "mlflow.tracking",
     "mlflow.entities",
@@ -31,18 +31,18 @@ MODULES = (
     "mlflow.tracking.request_header.registry",
     "IPython",
 )
-"""Everything that is used; MLflow imports some of it late, and IPython if it is installed."""
+"""All modules that are used; MLflow imports some of them late, and IPython if it is installed."""
 MODEL_DESCRIPTION = """artifact_path: model
 flavors:
   python_function:
     loader_module: sentiscale.inference.mlflow_model
 run_id: {run_id}
 """
-"""MLflow's `MLmodel` file: `mlflow.pyfunc.load_model` calls our own loader, nothing is pickled."""
+"""MLflow's `MLmodel` file. `mlflow.pyfunc.load_model` calls our own loader; nothing is pickled."""
 
 
 class MlflowRun:
-    """A `Tracker`."""
+    """A `Tracker` that writes to MLflow."""
 
     def __init__(self, settings: TrackSettings) -> None:
         import_mlflow()
@@ -51,7 +51,7 @@ class MlflowRun:
         self.run_id: str | None = None
         self.folder = Path()
         self.known: dict[int, float] = {}
-        """Validation losses by step that the server has from an earlier part of the run."""
+        """Validation losses by step that the server already has from an earlier part of the run."""
 
     def begin(self, settings: Mapping[str, Scalar], run: TrackedRun) -> None:
         self.folder = run.path
@@ -73,7 +73,7 @@ class MlflowRun:
         self.client.log_batch(self.run_id, metrics=points)
 
     def artefact(self, path: Path) -> None:
-        """Upload a file to the same place as in the run directory."""
+        """Upload a file under its path in the run directory."""
         folder = path.parent.relative_to(self.folder).as_posix()
         self.client.log_artifact(self.run_id, str(path), None if folder == "." else folder)
         if folder == "model" and path.name == "config.toml":
@@ -123,7 +123,7 @@ class MlflowRun:
         return run_id
 
     def _add_parameters(self, settings: Mapping[str, Scalar]) -> None:
-        """Log new parameters only: MLflow refuses changes, and `layout` may change when a run resumes."""
+        """Log only new parameters: MLflow rejects changes, and `layout` may change when a run resumes."""
         from mlflow.entities import Param
 
         known = self.client.get_run(self.run_id).data.params
@@ -137,7 +137,7 @@ class MlflowRun:
 
 
 def import_mlflow() -> None:
-    """Set MLflow's variables, some of which it reads when it is imported, and import it."""
+    """Set MLflow's environment variables, some of which it reads on import, then import it."""
     defaults = {
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the upload queue retries
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # --json promises one document on stdout
@@ -152,7 +152,7 @@ def import_mlflow() -> None:
 
 
 def connect(settings: TrackSettings) -> Any:
-    """A client of the server or store that the settings or the environment name."""
+    """Create a client of the server or store in the settings or the environment."""
     from mlflow.tracking import MlflowClient
 
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(settings.answer_seconds))
@@ -160,7 +160,7 @@ def connect(settings: TrackSettings) -> Any:
 
 
 def experiment_id(client: Any, name: str) -> str:
-    """The id of an experiment, which is created if there is none of this name."""
+    """Return the id of an experiment; create the experiment if it does not exist."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
@@ -170,11 +170,11 @@ def experiment_id(client: Any, name: str) -> str:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            found = client.get_experiment_by_name(name)  # another run was faster
+            found = client.get_experiment_by_name(name)  # another run has created it meanwhile
     return str(found.experiment_id)
 
 
 def without_password(uri: str) -> str:
-    """An address without the name and password that it may contain."""
+    """Remove the user name and password, if any, from a URL."""
     found = urlsplit(uri)
     return urlunsplit(found._replace(netloc=found.netloc.rpartition("@")[2]))

@@ -10,7 +10,7 @@ FOLDER = "tensorboard"
 
 
 class TensorboardEvents:
-    """A `Tracker`; `tensorboard --logdir RUNS` shows every run below a folder."""
+    """A `Tracker` that writes event files; `tensorboard --logdir RUNS` shows all runs below a directory."""
 
     def __init__(self) -> None:
         import matplotlib.image
@@ -24,15 +24,15 @@ class TensorboardEvents:
         self.settings: Mapping[str, Scalar] = {}
         self.last_step = 0
         self.written_up_to = -1
-        """Last valid step of an earlier event file."""
+        """Last step that an earlier event file covers."""
 
     def begin(self, settings: Mapping[str, Scalar], run: TrackedRun) -> None:
-        """Open an event file. When a run resumes, readers drop the repeated steps of an earlier file."""
+        """Open an event file. After resuming, TensorBoard discards repeated steps of an earlier file."""
         self.settings = settings
         folder = run.path / FOLDER
         if run.resumed_at is not None and any(folder.glob("events.*")):
             self.written_up_to, first = run.resumed_at, run.resumed_at + 1
-            # Files are named by the second they are opened in; without a suffix one could replace another.
+            # File names contain the second of opening; without a suffix one file could replace another.
             self.writer = self.open(str(folder), purge_step=first, filename_suffix=f".from-{first}")
         else:
             self.writer = self.open(str(folder))
@@ -48,7 +48,7 @@ class TensorboardEvents:
         self.writer.flush()
 
     def artefact(self, path: Path) -> None:
-        """Show a picture; other files are in the run directory anyway."""
+        """Add a picture. Other files are skipped, as they are in the run directory."""
         if path.suffix == ".png":
             self.writer.add_image(
                 path.stem, self.read_picture(path)[..., :3], self.last_step, dataformats="HWC"
@@ -66,6 +66,6 @@ class TensorboardEvents:
 
 
 def table(settings: Mapping[str, Scalar]) -> str:
-    """Settings as a Markdown table."""
+    """Format settings as a Markdown table."""
     lines = (f"| {name} | {value} |" for name, value in settings.items())
     return "\n".join(("| setting | value |", "| --- | --- |", *lines))

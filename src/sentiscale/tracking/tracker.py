@@ -1,4 +1,4 @@
-"""Trackers record a training run outside of its run directory: the protocol, and what is sent to them."""
+"""Trackers record a training run outside its run directory: the protocol, and the data sent to them."""
 
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +15,7 @@ Scalar = bool | int | float | str
 
 NEEDED_MODULES = {"mlflow": "mlflow", "tensorboard": "tensorboardX"}
 SECTIONS = ("model", "wide", "vectors", "train")
-"""Sections of the settings that say what is trained and how."""
+"""Sections of the settings that describe the training."""
 FACTS = ("layout", "world_size", "threads_per_rank", "precision", "oversubscribed", "data_digest")
 COSTS = (
     "train_seconds",
@@ -34,21 +34,21 @@ class TrackedRun:
     """A run when it starts or resumes."""
 
     path: Path
-    """The run directory, absolute."""
+    """Absolute path of the run directory."""
     record: RunRecord
     resumed_at: int | None
-    """The step it resumes from; None for a new run."""
+    """Step the run resumes from; None for a new run."""
 
 
 class Tracker(Protocol):
     """Records one run.
 
-    Calls come in this order, from one thread: `begin`, `metrics` for each validation, `artefact` for each
-    file, `end`. A call that raises is repeated later, so each must tolerate being repeated.
+    Methods are called from one thread in this order: `begin`, `metrics` for each validation, `artefact` for
+    each file, `end`. A call that raises is repeated later, so every method must tolerate repeated calls.
     """
 
     def begin(self, settings: Mapping[str, Scalar], run: TrackedRun) -> None:
-        """Open the run, or reopen it after an earlier part of it."""
+        """Create the run, or reopen it when it resumes."""
 
     def metrics(self, step: int, values: Mapping[str, float], at: float) -> None:
         """Add one point to every curve; `at` is the time of the validation in seconds since 1970."""
@@ -57,11 +57,11 @@ class Tracker(Protocol):
         """Store a file of the run directory."""
 
     def end(self, status: str, scores: Mapping[str, float]) -> None:
-        """Close the run: finished, interrupted or failed, with its final scores."""
+        """Close the run with its status (finished, interrupted or failed) and final scores."""
 
 
 class RunTrackers:
-    """The trackers of one run. Nothing here raises, and only `end` waits."""
+    """The trackers of one run. No method raises, and only `end` waits."""
 
     def __init__(self, settings: TrackSettings, run: TrackedRun, say: Callable[[str], None]) -> None:
         self.run = run
@@ -70,7 +70,7 @@ class RunTrackers:
         for name in settings.to:
             try:
                 self.queues.append(UploadQueue(name, make_tracker(name, settings), say))
-            except Exception as error:  # whatever a broken installation raises
+            except Exception as error:  # a broken installation can raise anything
                 say(f"warning: {name} cannot be loaded and does not follow this run: {error}")
         begun_with = settings_of(run.record)
         for queue in self.queues:
@@ -82,7 +82,7 @@ class RunTrackers:
             queue.send(lambda tracker: tracker.metrics(metrics.step, values, at))
 
     def end(self, record: RunRecord) -> None:
-        """Send final scores and files, and wait until they have arrived or were dropped."""
+        """Send final scores and files; wait until they have been sent or dropped."""
         status = "failed" if record.status == "running" else record.status
         scores = scores_of(record) if status == "finished" else {}
         for queue in self.queues:
@@ -93,7 +93,7 @@ class RunTrackers:
             queue.close()
 
     def _files(self, *, finished: bool) -> Iterator[Path]:
-        """The record; of a finished run also its curves, plots and model."""
+        """The record and, if the run has finished, its curves, plots and model."""
         folder = self.run.path
         yield folder / "record.json"
         if finished:
@@ -104,7 +104,10 @@ class RunTrackers:
 
 
 def check_trackers(settings: TrackSettings) -> None:
-    """Raises: UsageError when the library of a tracker is not installed."""
+    """Check that the library of each tracker is installed.
+
+    Raises: UsageError when one is missing.
+    """
     for name in settings.to:
         if importlib.util.find_spec(NEEDED_MODULES[name]) is None:
             raise UsageError(
@@ -114,7 +117,7 @@ def check_trackers(settings: TrackSettings) -> None:
 
 
 def make_tracker(name: str, settings: TrackSettings) -> Tracker:
-    """Load the library of a tracker in the thread of training.
+    """Load the library of a tracker in the training thread.
 
     Other libraries inspect `sys.modules` and fail at modules that another thread has imported only half
     (scikit-learn at Polars, which MLflow loads).
@@ -129,7 +132,7 @@ def make_tracker(name: str, settings: TrackSettings) -> Tracker:
 
 
 def settings_of(record: RunRecord) -> dict[str, Scalar]:
-    """Settings and hardware by dotted name; None is left out."""
+    """Settings and hardware by dotted name, without entries that are None."""
     values = {name: getattr(record, name) for name in FACTS}
     sections = {section: record.settings.get(section, {}) for section in SECTIONS}
     named = {**values, **dict(flat(sections)), **dict(flat({"host": record.host.model_dump()}))}
@@ -143,7 +146,7 @@ def points_of(metrics: EpochMetrics) -> dict[str, float]:
 
 
 def scores_of(record: RunRecord) -> dict[str, float]:
-    """Final scores and costs; lists such as the confusion matrix stay in `record.json`."""
+    """Final scores and costs by dotted name; lists such as the confusion matrix are left out."""
     values = dict(flat({"valid": record.valid, "test": record.test or {}}))
     values |= {name: getattr(record, name) for name in COSTS}
     if record.peak_memory_mb_per_rank:
@@ -152,7 +155,7 @@ def scores_of(record: RunRecord) -> dict[str, float]:
 
 
 def flat(nested: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Names and values of nested mappings, with dotted names."""
+    """Flatten nested mappings into pairs of dotted name and value."""
     for key, value in nested.items():
         if isinstance(value, Mapping):
             yield from ((f"{key}.{name}", inner) for name, inner in flat(value))

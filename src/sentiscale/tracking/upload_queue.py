@@ -1,4 +1,4 @@
-"""A thread between training and a tracker: training never waits for a server, nor fails with it."""
+"""A thread between training and a tracker, so that training neither waits for a server nor fails with it."""
 
 import queue
 import threading
@@ -11,9 +11,9 @@ Task = Callable[[Any], None]
 """One call to the tracker, which is its argument."""
 
 TASK_SECONDS = 120.0
-"""How long the end of a run waits for one task, such as an upload."""
+"""Time the end of a run waits for one task, such as an upload."""
 FAILURES_SECONDS = 15.0
-"""How long tasks may fail at the end of a run, all together, before the rest is dropped."""
+"""Total time tasks may fail at the end of a run before the remaining ones are dropped."""
 
 
 class UploadQueue:
@@ -32,11 +32,11 @@ class UploadQueue:
         self._thread.start()
 
     def send(self, task: Task) -> None:
-        """Queue a task; returns at once."""
+        """Queue a task without waiting."""
         self._new.put(task)
 
     def close(self, task_seconds: float = TASK_SECONDS) -> None:
-        """Wait until all tasks are done or dropped, or one takes longer than `task_seconds`."""
+        """Wait until all tasks are done or dropped, or until one takes longer than `task_seconds`."""
         self._new.put(None)
         while self._thread.is_alive():
             self._tried.clear()
@@ -54,13 +54,15 @@ class UploadQueue:
         failing = 0.0
         while self._pending and failing < FAILURES_SECONDS:
             started_at = time.monotonic()
-            if not self._try(self._pending[0]):  # not retried: one bad file must not keep the run open
+            if not self._try(
+                self._pending[0]
+            ):  # not retried: a file that cannot be sent must not keep the run open
                 self.dropped += 1
                 failing += time.monotonic() - started_at
             self._pending.popleft()
 
     def _receive(self) -> bool:
-        """Wait for a task, then take all there are; returns whether the queue was closed."""
+        """Wait for a task, then take all queued ones; return whether the queue was closed."""
         tasks = [self._new.get()]
         while not self._new.empty():
             tasks.append(self._new.get())
@@ -70,7 +72,7 @@ class UploadQueue:
     def _try(self, task: Task) -> bool:
         try:
             task(self.tracker)
-        except Exception as error:  # no failure of a tracker may end a training
+        except Exception as error:  # a failing tracker must not end training
             if not self.warned:
                 self.warned = True
                 reason = " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,4 +1,4 @@
-"""From prepared data to a run directory: set-up, training loop, checkpoints, validation, final scores.
+"""From prepared data to a run directory: setup, training loop, checkpoints, validation, final scores.
 
-Nothing here measures for benchmarks (`study.bench`) or knows how ranks exchange (`parallel`).
+Nothing here measures for benchmarks (`study.bench`) or implements the exchange between ranks (`parallel`).
 """

@@ -1,13 +1,13 @@
-"""Checkpoints: written by all ranks at once, whole or absent, verified when read, the newest few kept.
+"""Checkpoints: written by all ranks together, atomically, and verified when read. Only the newest are kept.
 
-A checkpoint is a directory `step-N` with `state.json` and one file for every owner of a part:
+A checkpoint is a directory `step-N` with `state.json` and one file per part of the model:
 
-- `stage-S.safetensors`, by the first replica: the parameters of stage S without the embedding;
-- `rows-R-of-D.safetensors`, by replica R of D: rows R, R + D, R + 2D, ... of the embedding.
+- `stage-S.safetensors`, written by the first replica: parameters of stage S without the embedding;
+- `rows-R-of-D.safetensors`, written by replica R of D: rows R, R + D, R + 2D, ... of the embedding.
 
-Each holds weights, both moving averages of Adam and the best weights so far, so any other layout can
-assemble its own parts from them. Resuming takes the newest checkpoint whose digests match; a damaged
-one is passed over for the one before; none left means the run starts at step 0.
+Each file holds weights, both moving averages of Adam and the best weights so far, so a run with any other
+layout can assemble its own parts from them. Resuming uses the newest checkpoint whose digests match: a
+damaged one is skipped in favour of the previous one, and without any the run starts at step 0.
 """
 
 import hashlib
@@ -35,49 +35,49 @@ ROWS_FILE = re.compile(r"rows-(\d+)-of-(\d+)\.safetensors")
 
 
 class TrainState(Record):
-    """How far a run is, the same on every rank: all that is not a tensor.
+    """State of a run except its tensors; the same on every rank.
 
-    No generator is stored: random numbers are functions of seed and step.
+    No generator state is stored, because random numbers are functions of seed and step.
     """
 
     step: int = 0
-    """Global batches done; the next one has this number."""
+    """Number of global batches done, which is also the number of the next one."""
     optimizer_steps: int = 0
-    """`step` without the steps that fp16 skipped."""
+    """Optimiser steps: `step` minus the steps that fp16 skipped."""
     loss_scale: float | None = None
-    """Loss scale of fp16; None in other arithmetic."""
+    """Loss scale of fp16; None for other precisions."""
     good_steps: int = 0
     """Steps since the loss scale last changed."""
     seconds: float = 0.0
-    """Seconds of training so far, earlier parts of a resumed run included."""
+    """Seconds of training so far, including earlier parts of a resumed run."""
     rows: int = 0
     """Training rows processed; a row counts once per epoch."""
     tokens: int = 0
-    """Tokens of these rows, without padding."""
+    """Tokens of these rows without padding."""
     padded_tokens: int = 0
-    """Tokens with padding: what the network computed."""
+    """Tokens of these rows with padding, which is what the network computes."""
     phases: PhaseTimes = PhaseTimes()
     """Seconds of this rank by phase."""
     loss_sum: float = 0.0
-    """Training loss summed since the last validation, nats."""
+    """Sum of the training loss since the last validation, in nats."""
     loss_rows: int = 0
-    """Rows in `loss_sum`."""
+    """Number of rows in `loss_sum`."""
     metrics: list[EpochMetrics] = Field(default_factory=list)
-    """One entry a validation."""
+    """One entry per validation."""
     best_step: int | None = None
     """Step of the best validation so far; None before the first."""
     best_accuracy: float = -1.0
     """Validation accuracy at the best step."""
     best_loss: float = 0.0
-    """Validation loss at the best step, nats."""
+    """Validation loss at the best step, in nats."""
     best_combination: dict[str, float] = Field(default_factory=dict)
-    """How network and n-gram model are joined at the best step."""
+    """Weights that combine network and n-gram model at the best step."""
     stale: int = 0
-    """Validations since the best one."""
+    """Number of validations since the best one."""
     target_seconds: float | None = None
-    """Seconds until validation accuracy reached the target; None: not yet, or no target."""
+    """Seconds until validation accuracy reached the target; None if it has not, or without a target."""
     fingerprint: str = ""
-    """Digest of what must not change when the run is resumed: data, network, order of rows."""
+    """Digest of everything that must not change when the run is resumed: data, network, order of rows."""
     digests: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of every file of the checkpoint."""
 
@@ -89,10 +89,10 @@ class TrainState(Record):
 
 @dataclass(frozen=True)
 class OwnedTensors:
-    """What one rank owns, by `quantity/parameter`; quantities are `weights`, `mean`, `square` and `best`."""
+    """Tensors of one rank by `quantity/parameter`; quantities are `weights`, `mean`, `square`, `best`."""
 
     whole: Mapping[str, Tensor]
-    """Everything but the embedding."""
+    """All parameters except the embedding."""
     rows: Mapping[str, Tensor]
     """This replica's rows of the embedding."""
 
@@ -113,7 +113,7 @@ def save_checkpoint(folder: Path, state: TrainState, owned: OwnedTensors, world:
 
 
 def find_latest(folder: Path, world: World) -> tuple[Path | None, list[str]]:
-    """The newest sound checkpoint, and what is wrong with each damaged one; rank 0 looks for all ranks."""
+    """Find the newest valid checkpoint and the errors of newer, damaged ones, on rank 0 for all ranks."""
     found: Path | None = None
     complaints: list[str] = []
     for path in reversed(saved_checkpoints(folder)) if world.is_main else []:
@@ -131,7 +131,7 @@ def find_latest(folder: Path, world: World) -> tuple[Path | None, list[str]]:
 def verify(path: Path) -> TrainState:
     """Read a checkpoint's state and compare the digests of its files.
 
-    Raises: DataError when a file is missing, cut or changed.
+    Raises: DataError when a file is missing, truncated or changed.
     """
     state = load_state(path)
     for name, digest in state.digests.items():
@@ -157,11 +157,11 @@ def load_state(path: Path) -> TrainState:
 
 
 def load_tensors(path: Path, into: OwnedTensors, replica: int, replicas: int) -> None:
-    """Fill what a rank owns from a checkpoint of any layout.
+    """Read the tensors that a rank owns from a checkpoint of any layout.
 
-    `into.rows` are rows `replica`, `replica + replicas`, ... of the whole matrices.
+    `into.rows` are rows `replica`, `replica + replicas`, ... of the full matrices.
 
-    Raises: DataError when the checkpoint lacks one of them.
+    Raises: DataError when the checkpoint lacks a tensor.
     """
     missing = set(into.whole)
     for file in sorted(path.glob("stage-*.safetensors")):

@@ -1,4 +1,4 @@
-"""Where the time goes: seconds by phase, each second counted once."""
+"""Seconds of a training run by phase; each second is counted once."""
 
 import time
 from collections import defaultdict
@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from sentiscale.records import PhaseTimes
 
 OnPhase = Callable[[str, int], None]
-"""Called with the phase and the step that begin."""
+"""Called with a phase and step when they begin."""
 
 
 def ignore_phase(phase: str, step: int) -> None:
-    """Default of `on_phase`."""
+    """Do nothing; default of `on_phase`."""
 
 
 class PhaseClock:
-    """Adds up seconds by phase; `earlier` are those of the runs this one resumes."""
+    """Adds up seconds by phase; `earlier` are the seconds of the run that is being resumed."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class PhaseClock:
             self.spent[name] += time.perf_counter() - started_at
 
     def move(self, seconds: float, source: str, target: str) -> None:
-        """Count seconds that were counted as `source` as `target` instead."""
+        """Move seconds that were counted as `source` to `target`."""
         self.spent[source] -= seconds
         self.spent[target] += seconds
 
     def seconds(self) -> float:
-        """Seconds of training so far, earlier runs included."""
+        """Seconds of training so far, including earlier parts of the run."""
         return self.earlier_seconds + time.perf_counter() - self.started_at
 
     def times(self) -> PhaseTimes:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: distinguishable with any kind of colour vision.
+# Okabe and Ito's palette, which people with any kind of colour vision can distinguish.
 TRAINING, VALIDATION, ACCURACY = "#D55E00", "#0072B2", "#009E73"
 SMALL = 8.5
 
@@ -20,7 +20,7 @@ Point = tuple[float, float]
 
 
 def plot_curves(metrics: Sequence[EpochMetrics], out: Path) -> None:
-    """Write `curves.png` and `curves.svg` into the existing directory `out`; nothing without metrics."""
+    """Write `curves.png` and `curves.svg` into the existing directory `out`, unless `metrics` is empty."""
     if not metrics:
         return
     files = render_figure(lambda: _draw(metrics), ("png", "svg"), {"font.size": 9.5})
@@ -52,7 +52,7 @@ def _draw(metrics: Sequence[EpochMetrics]) -> "Figure":
         _label(accuracies, f"best {top[1]:.2f}", top, ACCURACY, align="center")
         _tidy(losses)
         _tidy(accuracies)
-    axes[0, 0].set_ylabel("cross-entropy loss (nats a review)")
+    axes[0, 0].set_ylabel("cross-entropy loss (nats per review)")
     axes[1, 0].set_ylabel("validation accuracy (%)")
     axes[1, 0].set_xlabel("time since training began (s)")
     axes[1, 1].set_xlabel("optimiser steps")
@@ -71,7 +71,7 @@ def _draw_line(axes: "Axes", points: list[Point], colour: str) -> None:
 def _label(
     axes: "Axes", text: str, at: Point, colour: str, *, above: bool = True, align: str = "right"
 ) -> None:
-    """Name a curve next to its line, so that it needs no legend and reads without colour."""
+    """Label a curve next to its line, so that it needs no legend and can be read without colour."""
     shift = (0, 8) if align == "center" else (2, 7 if above else -7)
     axes.annotate(
         text,

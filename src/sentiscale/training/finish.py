@@ -1,4 +1,4 @@
-"""What happens after the last step: the best weights, the test split, model directory, record, plots."""
+"""Work after the last step: best weights, scores on the test split, model directory, record and plots."""
 
 import torch
 from torch import Tensor
@@ -18,18 +18,18 @@ from sentiscale.training.validate import evaluate
 
 
 class RankSummary(Record):
-    """What one rank adds to the record."""
+    """Part of the record that each rank contributes."""
 
     phases: PhaseTimes
     """Seconds of the rank by phase."""
     peak_memory_mb: float
-    """Largest memory of the rank, in MB of 2^20 bytes."""
+    """Peak memory of the rank in MB of 2^20 bytes."""
     bytes_per_step: int
-    """Sent by the rank: gradients, changed rows and activations."""
+    """Bytes sent by the rank in an average step: gradients, changed rows and activations."""
 
 
 def finish(training: Training) -> RunRecord:
-    """Write model directory, final record and plots of a stopped run; all ranks get the record."""
+    """Write the model directory, final record and plots when training ends; return the record."""
     learner, world, run_dir = training.learner, training.world, training.run_dir
     max_tokens = training.settings.train.max_tokens
     seconds = training.clock.seconds()  # scoring and writing, which follow, are not training
@@ -67,7 +67,7 @@ def finish(training: Training) -> RunRecord:
 
 
 def score_test(training: Training, combination: Combination) -> Scores | None:
-    """Score the test split once, with the chosen weights; None without one, and on ranks other than 0."""
+    """Score the test split with the chosen weights. None without a test split, and on ranks other than 0."""
     try:
         split = training.dataset.split("test")
     except DataError:
@@ -97,8 +97,8 @@ def as_saved_model(training: Training, weights: dict[str, Tensor], combination: 
 def flops_utilisation(training: Training) -> float | None:
     """Share of the cores' matrix-multiply peak that the steps reached; None off the CPU or without steps.
 
-    The recurrent layer's operations over padded positions, divided by the time of all step phases and
-    by the peak at the same precision, measured now on all ranks at once.
+    Divides the recurrent layer's operations, padding included, by the time of all step phases and by the
+    peak at the same precision, which is measured now on all ranks at once.
     """
     runner, seconds = training.learner.runner, training.clock.times().step_seconds
     if runner.device.type != "cpu" or seconds <= 0:

@@ -1,4 +1,4 @@
-"""What a run computes on: layout, device, precision and threads, resolved and checked on this machine."""
+"""Hardware of a run: layout, device, precision and threads, resolved and checked on this machine."""
 
 import re
 from collections.abc import Iterator
@@ -18,29 +18,29 @@ from sentiscale.records import available_cores
 from sentiscale.training.clock import OnPhase, ignore_phase
 
 COLLECTIVE_SECONDS = 3600.0
-"""The longest one rank waits for a live one: fitting the n-gram model to much data takes minutes."""
+"""Maximum time a rank waits for a live one: fitting the n-gram model to large data takes minutes."""
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a run computes on; the same in every rank but for the device's number."""
+    """Layout, device, precision and threads of a run; all ranks have the same, except the device number."""
 
     layout: Layout
     device: torch.device
     precision: Precision
     threads: int
-    """Of each rank."""
+    """Number of threads per rank."""
     ranks_here: int
     oversubscribed: bool
-    """More threads than cores, or more ranks than graphics processors."""
+    """Whether there are more threads than cores, or more ranks than GPUs."""
     recurrent_device: torch.device | None = None
-    """Where the recurrent layer is, in one process with two devices; None is where the rest is."""
+    """Device of the recurrent layer when one process uses two devices; None means the same device."""
 
     @classmethod
     def choose(cls, settings: Settings, env: RankEnv | None = None) -> "Hardware":
-        """Resolve the settings on this machine; `env` is this rank's, where ranks exist already.
+        """Resolve the settings on this machine; `env` describes this rank if ranks were already started.
 
-        Raises: UsageError when they cannot run here.
+        Raises: UsageError when the settings cannot run here.
         """
         train, cores = settings.train, available_cores()
         device = choose_device(train.device, env.local_rank if env else 0)
@@ -61,14 +61,14 @@ class Hardware:
 
     @property
     def node_threads(self) -> int:
-        """Threads of all ranks on this machine: for what one rank does while the others wait."""
+        """Threads of all ranks on this machine, for work that one rank does while the others wait."""
         return self.threads * self.ranks_here
 
 
 def choose_layout(train: TrainSettings, env: RankEnv | None, device: torch.device, cores: int) -> Layout:
-    """The layout in the settings; without one, the default for the ranks or the cores there are.
+    """Return the layout in the settings, or the default for the started ranks or the available cores.
 
-    Raises: UsageError when it does not fit the ranks that were started.
+    Raises: UsageError when the layout does not match the number of started ranks.
     """
     layout = Layout.parse(train.layout) if train.layout not in (None, "auto") else None
     if env is not None:
@@ -81,22 +81,22 @@ def choose_layout(train: TrainSettings, env: RankEnv | None, device: torch.devic
         return layout
     if layout is not None:
         return layout
-    # On a CPU replicas beat threads (1.23 times as fast on two cores): threads meet hundreds of times in one
-    # step of an LSTM, replicas a handful of times.
+    # On a CPU, replicas are faster than threads (1.23 times on two cores): threads synchronize hundreds of
+    # times in one step of an LSTM, replicas only a few times.
     if device.type != "cpu" or train.recurrent_device is not None:
         return Layout(1, 1)
     return usual_layout(train.batch_size or 1, cores // (train.threads_per_rank or 1))
 
 
 def second_device(name: str | None, first: torch.device, layout: Layout) -> torch.device | None:
-    """The device the recurrent layer has to itself; everything else is on the `first` one.
+    """Check and return the separate device of the recurrent layer; all other layers are on `first`.
 
-    Raises: UsageError when it does not exist, is the first one, or ranks divide the network already.
+    Raises: UsageError when it does not exist, is the first one, or ranks already divide the network.
     """
     if name is None:
         return None
     try:
-        device = torch.empty(1, device=name).device  # with its number, whether the name has one or not
+        device = torch.empty(1, device=name).device  # adds the device number if `name` has none
     except (RuntimeError, AssertionError) as error:  # the latter where PyTorch was built without such devices
         reason = re.split(r"\. |\n", str(error))[0]
         raise UsageError(
@@ -116,14 +116,14 @@ class RankContext:
     world: World
     hardware: Hardware
     on_phase: OnPhase = ignore_phase
-    """Puts the phase and step of this rank into its heartbeats."""
+    """Sets the phase and step in this rank's heartbeats."""
 
 
 @contextmanager
 def join_ranks(
     hardware: Hardware, env: RankEnv | None, heartbeat_timeout: float, *, even_alone: bool = False
 ) -> Iterator[RankContext]:
-    """Join the other ranks, monitored by heartbeats; a single rank joins nobody unless `even_alone`."""
+    """Join the other ranks, monitored by heartbeats. A single rank joins a group only if `even_alone`."""
     if env is None or (env.world_size == 1 and not even_alone):
         yield RankContext(single_rank(hardware.device), hardware)
         return

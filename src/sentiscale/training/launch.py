@@ -1,4 +1,4 @@
-"""`train`: in this process, in one process a rank that it starts, or as one of the ranks torchrun started."""
+"""`train`: in this process, in processes that it starts (one per rank), or as a rank started by torchrun."""
 
 import json
 import platform
@@ -40,26 +40,26 @@ def train(
 ) -> RunRecord:
     """Train a model and write the run directory `out`.
 
-    A layout of several ranks is trained in one process a rank, which this call starts. In a process that is a
-    rank already (torchrun, a batch system) it joins the other ranks instead, and returns the same on each.
+    A layout with several ranks is trained in one process per rank, which this call starts. In a process
+    that is already a rank (torchrun, a batch system), it joins the other ranks; all return the same record.
 
     Args:
         dataset: prepared data, opened or as a path.
         out: the run directory.
-        settings: what to train and how; with `resume` and None, those of the run in `out`. Layout `auto` is
-            the default layout here: callers that want it measured do so before.
+        settings: what to train and how; None with `resume` uses the settings of the run in `out`. Layout
+            `auto` means the default layout here: callers that want it measured do so first.
         resume: continue from the newest checkpoint in `out`.
         force: replace a run in `out`.
         progress: where to show progress; silent by default.
-        layout_choice: how the layout was measured and chosen, for the record.
+        layout_choice: measurements behind the chosen layout, stored in the record.
 
     Returns: the record, as in `out/record.json`.
 
     Raises:
         UsageError: settings that cannot work, or `out` exists.
         DataError: prepared data that is missing or damaged.
-        Interrupted: SIGINT or SIGTERM, after a checkpoint was saved.
-        SentiscaleError: the loss is no longer a number, or a rank failed; the last checkpoint is sound.
+        Interrupted: SIGINT or SIGTERM was received, and a checkpoint was saved.
+        SentiscaleError: training diverged, or a rank failed; the last checkpoint is valid.
     """
     progress = progress or Progress()
     job = make_job(dataset, RunDir(Path(out)), settings, resume, force, layout_choice)
@@ -108,8 +108,8 @@ def make_job(
 
 
 def start_together(job: TrainJob, env: RankEnv | None, world: World) -> TrainJob:
-    """Create the run directory once for all ranks, and check that they do the same job."""
-    # An agent of torchrun counts only the restarts that a rank of its own host caused.
+    """Create the run directory once for all ranks, and check that all ranks run the same job."""
+    # torchrun's agent counts only the restarts that a rank of its own host caused.
     attempts = gather_numbers([env.attempt if env else 0], world)
     job = replace(job, resume=job.resume or max(attempts) > [0])
     only_rank_0(world, lambda: job.run_dir.create(resume=job.resume, force=job.force))
@@ -119,7 +119,7 @@ def start_together(job: TrainJob, env: RankEnv | None, world: World) -> TrainJob
 
 @contextmanager
 def failure_recorded(run_dir: RunDir) -> Iterator[None]:
-    """Write into the run's record why its ranks failed: a rank that died could not do so itself."""
+    """Record why the ranks failed, because a rank that died could not record it itself."""
     try:
         yield
     except Interrupted:
@@ -132,9 +132,9 @@ def failure_recorded(run_dir: RunDir) -> Iterator[None]:
 
 
 def check_same_job(job: TrainJob, world: World) -> None:
-    """Check that ranks that were started apart share one run directory, data and settings.
+    """Check that ranks started separately use the same run directory, data and settings.
 
-    Raises: UsageError or DataError that names the host which differs.
+    Raises: UsageError or DataError naming the host that differs.
     """
     view = {
         "host": platform.node(),
@@ -170,7 +170,7 @@ def check_same_job(job: TrainJob, world: World) -> None:
 
 
 def common_settings(job: TrainJob) -> dict[str, Any]:
-    """Settings that must be the same on every rank, by name; cores, and so threads, differ between hosts."""
+    """Settings by name that must be the same on every rank. Threads may differ, as hosts' cores do."""
     sections = job.settings.model_dump(mode="json", include={"model", "wide", "vectors", "train"})
     named = {
         f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()

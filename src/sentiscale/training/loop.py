@@ -1,4 +1,4 @@
-"""The training loop of one rank: `fit` steps, validates and saves until a reason to stop."""
+"""The training loop of one rank: `fit` trains, validates and saves until there is a reason to stop."""
 
 import time
 
@@ -14,9 +14,9 @@ from sentiscale.util.progress import Progress
 
 
 def fit(training: Training, progress: Progress) -> None:
-    """Train until the epochs are done, the target is reached, time is up or nothing improves.
+    """Train until the epochs are done, the target or the time limit is reached, or patience runs out.
 
-    Raises: Interrupted after SIGINT or SIGTERM, once a checkpoint is saved.
+    Raises: Interrupted after SIGINT or SIGTERM, once a checkpoint has been saved.
     """
     settings = training.settings.train
     if validation_due(training):
@@ -55,7 +55,7 @@ def fit(training: Training, progress: Progress) -> None:
 
 
 def step_requests(training: Training) -> StepReport:
-    """What this rank's signals and clock ask for at the end of a step."""
+    """Requests of this rank at the end of a step: stop, out of time, save."""
     settings = training.settings.train
     by_steps = settings.checkpoint_every and (training.state.step + 1) % settings.checkpoint_every == 0
     by_time = time.monotonic() - training.saved_at >= settings.checkpoint_seconds
@@ -67,7 +67,7 @@ def step_requests(training: Training) -> StepReport:
 
 
 def count_step(training: Training, result: StepResult) -> None:
-    """Add a step to the run's state; the numbers are those of all ranks."""
+    """Add a step to the run's state; the counts are those of all ranks."""
     state, batch = training.state, result.batch
     training.bytes_sent += result.bytes_sent
     training.steps_here += 1
@@ -87,7 +87,7 @@ def validation_due(training: Training) -> bool:
     """Whether the current step ends a validation interval that has not been scored yet."""
     state = training.state
     every = training.settings.train.validate_every * training.steps_per_epoch
-    # True at step 0 too: the n-gram model alone is already a model.
+    # Also true at step 0, because the n-gram model alone can already predict.
     due = state.step // every > (state.step - 1) // every
     return due and not (state.metrics and state.metrics[-1].step == state.step)
 
@@ -106,7 +106,7 @@ def stop_reason(training: Training, summary: StepSummary | None = None) -> str:
 
 
 def interrupted(training: Training) -> Interrupted:
-    """The error that ends an interrupted run; names the command that resumes it."""
+    """Return the error that ends an interrupted run, with the command that resumes it."""
     number = training.stop.received
     return Interrupted(
         f"{number.name if number else 'signal'} received; saved at step {training.state.step:,}. "

@@ -1,6 +1,6 @@
-"""Adam, for whole parameters and for the rows of an embedding, and its learning rate.
+"""Adam for whole parameters and for rows of an embedding, and the learning-rate schedule.
 
-One formula serves both (Kingma & Ba, 2015). Rows are changed lazily: a row that no token of the step needs
+Both use the same formula (Kingma & Ba, 2015). Rows are updated lazily: a row that no token of the step uses
 keeps its weight and its moments, as in `torch.optim.SparseAdam`; plain Adam updates the whole table.
 """
 
@@ -14,16 +14,16 @@ from sentiscale.parallel.gradients import EmbeddingTable
 from sentiscale.parallel.runner import EMBEDDING
 
 DECAY = (0.9, 0.999)
-"""Decay of the moving averages of gradients and of their squares."""
+"""Decay rates of the moving averages of gradients and of their squares."""
 
 EPSILON = 1e-8
 
 
 class Adam:
-    """Updates what this rank owns: the parameters of its stage, and its rows of the embedding.
+    """Updates the tensors this rank owns: the parameters of its stage, and its rows of the embedding.
 
-    `moments` holds the two moving averages of each, by parameter name; for an embedding table those of the
-    owned rows only.
+    `moments` holds both moving averages by parameter name; those of an embedding table cover only the owned
+    rows.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], tables: Mapping[str, EmbeddingTable]) -> None:
@@ -37,7 +37,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self, lr: float, *, clip: float = 1.0, unscale: float = 1.0) -> None:
-        """Update weights by gradients times `unscale`; all but those of the embedding also times `clip`."""
+        """Update weights by gradients times `unscale`, and also times `clip` except for the embedding."""
         self.steps += 1
         for name, parameter in self.parameters.items():
             assert parameter.grad is not None
@@ -54,7 +54,7 @@ class Adam:
 
 
 def adam_step(gradient: Tensor, mean: Tensor, square: Tensor, step: int) -> Tensor:
-    """Update both averages in place; return what a learning rate of 1 subtracts from the weights."""
+    """Update both averages in place; return the amount to subtract from the weights at learning rate 1."""
     mean.lerp_(gradient, 1 - DECAY[0])
     square.mul_(DECAY[1]).addcmul_(gradient, gradient, value=1 - DECAY[1])
     root = square.sqrt().div_(math.sqrt(1 - DECAY[1] ** step)).add_(EPSILON)
@@ -69,7 +69,7 @@ def clip_factor(norm: float, max_norm: float | None) -> float:
 
 
 def learning_rate(step: int, total_steps: int, *, peak: float, warmup_steps: int, schedule: str) -> float:
-    """Linear warm-up, then linear decay to 0 at the end (or a constant rate)."""
+    """Learning rate at `step`: linear warm-up, then constant or linear decay to 0 at the last step."""
     rising = min(1.0, (step + 1) / (warmup_steps + 1))
     falling = 1.0 - step / total_steps if schedule == "linear" else 1.0
     return peak * rising * max(falling, 0.0)

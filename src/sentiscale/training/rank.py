@@ -13,9 +13,9 @@ def command(job_file: Path, *, quiet: bool = False) -> list[str]:
 
 
 def main(job_file: Path, *, quiet: bool = False) -> int:
-    """Train as the rank named by the environment; return the exit code. The launcher reports errors."""
+    """Train as the rank that the environment specifies; return the exit code. The launcher reports errors."""
     prepare_process()
-    # Everything below loads torch, which must see the settings above.
+    # The imports below load torch, which must see the settings above.
     from sentiscale.parallel.rendezvous import RankEnv
     from sentiscale.training.finish import finish
     from sentiscale.training.hardware import Hardware, join_ranks

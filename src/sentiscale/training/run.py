@@ -1,4 +1,4 @@
-"""A run in progress, as one rank sees it, and the record that is written of it."""
+"""State of a run in progress on one rank, and the record of the run."""
 
 import json
 import math
@@ -35,14 +35,14 @@ class TrainJob:
     dataset: PreparedDataset
     run_dir: RunDir
     settings: Settings
-    """Resolved: with numbers for all that depends on the data."""
+    """Resolved settings: defaults that depend on the data are replaced by numbers."""
     resume: bool = False
     force: bool = False
     layout_choice: dict[str, Any] | None = None
-    """Why `--layout auto` took this layout, for the record."""
+    """Measurements behind the layout that `--layout auto` chose, stored in the record."""
 
     def write(self, path: Path) -> Path:
-        """Write the job as JSON; a rank never has to replace a run, so `force` is left out."""
+        """Write the job as JSON without `force`, because a rank never has to replace a run."""
         document = {
             "dataset": str(self.dataset.path.absolute()),
             "out": str(self.run_dir.path.absolute()),
@@ -72,9 +72,9 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Note SIGINT and SIGTERM inside the block; a second one acts at once, as it usually would.
+    """Record SIGINT and SIGTERM inside the block; a second signal has its usual effect at once.
 
-    Outside the main thread, where handlers cannot be set, no stop is ever requested.
+    Outside the main thread, where handlers cannot be set, a stop is never requested.
     """
     stop = StopRequest()
 
@@ -92,30 +92,30 @@ class Training:
     dataset: PreparedDataset
     train_split: Split
     valid_split: Split
-    """Rows to choose the best weights by."""
+    """Rows used to choose the best weights."""
     run_dir: RunDir
     learner: Learner
     wide: WideModel | None
-    """Rank 0 only."""
+    """The n-gram model; only on rank 0."""
     valid_wide: FloatArray | None
-    """The n-gram model's logits on the validation rows; rank 0 only."""
+    """Logits of the n-gram model on the validation rows; only on rank 0."""
     state: TrainState
     best: dict[str, Tensor]
-    """This rank's part of the network at the best validation so far."""
+    """This rank's tensors of the network at the best validation so far."""
     clock: PhaseClock
     saved_at: float
-    """time.monotonic() of the last checkpoint, or of the start."""
+    """Value of time.monotonic() at the last checkpoint, or at the start."""
     record: RunRecord
-    """What is known of the run from its start."""
+    """The record as it was when the run started."""
     node_threads: int
     """Threads of all ranks on this machine."""
     stop: StopRequest = field(default_factory=StopRequest)
     on_metrics: Callable[[EpochMetrics], None] = lambda metrics: None
-    """Called with every validation, on rank 0."""
+    """Called on rank 0 with each validation."""
     bytes_sent: int = 0
-    """By this rank, in the steps of this process."""
+    """Bytes sent by this rank in the steps of this process."""
     steps_here: int = 0
-    """Steps of this process, without those before a resumption."""
+    """Number of steps in this process, without those before resuming."""
 
     @property
     def world(self) -> World:
@@ -131,7 +131,7 @@ class Training:
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole run, those before a resumption included."""
+        """Number of steps of the whole run, including those before resuming."""
         return max(1, math.ceil(self.settings.train.epochs_for(len(self.train_split)) * self.steps_per_epoch))
 
     def learning_rate(self, step: int) -> float:
@@ -166,7 +166,7 @@ Status = Literal["running", "finished", "interrupted", "failed"]
 
 
 def current_record(training: Training, status: Status, seconds: float) -> RunRecord:
-    """The record with all that is known so far; `seconds` of training."""
+    """The record with all current values; `seconds` is the training time."""
     state, phases = training.state, training.clock.times()
     step_seconds = max(phases.step_seconds, 1e-9)
     reached = state.target_seconds is not None
@@ -192,7 +192,7 @@ def current_record(training: Training, status: Status, seconds: float) -> RunRec
 
 
 def write_record(training: Training, status: Status, error: BaseException | None = None) -> None:
-    """Write record.json with all that is known so far, on rank 0."""
+    """Write record.json with all current values, on rank 0."""
     if training.world.is_main:
         record = current_record(training, status, training.clock.seconds())
         failure = f"{type(error).__name__}: {error}" if error else None

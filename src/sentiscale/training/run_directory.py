@@ -1,4 +1,4 @@
-"""The run directory: where everything about one run lies, and the log in it."""
+"""The run directory, which holds all files of one run, and the training log in it."""
 
 import fcntl
 import logging
@@ -18,7 +18,7 @@ logger = logging.getLogger("sentiscale.train")
 
 
 class RunDir:
-    """Paths and small writes of a run: model, checkpoints, plots, record, metrics, log."""
+    """Paths of a run directory, and access to its small files: record, metrics and log."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -31,9 +31,9 @@ class RunDir:
         self.log = path / "train.log"
 
     def check(self, *, resume: bool, force: bool) -> None:
-        """Fail before any work is done where `create` would.
+        """Fail before any work is done if `create` would fail.
 
-        Raises: OutputExistsError when it exists and neither `resume` nor `force` says what to do.
+        Raises: OutputExistsError when the directory exists and neither `resume` nor `force` is set.
         """
         path = self.path
         if path.exists() and not (resume or force):
@@ -46,37 +46,36 @@ class RunDir:
             raise OutputExistsError(f"{path} is no run directory; --force does not delete it.")
 
     def create(self, *, resume: bool, force: bool) -> None:
-        """Make the directory, or open it to resume; raises what `check` raises."""
+        """Create the directory, or open it to resume. Raises the same errors as `check`."""
         self.check(resume=resume, force=force)
         if force and not resume and self.path.exists():
             shutil.rmtree(self.path)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        for unfinished in self.checkpoints.glob(".step-*.tmp"):  # of ranks that were killed while they saved
+        for unfinished in self.checkpoints.glob(".step-*.tmp"):  # left by ranks that were killed while saving
             shutil.rmtree(unfinished, ignore_errors=True)
 
     @property
     def has_begun(self) -> bool:
-        """Whether more lies here than what a run leaves that was ended before its first step."""
+        """Whether the directory has more than the files of a run that ended before its first step."""
         early = {self.checkpoints, self.log, self.wide}
         return any(
-            file not in early
-            and not file.name.startswith(f".{self.wide.name}.")  # whose writing was cut short
+            file not in early and not file.name.startswith(f".{self.wide.name}.")  # an incomplete write
             for folder in (self.path, self.checkpoints)
             if folder.is_dir()
             for file in folder.iterdir()
         )
 
     def stored_settings(self) -> dict[str, Any]:
-        """Settings of the run that lies here.
+        """Settings of the run in this directory.
 
         Raises: DataError when there is no readable record.
         """
         return self.read_record().settings
 
     def read_record(self) -> RunRecord:
-        """The record that lies here.
+        """Read the record of the run in this directory.
 
-        Raises: DataError when there is no readable one.
+        Raises: DataError when there is no readable record.
         """
         try:
             return RunRecord.model_validate_json(self.record.read_bytes())
@@ -90,14 +89,14 @@ class RunDir:
         write_file(self.record, record.model_dump_json(indent=2))
 
     def rewrite_metrics(self, metrics: list[EpochMetrics]) -> None:
-        """Make metrics.jsonl say what a checkpoint says: later lines came from steps that are redone."""
+        """Replace metrics.jsonl by a checkpoint's metrics: later lines belong to steps that are repeated."""
         write_file(self.metrics, "".join(line.model_dump_json() + "\n" for line in metrics))
 
     def append_metrics(self, metrics: EpochMetrics) -> None:
         append_jsonl(self.metrics, metrics)
 
     def in_use(self) -> bool:
-        """Whether a process of this machine is training here now."""
+        """Whether a process on this machine is currently training here."""
         try:
             with open(self.log, "rb") as log:
                 return not _lock(log)
@@ -106,7 +105,7 @@ class RunDir:
 
     @contextmanager
     def logging(self) -> Iterator[None]:
-        """Write the training log to train.log while the block runs; who asks `in_use` is told so."""
+        """Write the training log to train.log inside the block, and lock it so that `in_use` returns True."""
         handler = logging.FileHandler(self.log, encoding="utf-8")
         assert handler.stream is not None  # opened at once
         _lock(handler.stream)
@@ -122,11 +121,11 @@ class RunDir:
 
 
 def _lock(file: IO[Any]) -> bool:
-    """Take the lock of an open file until it is closed, or its process ends; False if another has it."""
+    """Lock an open file until it is closed or its process ends; False if another process holds the lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # some network storage has no locks
+    except OSError:  # some network file systems do not support locks
         return True
     return True

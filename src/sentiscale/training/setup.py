@@ -1,4 +1,4 @@
-"""Everything a run needs before its first step: checks, n-gram model, network, optimiser, resumed state."""
+"""Setup before the first step: checks, n-gram model, network, optimiser and resumed state."""
 
 import hashlib
 import json
@@ -48,12 +48,12 @@ NOT_DECISIVE = {
     "max_restarts",
     "silence_limit",
 }
-"""Training settings that may differ when a run is resumed: they do not change what a step does."""
+"""Training settings that may differ when a run is resumed: they do not affect the result of a step."""
 
 
 @contextmanager
 def open_run(job: TrainJob, place: RankContext, progress: Progress) -> Iterator[Training]:
-    """Set a run up for the block; its record and its trackers learn how the block ended."""
+    """Set up a run for the block; when it ends, write its outcome to the record and the trackers."""
     with set_up(job, place, progress) as training:
         write_record(training, "running")
         with tracked(training, progress, resumed=job.resume):
@@ -66,7 +66,7 @@ def open_run(job: TrainJob, place: RankContext, progress: Progress) -> Iterator[
 
 @contextmanager
 def tracked(training: Training, progress: Progress, *, resumed: bool) -> Iterator[None]:
-    """Report rank 0 to the trackers in the settings; the record after the block is what they get last."""
+    """Report the run to the configured trackers on rank 0; after the block they receive the final record."""
     settings, run_dir = training.settings.track, training.run_dir
     if not settings.to or not training.world.is_main:
         yield
@@ -78,7 +78,7 @@ def tracked(training: Training, progress: Progress, *, resumed: bool) -> Iterato
 
     step = training.state.step if resumed else None
     trackers = RunTrackers(settings, TrackedRun(run_dir.path.absolute(), training.record, step), say)
-    for earlier in training.state.metrics:  # a tracker that is new to a resumed run has missed these
+    for earlier in training.state.metrics:  # a tracker added when resuming has not received these
         trackers.metrics(earlier)
     training.on_metrics = trackers.metrics
     try:
@@ -89,7 +89,7 @@ def tracked(training: Training, progress: Progress, *, resumed: bool) -> Iterato
 
 @contextmanager
 def set_up(job: TrainJob, place: RankContext, progress: Progress) -> Iterator[Training]:
-    """Prepare this process and build the run; with `job.resume`, load the newest sound checkpoint.
+    """Prepare this process and build the run; with `job.resume`, load the newest valid checkpoint.
 
     Raises:
         UsageError: settings that differ from those of the run to resume.
@@ -141,7 +141,7 @@ def set_up(job: TrainJob, place: RankContext, progress: Progress) -> Iterator[Tr
 
 
 def fingerprint(settings: Settings, precision: Precision, data_digest: str) -> str:
-    """Digest of all that decides what a step does."""
+    """Digest of everything that determines the result of a step."""
     decisive: dict[str, Any] = settings.model_dump(mode="json", include={"model", "wide", "vectors", "train"})
     decisive["train"] = {
         key: value for key, value in decisive["train"].items() if key not in NOT_DECISIVE
@@ -151,7 +151,7 @@ def fingerprint(settings: Settings, precision: Precision, data_digest: str) -> s
 
 
 def owned_tensors(learner: Learner, best: dict[str, Tensor]) -> OwnedTensors:
-    """What this rank owns of weights, both moments and the best weights, as a checkpoint stores it."""
+    """Tensors this rank stores in a checkpoint: weights, both moments and the best weights."""
     found: dict[str, Tensor] = {f"weights/{name}": value for name, value in learner.runner.owned().items()}
     for name, (mean, square) in learner.optimizer.moments.items():
         found |= {f"mean/{name}": mean, f"square/{name}": square}
@@ -166,7 +166,7 @@ def owned_tensors(learner: Learner, best: dict[str, Tensor]) -> OwnedTensors:
 def load_checkpoint(
     run_dir: RunDir, fresh: TrainState, learner: Learner, progress: Progress
 ) -> tuple[TrainState, dict[str, Tensor]]:
-    """Load the newest sound checkpoint; return its state and best weights, or `fresh` when there is none."""
+    """Load the newest valid checkpoint; return its state and best weights, or `fresh` if there is none."""
     world, runner = learner.world, learner.runner
     path, complaints = find_latest(run_dir.checkpoints, world)
     for complaint in complaints:
@@ -197,7 +197,7 @@ def load_checkpoint(
 def load_or_fit_wide(
     split: Split, settings: Settings, run_dir: RunDir, threads: int, progress: Progress
 ) -> WideModel:
-    """Fit the n-gram model, or read it back where an earlier part of this run has fitted it."""
+    """Fit the n-gram model, or load it if an earlier part of this run has fitted it."""
     if run_dir.wide.exists():
         arrays = load_file(run_dir.wide)
         ngrams = Ngrams(settings.wide.bits, settings.wide.longest, settings.wide.gaps)
@@ -220,7 +220,7 @@ def warn_about_slow_kernel(runner: Runner, progress: Progress) -> None:
     config, cell = runner.config, runner.net.recurrent.cell
     if runner.device.type != "cpu" or config.model.cell != "lstm" or cell.weight_ih_l0.is_meta:
         return
-    if config.precision.name == "fp64":  # chosen for exactness; oneDNN has no kernel for it
+    if config.precision.name == "fp64":  # chosen for accuracy; oneDNN has no fp64 kernel
         return
     with config.precision.autocast(runner.device):
         out_BTH, _ = cell(torch.zeros(2, 8, config.model.embedding_dim))
@@ -233,7 +233,7 @@ def warn_about_slow_kernel(runner: Runner, progress: Progress) -> None:
 
 
 def start_from_word_vectors(training: Training, progress: Progress) -> None:
-    """Learn word vectors and begin with them; a time limit ends the learning early."""
+    """Learn word vectors and initialize the embedding with them; a time limit ends the learning early."""
     settings, split, clock = training.settings, training.train_split, training.clock
     limit = settings.train.time_limit
     vectors = None

@@ -1,4 +1,4 @@
-"""One optimiser step, as all ranks do it together: this rank's part of the network and what changes it."""
+"""One optimiser step on all ranks: this rank's part of the network and the objects that update it."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from sentiscale.training.hardware import Hardware
 from sentiscale.training.optimizer import Adam, clip_factor
 
 WIRE_DTYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Gradient compression by name, as dtypes."""
+"""Dtypes of gradient compression by name."""
 
 
 def runner_config(settings: Settings, hardware: Hardware, vocab_size: int) -> RunnerConfig:
@@ -40,7 +40,7 @@ def runner_config(settings: Settings, hardware: Hardware, vocab_size: int) -> Ru
 
 @dataclass
 class Learner:
-    """This rank's part of the network, its optimiser, and the scale of the loss (for fp16)."""
+    """This rank's part of the network, its optimiser and its loss scaler (for fp16)."""
 
     world: World
     runner: Runner
@@ -49,35 +49,35 @@ class Learner:
 
     @classmethod
     def build(cls, config: RunnerConfig, world: World) -> "Learner":
-        """With first weights and empty optimiser state."""
+        """Create a learner with initial weights and empty optimiser state."""
         runner = build_runner(config, world)
         return cls(runner.world, runner, Adam(runner.parameters, runner.tables), LossScaler(config.precision))
 
     def report(self, loss_sum: float, requests: StepReport) -> StepReport:
-        """Add to `requests` the loss and the state of the gradients that this rank holds."""
-        # The norm decides about clipping, so it must be that of the true gradients, not of the scaled ones.
+        """Add this rank's loss and the state of its gradients to `requests`."""
+        # Clipping depends on the norm, so it must be the norm of the unscaled gradients.
         norm_squared = self.runner.clipped.norm_squared() / self.scaler.scale**2
         finite = self.runner.gradients_finite(norm_squared)
         return replace(requests, loss_sum=loss_sum, norm_squared=norm_squared, finite=finite)
 
     def update(self, summary: StepSummary, lr: float, max_norm: float | None) -> None:
-        """Change the weights; a step whose fp16 gradients overflowed anywhere is skipped everywhere."""
+        """Update the weights, unless fp16 gradients overflowed on any rank: then all ranks skip the step."""
         scale = self.scaler.scale
         self.scaler.update(summary.finite)
-        # A rank that decided alone would fall out of step with the others: their weights, and all that
-        # follows from them, would differ. `summary` is the same on every rank.
+        # Ranks that decided on their own could diverge: their weights, and everything computed from them,
+        # would differ. `summary` is the same on every rank.
         if summary.finite:
             self.optimizer.step(lr, clip=clip_factor(summary.norm, max_norm), unscale=1 / scale)
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one optimiser step did; the same on every rank but for `batch` and `bytes_sent`."""
+    """Result of one optimiser step; the same on every rank except for `batch` and `bytes_sent`."""
 
     step: int
     summary: StepSummary
     bytes_sent: int
-    """By this rank: gradients and changed rows."""
+    """Bytes sent by this rank: gradients and changed rows."""
     batch: Batch
 
 
@@ -92,25 +92,25 @@ def train_steps(
     """Do one optimiser step per global batch. Random numbers depend on (seed, step) alone.
 
     Args:
-        learner: what learns.
+        learner: the part of the network to train.
         batches: step numbers and this rank's share of each step's rows.
         rate: learning rate by step.
-        max_norm: limit for the gradients' norm over all stages; None for no limit.
-        clock: gets the seconds of each phase.
+        max_norm: limit of the gradient norm over all stages; None for no limit.
+        clock: receives the seconds of each phase.
         requests: called at the end of each step for this rank's flags: stop, out of time, save.
     """
     runner = learner.runner
     for step, batch in batches:
-        # The four phases do not overlap, and no layout is named here: runners hide who computes what.
+        # The four phases do not overlap. No layout is named here: runners hide which rank computes what.
         with clock.phase("compute", step):
             loss_sum = runner.forward_backward(batch, step, learner.scaler.scale)
-        # A stage that waits for its neighbour does not compute; reports would call it fast otherwise.
+        # Time that a stage waits for its partner is not compute time, or reports would rate it as fast.
         clock.move(runner.pop_wait_seconds(), "compute", "reduce")
         with clock.phase("reduce", step):
             sent = runner.reduce_gradients()
-            # Loss, norm, overflow and stop travel in one small message: a second one would cost a round trip.
+            # Loss, norm, overflow and stop share one small message, because a second would cost a round trip.
             summary = agree(learner.report(loss_sum, requests()), learner.world)
-        # Before the update, so that the weights are still those of the step before when training diverges.
+        # Check before the update, so that after divergence the weights are still those of the previous step.
         check_numbers(summary, step, learner.scaler)
         with clock.phase("update", step):
             learner.update(summary, rate(step), max_norm)
@@ -120,7 +120,7 @@ def train_steps(
 
 
 def check_numbers(summary: StepSummary, step: int, scaler: LossScaler) -> None:
-    """Raise SentiscaleError when training has diverged; the parameters are still those before the step."""
+    """Raise SentiscaleError when training has diverged; the weights are still those before the step."""
     skippable = scaler.enabled and scaler.scale > 1
     if not summary.broken_ranks and (summary.finite or skippable):
         return
@@ -142,10 +142,10 @@ def rank_batches(
     first_step: int = 0,
     rows_of_steps: Iterator[tuple[int, IntArray]] | None = None,
 ) -> Iterator[tuple[int, Batch]]:
-    """Yield (step, this rank's share of the step's rows) without end; the time to make it counts as `data`.
+    """Yield (step, this rank's share of the step's rows) endlessly; time spent here counts as `data`.
 
-    Which rows, and which of their words are dropped, depends on seed and step alone. `rows_of_steps` takes
-    the place of training's own order; it must not end before the caller does.
+    The rows, and the words that are dropped from them, depend only on seed and step. `rows_of_steps` replaces
+    training's own order; it must not end before the caller stops.
     """
     if rows_of_steps is None:
         lengths = token_lengths(split, settings.max_tokens)

@@ -1,4 +1,4 @@
-"""Score the network and the n-gram model on a split: all ranks compute, rank 0 scores."""
+"""Score the network and the n-gram model on a split: all ranks compute logits, rank 0 scores them."""
 
 from dataclasses import asdict
 
@@ -18,14 +18,14 @@ from sentiscale.training.run_directory import logger
 from sentiscale.util.progress import Progress
 
 EVAL_BATCH = 256
-"""Rows of a global batch."""
+"""Number of rows per global batch."""
 
 
 def network_logits(runner: Runner, split: Split, max_tokens: int) -> FloatArray:
-    """Logits (rows,) of the network alone, in the split's order, on every rank.
+    """Return the logits (rows,) of the network alone, in the split's order, on every rank.
 
-    Each replica computes its share of every batch; the others' places stay zero, so a sum over all ranks
-    puts every row's logit in its place, exactly. Filler rows are left out.
+    Each replica computes its share of every batch and leaves the other entries zero, so the sum over all
+    ranks contains each row's exact logit. Filler rows are dropped.
     """
     world = runner.world
     logits = np.zeros(len(split), np.float32)
@@ -43,9 +43,9 @@ def evaluate(
     max_tokens: int,
     combination: Combination | None = None,
 ) -> tuple[Scores, Combination] | None:
-    """Score both parts together on a split; without a `combination`, fit it to this split's labels.
+    """Score both models together on a split; without a `combination`, fit it to the split's labels.
 
-    All ranks compute; rank 0, which alone has the n-gram model's logits, scores. The others get None.
+    Rank 0, which alone has the n-gram model's logits, computes the scores. All other ranks return None.
     """
     net_logits = network_logits(runner, split, max_tokens)
     if not runner.world.is_main:
@@ -57,12 +57,12 @@ def evaluate(
 
 
 class ValidationResult(Record):
-    """Scores of rank 0 on the validation split."""
+    """Scores on the validation split, computed on rank 0."""
 
     metrics: EpochMetrics
-    """As a line of metrics.jsonl."""
+    """The metrics, as in a line of metrics.jsonl."""
     combination: dict[str, float]
-    """How the parts were joined for it: net, wide, bias."""
+    """Weights that combine network and n-gram model: net, wide, bias."""
 
     def better(self, state: TrainState) -> bool:
         found = (self.metrics.valid_accuracy, -self.metrics.valid_loss)
@@ -70,7 +70,7 @@ class ValidationResult(Record):
 
 
 def validate(training: Training, progress: Progress) -> None:
-    """Score on the validation split, remember the best weights, write a line of metrics."""
+    """Score the validation split, store the best weights and append to the metrics."""
     settings, state = training.settings.train, training.state
     with training.clock.phase("eval", state.step):
         result = score_validation(training)
@@ -104,7 +104,7 @@ def validate(training: Training, progress: Progress) -> None:
 
 
 def score_validation(training: Training) -> ValidationResult:
-    """Rank 0's scores, on every rank: all of them must decide alike what is best and when to stop."""
+    """Return rank 0's scores on every rank: all must agree on which step is best and when to stop."""
     state, max_tokens = training.state, training.settings.train.max_tokens
     text = ""
     scored = evaluate(training.learner.runner, training.valid_split, training.valid_wide, max_tokens)
