@@ -1,4 +1,4 @@
-"""Prepare reviews, train sentiment classifiers, use them. The verbs of the command, in Python.
+"""Prepare reviews, train sentiment classifiers and use them: the command's verbs as Python functions.
 
 >>> import sentiscale
 >>> data = sentiscale.prepare("reviews.csv", "data", stars_column="stars")  # doctest: +SKIP
@@ -61,7 +61,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: torch and Dask take seconds to load."""
+    """Import public names on first use, because torch and Dask take seconds to load."""
     if name not in _HOME:
         raise AttributeError(f"module 'sentiscale' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOME[name]), name)

@@ -1,4 +1,4 @@
-"""`python -m sentiscale` is the `sentiscale` command."""
+"""Run the `sentiscale` command with `python -m sentiscale`."""
 
 from sentiscale.cli import main
 

@@ -1,4 +1,4 @@
-"""The verbs of the command line as Python functions that return objects to work with.
+"""The verbs of the command line as Python functions that return result objects.
 
 >>> from sentiscale.api import bench, plan, report
 >>> measured = bench("data", "study", layouts=("1x1", "2x1"), batch_sizes=(128,))  # doctest: +SKIP
@@ -57,21 +57,21 @@ def bench(
 
     Args:
         data: prepared data.
-        out: directory of the study.
-        prepare: fastText files to prepare as well, with each engine.
-        predict: a model directory or a run to label texts with as well.
+        out: output directory of the study.
+        prepare: fastText files whose preparation is also measured, with each engine.
+        predict: a model directory or a run whose prediction speed is also measured.
         progress: where to show progress.
-        limit_cores: cores that other programs may keep busy, else a run is repeated; None is 0.25.
+        limit_cores: a run is repeated if other programs keep more cores than this busy; None means 0.25.
         **request: fields of `sentiscale.study.bench.plan.BenchRequest` (`layouts=("1x1", "2x1"), repeats=3`),
-            one of `rows`, `steps` and `target_accuracy`, and settings of the training by section and name
-            joined by two underscores (`model__hidden_dim=64`).
+            one of `rows`, `steps` and `target_accuracy`, and training settings as section and name joined
+            by two underscores (`model__hidden_dim=64`).
 
     Raises:
-        UsageError: nothing of it can run here, or `out` holds runs of another study.
-        DataError: prepared data that are missing or damaged.
-        Interrupted: finished runs are kept.
+        UsageError: no layout can run here, or `out` holds runs of another study.
+        DataError: the prepared data is missing or damaged.
+        Interrupted: SIGINT or SIGTERM was received; finished runs are kept.
     """
-    # Loads torch, which a report and a plan do without.
+    # Loads torch, which `report` and `plan` do not need.
     from sentiscale.study.bench.study import LIMIT_CORES, open_study
 
     limit = LIMIT_CORES if limit_cores is None else limit_cores
@@ -81,17 +81,17 @@ def bench(
 
 
 def plan(records: str | Path | None = None, *, workers: Sequence[int], **request: Any) -> CapacityPlan:
-    """Predict speed and efficiency for ranks and networks one does not have, as `sentiscale plan` does.
+    """Predict speed and efficiency for other numbers of ranks and networks, as `sentiscale plan` does.
 
     Args:
-        records: directory of `bench`; None where a training is described by its sizes.
-        workers: numbers of ranks.
+        records: directory written by `bench`; None if the training is described by its sizes.
+        workers: numbers of ranks to predict for.
         **request: fields of `sentiscale.study.plan.prediction.CapacityRequest`, and sizes of a training
             (`seconds_per_row`, `vocab`, `embedding`, `hidden`, `layers`, `dense_bytes`).
 
     Raises:
-        UsageError: arguments that do not go together.
-        DataError: records that do not suffice.
+        UsageError: the arguments do not fit together.
+        DataError: the records are not sufficient for a prediction.
     """
     _check_names(request, {field.name for field in fields(CapacityRequest)} - {"sizes"} | set(SIZES))
     sizes = {name: request.pop(name) for name in SIZES if name in request}
@@ -105,7 +105,7 @@ def _bench_request(given: dict[str, Any]) -> tuple[BenchRequest, Settings]:
     _check_names(named, {*BenchRequest.model_fields, *AMOUNTS} - {"amount"})
     amounts = {name: named.pop(name) for name in AMOUNTS if name in named}
     if len(amounts) > 1:
-        raise UsageError(f"{' and '.join(amounts)} all say how much a run does. Give one of them.")
+        raise UsageError(f"{' and '.join(amounts)} all set the length of a run. Give only one of them.")
     amount = Amount.model_validate(amounts or {"rows": DEFAULT_ROWS})
     return BenchRequest(**named, amount=amount), resolve(base=preset_values(None), flags=flags)
 
@@ -127,14 +127,14 @@ def report(
     """Report speedups, fits, a recommendation and caveats, as `sentiscale report` does.
 
     Args:
-        *studies: results of `bench`, or its directories; several are combined.
-        timings: instead, a CSV file of other timings: workers,seconds[,strategy].
-        out: a page to write or replace.
-        markdown: a Markdown file to write or replace.
+        *studies: results of `bench`, or directories it wrote; several are combined.
+        timings: CSV file of other timings to use instead: workers,seconds[,strategy].
+        out: HTML page to write or replace.
+        markdown: Markdown file to write or replace.
 
     Raises:
-        UsageError: studies and timings, or neither.
-        DataError: a directory without runs, or timings that cannot be read, naming file and line.
+        UsageError: both studies and timings were given, or neither.
+        DataError: a directory has no runs, or the timings cannot be read; the message names file and line.
     """
     if bool(studies) == (timings is not None):
         raise UsageError(
@@ -156,7 +156,7 @@ def report(
 
 
 def _check_writable(path: str | Path | None) -> None:
-    """Fail before any work."""
+    """Fail before any work if `path` cannot be written."""
     if path is not None:
         check_output(Path(path), replace=True)
         if Path(path).is_dir():
@@ -164,7 +164,7 @@ def _check_writable(path: str | Path | None) -> None:
 
 
 class Model(Predictor):
-    """A trained model: labels, probabilities and reasons.
+    """A trained model that returns labels, probabilities and explanations.
 
     >>> model = Model.load("run/model")  # doctest: +SKIP
     >>> model.predict_proba(["Great screen, but the battery died in a week."])  # doctest: +SKIP
@@ -176,7 +176,7 @@ class Model(Predictor):
     @overload
     def explain(self, texts: list[str] | tuple[str, ...]) -> "list[Explanation]": ...
     def explain(self, texts: str | list[str] | tuple[str, ...]) -> "Explanation | list[Explanation]":
-        """What each word contributed to the logit of one review, or of several; some 20 reviews a second."""
+        """Return each word's contribution to the logit of one or several reviews; about 20 reviews/s."""
         from sentiscale.inference.explain import explain  # loads Captum
 
         found = explain(self, [texts] if isinstance(texts, str) else texts)
@@ -184,7 +184,7 @@ class Model(Predictor):
 
 
 class Run:
-    """A finished training run: its record and its model."""
+    """A finished training run with its record and its model."""
 
     def __init__(self, path: str | Path, record: RunRecord) -> None:
         self.path = Path(path)
@@ -192,7 +192,7 @@ class Run:
 
     @cached_property
     def model(self) -> Model:
-        """The trained model, loaded when first used."""
+        """The trained model, loaded on first use."""
         return Model.load(self.path / "model")
 
     @overload
@@ -200,7 +200,7 @@ class Run:
     @overload
     def predict(self, texts: Texts) -> list[Prediction]: ...
     def predict(self, texts: str | Texts) -> Prediction | list[Prediction]:
-        """Label one review, or several (see `Model.predict`); the answer has the form of the question."""
+        """Label one review or several (see `Model.predict`); one review returns a single prediction."""
         return self.model.predict(texts)
 
     def __repr__(self) -> str:
@@ -224,17 +224,17 @@ def train(
     Args:
         dataset: prepared data, opened or as a path.
         out: the run directory to write.
-        preset: fast, balanced or accurate.
+        preset: `fast`, `balanced` or `accurate`.
         config: a TOML file with settings.
         resume: resume the run in `out`.
         force: replace the run in `out`.
         progress: where to show progress; silent by default.
-        **settings: as the command's flags (`epochs=3, model="gru", wide=False`), or any setting by
-            its section and name joined by two underscores (`model__hidden_dim=64`).
+        **settings: flags of the command (`epochs=3, model="gru", wide=False`), or any setting as its section
+            and name joined by two underscores (`model__hidden_dim=64`).
 
     Raises:
-        UsageError: unknown or impossible settings, or `out` exists.
-        DataError: prepared data that is missing or damaged.
+        UsageError: settings are unknown or cannot work, or `out` exists.
+        DataError: prepared data is missing or damaged.
     """
     flags = {_setting(name): value for name, value in settings.items()}
     run = RunDir(Path(out))

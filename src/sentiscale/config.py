@@ -1,7 +1,7 @@
-"""Settings: frozen, validated, read from TOML, overridden by `--set section.key=value` and by flags.
+"""Settings: frozen, validated, read from TOML, and overridden by `--set section.key=value` and by flags.
 
-Later sources win: defaults, preset (or the settings of a resumed run), `--config FILE.toml`, `--set`, flags.
-Every run stores its resolved settings.
+Later sources take precedence: defaults, preset (or the settings of a resumed run), `--config FILE.toml`,
+`--set`, flags. Every run stores its resolved settings.
 """
 
 import tomllib
@@ -22,17 +22,17 @@ SectionT = TypeVar("SectionT", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """One group of settings; unknown keys are errors."""
+    """One section of the settings; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 FEW_ROWS = 40_000
-"""Below this many training rows, smaller and more steps give better models."""
+"""Number of training rows below which a smaller model and more steps work better."""
 
 
 class PrepareSettings(Section):
-    """How raw reviews become a prepared dataset."""
+    """How raw reviews are turned into a prepared dataset."""
 
     format: str = "auto"
     """Input format: fasttext, csv, jsonl or parquet; auto detects it by content, then by name."""
@@ -47,21 +47,21 @@ class PrepareSettings(Section):
     split: tuple[float, ...] | None = None
     """Shares of train, valid and test; they sum to 1. Not set: 0.8, 0.1, 0.1; with a test set 0.95, 0.05."""
     clean: Cleaning = "words"
-    """alpha: lower-case letters and spaces only. words: keeps negation, digits, `!` and `?`."""
+    """Cleaning profile. alpha: only lower-case letters and spaces. words: keeps negation, digits, ! and ?."""
     vocab_size: Annotated[int, Field(ge=3, le=2**31 - 1)] = 120_000
     """Maximum size of the vocabulary, including padding and unknown."""
     min_count: Positive = 2
-    """Words that occur less often in the training split are unknown."""
+    """Minimum count of a word in the training split; rarer words are unknown."""
     max_tokens: Positive = 512
     """Maximum tokens stored per review; longer reviews are truncated at the end."""
     dedupe: bool = True
-    """Keep the first of equal cleaned texts. A test set stays whole; copies of its texts leave training."""
+    """Keep only the first of equal cleaned texts. Copies of test texts are removed from training instead."""
     keep_text: bool = False
-    """Also store the raw text of every row that is kept, in text/ (Parquet)."""
+    """Also store the raw text of every kept row in text/ (Parquet)."""
     block_mb: Annotated[float, Field(gt=0, le=1024)] = 8.0
-    """Megabytes of raw input per task; does not change the result."""
+    """Megabytes of raw input per task; does not affect the result."""
     memory: ByteSize | None = None
-    """Memory limit of all processes, as in 2GB; does not change the result. Not set: 0.9 GB on two cores."""
+    """Memory limit of all processes, such as 2GB; does not affect the result. Not set: 0.9 GB on 2 cores."""
 
     @model_validator(mode="after")
     def _check(self) -> "PrepareSettings":
@@ -76,7 +76,7 @@ class ModelSettings(Section):
     """Architecture of the recurrent network."""
 
     cell: Cell = "lstm"
-    """lstm or gru. On CPUs, only the LSTM has a fused kernel."""
+    """Recurrent cell: lstm or gru. On CPUs, only the LSTM has a fused kernel."""
     embedding_dim: Positive = 128
     """Size of a word vector."""
     hidden_dim: Positive = 128
@@ -84,9 +84,9 @@ class ModelSettings(Section):
     layers: Positive = 1
     """Number of stacked recurrent layers."""
     bidirectional: bool = False
-    """Read the text in both directions; takes twice the time."""
+    """Read the text in both directions, which takes twice the time."""
     pooling: Literal["max", "max_mean", "last"] = "max_mean"
-    """How the outputs of a row are reduced to one vector."""
+    """Reduction of the outputs of a row to one vector."""
     dropout: Share = 0.2
     """Dropout rate of the pooled vector."""
 
@@ -95,20 +95,20 @@ class WideSettings(Section):
     """The linear model on hashed n-grams that is combined with the network."""
 
     enabled: bool = True
-    """False trains only the recurrent network."""
+    """Train the n-gram model; false trains only the recurrent network."""
     bits: Annotated[int, Field(ge=8, le=28)] = 23
-    """2**bits hash buckets of 8 bytes each. Not set: 21 below 40,000 rows."""
+    """Use 2**bits hash buckets of 8 bytes each. Not set: 21 below 40,000 rows."""
     longest: Annotated[int, Field(ge=1, le=3)] = 3
-    """Longest n-gram: 1 words, 2 also pairs, 3 also triples. Not set: 2 below 40,000 rows."""
+    """Longest n-gram: 1 for words, 2 with pairs, 3 with triples. Not set: 2 below 40,000 rows."""
     gaps: Annotated[int, Field(ge=0, le=4)] = 2
-    """Pairs with up to this many words between them are also features. Not set: 0 below 40,000 rows."""
+    """Maximum number of words between the two words of a pair. Not set: 0 below 40,000 rows."""
     alpha: Annotated[float, Field(gt=0)] = 2e-7
     """L2 penalty of the logistic regression. Not set: 1e-6 below 40,000 rows."""
     passes: Positive = 5
-    """Passes of stochastic gradient descent over the training rows."""
+    """Number of passes of stochastic gradient descent over the training rows."""
 
     def resolved(self, rows: int) -> "WideSettings":
-        """The settings for `rows` training rows: few rows do not fill many buckets."""
+        """The settings for `rows` training rows, because few rows cannot fill many buckets."""
         small = {"bits": 21, "longest": 2, "gaps": 0, "alpha": 1e-6} if rows < FEW_ROWS else {}
         return self.model_copy(
             update={key: value for key, value in small.items() if key not in self.model_fields_set}
@@ -116,18 +116,18 @@ class WideSettings(Section):
 
 
 class VectorSettings(Section):
-    """How initial word vectors are learnt from the texts without labels."""
+    """How initial word vectors are learnt from the texts, without labels."""
 
     enabled: bool = True
-    """False starts with random vectors."""
+    """Learn initial word vectors; false starts with random vectors."""
     passes: Annotated[float, Field(gt=0)] = 2.0
-    """Passes over the training rows."""
+    """Number of passes over the training rows."""
     most_tokens: Positive = 60_000_000
-    """Maximum tokens over all passes: large collections need fewer passes."""
+    """Maximum number of tokens over all passes, because large collections need fewer passes."""
     window: Positive = 5
-    """Maximum neighbours on each side of a word."""
+    """Maximum number of neighbours on each side of a word."""
     negatives: Positive = 5
-    """Negative samples per word."""
+    """Number of negative samples per word."""
     rate: Annotated[float, Field(gt=0)] = 0.05
     """Initial learning rate; it falls linearly to 0."""
 
@@ -136,19 +136,19 @@ class TrainSettings(Section):
     """How the network is trained."""
 
     epochs: Annotated[float, Field(gt=0)] | None = None
-    """Passes over the training rows; may be fractional. Not set: 2, or 4 below 40,000 rows."""
+    """Number of passes over the training rows; may be fractional. Not set: 2, or 4 below 40,000 rows."""
     batch_size: Positive | None = None
-    """Rows per step over all ranks, whatever the layout. Not set: 128, or 32 below 40,000 rows."""
+    """Rows per step over all ranks, for any layout. Not set: 128, or 32 below 40,000 rows."""
     lr: Annotated[float, Field(gt=0)] = 4e-3
     """Maximum learning rate of Adam."""
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     """Steps over which the learning rate rises from 0."""
     schedule: Literal["linear", "constant"] = "linear"
-    """After the warm-up: linear to 0 at the last step, or constant."""
+    """Learning rate after the warm-up: linear decay to 0 at the last step, or constant."""
     max_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Limit of the gradient norm of the network without its embedding; 1e9 means no limit."""
     max_tokens: Annotated[int, Field(ge=2)] = 400
-    """Tokens per review that the network reads: half from the start, half from the end."""
+    """Maximum tokens per review that the network reads: half from the start, half from the end."""
     word_dropout: Share = 0.0
     """Share of tokens replaced by the unknown word during training."""
     validate_every: Annotated[float, Field(gt=0)] = 0.25
@@ -164,7 +164,7 @@ class TrainSettings(Section):
     checkpoint_every: Positive | None = None
     """Steps between checkpoints. Not set: only `checkpoint_seconds` applies."""
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds between checkpoints; the last step and a signal save one too."""
+    """Seconds between checkpoints; the last step and a signal also save one."""
     keep_checkpoints: Positive = 2
     """Number of checkpoints to keep."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -172,22 +172,22 @@ class TrainSettings(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
     """Arithmetic of the network; auto uses bf16 where the hardware multiplies it faster, else fp32."""
     layout: str | None = None
-    """DATAxMODEL (replicas x stages), or auto. Not set: on a CPU, one replica per core with at least 32 rows
-    of a step each; on a GPU, one process; under torchrun, all ranks are replicas."""
+    """DATAxMODEL (replicas x stages), or auto. Not set: on a CPU, one replica per core with at least 32 rows per
+    step each; on a GPU, one process; under torchrun, every rank is a replica."""
     threads_per_rank: Positive | None = None
     """Threads per rank. Not set: cores divided by ranks."""
     oversubscribe: bool = False
-    """Allow more threads than cores: measures overhead, is never fast."""
+    """Allow more threads than cores; this measures overhead and is never fast."""
     micro_batches: Positive = 2
-    """Parts of a batch on its way through two stages, so that both stages work at the same time."""
+    """Number of parts of a batch with two stages, so that both stages work at the same time."""
     gradient_compression: Literal["none", "bf16", "fp16"] = "none"
-    """Precision of gradients sent between replicas: half the bytes, fewer digits."""
+    """Precision of gradients sent between replicas; 16 bits halve the bytes and keep fewer digits."""
     recurrent_device: str | None = None
     """Device of the recurrent layer, such as cuda:1, when one process uses two. Not set: the same device."""
     embedding_gradients: Literal["sparse", "dense"] = "sparse"
-    """dense sends and applies the whole table at every step, as the classic recipe does; for comparison."""
+    """sparse sends and updates only the rows used in a step; dense the whole table, for comparison."""
     max_restarts: Annotated[int, Field(ge=0)] = 0
-    """Automatic restarts from the last checkpoint after ranks failed."""
+    """Maximum automatic restarts from the last checkpoint after a rank has failed."""
     silence_limit: Annotated[float, Field(gt=0)] = 6.0
     """Seconds without a heartbeat after which a rank counts as hung and the run ends."""
 
@@ -204,10 +204,10 @@ class TrainSettings(Section):
 
 
 class TrackSettings(Section):
-    """Trackers that record a training run; they do not change what is trained."""
+    """Trackers that record a training run; they do not affect the training."""
 
     to: tuple[TrackerName, ...] = ()
-    """mlflow, tensorboard, or both separated by a comma; none writes only the run directory."""
+    """mlflow, tensorboard, or both separated by a comma. Empty: only the run directory is written."""
     mlflow_uri: str | None = None
     """MLflow server or store, without a password. Not set: MLFLOW_TRACKING_URI."""
     experiment: Annotated[str, Field(min_length=1)] = "sentiscale"
@@ -215,7 +215,7 @@ class TrackSettings(Section):
     upload_model: bool = True
     """Also upload the model directory, tens of megabytes, to MLflow."""
     answer_seconds: Annotated[int, Field(ge=1)] = 10
-    """Timeout of one request to the server in seconds; MLFLOW_HTTP_REQUEST_TIMEOUT takes precedence."""
+    """Timeout of a request to the server in seconds; MLFLOW_HTTP_REQUEST_TIMEOUT takes precedence."""
 
     @field_validator("to", mode="before")
     @classmethod
@@ -240,11 +240,11 @@ class Settings(Section):
     """All settings, by section."""
 
     prepare: PrepareSettings = PrepareSettings()
-    """How raw reviews become a prepared dataset."""
+    """How raw reviews are turned into a prepared dataset."""
     model: ModelSettings = ModelSettings()
     """Architecture of the network."""
     wide: WideSettings = WideSettings()
-    """The linear model that is combined with it."""
+    """The linear n-gram model that is combined with the network."""
     vectors: VectorSettings = VectorSettings()
     """How initial word vectors are learnt."""
     train: TrainSettings = TrainSettings()
@@ -260,7 +260,7 @@ class Settings(Section):
 PREPARE_FLAGS = {
     name: f"prepare.{name}" for name in PrepareSettings.model_fields if name not in ("keep_text", "block_mb")
 }
-"""Flags of `prepare` and the setting that each one overrides."""
+"""Flags of `prepare` and the settings they override."""
 
 _TRAIN_FLAGS = (
     "epochs batch_size lr seed device precision layout threads_per_rank target_accuracy time_limit "
@@ -272,14 +272,14 @@ TRAIN_FLAGS = {
     "track": "track.to",
     **{name: f"train.{name}" for name in _TRAIN_FLAGS.split()},
 }
-"""Flags of `train` and the setting that each one overrides."""
+"""Flags of `train` and the settings they override."""
 
 PRESETS = ("fast", "balanced", "accurate")
-"""Names of the files in configs/, from fast to accurate; settings files and flags override them."""
+"""Names of the files in configs/, from fast to accurate; settings files and flags take precedence."""
 
 
 def preset_values(name: str | None) -> dict[str, Any]:
-    """The settings of a preset; None means `balanced`.
+    """Return the settings of a preset; None means `balanced`.
 
     Raises: UsageError for a name that is not a preset.
     """
@@ -295,21 +295,21 @@ def resolve(
     overrides: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """Merge all sources into checked settings.
+    """Merge all sources into validated settings.
 
     Args:
         config: a TOML file with any of the sections.
-        base: nested values of a preset or a stored run, which override only the defaults.
-        overrides: `section.key=value` strings; the value is parsed as TOML, else used as text.
-        flags: dotted key to value; None means that the flag was not used.
+        base: nested values of a preset or a stored run; all other sources take precedence.
+        overrides: `section.key=value` strings; the value is parsed as TOML or, failing that, used as text.
+        flags: values by dotted key; None means that the flag was not used.
 
     Raises:
-        UsageError: unreadable file, unknown key (with a suggestion) or a value out of range.
+        UsageError: a file cannot be read, a key is unknown (with a suggestion) or a value is out of range.
     """
     values: dict[str, Any] = {}
     for nested in (base or {}, read_toml(config) if config else {}):
         _merge(values, nested)
-    values.pop("serve", None)  # one file may be used for all verbs; `serve` checks that section
+    values.pop("serve", None)  # one file may serve all verbs; `serve` validates that section
     for text in overrides:
         key, _, raw = text.partition("=")
         if not raw or "." not in key:
@@ -322,7 +322,10 @@ def resolve(
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Raises: UsageError for a file that cannot be read or is not TOML."""
+    """Read a TOML file.
+
+    Raises: UsageError when the file cannot be read or is not TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors write a byte-order mark
     except OSError as error:
@@ -332,7 +335,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_value(raw: str) -> Any:
-    """The value of a `--set`: TOML, else the text itself."""
+    """Parse the value of `--set` as TOML or, failing that, return the text itself."""
     try:
         return tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
@@ -340,7 +343,7 @@ def parse_value(raw: str) -> Any:
 
 
 def validate(section: type[SectionT], values: Mapping[str, Any], *prefix: str) -> SectionT:
-    """Check values; messages name settings by dotted path, `prefix` in front.
+    """Validate values; messages name settings by dotted path, starting with `prefix`.
 
     Raises: UsageError for an unknown key (with a suggestion) or a value out of range.
     """
@@ -359,7 +362,7 @@ def _explain(section: type[BaseModel], problem: Any, prefix: tuple[str, ...]) ->
         for part in location[:-1]:
             fields = getattr(fields[part].annotation, "model_fields", {})
         return f"unknown setting '{name}'.{did_you_mean(location[-1], fields)} Allowed: {', '.join(fields)}."
-    if problem["type"] == "value_error":  # from a validator of ours, whose message is complete
+    if problem["type"] == "value_error":  # our own validators write complete messages
         return f"{name}: {problem['ctx']['error']}."
     return f"{name} is {problem['input']!r}: {problem['msg']}."
 

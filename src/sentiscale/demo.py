@@ -1,4 +1,4 @@
-"""Runs every step on generated reviews: synth, prepare, eda, train, evaluate, predict."""
+"""Run every step on generated reviews: synth, prepare, eda, train, evaluate, predict."""
 
 import shutil
 import time
@@ -33,11 +33,11 @@ EXAMPLES = (
 class DemoResult:
     out: Path
     seconds: dict[str, float]
-    """By step: synth, prepare, eda, train, evaluate, predict."""
+    """Seconds by step: synth, prepare, eda, train, evaluate, predict."""
     rows: dict[str, int]
-    """Rows of each split."""
+    """Number of rows per split."""
     page: Path
-    """The page of `eda`."""
+    """Page written by `eda`."""
     record: RunRecord
     test: Scores
     """Scores on the test split."""
@@ -52,13 +52,13 @@ def demo(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> DemoResult:
-    """Run every step into the directory `out`, replacing an earlier demonstration there.
+    """Run every step in the directory `out`, replacing an earlier demonstration there.
 
     Args:
         out: directory for reviews, prepared data and run.
-        rows: reviews to generate.
-        seed: of the generator and the training.
-        settings: of preparation and training; by default those of `train`.
+        rows: number of reviews to generate.
+        seed: seed of the generator and the training.
+        settings: settings of preparation and training; by default those of `train`.
         progress: where to show progress.
 
     Raises: OutputExistsError when `out` contains something else.

@@ -1,4 +1,4 @@
-"""Examines this machine for what sentiscale needs: a list of findings, each with its remedy."""
+"""Checks this machine for everything sentiscale needs; every finding has a remedy."""
 
 import importlib.util
 import json
@@ -21,21 +21,21 @@ from sentiscale.parallel.layout import LEAST_ROWS, Layout, usual_layout
 from sentiscale.records import CGROUP, Host, Record, available_cores, cpu_quota
 from sentiscale.util.progress import Progress
 
-if TYPE_CHECKING:  # imported inside the checks: a torch that cannot be loaded is one of the findings
+if TYPE_CHECKING:  # imported inside the checks, which report it if torch cannot be loaded
     from torch import Tensor, nn
 
 Status = Literal["ok", "warning", "problem"]
 
 BATCH_SIZE = 128
-"""Rows of a training step by default, unless there are few rows."""
+"""Default number of rows per training step, except for small datasets."""
 GIB = 2**30
 LITTLE_MEMORY_GIB = 2.0
 LITTLE_DISK_GIB, TOO_LITTLE_DISK_GIB = 2.0, 0.2
 ROWS, TOKENS, VOCABULARY, EMBEDDING, HIDDEN = 64, 96, 5000, 64, 64
-"""Size of the network that is measured."""
+"""Size of the network whose speed is measured."""
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 PROBE_SECONDS = 45.0
-"""Limit for a whole probe; importing torch from a cold or shared disk can take most of it."""
+"""Time limit of a probe; importing torch from a cold or shared disk can take most of it."""
 RENDEZVOUS_SECONDS = 15.0
 
 
@@ -43,19 +43,19 @@ class Check(Record):
     """One line of the report."""
 
     name: str
-    """What was examined."""
+    """Name of the check."""
     status: Status
-    """ok: as it should be. warning: works, but could be better. problem: does not work."""
+    """ok: nothing to do. warning: works, but could be better. problem: does not work."""
     value: Any = None
-    """The finding for programs: a number, a text or a mapping of them."""
+    """Finding as data: a number, a text or a mapping of them."""
     detail: str
-    """The finding for people, with units."""
+    """Finding as text, with units."""
     remedy: str | None = None
-    """What to do about it; set unless the status is ok."""
+    """What to do about the finding; set unless the status is ok."""
 
 
 class Report(Record):
-    """All checks, in the order they were made."""
+    """All checks, in the order in which they were run."""
 
     checks: list[Check]
     """One entry per check."""
@@ -63,17 +63,17 @@ class Report(Record):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def status(self) -> Status:
-        """The worst of all checks."""
+        """The worst status of all checks."""
         found = {check.status for check in self.checks}
         return "problem" if "problem" in found else "warning" if "warning" in found else "ok"
 
 
 def doctor(*, quick: bool = False, folder: Path | None = None, progress: Progress | None = None) -> Report:
-    """Examine this machine; takes about 15 s, or 4 s with `quick`.
+    """Check this machine; takes about 15 s, or 4 s with `quick`.
 
     Args:
-        quick: measure no speed and start no process.
-        folder: where output will be written; by default the current directory.
+        quick: skip all speed measurements and checks that start processes.
+        folder: directory where output will be written; by default the current directory.
         progress: where to show progress.
     """
     checks: dict[str, Callable[[], Check]] = {
@@ -101,16 +101,18 @@ def doctor(*, quick: bool = False, folder: Path | None = None, progress: Progres
         for name, check in checks.items():
             advance(1, name)
             found.append(examine(name, check))
-            if name == "torch" and found[-1].status == "problem":  # the others would only repeat it
+            if (
+                name == "torch" and found[-1].status == "problem"
+            ):  # all other checks would report the same problem
                 break
     return Report(checks=[*found, choose_layout(found)])
 
 
 def examine(name: str, check: Callable[[], Check]) -> Check:
-    """Make one check; an exception becomes its finding."""
+    """Run one check; an exception becomes its finding."""
     try:
         return check()
-    except Exception as error:  # whatever is broken must not end the report
+    except Exception as error:  # no broken component may end the report
         remedy = "Reinstall with `make distclean setup`; if it stays, report this line."
         return problem(name, None, f"{type(error).__name__}: {error}", remedy)
 
@@ -128,7 +130,7 @@ def problem(name: str, value: Any, detail: str, remedy: str) -> Check:
 
 
 def choose_layout(found: Sequence[Check]) -> Check:
-    """The layout that training uses here by default, and why."""
+    """The default layout for training on this machine, and the reason for it."""
     values = {check.name: check.value for check in found}
     cores = available_cores()
     if values.get("gpu"):
@@ -141,7 +143,7 @@ def choose_layout(found: Sequence[Check]) -> Check:
     if rates and layout.data > 1:
         most = max(rates, key=int)
         why += f"; {thread_count(most)} in one process are {rates[most] / rates['1']:.2f} times one"
-    detail = f"{layout} with {thread_count(threads)} a rank: {why}; --layout auto measures on your data"
+    detail = f"{layout} with {thread_count(threads)} per rank: {why}; --layout auto measures on your data"
     return ok("layout", {"layout": str(layout), "threads": threads}, detail)
 
 
@@ -150,7 +152,7 @@ def thread_count(threads: int | str) -> str:
 
 
 def check_cores() -> Check:
-    """Cores this process may use, and whether a container's quota is lower than the number it shows."""
+    """Check the cores this process may use, and whether a container's quota is lower."""
     host = Host.current()
     cores, quota = host.cores, cpu_quota()
     value, detail = {"usable": cores, "quota": quota}, f"{cores} usable, {host.cpu_model}"
@@ -185,12 +187,12 @@ def check_memory(limit: Path = CGROUP / "memory.max") -> Check:
 
 
 def check_disk(folder: Path) -> Check:
-    """Space for prepared data and runs in `folder`."""
+    """Check the space for prepared data and runs in `folder`."""
     free = shutil.disk_usage(folder).free
     value, detail = free // 2**20, f"{free / GIB:.1f} GiB free in {folder}"
     remedy = "Free some space, or write to another disk with --out."
     if not os.access(folder, os.W_OK):
-        return warning("disk", value, f"{folder} is not writable", "Name a writable place with --out.")
+        return warning("disk", value, f"{folder} is not writable", "Choose a writable directory with --out.")
     if free < TOO_LITTLE_DISK_GIB * GIB:
         return problem("disk", value, detail, remedy)
     if free < LITTLE_DISK_GIB * GIB:
@@ -199,7 +201,7 @@ def check_disk(folder: Path) -> Check:
 
 
 def check_libraries() -> Check:
-    """Optional libraries, without which one verb is missing."""
+    """Check for optional libraries that a single verb needs."""
     name = "huggingface_hub"
     if importlib.util.find_spec(name) is None:
         detail = f"{name} is not installed; only `sentiscale fetch` needs it: pip install 'sentiscale[fetch]'"
@@ -208,7 +210,7 @@ def check_libraries() -> Check:
 
 
 def check_torch() -> Check:
-    """Version, instruction set, and whether oneDNN, the fast path on CPUs, is built in."""
+    """Check the version, the instruction set, and whether oneDNN, which is fast on CPUs, is built in."""
     import torch
 
     capability = torch.backends.cpu.get_cpu_capability()
@@ -223,7 +225,7 @@ def check_torch() -> Check:
 
 
 def check_threads() -> Check:
-    """Whether torch uses the cores it could use."""
+    """Check whether torch uses all available cores."""
     import torch
 
     threads, cores = torch.get_num_threads(), available_cores()
@@ -254,7 +256,7 @@ def check_gpu() -> Check:
 
 
 def check_lstm_kernel() -> Check:
-    """Whether a training step of a padded LSTM takes oneDNN's fused kernel."""
+    """Check whether training a padded LSTM uses oneDNN's fused kernel."""
     import torch
 
     from sentiscale.parallel.cpu import ran_on_onednn
@@ -270,7 +272,7 @@ def check_lstm_kernel() -> Check:
 
 
 def check_gemm_peak() -> Check:
-    """Speed of matrix multiplication on one core and on all, the reference for training speed."""
+    """Measure matrix multiplication on one core and on all cores, the reference for training speed."""
     from sentiscale.parallel.cpu import gemm_peak_gflops
 
     cores = available_cores()
@@ -286,7 +288,7 @@ def check_gemm_peak() -> Check:
 
 
 def check_lstm_step() -> Check:
-    """Reviews a second through forward, backward and update, on one thread and on all."""
+    """Measure training steps in reviews per second, on one thread and on all threads."""
     cores = available_cores()
     rates = {str(threads): round(lstm_rows_per_s(threads)) for threads in dict.fromkeys((1, cores))}
     detail = ", ".join(f"{rate:,} reviews/s on {thread_count(threads)}" for threads, rate in rates.items())
@@ -299,7 +301,7 @@ def check_lstm_step() -> Check:
 
 
 def lstm_rows_per_s(threads: int, seconds: float = 0.5) -> float:
-    """Rows a second of a small LSTM's training steps on `threads` threads, measured for about `seconds`."""
+    """Measure training steps of a small LSTM for about `seconds`; return rows per second."""
     import torch
     from torch.nn import functional
 
@@ -326,7 +328,7 @@ def lstm_rows_per_s(threads: int, seconds: float = 0.5) -> float:
 
 
 def small_network() -> "tuple[Callable[[Tensor], Tensor], Iterator[nn.Parameter]]":
-    """A function from ids_BT to logits_B, and its parameters; shaped like the model of `train`."""
+    """Return a function from ids_BT to logits_B, and its parameters; shaped like the model of `train`."""
     from torch import nn
 
     embedding, head = nn.Embedding(VOCABULARY, EMBEDDING), nn.Linear(HIDDEN, 1)
@@ -341,7 +343,7 @@ def small_network() -> "tuple[Callable[[Tensor], Tensor], Iterator[nn.Parameter]
 
 
 def check_denormals() -> Check:
-    """Whether every thread can flush denormal numbers to zero, and how slow they are otherwise."""
+    """Check whether every thread can flush denormal numbers to zero, and how slow they are otherwise."""
     found = run_probes(["denormals"])
     slowdown = found["slowdown"]
     detail = f"multiplying denormal numbers takes {slowdown:.1f} times as long as after flushing them"
@@ -354,7 +356,7 @@ def check_denormals() -> Check:
 
 
 def check_bf16() -> Check:
-    """Whether the processor has bf16 instructions, whether they work, and how much faster they are."""
+    """Check whether the processor has bf16 instructions, whether they work, and how fast they are."""
     import torch
     from torch import nn
 
@@ -367,8 +369,8 @@ def check_bf16() -> Check:
     gain = gemm_peak_gflops(1, torch.bfloat16) / gemm_peak_gflops(1)
     value = {"instructions": flag, "gemm_gain": round(gain, 2), "lstm_on_onednn": ran_on_onednn(states_BTH)}
     if not all(bool(weight.grad is not None and weight.grad.isfinite().all()) for weight in net.parameters()):
-        remedy = "Stay with float32, the default, and update torch."
-        return problem("bf16", value, "an LSTM step in bf16 gave numbers that are not finite", remedy)
+        remedy = "Use float32, the default, and update torch."
+        return problem("bf16", value, "an LSTM step in bf16 produced numbers that are not finite", remedy)
     if flag is None:
         return ok("bf16", value, "no bf16 instructions: float32, the default, is the right choice here")
     kernel = "oneDNN" if value["lstm_on_onednn"] else "the generic kernel"
@@ -376,7 +378,7 @@ def check_bf16() -> Check:
 
 
 def cpu_flags() -> frozenset[str]:
-    """The processor's feature flags as Linux names them; empty elsewhere."""
+    """Feature flags of the processor, as Linux names them; empty on other systems."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             flags = next((line for line in file if line.startswith(("flags", "Features"))), "")
@@ -386,7 +388,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def check_gloo() -> Check:
-    """Whether two processes can exchange a tensor over gloo."""
+    """Check whether two processes can exchange a tensor over gloo."""
     remedy = (
         "Set GLOO_SOCKET_IFNAME=lo (or the name of the network interface to use), and check that this "
         "machine's host name resolves. One process still trains without it."
@@ -395,17 +397,17 @@ def check_gloo() -> Check:
 
 
 def check_nccl() -> Check:
-    """Whether NCCL works on the GPU, if there is one."""
+    """Check whether NCCL works on the GPU, if there is one."""
     import torch
 
     if not torch.cuda.is_available():
-        return ok("nccl", None, "not needed without a graphics processor")
+        return ok("nccl", None, "not needed without a GPU")
     remedy = "Install the CUDA build of torch that fits this driver; NCCL_DEBUG=INFO shows more."
     return check_all_reduce("nccl", 1, "NCCL does not start", remedy)
 
 
 def check_all_reduce(backend: str, world: int, failure: str, remedy: str) -> Check:
-    """Sum a tensor in `world` new processes."""
+    """Sum a tensor in `world` new processes, and report the speed."""
     with tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
         file = str(Path(folder, "rendezvous"))
         try:
@@ -417,12 +419,12 @@ def check_all_reduce(backend: str, world: int, failure: str, remedy: str) -> Che
     processes = "one process" if world == 1 else "two processes"
     if not found["correct"]:
         detail = f"{processes} got a wrong sum over {backend}"
-        return problem(backend, found, detail, "Update torch; do not train on ranks.")
+        return problem(backend, found, detail, "Update torch, and train with --layout 1x1 until then.")
     return ok(backend, found, f"{processes} sum a tensor over {backend} at {found['megabytes_per_s']:,} MB/s")
 
 
 def run_probes(*commands: Sequence[str]) -> dict[str, Any]:
-    """Run probes in new processes at the same time, and return the result of the first.
+    """Run probes in new processes at the same time; return the result of the first.
 
     Raises: RuntimeError with the last line of a process that fails or takes too long.
     """
@@ -456,9 +458,9 @@ def _result(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def probe_denormals() -> dict[str, Any]:
-    """Multiply denormals with and without flushing; see whether flushing reaches every thread.
+    """Multiply denormals with and without flushing; check whether flushing reaches every thread.
 
-    Threads inherit the mode when they start, so this needs a process that has not started a pool of threads.
+    Threads inherit the mode when they start, so this needs a process that has not started a thread pool.
     """
     import torch
 
@@ -484,7 +486,7 @@ def probe_denormals() -> dict[str, Any]:
 
 
 def probe_all_reduce(backend: str, rank: str, world: str, file: str) -> dict[str, Any]:
-    """Meet the other ranks over a file, sum a tensor with them and measure the speed."""
+    """Join the other ranks through a file, sum a tensor with them and measure the speed."""
     import torch
     from torch import distributed
 

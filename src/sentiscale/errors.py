@@ -1,17 +1,17 @@
-"""Every error a user can meet, with its exit code.
+"""All errors that a user can encounter, with their exit codes.
 
 ::
 
     SentiscaleError            1   the run failed
     ├── UsageError             2   a flag, a setting or a combination of them
-    │   └── OutputExistsError  2   the output exists already
-    ├── DataError              3   unusable input: reviews, prepared data, model directories
+        │   └── OutputExistsError  2   the output already exists
+        ├── DataError              3   unusable input: reviews, prepared data, model directories
     ├── ClusterError           1   the Dask cluster failed; finished work is kept
-    ├── RankFailed             1   a process of a parallel training died, hung or raised
-    ├── PeerFailed             1   another process failed, and reports it
+        ├── RankFailed             1   a process of a parallel training run died, hung or raised
+        ├── PeerFailed             1   another process failed and reports the failure
     └── Interrupted          130   stopped by SIGINT or SIGTERM, after saving
 
-A message says what was received, what is allowed and what to do.
+A message contains what was received, what is allowed and what to do.
 """
 
 import difflib
@@ -19,13 +19,13 @@ from collections.abc import Iterable
 
 
 class SentiscaleError(Exception):
-    """Base of all errors raised on purpose; `exit_code` is the exit status of the process."""
+    """Base class of all errors raised on purpose; `exit_code` is the exit status of the process."""
 
     exit_code = 1
 
 
 class UsageError(SentiscaleError):
-    """Settings or flags that cannot work."""
+    """Settings or flags are invalid or cannot be combined."""
 
     exit_code = 2
 
@@ -35,7 +35,7 @@ class OutputExistsError(UsageError):
 
 
 class DataError(SentiscaleError):
-    """Input that is missing, damaged or of the wrong kind."""
+    """Input is missing, damaged or of the wrong kind."""
 
     exit_code = 3
 
@@ -45,11 +45,11 @@ class ClusterError(SentiscaleError):
 
 
 class RankFailed(SentiscaleError):  # noqa: N818 - an event, not a mistake
-    """A process of a parallel training died, hung or raised; the message names it."""
+    """A process of a parallel training run died, hung or raised; the message names it."""
 
 
 class PeerFailed(SentiscaleError):  # noqa: N818 - the same
-    """Ends this process without a message: another process, or the launcher, reports the failure."""
+    """Ends this process without a message, because another process or the launcher reports the failure."""
 
     def __init__(self, exit_code: int = 1) -> None:
         super().__init__("this rank ended because of a failure that is reported elsewhere.")

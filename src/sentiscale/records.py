@@ -27,13 +27,13 @@ RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
 class Record(BaseModel):
-    """Base of everything that is written as JSON; reading ignores the unknown keys of later versions."""
+    """Base of everything that is written as JSON; unknown keys of later versions are ignored on reading."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class EvalCounts(Record):
-    """Sums over evaluated rows; the sum of two counts is that of both sets."""
+    """Sums over evaluated rows. Adding two counts yields the counts of both sets of rows."""
 
     true_positive: int = 0
     """Positive rows predicted positive."""
@@ -57,12 +57,12 @@ class EvalCounts(Record):
 
     @property
     def accuracy(self) -> float:
-        """Share of rows predicted correctly; 0 without rows."""
+        """Share of rows predicted correctly; 0 if there are no rows."""
         return (self.true_positive + self.true_negative) / max(self.rows, 1)
 
     @property
     def loss(self) -> float:
-        """Mean binary cross-entropy per row in nats; 0 without rows."""
+        """Mean binary cross-entropy per row in nats; 0 if there are no rows."""
         return self.loss_sum / max(self.rows, 1)
 
 
@@ -70,7 +70,7 @@ class PhaseTimes(Record):
     """Seconds of a training run by phase; the rest of its time is start-up and logging."""
 
     wide: float = 0.0
-    """Fitting the linear part, including its validation logits."""
+    """Fitting the n-gram model, including its validation logits."""
     vectors: float = 0.0
     """Learning initial word vectors."""
     data: float = 0.0
@@ -97,7 +97,7 @@ class PhaseTimes(Record):
 
 
 class Host(Record):
-    """The machine of a measurement."""
+    """Machine of a measurement."""
 
     cpu_model: str
     """Name of the processor."""
@@ -106,13 +106,13 @@ class Host(Record):
     memory_mb: int
     """Total memory in MB of 2^20 bytes."""
     gpu: str | None = None
-    """Name of the GPU that was used; None without one."""
+    """Name of the GPU that was used; None if no GPU was used."""
     system: str
     """Operating system, its version and the processor architecture."""
     python: str
     """Python version."""
     load_1m: float
-    """Load average of the last minute, at the start."""
+    """Load average over the last minute when the measurement started."""
 
     @classmethod
     def current(cls, gpu: str | None = None) -> "Host":
@@ -131,15 +131,15 @@ class EpochMetrics(Record):
     """One validation during a run."""
 
     epoch: float
-    """Epochs so far; the fraction counts rows within an epoch."""
+    """Epochs so far, including the fraction of the current epoch."""
     step: int
-    """Optimiser steps done."""
+    """Number of optimiser steps done."""
     seconds: float
-    """Seconds since training began, including everything after `prepare`."""
+    """Seconds since training began; everything after `prepare` counts."""
     train_loss: float | None
     """Mean loss of the network over the training rows since the last validation; None at step 0."""
     valid_accuracy: float
-    """Share of the validation rows predicted correctly by both parts of the model together."""
+    """Share of the validation rows that network and n-gram model together predict correctly."""
     valid_loss: float
     """Mean binary cross-entropy of the validation rows, in nats."""
     learning_rate: float
@@ -147,35 +147,35 @@ class EpochMetrics(Record):
 
 
 class TrainedOn(Record):
-    """The prepared data of a training run at that time."""
+    """Prepared data of a training run, as it was when the run started."""
 
     path: str
-    """The directory, as given to the command."""
+    """Directory of the prepared data, as given to the command."""
     rows: dict[str, int]
-    """Rows of each split."""
+    """Number of rows per split."""
     labels: dict[str, dict[str, int]]
-    """Rows of each class in each split."""
+    """Number of rows per class and split."""
     cleaning: str
     """Cleaning profile: alpha or words."""
     vocab_size: int
-    """Words of the vocabulary, including padding and unknown."""
+    """Number of words in the vocabulary, including padding and unknown."""
     duplicates: int
-    """Rows that preparation dropped as duplicates of another text."""
+    """Number of rows that preparation dropped as duplicates."""
     inputs: list[str]
-    """Input files, including the test set."""
+    """Input files, including those of the test set."""
 
 
 class RunRecord(Record):
     """Everything recorded about one training run."""
 
     schema_version: int = SCHEMA_VERSION
-    """Version of the record format; it grows when a key changes its meaning."""
+    """Version of the record format; it increases when a key changes its meaning."""
     id: str
-    """Random id of each start; a resumed run has a new one."""
+    """Random id, new for each start and each resumption."""
     started_at: datetime
-    """Start time; after `--resume`, the time of resuming."""
+    """Start time; of a resumed run, the time of resuming."""
     finished_at: datetime | None = None
-    """End time, whatever the status; None while it runs."""
+    """End time for any status; None while the run is in progress."""
     argv: list[str]
     """The command and its arguments."""
     settings: dict[str, Any]
@@ -183,41 +183,41 @@ class RunRecord(Record):
     layout: str
     """DATAxMODEL: replicas x stages."""
     world_size: int
-    """Ranks: replicas times stages."""
+    """Number of ranks: replicas times stages."""
     threads_per_rank: int
-    """Threads of torch in each rank."""
+    """Number of torch threads per rank."""
     precision: str = "fp32"
     """Arithmetic of the network: fp32, bf16, fp16 or fp64."""
     oversubscribed: bool = False
     """Whether there were more threads than cores: the times then show overhead, not speed."""
     layout_choice: dict[str, Any] | None = None
-    """For the layout `auto`, what was measured and why it was chosen."""
+    """Measurements and reasons of the chosen layout if it was `auto`."""
     seed: int
     """Seed of all random numbers."""
     data_digest: str
     """Digest of the prepared data, as in its manifest."""
     data: TrainedOn | None = None
-    """The prepared data; None in records of early versions."""
+    """The prepared data; None in records written before this field existed."""
     host: Host
     """The machine of rank 0."""
     versions: dict[str, str]
-    """Versions of sentiscale and of the libraries it computes with, by name."""
+    """Versions of sentiscale and its computing libraries, by name."""
     git_commit: str | None = None
-    """Commit of the current directory; None outside of a repository."""
+    """Git commit of the current directory; None outside a repository."""
     phases: PhaseTimes = PhaseTimes()
-    """Phases of rank 0."""
+    """Seconds of rank 0 by phase."""
     phases_per_rank: list[PhaseTimes] = Field(default_factory=list)
-    """Phases of every rank; empty until the run is finished."""
+    """Seconds of every rank by phase; empty until the run is finished."""
     train_seconds: float = 0.0
-    """Seconds after `prepare` except scoring the test split, summed over resumed parts."""
+    """Seconds after `prepare`, without scoring the test split, summed over resumed parts."""
     steps: int = 0
-    """Optimiser steps done."""
+    """Number of optimiser steps done."""
     epochs: float = 0.0
-    """Passes over the training rows."""
+    """Number of passes over the training rows."""
     rows_per_s: float = 0.0
-    """Training rows per second of the steps: data, compute, reduce and update."""
+    """Training rows per second of step time: data, compute, reduce and update."""
     tokens_per_s: float = 0.0
-    """Tokens without padding per second of the steps."""
+    """Tokens, without padding, per second of step time."""
     flops_utilisation: float | None = None
     """Share of the measured matrix-multiply peak of the cores; None on a GPU."""
     bytes_reduced_per_step: int = 0
@@ -227,21 +227,21 @@ class RunRecord(Record):
     metrics: list[EpochMetrics] = Field(default_factory=list)
     """One entry per validation."""
     best_step: int | None = None
-    """Step of the weights in the model directory."""
+    """Step whose weights are in the model directory."""
     valid: dict[str, Any] = Field(default_factory=dict)
     """Scores of the final model on the validation split; empty until the run is finished."""
     test: dict[str, Any] | None = None
-    """Scores on the test split, which is used once; None without one."""
+    """Scores on the test split, which is used once; None without a test split."""
     target: dict[str, Any] | None = None
-    """Target `accuracy`, whether it was `reached`, and after how many `seconds`."""
+    """Target `accuracy`, whether it was `reached`, and after how many `seconds`; None without a target."""
     status: Literal["running", "finished", "interrupted", "failed"] = "running"
-    """Only a finished run has a model for certain."""
+    """Status of the run; only a finished run is sure to have a model."""
     failure: str | None = None
     """Class and message of the error that ended the run."""
 
 
 def reason_of(error: Exception) -> str:
-    """Why a file could not be read: the first validation error, or the system's message."""
+    """Return why a file could not be read: the first validation error, or the system's message."""
     if isinstance(error, ValidationError):
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
@@ -252,7 +252,7 @@ def reason_of(error: Exception) -> str:
 
 
 def append_jsonl(path: Path, record: BaseModel) -> None:
-    """Append one record as a line, whole or not at all.
+    """Append one record as a line; a line that cannot be written completely is removed.
 
     Raises: SentiscaleError when the disk is full or fails.
     """
@@ -260,7 +260,7 @@ def append_jsonl(path: Path, record: BaseModel) -> None:
     try:
         with open(path, "ab", buffering=0) as file:
             end = file.tell()
-            if file.write(line) != len(line):  # the disk is full; half a line would make the file unreadable
+            if file.write(line) != len(line):  # disk full; half a line would make the file unreadable
                 file.truncate(end)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
@@ -268,9 +268,9 @@ def append_jsonl(path: Path, record: BaseModel) -> None:
 
 
 def read_jsonl(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
-    """Yield the records of a JSON-lines file.
+    """Yield the records of a JSON Lines file.
 
-    Raises: DataError when the file or a line cannot be read; it names file and line.
+    Raises: DataError naming file and line when the file or a line cannot be read.
     """
     try:
         with open(path, "rb") as file:
@@ -291,14 +291,14 @@ def now() -> datetime:
 
 
 def available_cores() -> int:
-    """Cores this process may use: its affinity, limited by a container's quota rounded up."""
+    """Number of cores this process may use: its affinity, limited by a container's quota rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
     return cores if quota is None else min(cores, max(1, math.ceil(quota)))
 
 
 def cpu_quota(cgroup: Path = CGROUP) -> float | None:
-    """Cores' worth of time that a control group (a container) may use; None without a limit."""
+    """CPU quota of a control group (a container) in cores; None without a limit."""
     old = cgroup / "cpu"
     try:
         if (cgroup / "cpu.max").exists():
@@ -312,7 +312,7 @@ def cpu_quota(cgroup: Path = CGROUP) -> float | None:
 
 
 def package_versions(*names: str) -> dict[str, str]:
-    """Installed versions of distributions; those that are not installed are left out."""
+    """Installed versions of distributions, without those that are not installed."""
     found = {}
     for name in names:
         try:
@@ -323,7 +323,7 @@ def package_versions(*names: str) -> dict[str, str]:
 
 
 def command_line() -> str:
-    """The `sentiscale` command of this process; empty for other programs."""
+    """The `sentiscale` command line of this process; empty for other programs."""
     program = Path(sys.argv[0])
     if program.name == "sentiscale" or program.parts[-2:] == ("sentiscale", "__main__.py"):
         return shlex.join(["sentiscale", *sys.argv[1:]])
@@ -331,7 +331,7 @@ def command_line() -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of the current directory's repository, or None."""
+    """Git commit of the current directory; None outside a repository."""
     command = ["git", "rev-parse", "HEAD"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)

@@ -52,7 +52,7 @@ class Hardware:
         gpus = torch.cuda.device_count() if device.type == "cuda" else ranks_here
         if ranks_here > gpus:
             raise UsageError(
-                f"layout {layout} puts {ranks_here} ranks on {gpus} graphics processors, and NCCL serves one "
+                f"layout {layout} puts {ranks_here} ranks on {gpus} GPUs, and NCCL serves one "
                 f"rank each. Use --layout {gpus}x1, or --device cpu."
             )
         recurrent_device = second_device(train.recurrent_device, device, layout)
