@@ -172,8 +172,8 @@ class TrainSettings(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
     """Arithmetic of the network; auto uses bf16 where the hardware multiplies it faster, else fp32."""
     layout: str | None = None
-    """DATAxMODEL (replicas x stages), or auto. Not set: on a CPU, one replica per core with at least 32 rows per
-    step each; on a GPU, one process; under torchrun, every rank is a replica."""
+    """DATAxMODEL (replicas x stages), or auto. Not set: on a CPU, one replica per core with at least 32 rows
+    per step each; on a GPU, one process; under torchrun, every rank is a replica."""
     threads_per_rank: Positive | None = None
     """Threads per rank. Not set: cores divided by ranks."""
     oversubscribe: bool = False

@@ -101,9 +101,7 @@ def doctor(*, quick: bool = False, folder: Path | None = None, progress: Progres
         for name, check in checks.items():
             advance(1, name)
             found.append(examine(name, check))
-            if (
-                name == "torch" and found[-1].status == "problem"
-            ):  # all other checks would report the same problem
+            if name == "torch" and found[-1].status == "problem":  # the others would report the same problem
                 break
     return Report(checks=[*found, choose_layout(found)])
 

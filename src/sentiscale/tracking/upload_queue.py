@@ -54,9 +54,7 @@ class UploadQueue:
         failing = 0.0
         while self._pending and failing < FAILURES_SECONDS:
             started_at = time.monotonic()
-            if not self._try(
-                self._pending[0]
-            ):  # not retried: a file that cannot be sent must not keep the run open
+            if not self._try(self._pending[0]):  # not retried: one bad file must not keep the run open
                 self.dropped += 1
                 failing += time.monotonic() - started_at
             self._pending.popleft()

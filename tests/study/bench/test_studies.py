@@ -48,7 +48,7 @@ def test_a_plan_is_made_from_sizes():
     ("call", "message"),
     [
         (lambda data: bench(data, "out", layout="2x1"), "unknown 'layout'. Did you mean 'layouts'?"),
-        (lambda data: bench(data, "out", rows=10, steps=STEPS), "rows and steps all say how much"),
+        (lambda data: bench(data, "out", rows=10, steps=STEPS), "rows and steps all set the length"),
         (lambda data: bench(data, "out", model__hiden_dim=8), "hidden_dim"),
         (lambda data: plan(data, workers=(2,), netwrk="1gbit"), "Did you mean 'network'?"),
         (lambda data: report(data, timings="times.csv"), "got both"),
