@@ -1,4 +1,4 @@
-"""A trained model in use: predicting, evaluating, explaining, exporting to ONNX, the scikit-learn estimator.
+"""Use a trained model: prediction, evaluation, explanation, ONNX export and a scikit-learn estimator.
 
-The HTTP service is `serving`.
+The HTTP service is in the package `serving`.
 """

@@ -1,9 +1,9 @@
-"""Resumable batch prediction: files and pipes in, one table or a folder of Parquet parts out.
+"""Resumable batch prediction from files or a pipe to one table or a folder of Parquet parts.
 
-Inputs are read in blocks of some 10,000 reviews. A job keeps the results of finished blocks as Parquet parts
-in a hidden directory, from which `resume` continues. On this machine a part holds predictions only, and the
-output file is written along the way; on a cluster a part holds all columns, and the parts become the output.
-docs/decisions/0014 says why parts differ.
+Inputs are read in blocks of about 10,000 reviews. A job stores the results of finished blocks as Parquet
+parts in a hidden directory, from which `resume` continues. In a local job, a part holds predictions only, and
+the output file is written as blocks finish; on a cluster, a part holds all columns, and the parts become the
+output. docs/decisions/0014 explains the difference.
 """
 
 import hashlib
@@ -56,9 +56,9 @@ from sentiscale.util.memory import reused_memory
 from sentiscale.util.progress import Advance, Progress
 
 CHUNKS_IN_MEMORY = 3
-"""One being read, one being predicted, one being written."""
+"""One chunk is read while another is predicted and a third is written."""
 LARGEST_PART = 1.1
-"""A cluster's part takes another block while it stays below this multiple of a block's bytes."""
+"""Largest size of a part on a cluster, as a multiple of the size of a block."""
 SUMMARY_FILE, REJECTS_FILE = "_summary.json", "_rejects.jsonl"
 """Stored with the parts; readers of Parquet folders skip names with a leading underscore."""
 
@@ -75,15 +75,15 @@ class BatchSummary(Record):
     negative: int
     """Rows predicted negative."""
     rejected: int
-    """Rows of a table that could not be read and have no prediction."""
+    """Table rows that could not be read and have no prediction."""
     not_utf8: int
-    """Rows whose review holds U+FFFD, which replaces bytes that are not UTF-8."""
+    """Rows whose review contains U+FFFD, which replaces bytes that are not UTF-8."""
     accuracy: float | None
-    """Share of correct labels where the input has labels, else None."""
+    """Share of correct labels; None if the input has no labels."""
     seconds: float
-    """From the first row read to the last one written."""
+    """Time from reading the first row to writing the last one."""
     rows_per_s: float
-    """`rows` over `seconds`."""
+    """`rows` divided by `seconds`."""
 
 
 class BatchResult(NamedTuple):
@@ -91,14 +91,14 @@ class BatchResult(NamedTuple):
 
     summary: BatchSummary
     first_rejects: list[Reject]
-    """At most REJECTS_SHOWN."""
+    """The first rejected rows, at most REJECTS_SHOWN."""
     rejects_path: Path | None
-    """File with all rejects, if there are any and the job has an output."""
+    """File with all rejected rows, written if there are any; None without an output."""
 
 
 @dataclass
 class PredictionTotals:
-    """Sums over chunks."""
+    """Running totals over the chunks of a job."""
 
     rows: int = 0
     positive: int = 0
@@ -133,7 +133,7 @@ class PredictionTotals:
 
 @dataclass(frozen=True)
 class BatchJob:
-    """A job with an output that can be resumed: a file, or on a cluster a folder of parts."""
+    """A resumable prediction job; writes a file or, on a cluster, a folder of parts."""
 
     predictor: Predictor
     model: Path
@@ -143,17 +143,17 @@ class BatchJob:
     added: AddedColumns
 
     def run(self, *, workers: int, resume: bool = False, progress: Progress | None = None) -> BatchResult:
-        """Predict on this machine into one file, which appears when it is complete.
+        """Predict on this machine and write one file, which appears only when it is complete.
 
         Raises:
-            Interrupted: stopped by a signal; `resume` continues.
+            Interrupted: a signal stopped the job; `resume` continues it.
             DataError: an input is damaged.
-            UsageError: the output cannot be written, or `resume` with a pipe as input.
+            UsageError: the output cannot be written, or `resume` is set and the input is a pipe.
         """
         inputs = self.inputs.with_columns(whole_records=self.out.suffix == ".jsonl")
         check_file(self.out, inputs, self.added)
         if resume and not self.inputs.rereadable:
-            raise UsageError("--resume reads the input again, which a pipe does not allow. Give a file.")
+            raise UsageError("--resume reads the input again, which is impossible for a pipe. Pass a file.")
         with (
             reused_memory(),
             self._working_directory(resume=resume) as work,
@@ -175,18 +175,19 @@ class BatchJob:
     def run_on_cluster(
         self, scheduler: str, *, resume: bool = False, force: bool = False, progress: Progress | None = None
     ) -> BatchResult:
-        """Predict on Dask workers into a folder of parts, which appears when it is complete.
+        """Predict on Dask workers and write a folder of parts, which appears only when it is complete.
 
         Args:
-            scheduler: address of a running Dask scheduler, whose workers see the folder of the output.
-            resume: reuse parts that an interrupted job of the same inputs and model has finished.
+            scheduler: address of a running Dask scheduler whose workers can access the output folder.
+            resume: reuse the finished parts of an interrupted job with the same inputs and model.
             force: replace an existing folder.
-            progress: receives the progress.
+            progress: receives progress updates.
 
         Raises:
             UsageError: the output cannot be written, or the cluster cannot run the job.
-            ClusterError: the workers or their scheduler are gone for good; `resume` continues.
-            Interrupted: stopped by a signal; `resume` continues.
+            ClusterError: the workers or their scheduler were lost and did not return; `resume` continues the
+                job.
+            Interrupted: a signal stopped the job; `resume` continues it.
             DataError: an input is damaged.
         """
         started_at, progress = time.perf_counter(), progress or Progress()
@@ -194,7 +195,7 @@ class BatchJob:
         with self._working_directory(resume=resume) as work:
             assert work is not None
             model = work / "model"
-            if not model.exists():  # a copy, so that no training replaces it half-way
+            if not model.exists():  # a copy, in case training replaces the model during the job
                 shutil.copytree(self.model, model)
             spool, scratch, result = (_empty_folder(work / name) for name in ("spool", "dask", "result"))
             (work / "parts").mkdir(exist_ok=True)
@@ -221,23 +222,23 @@ class BatchJob:
                 f"with --scheduler the output is a folder of Parquet parts; --out is {self.out}."
             )
         if self.added.explained:
-            raise UsageError("--explain works on this machine only. Leave --scheduler out.")
+            raise UsageError("--explain cannot be used with --scheduler. Leave one of them out.")
         if not self.inputs.rereadable:
-            raise UsageError("a pipe cannot be spread over a cluster. Give files.")
+            raise UsageError("a pipe cannot be spread over a cluster. Pass files instead.")
         check_output(self.out.absolute(), replace=force, marker=SUMMARY_FILE)
         kept = self.inputs.with_columns(whole_records=False)
         self.added.check(kept)
         return kept
 
     def _working_directory(self, *, resume: bool) -> Any:
-        """Context of the directory of finished parts; of None where the input cannot be read again."""
+        """Context manager for the directory of finished parts; yields None if the input is a pipe."""
         if not self.inputs.rereadable:
             return nullcontext()
-        # A full disk must not cost hours of the network's work, and the parts take little of it.
+        # A full disk must not destroy hours of computation, and the parts take little space.
         return working_directory(self.out.absolute(), self.plan(), resume=resume, keep_on_failure=True)
 
     def plan(self) -> dict[str, Any]:
-        """Everything that the parts depend on; `resume` reuses parts of the same plan only."""
+        """Everything that the parts depend on; `resume` reuses parts only if the plan is the same."""
         return {
             "inputs": [[path, *_file_state(path)] for path in self.inputs.paths],
             "settings": self.inputs.settings.model_dump(mode="json"),
@@ -250,7 +251,7 @@ class BatchJob:
 
 
 def model_digest(model: Path) -> str:
-    """SHA-256 over the files that predictions depend on."""
+    """SHA-256 digest of the model files that predictions depend on."""
     digest = hashlib.sha256()
     for name in ("config.toml", "vocab.txt", "weights.safetensors"):
         with open(model / name, "rb") as file:
@@ -259,7 +260,7 @@ def model_digest(model: Path) -> str:
 
 
 def _file_state(path: str) -> tuple[int, str]:
-    """Size and modification time of a file, or what its store offers instead of a time."""
+    """Size and modification time of a file; stores without modification times supply an ETag instead."""
     filesystem, root = fsspec.core.url_to_fs(path)
     info = filesystem.info(root)
     changed = info.get("mtime") or info.get("LastModified") or info.get("ETag") or ""
@@ -285,18 +286,18 @@ def predict_inputs(
     parts: "PredictionParts | None" = None,
     progress: Progress | None = None,
 ) -> BatchResult:
-    """Pass each chunk with its predictions to `sink`, in input order, in bounded memory.
+    """Pass each chunk and its predictions to `sink`, in input order and bounded memory.
 
     Args:
-        predictor: the model.
+        predictor: model to predict with.
         inputs: files or standard input.
-        sink: receives the chunks.
-        workers: cores to use.
-        rejects: receives rows that cannot be read; by default only the first ones are returned.
-        parts: predictions of finished chunks; new ones are added.
-        progress: receives the progress.
+        sink: called with each chunk and its predictions.
+        workers: number of cores to use.
+        rejects: receives the rows that cannot be read; by default, only the first ones are returned.
+        parts: stored predictions of finished chunks; new predictions are added.
+        progress: receives progress updates.
 
-    Raises: DataError when an input is missing or damaged, or, if labelled, has a row without a label.
+    Raises: DataError when an input is missing or damaged, or when a row of labelled input has no label.
     """
     started_at, totals, rejects = time.perf_counter(), PredictionTotals(), rejects or RejectWriter(None)
     size = inputs.inputs.size
@@ -318,7 +319,7 @@ def predict_inputs(
 def added_table(
     predictor: Predictor, added: AddedColumns, chunk: Chunk, predictions: Predictions
 ) -> pa.Table:
-    """The columns that are added to a chunk, with explanations if `added.explained`."""
+    """Build the columns to add to a chunk, including explanations if `added.explained`."""
     if not added.explained:
         return added.table(chunk, predictions)
     from sentiscale.inference.explain import explain, explanation_table, texts_of  # loads Captum
@@ -327,14 +328,14 @@ def added_table(
 
 
 class PredictionParts:
-    """Predictions of finished chunks, a small Parquet file each."""
+    """Stored predictions of finished chunks, one small Parquet file per chunk."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "predictions"
         self.folder.mkdir(exist_ok=True)
 
     def read(self, number: int) -> Predictions | None:
-        """Predictions of a chunk; None when they are missing or damaged."""
+        """Read the predictions of a chunk; None when they are missing or damaged."""
         try:
             table = pq.read_table(self._path(number), page_checksum_verification=True)
             return Predictions(*(table.column(field.name).to_numpy() for field in fields(Predictions)))
@@ -345,7 +346,8 @@ class PredictionParts:
         """Raises: SentiscaleError when the disk is full or fails."""
         columns = {field.name: getattr(predictions, field.name) for field in fields(predictions)}
         try:
-            # Not flushed to disk, which takes longer than writing: checksums reveal what a crash tore.
+            # Not flushed to disk, because flushing takes longer than writing; checksums reveal files that a
+            # crash left incomplete.
             pq.write_table(pa.table(columns), self._path(number), write_page_checksum=True)
         except OSError as error:
             raise disk_error(self.folder, error) from error
@@ -357,9 +359,9 @@ class PredictionParts:
 def predict_chunks(
     predictor: Predictor, chunks: Iterator[Chunk], workers: int, parts: PredictionParts | None = None
 ) -> Iterator[tuple[Chunk, Predictions]]:
-    """Yield chunks with their predictions, in order; those in `parts` are not computed again.
+    """Yield chunks with their predictions, in order; predictions stored in `parts` are reused.
 
-    Raises: DataError when the parts belong to other reviews.
+    Raises: DataError when the stored predictions belong to different reviews.
     """
     ready: SimpleQueue[tuple[Chunk, Predictions | Future[Predictions]] | BaseException | None] = SimpleQueue()
     room, stopped = Semaphore(CHUNKS_IN_MEMORY), Event()
@@ -374,12 +376,12 @@ def predict_chunks(
                     return
                 known = parts.read(number) if parts else None
                 ready.put((chunk, pool.submit(chunk.texts) if known is None else known))
-                del chunk, known  # or they stay in memory while this thread waits for room
+                del chunk, known  # otherwise they stay in memory while this thread waits for room
         except BaseException as error:  # raised again by the consumer
             ready.put(error)
 
     with predictor.pool(workers) as pool:
-        # A thread reads, so that finished predictions need not wait for a slow pipe.
+        # A separate thread reads, so that finished predictions do not wait for a slow pipe.
         Thread(target=read_ahead, name="reader", daemon=True).start()
         try:
             for number in count():
@@ -391,7 +393,9 @@ def predict_chunks(
                 chunk, known = item
                 predictions = known.result() if isinstance(known, Future) else known
                 if len(predictions) != len(chunk):
-                    raise DataError(f"{chunk.file} was changed after the job was begun. Leave --resume out.")
+                    raise DataError(
+                        f"{chunk.file} has changed since the job started. Run again without --resume."
+                    )
                 if parts and isinstance(known, Future):
                     parts.write(number, predictions)
                 yield chunk, predictions
@@ -407,21 +411,21 @@ def predict_chunks(
 
 @dataclass(frozen=True)
 class SpooledBlock:
-    """Consecutive records of one file, in a copy that workers can read."""
+    """Consecutive records of one file, copied to a place that workers can read."""
 
     source: Source
     first_line: int
-    """Line of the file on which the block begins, from 1."""
+    """Line number, from 1, on which the block begins in the file."""
     label_kinds: frozenset[int] | None
     """Label codes that occur in the input; None when it is not labelled."""
     too_long: bool
-    """Whether it is the beginning of one record beyond the size limit."""
+    """Whether the block is the beginning of a record that exceeds the size limit."""
     copy: str = ""
 
 
 @dataclass(frozen=True)
 class PartTask:
-    """One task of a worker; small, since the scheduler passes it on."""
+    """Task for a worker; small, because it is sent through the scheduler."""
 
     model: str
     digest: str
@@ -429,7 +433,7 @@ class PartTask:
     precision: str
     blocks: tuple[SpooledBlock, ...]
     kept: pa.Schema | None
-    """Columns of all input tables together."""
+    """Union of the columns of all input tables."""
     added: AddedColumns
     part: str
     """Path of the part to write."""
@@ -437,7 +441,7 @@ class PartTask:
 
 @dataclass(frozen=True)
 class PartResult:
-    """What a part holds, also stored in its metadata."""
+    """Totals and rejects of a part; also stored in the part's metadata."""
 
     totals: PredictionTotals
     rejects: tuple[Reject, ...]
@@ -460,7 +464,7 @@ class PartResult:
 
 
 def predict_part(task: PartTask) -> PartResult:
-    """Predict some blocks and write their part, whole or not at all."""
+    """Predict a task's blocks and write their part atomically."""
     with MODEL_LOADING:  # the threads of a worker share one model
         predictor = _worker_predictor(task.model, task.digest, task.precision)
     schema = pa.schema([*(task.kept or ()), *task.added.schema])
@@ -487,8 +491,8 @@ MODEL_LOADING = Lock()
 
 @lru_cache(maxsize=1)
 def _worker_predictor(model: str, digest: str, precision: str) -> Predictor:
-    """Load the model once a process; `digest` distinguishes it from the model of an earlier job."""
-    torch.set_num_threads(1)  # in the whole worker, which runs a task in each of its threads
+    """Load the model once per process; `digest` distinguishes it from the model of an earlier job."""
+    torch.set_num_threads(1)  # for the whole worker process, which runs one task per thread
     return Predictor.load(model, precision=precision)
 
 
@@ -499,11 +503,11 @@ class ClusterParts:
         self.job, self.kept, self.model, self.folder, self.spool = job, kept, model, folder, spool
         self.results: dict[int, PartResult] = {}
         self._pending: dict[int, tuple[PartTask, int]] = {}
-        """Unfinished tasks, and the stored bytes of their blocks."""
+        """Unfinished tasks with the stored size of their blocks in bytes."""
         self._rows = 0
 
     def tasks(self, advance: Advance) -> Iterator[tuple[int, PartTask]]:
-        """Yield a task for each part that is missing; blocks are spooled only then, to save space."""
+        """Yield a task for each missing part; only the blocks of such parts are spooled, to save space."""
         digest, precision = model_digest(self.model), self.job.predictor.precision.name
         for number, group in enumerate(_grouped(_blocks(self.kept))):
             part = self._path(number)
@@ -525,7 +529,7 @@ class ClusterParts:
     def finish(self, number: int, done: PartResult, advance: Advance) -> None:
         task, consumed = self._pending.pop(number)
         for block in task.blocks:
-            Path(block.copy).unlink()  # only now: the task of a worker that dies is repeated
+            Path(block.copy).unlink()  # not earlier: if a worker dies, its task is repeated
         self._count(number, done, consumed, advance)
 
     def describe(self, number: int) -> str:
@@ -533,7 +537,7 @@ class ClusterParts:
         return f"part {number} ({block.source.path}, from line {block.first_line} on)"
 
     def publish(self, result: Path) -> tuple[PredictionTotals, list[Reject]]:
-        """Move the parts to `result`, with the rejects if there are any; returns the sums and the rejects."""
+        """Move the parts to `result` and write any rejects there; returns the totals and the rejects."""
         totals = PredictionTotals()
         rejects: list[Reject] = []
         for number, done in sorted(self.results.items()):
@@ -554,7 +558,7 @@ class ClusterParts:
 
 
 def _blocks(kept: InputReader) -> Iterator[tuple[RawBlock, SpooledBlock]]:
-    """Read all blocks of all files in order; they are not spooled yet."""
+    """Yield the blocks of all files in order, with descriptions for workers; nothing is spooled yet."""
     inputs = kept.inputs
     table_kinds = frozenset(inputs.tables.label_kinds()) if inputs.labelled and kept.sources else None
     for path in inputs.paths:
@@ -574,7 +578,7 @@ def _blocks(kept: InputReader) -> Iterator[tuple[RawBlock, SpooledBlock]]:
 def _grouped(
     blocks: Iterator[tuple[RawBlock, SpooledBlock]],
 ) -> Iterator[list[tuple[RawBlock, SpooledBlock]]]:
-    """Group blocks into parts, so that many small files make one part."""
+    """Group blocks into parts, so that many small files share one part."""
     group: list[tuple[RawBlock, SpooledBlock]] = []
     size = 0
     for raw, block in blocks:

@@ -19,17 +19,17 @@ from sentiscale.util.progress import Progress
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """Labelled rows with the model's logits; all shapes (rows,)."""
+    """Labelled rows with the model's logits; all arrays have shape (rows,)."""
 
     logits: npt.NDArray[np.float32]
     labels: npt.NDArray[np.uint8]
     """0 negative, 1 positive."""
     lengths: npt.NDArray[np.int64]
-    """Tokens that preparation keeps of a review."""
+    """Number of tokens of each review that preparation keeps."""
     unknown: npt.NDArray[np.float64]
-    """Share of a row's tokens that are not in the model's vocabulary; 1 without tokens."""
+    """Share of each row's tokens that are not in the model's vocabulary; 1 for a row without tokens."""
     lines: npt.NDArray[np.int64] | None = None
-    """Line of each row in its file; None for prepared data."""
+    """Line number of each row in its file; None for prepared data."""
 
 
 def evaluate(
@@ -40,16 +40,16 @@ def evaluate(
     settings: PrepareSettings | None = None,
     progress: Progress | None = None,
 ) -> Scores:
-    """Score a model on every labelled row, each once.
+    """Score a model on all labelled rows.
 
     Args:
-        model: a model directory.
+        model: model directory.
         data: prepared data, or a raw file or folder in any input format.
-        split: which split of prepared data.
-        settings: how raw files are read (format, columns).
-        progress: receives the progress.
+        split: split to evaluate, if `data` is prepared data.
+        settings: how to read raw files (format, columns).
+        progress: receives progress updates.
 
-    Raises: DataError when model or data cannot be used, or have no labelled row.
+    Raises: DataError when the model or the data cannot be used, or when there is no labelled row.
     """
     predictor = Predictor.load(model)
     if (Path(data) / MANIFEST).exists():
@@ -62,7 +62,8 @@ def evaluate(
 def rows_of_split(predictor: Predictor, dataset: PreparedDataset, name: str) -> ScoredRows:
     """Score every row of a split.
 
-    Raises: DataError when the data were cleaned by another rule than the model's, or the split is empty.
+    Raises: DataError when the data were cleaned with a different rule than the model's, or the split is
+        empty.
     """
     tokens = mapped_tokens(predictor, dataset, name)
     split = dataset.split(name)
@@ -72,9 +73,9 @@ def rows_of_split(predictor: Predictor, dataset: PreparedDataset, name: str) -> 
 
 
 def mapped_tokens(predictor: Predictor, dataset: PreparedDataset, name: str) -> npt.NDArray[Any]:
-    """Tokens of a split as ids of the model's vocabulary.
+    """Map the tokens of a split to ids of the model's vocabulary.
 
-    Raises: as `vocabulary_mapping`.
+    Raises: DataError when the data were cleaned with a different rule than the model's.
     """
     mapping = vocabulary_mapping(predictor, dataset)
     tokens = np.asarray(dataset.split(name).tokens)
@@ -82,9 +83,9 @@ def mapped_tokens(predictor: Predictor, dataset: PreparedDataset, name: str) -> 
 
 
 def vocabulary_mapping(predictor: Predictor, dataset: PreparedDataset) -> npt.NDArray[np.int32] | None:
-    """The model's id of each word in the data's vocabulary; None if the two vocabularies are the same.
+    """Return the model's id for each word in the data's vocabulary, or None if the vocabularies are equal.
 
-    Raises: DataError when the data were cleaned by another rule than the model's.
+    Raises: DataError when the data were cleaned with a different rule than the model's.
     """
     required = predictor.model.config.cleaning
     if dataset.manifest.cleaning != required:
@@ -104,7 +105,7 @@ def rows_of_files(
 ) -> ScoredRows:
     """Score every usable row of raw files.
 
-    Raises: DataError when they contain no labelled review.
+    Raises: DataError when the files contain no labelled review.
     """
     parts: list[ScoredRows] = []
     with progress.task("evaluate", None, "rows") as advance:
@@ -123,7 +124,7 @@ def rows_of_files(
 def unknown_shares(
     tokens: npt.NDArray[np.generic], offsets: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """Share of each row's tokens (rows,) that are unknown; 1 for a row without tokens."""
+    """Share of unknown tokens in each row (rows,); 1 for a row without tokens."""
     counted = np.concatenate([[0], np.cumsum(tokens == UNK)])
     lengths = np.diff(offsets)
     unknown = np.diff(counted[offsets])

@@ -1,11 +1,11 @@
-"""How much each word of a review contributes to its logit.
+"""Compute how much each word of a review contributes to its logit.
 
-The logit is a weighted sum of the network, the linear n-gram model and a bias. For the linear model the
+The logit is a weighted sum of the network, the linear n-gram model and a bias. For the linear model, the
 contributions are exact: the term of an n-gram is divided equally among its occurrences and their words. For
-the network they are integrated gradients (Sundararajan, Taly & Yan, 2017, "Axiomatic attribution for deep
+the network, they are integrated gradients (Sundararajan, Taly & Yan, 2017, "Axiomatic attribution for deep
 networks"): the gradient with respect to a word's vector, averaged along the straight path from the vector of
-unknown words to the word's vector, times the difference of the two. Both parts thus have the same baseline:
-the review with every word unknown, which has no n-grams.
+unknown words to the word's vector, times the difference of the two. Both models therefore have the same
+baseline: the review with every word unknown, which has no n-grams.
 """
 
 from collections.abc import Sequence
@@ -33,15 +33,15 @@ Shares = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 STEPS = 32
-"""Points of the integral at first."""
+"""Initial number of integration points."""
 MAX_STEPS = 256
-"""Points of the integral at most, for reviews where fewer are not accurate."""
+"""Largest number of integration points, for reviews where fewer are not accurate enough."""
 TOLERANCE = 0.01
-"""Error of the integral, in the logit, above which it is repeated with more points."""
+"""Integration error, in logits, above which the integral is repeated with more points."""
 GROUP_ROWS = 16
-"""Reviews of similar length that are integrated together."""
+"""Number of reviews of similar length that are integrated together."""
 MAX_POSITIONS = 4096
-"""Padded tokens in one pass of the network: few enough to stay in a core's caches."""
+"""Largest number of padded tokens in a forward pass: few enough to stay in a core's caches."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class WordShare:
     """One word of a review and its contribution."""
 
     word: str
-    """As the model reads it: "n't" of "don't" is a word of its own."""
+    """The word as the model reads it; for example, "don't" is split into "do" and "n't"."""
     start: int
-    """Index of its first character in the raw text."""
+    """Index of the word's first character in the raw text."""
     end: int
-    """One past its last character."""
+    """Index one past the word's last character."""
     contribution: float
-    """To the logit: above 0 towards "positive", below towards "negative"; 0 for words the model ignores."""
+    """Contribution to the logit: above 0 towards "positive", below 0 towards "negative", 0 if ignored."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,16 @@ class Explanation:
     prediction: Prediction
     """Label and probability, as `predict` returns them."""
     logit: float
-    """Its sigmoid is the probability of "positive"."""
+    """The review's logit; its sigmoid is the probability of "positive"."""
     base: float
-    """The logit of a text of as many unknown words."""
+    """Logit of a text with the same number of words, all unknown."""
     words: tuple[WordShare, ...]
-    """All words in the order of the text."""
+    """All words in text order."""
     gap: float
-    """Error of the numeric integral; the contributions include it, see `explain`."""
+    """Error of the numerical integral; it is included in the contributions (see `explain`)."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The prediction's fields, then logit, base, gap and words, as plain values."""
+        """Return the prediction's fields, followed by logit, base, gap and words, as plain values."""
         fields = asdict(self)
         return {**fields.pop("prediction"), **fields, "words": list(fields["words"])}
 
@@ -82,19 +82,19 @@ class Explanation:
 def explain(predictor: Predictor, texts: Sequence[str | None], *, steps: int = STEPS) -> list[Explanation]:
     """Compute the contribution of each word of each text to its logit.
 
-    In long reviews, words that the network does not read have the share of the linear model only, and words
-    beyond what the model keeps of a review have none. The error of the integral (`gap`) is distributed over
-    the words in proportion to the size of the network's shares, so that the sum is exact.
+    In long reviews, words that the network does not read have contributions from the linear model only, and
+    words that the model does not keep have contributions of 0. The integration error (`gap`) is distributed
+    over the words in proportion to the absolute contributions from the network, so that the sum is exact.
 
     Args:
-        predictor: the model.
-        texts: reviews; all explanations are held in memory. A null is an empty text.
-        steps: points of the integral; doubled until the error is at most 0.01, up to 256.
+        predictor: model to explain.
+        texts: reviews; all explanations are held in memory. Nulls are treated as empty texts.
+        steps: number of integration points; doubled until the error is at most 0.01, up to 256.
 
-    Raises: UsageError when `texts` is one string or `steps` is below 2.
+    Raises: UsageError when `texts` is a single string or `steps` is below 2.
     """
     if isinstance(texts, str):
-        raise UsageError("explain takes a list of texts and got one text; put it into a list: [text].")
+        raise UsageError("explain expects a list of texts but got a single string; pass it as [text].")
     if steps < 2:
         raise UsageError(f"steps is {steps}; it must be at least 2.")
     if not len(texts):
@@ -121,18 +121,18 @@ def explain(predictor: Predictor, texts: Sequence[str | None], *, steps: int = S
 
 
 def _distributed(amount: float, shares: Shares) -> Shares:
-    """Divide `amount` in proportion to the absolute shares; equally where all are 0."""
+    """Divide `amount` in proportion to the absolute shares, or equally if all shares are 0."""
     sizes = np.abs(shares)
     return amount * (sizes / sizes.sum() if sizes.any() else np.full(len(shares), 1 / max(1, len(shares))))
 
 
 def _wide_shares(model: SavedModel, row: npt.NDArray[np.int32]) -> Shares:
-    """Contribution of each token of one row to the linear model's term, without its intercept."""
+    """Contribution of each token of a row to the linear model's term, without the intercept."""
     shares = np.zeros(len(row))
     if model.wide is None:
         return shares
     buckets, places = model.wide.ngrams.occurrences(row)
-    # N-grams of the same bucket count once, so its term is divided among them.
+    # A bucket counts once, so its term is divided among all n-grams in it.
     distinct, which, times = np.unique(buckets, return_inverse=True, return_counts=True)
     scales = model.wide.scales[distinct].astype(np.float64)
     norm = np.sqrt((scales**2).sum()) or 1.0
@@ -146,9 +146,10 @@ def _wide_shares(model: SavedModel, row: npt.NDArray[np.int32]) -> Shares:
 def _network_shares(
     model: SavedModel, tokens: npt.NDArray[np.int32], offsets: IntArray, steps: int
 ) -> tuple[Shares, Shares]:
-    """Contribution of each token to the network's term, and the whole logit with all words unknown.
+    """Contribution of each token to the network's term, and each row's total logit with all words unknown.
 
-    Shapes: tokens (all,), offsets (rows + 1,); returns (all,) and (rows,), 0 where the network does not read.
+    Shapes: tokens (all,), offsets (rows + 1,); returns (all,) and (rows,). Contributions of tokens that the
+    network does not read are 0.
     """
     shares, bases = np.zeros(len(tokens)), np.zeros(len(offsets) - 1)
     combination, max_tokens = model.combination, model.config.max_tokens
@@ -157,7 +158,7 @@ def _network_shares(
     lengths = np.minimum(np.diff(offsets), max_tokens)
     nonempty = np.flatnonzero(lengths)
     group_rows = max(1, min(GROUP_ROWS, MAX_POSITIONS // max_tokens))
-    # Tensors created in a caller's inference mode would have no gradients.
+    # Tensors created in the caller's inference mode would have no gradients.
     with flushed_denormals(), torch.inference_mode(False):
         for group in sorted_order(lengths[nonempty], group_rows):
             rows = nonempty[group]
@@ -175,9 +176,9 @@ def _network_shares(
 def _integrated(
     net: SentimentNet, ids_BT: Tensor, lengths_B: Tensor, steps: int, weight: float
 ) -> tuple[Shares, Shares]:
-    """Integrated gradients (B, T) of `weight` times the network's logit, and this logit without words (B,).
+    """Integrated gradients (B, T) of `weight` times the network's logit, and its value at the baseline (B,).
 
-    Rows with an error above TOLERANCE are repeated with twice the points, up to MAX_STEPS.
+    Rows with an error above TOLERANCE are repeated with twice as many points, up to MAX_STEPS.
     """
     with torch.no_grad():
         embedded_BTE = net.embedding(ids_BT)
@@ -217,7 +218,7 @@ def _attributed(
 
 
 def _logits(net: SentimentNet, embedded_BTE: Tensor, lengths_B: Tensor) -> Tensor:
-    """The network without its embedding: logits (B,)."""
+    """Apply the network without its embedding; returns logits (B,)."""
     logits_B: Tensor = net.head(net.recurrent(embedded_BTE, lengths_B))
     return logits_B
 
@@ -228,5 +229,5 @@ def texts_of(chunk: Chunk) -> list[str]:
 
 
 def explanation_table(explanations: list[Explanation]) -> pa.Table:
-    """The columns logit, base and words."""
+    """Table of explanations with the columns logit, base and words."""
     return pa.Table.from_pylist([each.as_dict() for each in explanations], EXPLANATION_COLUMNS)

@@ -1,6 +1,6 @@
-"""The model of a tracked run for `mlflow.pyfunc.load_model`: a model directory, no pickle.
+"""Load the model of a tracked run with `mlflow.pyfunc.load_model`, from a model directory without pickle.
 
-MLflow calls `_load_pyfunc`, since `tracking/mlflow_run.py` names this module in the model's `MLmodel` file.
+MLflow calls `_load_pyfunc` because `tracking/mlflow_run.py` names this module in the model's `MLmodel` file.
 """
 
 from collections.abc import Iterable
@@ -13,19 +13,19 @@ TEXT = "text"
 
 
 class PyfuncModel:
-    """Predicts reviews with MLflow's interface."""
+    """Predictor with the interface of an MLflow pyfunc model."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Predict reviews; returns a mapping with label and probability for each.
+        """Predict reviews; returns one dictionary with label and probability per review.
 
         Args:
-            model_input: a list of texts, a column, or a table with a column `text` or a single column.
+            model_input: a list or column of texts, or a table that has a column `text` or only one column.
             params: ignored.
 
-        Raises: UsageError for any other input.
+        Raises: UsageError when the input has another form.
         """
         return [prediction.as_dict() for prediction in self.predictor.stream(_texts(model_input))]
 
@@ -34,12 +34,12 @@ def _texts(model_input: Any) -> Iterable[str]:
     if hasattr(model_input, "columns"):
         columns = list(model_input.columns)
         if TEXT not in columns and len(columns) != 1:
-            raise UsageError(f"the table has columns {columns}; it needs one named '{TEXT}', or only one.")
+            raise UsageError(f"the table has columns {columns}; it needs a column '{TEXT}' or only one.")
         model_input = model_input[TEXT if TEXT in columns else columns[0]]
     texts = [model_input] if isinstance(model_input, str) else list(model_input)
     wrong = next((text for text in texts if not isinstance(text, str)), None)
     if wrong is not None:
-        raise UsageError(f"a review is {type(wrong).__name__}; the model takes text.")
+        raise UsageError(f"a review is of type {type(wrong).__name__}; it must be a str.")
     return texts
 
 

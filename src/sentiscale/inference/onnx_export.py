@@ -1,4 +1,4 @@
-"""Export a model as an ONNX file, after comparing it with the original."""
+"""Export a model to an ONNX file and compare its predictions with the original's."""
 
 import statistics
 import time
@@ -34,11 +34,11 @@ Scorer = Callable[[npt.NDArray[Any], IntArray], npt.NDArray[np.float32]]
 
 ORIGINAL, FP32, INT8 = "torch fp32", "onnx fp32", "onnx int8"
 MAX_DIFFERENCE = 1e-5
-"""Between probabilities of the original and of the 32-bit file; a larger one is a fault."""
+"""Largest allowed difference between the probabilities of the original and of the 32-bit file."""
 CHECKED_ROWS = 10_000
-"""At a few thousand a second, these take seconds for each form of the model."""
+"""Largest number of check rows; at a few thousand rows/s, each form of the model takes a few seconds."""
 GENERATED_ROWS, RANDOM_ROWS = 1000, 256
-"""Rows to compare on where there are no prepared data."""
+"""Numbers of check rows when no prepared data are available."""
 TIMED_ROWS, ROUNDS = 512, 5
 
 
@@ -46,40 +46,40 @@ class FormReport(Record):
     """One form of the model, compared with the original."""
 
     name: str
-    """torch fp32, which is the original; onnx fp32 or onnx int8."""
+    """Name of the form: "torch fp32" (the original), "onnx fp32" or "onnx int8"."""
     megabytes: float
-    """10^6 bytes of the file that holds it."""
+    """File size in units of 10^6 bytes."""
     rows_per_s: float
-    """Reviews a second on one thread, from ids to logits: median of five rounds."""
+    """Reviews per second on one thread, from ids to logits; median of five rounds."""
     accuracy: float | None
-    """Share of the check rows with the correct label; None where these have no labels."""
+    """Share of check rows with the correct label; None if the check rows have no labels."""
     largest_difference: float
-    """Largest difference between its probabilities and the original's."""
+    """Largest absolute difference from the original's probabilities."""
     changed: int
-    """Rows whose label differs from the original's."""
+    """Number of check rows whose predicted label differs from the original's."""
 
 
 class ExportReport(Record):
-    """What was written, and how it compares with the original."""
+    """Files written by an export, and their comparison with the original."""
 
     out: str
-    """The ONNX file."""
+    """Path of the ONNX file."""
     vocabulary: str
-    """File with one word a line; the ONNX file contains the same words."""
+    """Path of the vocabulary file, with one word per line; the ONNX file contains the same words."""
     weights: str
-    """fp32 or int8."""
+    """Number format of the weights, "fp32" or "int8"."""
     opset: int
-    """Version of ONNX's operators that the file uses."""
+    """Version of the ONNX operator set that the file uses."""
     ir_version: int
-    """Version of ONNX's file format."""
+    """Version of the ONNX file format."""
     rows: int
     """Number of check rows."""
     checked_on: str
-    """Where the check rows come from."""
+    """Source of the check rows."""
     max_drop: float
-    """Largest loss of accuracy allowed; beyond it nothing is written."""
+    """Largest allowed loss of accuracy; if it is exceeded, nothing is written."""
     forms: list[FormReport]
-    """The original first, the written form last."""
+    """Compared forms, with the original first and the written form last."""
 
     @property
     def written(self) -> FormReport:
@@ -100,21 +100,21 @@ def export(
     """Write a model directory as one ONNX file, with its vocabulary next to it as `NAME.vocab.txt`.
 
     Args:
-        model: a model directory.
-        out: the file to write; its name ends in .onnx.
-        int8: store embedding, LSTM and the tables of the n-gram model in 8 bits.
-        check: prepared data or a labelled file to compare on, at most 10,000 rows of it. By default the
-            prepared data of the training if they still exist, else generated rows, on which
-            probabilities are compared; `int8` needs labelled ones.
-        max_drop: the largest loss of accuracy on the check rows that is allowed.
+        model: model directory.
+        out: file to write; its name must end in .onnx.
+        int8: store the embedding, the LSTM weights and the tables of the n-gram model in 8 bits.
+        check: prepared data or a labelled file to compare on; at most 10,000 rows are used. The default is
+            the prepared data that the model was trained on. If they no longer exist, probabilities are
+            compared on generated rows; `int8` requires labelled rows.
+        max_drop: largest allowed loss of accuracy on the check rows.
         force: replace existing files.
-        settings: how a labelled file is read (format, columns).
-        progress: receives the progress.
+        settings: how to read a labelled file (format, columns).
+        progress: receives progress updates.
 
     Raises:
-        UsageError: `out` or `max_drop` cannot be used, packages are missing, or the model is too large.
+        UsageError: `out` or `max_drop` is invalid, packages are missing, or the model is too large.
         DataError: the model or the check rows cannot be used.
-        SentiscaleError: the file would be worse than the model; nothing is written.
+        SentiscaleError: the exported model is less accurate than allowed; nothing is written.
     """
     path, progress = Path(out), progress or Progress()
     vocabulary = path.with_suffix(".vocab.txt")
@@ -155,7 +155,7 @@ def export(
 
 
 def _training_data(record: dict[str, Any]) -> Path | None:
-    """The prepared data of the training, if they are still at the same path."""
+    """Path of the prepared data that the model was trained on; None if they are missing or have changed."""
     path = Path((record.get("data") or {}).get("path", ""))
     try:
         same = PreparedDataset.open(path).manifest.digest == record.get("data_digest")
@@ -171,21 +171,22 @@ def _check_request(path: Path, *, int8: bool, check: str | Path | None, max_drop
         raise UsageError(f"--max-drop is {max_drop}; it must be at least 0 and below 1, as in 0.002.")
     if int8 and check is None:
         raise UsageError(
-            "--int8 changes the answers a little, and only labelled reviews show how much. "
-            "Give some with --check: the prepared data of the training, or a labelled file."
+            "--int8 changes predictions slightly, and only labelled reviews show by how much. "
+            "Pass some with --check: the prepared data used for training, or a labelled file."
         )
     for package in ("onnx", "onnxruntime"):
         optional_package(package)
 
 
 def _check_forms(path: Path, forms: list[FormReport], max_drop: float) -> None:
-    """Raise SentiscaleError unless the form to be written is good enough."""
+    """Raise SentiscaleError if the form to write differs too much from the original."""
     original, fp32, written = forms[0], forms[1], forms[-1]
     if not fp32.largest_difference <= MAX_DIFFERENCE:  # written so that NaN fails too
         raise SentiscaleError(
             f"{path} was not written: ONNX Runtime's probabilities differ by up to "
             f"{fp32.largest_difference:.1e} from the model's; at most {MAX_DIFFERENCE:.0e} is allowed. "
-            "Please report this with the versions of onnx and onnxruntime; another version may work."
+            "Another version of onnxruntime may work. Please report this with the versions of onnx and "
+            "onnxruntime."
         )
     if original.accuracy is None or written.accuracy is None:
         return
@@ -208,15 +209,15 @@ class CheckRows:
     tokens: npt.NDArray[Any]
     offsets: IntArray
     labels: npt.NDArray[np.uint8] | None
-    """0 negative, 1 positive; None for generated rows, which are unlike the reviews the model learnt from."""
+    """0 negative, 1 positive; None for generated rows, which do not resemble the training reviews."""
     source: str
-    """Where they come from, in words."""
+    """Description of where the rows come from."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def sample(self, size: int) -> "CheckRows":
-        """At most `size` rows, evenly spaced."""
+        """Select at most `size` evenly spaced rows."""
         if len(self) <= size:
             return self
         rows = np.linspace(0, len(self) - 1, size).astype(np.int64)
@@ -226,9 +227,10 @@ class CheckRows:
 
 
 def labelled_rows(predictor: Predictor, source: str | Path, settings: PrepareSettings) -> CheckRows:
-    """Rows of prepared data (the last split that has rows) or of a labelled file.
+    """Read check rows from the last nonempty split of prepared data, or from a labelled file.
 
-    Raises: DataError when it cannot be read, has no labelled row, or was cleaned by another rule.
+    Raises: DataError when the source cannot be read, has no labelled row, or was cleaned with a different
+        rule than the model's.
     """
     if (Path(source) / MANIFEST).exists():
         dataset = PreparedDataset.open(source)
@@ -243,12 +245,12 @@ def labelled_rows(predictor: Predictor, source: str | Path, settings: PrepareSet
         rows += [encoded.ids[start:end] for start, end in pairwise(encoded.offsets)]
         parts.append(block.labels)
     if not rows:
-        raise DataError(f"{source} contains no labelled review. Give a file with labels, or prepared data.")
+        raise DataError(f"{source} contains no labelled review. Pass a file with labels, or prepared data.")
     return CheckRows(*concatenated(rows), np.concatenate(parts), str(source)).sample(CHECKED_ROWS)
 
 
 def generated_rows(predictor: Predictor) -> CheckRows:
-    """Generated reviews, and random ids of all lengths, including empty rows and the longest ones."""
+    """Generate reviews, and rows of random ids with lengths from 0 to the largest possible."""
     reviews = [line.partition(b" ")[2] for block in blocks(GENERATED_ROWS) for line in block.splitlines()]
     encoded = predictor.encoder.encode(pa.array(reviews, pa.large_binary()))
     config, generator = predictor.model.config, np.random.default_rng(0)
@@ -261,7 +263,7 @@ def generated_rows(predictor: Predictor) -> CheckRows:
 
 
 def concatenated(rows: list[npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], IntArray]:
-    """Tokens of all rows, and offsets (rows + 1,)."""
+    """Concatenate the tokens of all rows; returns them with the offsets (rows + 1,)."""
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
     return np.concatenate([np.zeros(0, np.int32), *rows]), offsets
 
@@ -272,7 +274,7 @@ def concatenated(rows: list[npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], IntArr
 def _compare(
     predictor: Predictor, model: Path, contents: dict[str, bytes], rows: CheckRows
 ) -> list[FormReport]:
-    """Compare every form with the first, the original; each uses one thread."""
+    """Compare every form with the original; each uses one thread."""
     scorers: dict[str, Scorer] = {ORIGINAL: predictor.token_logits}
     bytes_of = {ORIGINAL: (model / "weights.safetensors").stat().st_size}
     for name, content in contents.items():
@@ -296,7 +298,7 @@ def _compare(
 
 
 def rows_per_second(scorers: Mapping[str, Scorer], rows: CheckRows) -> dict[str, float]:
-    """Median speed of each; rounds alternate, so that a busy moment slows all of them alike."""
+    """Median speed of each scorer; rounds alternate so that other load slows all scorers alike."""
     seconds: dict[str, list[float]] = {name: [] for name in scorers}
     for _ in range(ROUNDS):
         for name, score in scorers.items():

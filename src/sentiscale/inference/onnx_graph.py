@@ -1,7 +1,7 @@
-"""Build the ONNX graph of a model node by node (docs/decisions/0009 says why no tracer does).
+"""Build the ONNX graph of a model node by node; docs/decisions/0009 explains why it is not traced.
 
-Functions `add_…` append nodes to a `GraphBuilder` and return the names of the tensors that these output.
-Names end in the tensor's axes: W tokens, B rows, E embedding, H hidden units, G gates times units, V words.
+The functions `add_…` append nodes to a `GraphBuilder` and return the names of their output tensors. Suffixes
+of names are axes: W tokens, B rows, E embedding, H hidden units, G gates times units, V words.
 """
 
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ from sentiscale.text.vocab import PAD, UNK
 from sentiscale.text.word_table import MIX_FACTORS, MIX_SHIFT
 
 OPSET = 18
-"""The first with BitwiseXor; ONNX Runtime supports it since 1.14 (early 2023)."""
+"""First opset with BitwiseXor; ONNX Runtime has supported it since version 1.14 (early 2023)."""
 IR_VERSION = 8
-"""Version of the file format that was released with this opset."""
+"""Version of the file format that was released together with this opset."""
 MICROSOFT = "com.microsoft"
 """Domain of ONNX Runtime's own operators, such as the quantised LSTM."""
 MAX_BYTES = 2**31 - 2**20
-"""Limit of Protocol Buffers, less room for everything but weights."""
+"""Largest size of the weights: the 2 GiB limit of Protocol Buffers minus room for the rest of the file."""
 
 INT64, UINT64, INT32, FLOAT = TensorProto.INT64, TensorProto.UINT64, TensorProto.INT32, TensorProto.FLOAT
 INPUTS = {"ids": (INT64, ["batch", "tokens"]), "lengths": (INT64, ["batch"])}
@@ -43,32 +43,32 @@ Out: probability (batch,) of the second label; logit (batch,), of which it is th
 The properties of this file name labels, cleaning rule and vocabulary (one word a line, from id 0)."""
 
 Input = str | int | list[int] | npt.NDArray[Any] | np.generic
-"""Input of a node: the name of a tensor, or numbers for an initializer; "" omits an optional input. Python's
-integers become int64, as ONNX requires for axes, positions and sizes."""
+"""Input of a node: a tensor name, or numbers for an initializer. "" omits an optional input. Python integers
+become int64, as ONNX requires for axes, positions and sizes."""
 FloatArray = npt.NDArray[np.float32]
 Int8Array = npt.NDArray[np.int8]
 
 
 class GraphBuilder:
-    """Collects nodes, each after the nodes whose outputs it reads, and initializers."""
+    """Collects initializers and nodes; add a node only after the nodes whose outputs it reads."""
 
     SHARED_BYTES = 256
 
     def __init__(self, *, int8: bool) -> None:
         self.int8 = int8
-        """Whether embedding, LSTM weights and the tables of the n-gram model are stored in 8 bits."""
+        """Whether the embedding, the LSTM weights and the tables of the n-gram model are stored in 8 bits."""
         self._nodes: list[NodeProto] = []
         self._initializers: list[TensorProto] = []
         self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def add(self, op_type: str, *inputs: Input, domain: str = "", **attributes: Any) -> str:
-        """Add a node with one output; returns the output's name."""
+        """Add a node with one output; returns the name of the output."""
         return self.add_multi(op_type, 1, *inputs, domain=domain, **attributes)[0]
 
     def add_multi(
         self, op_type: str, outputs: int, *inputs: Input, domain: str = "", **attributes: Any
     ) -> list[str]:
-        """Add a node with several outputs; returns their names."""
+        """Add a node with several outputs; returns the names of the outputs."""
         name = f"{op_type}_{len(self._nodes)}"
         names = [f"{name}_{place}" for place in range(outputs)]
         read = [each if isinstance(each, str) else self._initializer(np.asarray(each)) for each in inputs]
@@ -76,13 +76,13 @@ class GraphBuilder:
         return names
 
     def add_output(self, tensor: str, name: str) -> None:
-        """Make a tensor an output of the graph."""
+        """Declare a tensor as an output of the graph."""
         self._nodes.append(helper.make_node("Identity", [tensor], [name], f"result_{name}"))
 
     def model(
         self, inputs: Mapping[str, tuple[int, list[str]]], outputs: Mapping[str, tuple[int, list[str]]]
     ) -> ModelProto:
-        """Finish the graph; inputs and outputs map names to element type and axes."""
+        """Build the model; `inputs` and `outputs` map names to element types and axes."""
         read, written = (
             [helper.make_tensor_value_info(name, *info) for name, info in infos.items()]
             for infos in (inputs, outputs)
@@ -93,7 +93,7 @@ class GraphBuilder:
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
     def _initializer(self, values: npt.NDArray[Any]) -> str:
-        # Small constants recur, so they are shared. Tables do not, and a key would be a second copy of them.
+        # Small constants recur and are shared. Tables do not recur, and a key would be a second copy of one.
         is_shared = values.nbytes <= self.SHARED_BYTES
         key = (values.dtype.str, values.shape, values.tobytes() if is_shared else b"")
         if is_shared and key in self._shared:
@@ -109,11 +109,11 @@ class GraphBuilder:
 
 
 def onnx_bytes(model: SavedModel, *, int8: bool = False, data_digest: str = "") -> bytes:
-    """Content of the ONNX file: network, linear n-gram model and their combination.
+    """Build the content of an ONNX file with the network, the linear n-gram model and their combination.
 
-    `int8` stores embedding, LSTM weights and the tables of the n-gram model in 8 bits.
+    `int8` stores the embedding, the LSTM weights and the tables of the n-gram model in 8 bits.
 
-    Raises: UsageError when the model is larger than an ONNX file can be.
+    Raises: UsageError when the model is too large for an ONNX file.
     """
     _check_size(model, int8=int8)
     built = build_graph(model, int8=int8).model(INPUTS, OUTPUTS)
@@ -140,7 +140,7 @@ def _check_size(model: SavedModel, *, int8: bool) -> None:
     size = numbers * (1 if int8 else 4)
     if size > MAX_BYTES:
         raise UsageError(
-            f"the model would be {size / 1e9:.1f} GB as ONNX; a file holds 2 GB. "
+            f"the model needs {size / 1e9:.1f} GB, and an ONNX file holds at most 2 GB. "
             + ("Train" if int8 else "Add --int8, or train")
             + " it with a smaller vocabulary or --set wide.bits=23."
         )
@@ -165,26 +165,26 @@ def build_graph(model: SavedModel, *, int8: bool) -> GraphBuilder:
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Names of the tensors that describe a batch, and how far it is padded."""
+    """Names of the tensors that describe a padded batch."""
 
     ids: str
     """(B, longest + lookahead) int64; PAD after each row's end."""
     lengths: str
-    """(B,) int64: tokens of each row, 0 allowed."""
+    """(B,) int64: number of tokens in each row, which may be 0."""
     longest: str
-    """() int64: tokens of the longest row, at least 1."""
+    """() int64: number of tokens in the longest row, at least 1."""
 
 
 def add_token_rows(graph: GraphBuilder, ids: str, lengths: str, columns_after: int) -> TokenRows:
     """Normalise the caller's ids (B, T) and lengths (B,).
 
-    Callers may pad more than necessary and with any id: the columns after the longest row are cut, and
-    everything after a row's end becomes PAD. Lengths are clipped to 0..T. `columns_after` columns of PAD
-    follow, so that n-grams of the last tokens stay inside the tensor.
+    Callers may pad rows with any id and by more than necessary: columns after the longest row are removed,
+    and everything after the end of a row becomes PAD. Lengths are clipped to 0..T. `columns_after` columns of
+    PAD are appended, so that n-grams of the last tokens stay inside the tensor.
     """
     width = graph.add("Shape", ids, start=1, end=2)
     lengths = graph.add("Max", graph.add("Min", lengths, width), 0)
-    # The 1 gives a maximum to batches without rows, and a column to batches without tokens.
+    # With the 1, batches without rows have a maximum, and batches without tokens have a column.
     longest = graph.add("ReduceMax", graph.add("Concat", lengths, [1], axis=0), keepdims=0)
     padded = graph.add("Pad", ids, [0, 0, 0, columns_after + 1], PAD)
     stop = graph.add("Add", longest, columns_after)
@@ -199,21 +199,21 @@ class NetworkInputs:
     """Names of the tensors that the network reads."""
 
     ids_WB: str
-    """int64, time first, as ONNX Runtime's recurrent operators require."""
+    """Token ids (int64), time first, as ONNX Runtime's recurrent operators require."""
     lengths_B: str
-    """int32, at least 1: an empty row is one padding token."""
+    """Lengths (int32), at least 1: an empty row counts as one padding token."""
     is_real_WB1: str
-    """bool."""
+    """Mask (bool) of the positions that are not padding."""
 
 
 def add_network_inputs(graph: GraphBuilder, tokens: TokenRows, max_tokens: int) -> NetworkInputs:
-    """Select the first and the last half of `max_tokens` of each longer row."""
+    """Select the tokens to read: in rows longer than `max_tokens`, the first half and last half of that."""
     width = graph.add("Min", tokens.longest, max_tokens)
     position = graph.add("Range", 0, width, 1)
     left_out = graph.add("Max", graph.add("Sub", tokens.lengths, max_tokens), 0)
     in_second_half = graph.add("GreaterOrEqual", position, max_tokens // 2)
     shift = graph.add("Where", in_second_half, graph.add("Unsqueeze", left_out, [1]), 0)
-    # Never out of range: a shifted position lies before its row's end, others before the longest row's.
+    # Never out of range: shifted positions lie inside their row, and the others inside the longest row.
     selected = graph.add("GatherElements", tokens.ids, graph.add("Add", position, shift), axis=1)
     lengths = graph.add("Max", graph.add("Min", tokens.lengths, max_tokens), 1)
     is_real = graph.add("Less", graph.add("Unsqueeze", position, [1]), lengths)
@@ -227,7 +227,8 @@ def add_network_inputs(graph: GraphBuilder, tokens: TokenRows, max_tokens: int) 
 # The network
 
 GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2)}
-"""Gates of PyTorch's weights (LSTM: input, forget, cell, output; GRU: reset, update, new) in ONNX's order."""
+"""Indices of PyTorch's gates in ONNX's order (PyTorch: LSTM input, forget, cell, output; GRU reset, update,
+new)."""
 
 
 def add_network(graph: GraphBuilder, net: SentimentNet, inputs: NetworkInputs) -> str:
@@ -247,7 +248,7 @@ def add_embedding(graph: GraphBuilder, table_VE: FloatArray, ids_WB: str) -> str
     """Look up word vectors (W, B, E)."""
     if not graph.int8:
         return graph.add("Gather", table_VE, ids_WB)
-    # A scale for each word: quantize_dynamic would use one scale for the whole table.
+    # One scale per word; quantize_dynamic would use one scale for the whole table.
     table, scales_V = quantize_rows(table_VE)
     vectors = graph.add("Cast", graph.add("Gather", table, ids_WB), to=FLOAT)
     return graph.add("Mul", vectors, graph.add("Gather", scales_V[:, None], ids_WB))
@@ -256,10 +257,10 @@ def add_embedding(graph: GraphBuilder, table_VE: FloatArray, ids_WB: str) -> str
 def add_direction(
     graph: GraphBuilder, cell: nn.RNNBase, direction: str, tensor: str, inputs: NetworkInputs, pooling: str
 ) -> list[str]:
-    """Add the layers of one direction and its pooling; returns tensors (B, H).
+    """Add the layers of one direction and their pooling; returns tensors (B, H).
 
-    With `sequence_lens`, the reverse direction starts at each row's last real token, and outputs stay at the
-    position of their token, so no row has to be reversed.
+    With `sequence_lens`, the reverse direction starts at the last real token of each row and outputs keep the
+    positions of their tokens, so rows need not be reversed.
     """
     last = ""
     for layer in range(cell.num_layers):
@@ -267,12 +268,12 @@ def add_direction(
         tensor = graph.add("Squeeze", outputs, [1])
     if pooling == "last":
         return [graph.add("Squeeze", last, [0])]
-    # Outputs after a row's end are 0, which must not win against negative maxima.
+    # Outputs after the end of a row are 0 and would exceed negative maxima.
     masked = graph.add("Where", inputs.is_real_WB1, tensor, np.finfo(np.float32).min)
     maximum = graph.add("ReduceMax", masked, [0], keepdims=0)
     if pooling == "max":
         return [maximum]
-    # The zeros after a row's end do not change the sum, so no mask is needed here.
+    # The zeros after the end of a row do not change the sum, so no mask is needed.
     total = graph.add("ReduceSum", tensor, [0], keepdims=0)
     count = graph.add("Unsqueeze", graph.add("Cast", inputs.lengths_B, to=FLOAT), [1])
     return [maximum, graph.add("Div", total, count)]
@@ -281,7 +282,7 @@ def add_direction(
 def add_layer(
     graph: GraphBuilder, cell: nn.RNNBase, direction: str, layer: int, tensor: str, lengths_B: str
 ) -> tuple[str, str]:
-    """Add one recurrent layer; returns its outputs (W, 1, B, H) and its final state (1, B, H)."""
+    """Add one recurrent layer; returns its outputs (W, 1, B, H) and final state (1, B, H)."""
     kind = "lstm" if isinstance(cell, nn.LSTM) else "gru"
     input_GE, state_GH, *biases = (
         in_onnx_order(as_numpy(getattr(cell, f"{name}_l{layer}")), kind)
@@ -297,7 +298,7 @@ def add_layer(
         outputs, last, _ = graph.add_multi("DynamicQuantizeLSTM", 3, *read, domain=MICROSOFT, **attributes)
         return outputs, last
     if kind == "gru":
-        # PyTorch applies the reset gate after the product with the state, which is not ONNX's default.
+        # PyTorch applies the reset gate after the product with the state; ONNX's default is before it.
         attributes["linear_before_reset"] = 1
     read = (tensor, input_GE[None], state_GH[None], bias, lengths_B)
     outputs, last = graph.add_multi(kind.upper(), 2, *read, **attributes)
@@ -305,7 +306,7 @@ def add_layer(
 
 
 def in_onnx_order(weights: FloatArray, kind: str) -> FloatArray:
-    """Reorder the gates of a weight matrix or bias, which are stacked along the first axis."""
+    """Reorder the gates of a weight matrix or bias; gates are stacked along the first axis."""
     gates = np.split(weights, len(GATES[kind]))
     return np.concatenate([gates[place] for place in GATES[kind]])
 
@@ -319,31 +320,33 @@ def as_numpy(weights: Tensor) -> FloatArray:
 
 
 def lookahead(ngrams: Ngrams) -> int:
-    """Largest distance from a feature's first token to its last."""
+    """Largest distance between the first and the last token of an n-gram."""
     return max(ngrams.longest - 1, ngrams.gaps + 1 if ngrams.gaps else 0)
 
 
 def add_wide(graph: GraphBuilder, wide: WideModel, tokens: TokenRows) -> str:
     """Add the linear n-gram model; returns its logits (B,).
 
-    With scales r and weights w of a row's distinct buckets, the logit is
-    sum(r w) / sqrt(sum(r r)) + intercept. One table holds the columns r w and r r.
+    With the scales r and weights w of a row's distinct buckets, the logit is
+    sum(r w) / sqrt(sum(r r)) + intercept. A table stores the columns r w and r r.
     """
     no_bucket = 2**wide.ngrams.bits
     buckets = add_distinct(graph, add_buckets(graph, wide.ngrams, tokens, no_bucket), no_bucket)
-    table = np.zeros((no_bucket + 1, 2), np.float32)  # zeros in the last row: `no_bucket` adds nothing
+    table = np.zeros((no_bucket + 1, 2), np.float32)  # the last row stays 0, so `no_bucket` adds nothing
     table[:-1, 0] = wide.scales * wide.weights
     table[:-1, 1] = wide.scales**2
     sums_B2 = add_sums(graph, table, buckets)
     weighted, squares = (graph.add("Gather", sums_B2, column, axis=1) for column in (0, 1))
-    norm = graph.add("Sqrt", graph.add("Max", squares, np.float32(1e-30)))  # 0 / 0 without any feature
+    norm = graph.add(
+        "Sqrt", graph.add("Max", squares, np.float32(1e-30))
+    )  # avoids 0 / 0 in rows without n-grams
     return graph.add("Add", graph.add("Div", weighted, norm), np.float32(wide.intercept))
 
 
 def add_buckets(graph: GraphBuilder, ngrams: Ngrams, tokens: TokenRows, no_bucket: int) -> str:
-    """Hash all n-grams as `model.ngrams` does: buckets (B, longest * features per token) int32.
+    """Hash all n-grams as `model.ngrams` does; returns buckets (B, longest * features per token) int32.
 
-    An n-gram that contains an unknown word or padding gets `no_bucket`.
+    N-grams that contain an unknown word or padding are mapped to `no_bucket`.
     """
     shifted = [_shifted(graph, tokens, places) for places in range(lookahead(ngrams) + 1)]
     known = [graph.add("Greater", ids, UNK) for ids in shifted]  # PAD is below UNK
@@ -355,7 +358,7 @@ def add_buckets(graph: GraphBuilder, ngrams: Ngrams, tokens: TokenRows, no_bucke
         all_known = graph.add("And", all_known, known[place])
         features.append((key, all_known))
     if ngrams.gaps:
-        pair = graph.add("Add", first, 1)  # keeps pairs with a gap apart from neighbours
+        pair = graph.add("Add", first, 1)  # distinguishes pairs with a gap from bigrams
         for place in range(2, 2 + ngrams.gaps):
             both_known = graph.add("And", known[0], known[place])
             features.append((add_join(graph, pair, shifted[place]), both_known))
@@ -364,7 +367,7 @@ def add_buckets(graph: GraphBuilder, ngrams: Ngrams, tokens: TokenRows, no_bucke
 
 
 def _shifted(graph: GraphBuilder, tokens: TokenRows, places: int) -> str:
-    """Ids (B, longest), each `places` further on in its row."""
+    """Shift ids (B, longest) to the left by `places`."""
     stop = graph.add("Unsqueeze", graph.add("Add", tokens.longest, places), [0])
     return graph.add("Slice", tokens.ids, [places], stop, [1])
 
@@ -380,9 +383,9 @@ def add_join(graph: GraphBuilder, key: str, token: str) -> str:
 
 
 def add_mix(graph: GraphBuilder, value: str) -> str:
-    """Spread the bits of an int64 over all 64 (the finaliser of MurmurHash3)."""
-    # Products are of int64: ONNX Runtime multiplies uint64 only since 1.21, and the low 64 bits are the same.
-    # Shifts are of uint64, because BitShift is not defined for signed integers.
+    """Mix the bits of an int64 (the finaliser of MurmurHash3)."""
+    # Products use int64: ONNX Runtime multiplies uint64 only since 1.21, and the low 64 bits are the same.
+    # Shifts use uint64, because BitShift is not defined for signed integers.
     for factor in (*MIX_FACTORS, None):
         bits = graph.add("Cast", value, to=UINT64)
         shifted = graph.add("BitShift", bits, MIX_SHIFT, direction="RIGHT")
@@ -393,12 +396,12 @@ def add_mix(graph: GraphBuilder, value: str) -> str:
 
 
 def _as_int64(number: np.uint64) -> npt.NDArray[np.int64]:
-    """The int64 with the same bits."""
+    """Reinterpret the bits of a uint64 as int64."""
     return np.array(number, np.uint64).view(np.int64)
 
 
 def add_distinct(graph: GraphBuilder, buckets: str, no_bucket: int) -> str:
-    """Sort each row (B, N) and replace repeats by `no_bucket`: a feature counts once per row."""
+    """Sort each row (B, N) and replace duplicates by `no_bucket`: a bucket counts once per row."""
     size = graph.add("Shape", buckets, start=1, end=2)
     ordered, _ = graph.add_multi("TopK", 2, buckets, size, axis=1, largest=0, sorted=1)
     before = graph.add("Slice", ordered, [0], [-1], [1])
@@ -407,7 +410,7 @@ def add_distinct(graph: GraphBuilder, buckets: str, no_bucket: int) -> str:
 
 
 def add_sums(graph: GraphBuilder, table: FloatArray, buckets: str) -> str:
-    """Sum the table's two columns over the buckets (B, N): (B, 2)."""
+    """Sum the table's two columns over the buckets (B, N); returns (B, 2)."""
     if not graph.int8:
         return graph.add("ReduceSum", graph.add("Gather", table, buckets), [1], keepdims=0)
     roots_table, steps = quantize_square_roots(table)
@@ -420,38 +423,42 @@ def add_sums(graph: GraphBuilder, table: FloatArray, buckets: str) -> str:
 
 INT8_MAX = 127
 LSTM_WEIGHT_MAX = 63
-"""7 of the 8 bits: without VNNI, x86 processors add two products in 16 bits, where two of 8 bits overflow.
-With 7 bits, the answers do not depend on the processor."""
+"""Weights use only 7 of the 8 bits: x86 processors without VNNI add two products in 16 bits, which overflow
+with 8-bit weights. With 7 bits, predictions do not depend on the processor."""
 
 
 class QuantizedLstmWeights(NamedTuple):
-    """Weights as ONNX Runtime's DynamicQuantizeLSTM reads them."""
+    """Weights in the layout of ONNX Runtime's DynamicQuantizeLSTM."""
 
     weights: Int8Array
-    """(1, inputs, G)."""
+    """Shape (1, inputs, G)."""
     scales: FloatArray
-    """(1, G)."""
+    """Shape (1, G)."""
     zero_points: Int8Array
-    """(1, G), all 0."""
+    """Shape (1, G), all 0."""
 
 
 def quantize_rows(table: FloatArray) -> tuple[Int8Array, FloatArray]:
-    """Values (rows, width) and scales (rows,) with table ≈ values * scales[:, None]."""
+    """Quantise a table; returns values (rows, width) and scales (rows,).
+
+    The table is approximately values * scales[:, None].
+    """
     values, scales = _scaled(table, INT8_MAX)
     return values, scales[:, 0]
 
 
 def quantize_lstm(weights: FloatArray) -> QuantizedLstmWeights:
-    """Quantise weights (G, inputs), with one scale for each row."""
+    """Quantise weights (G, inputs) with one scale per row."""
     values, scales = _scaled(weights, LSTM_WEIGHT_MAX)
     zero_points = np.zeros((1, len(weights)), np.int8)
     return QuantizedLstmWeights(np.ascontiguousarray(values.T)[None], scales.T.copy(), zero_points)
 
 
 def quantize_square_roots(table: FloatArray) -> tuple[Int8Array, FloatArray]:
-    """Values (rows, columns) and steps (columns,) with table ≈ values * abs(values) * steps.
+    """Quantise the square roots of a table; returns values (rows, columns) and steps (columns,).
 
-    Most weights of a linear model are small, and square roots give small values more of the 255 levels.
+    The table is approximately values * abs(values) * steps. Most weights of a linear model are small, and
+    with square roots, more of the 255 levels represent small values.
     """
     largest = np.maximum(np.abs(table).max(axis=0), np.finfo(np.float32).tiny)
     values = np.rint(np.sign(table) * np.sqrt(np.abs(table) / largest) * INT8_MAX).astype(np.int8)
@@ -460,7 +467,7 @@ def quantize_square_roots(table: FloatArray) -> tuple[Int8Array, FloatArray]:
 
 def _scaled(table: FloatArray, largest: int) -> tuple[Int8Array, npt.NDArray[Any]]:
     scales = np.abs(table).max(axis=1, keepdims=True) / largest
-    scales[scales == 0] = 1.0  # a row of zeros, such as padding, would divide by 0
-    # Scales of denormal numbers are so coarse that quotients can exceed the range.
+    scales[scales == 0] = 1.0  # avoids a division by 0 for rows of zeros, such as padding
+    # Denormal scales are so coarse that quotients can exceed the range.
     values = np.clip(np.rint(table / scales), -largest, largest)
     return values.astype(np.int8), scales.astype(np.float32)

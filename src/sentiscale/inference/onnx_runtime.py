@@ -1,4 +1,4 @@
-"""Predict with an exported file in ONNX Runtime, without torch."""
+"""Predict with an exported model in ONNX Runtime, without PyTorch."""
 
 import json
 from collections.abc import Mapping
@@ -23,40 +23,42 @@ FloatArray = npt.NDArray[np.float32]
 
 FORMAT = "sentiscale-onnx-1"
 BATCH_ROWS = 64
-"""Fewer than for torch: the outputs of a step stay in the cache."""
+"""Largest number of rows in a batch; fewer than with PyTorch, so that the outputs of an LSTM step stay in the
+cache."""
 ALL_TOKENS = 2**31 - 1
-"""Rows are passed whole; the graph selects what the network reads."""
+"""Rows are passed without truncation; the graph selects the tokens that the network reads."""
 ERRORS_ONLY = 3
 
 
 class OnnxMetadata(Record):
-    """What a caller needs to turn text into ids and logits into labels.
+    """Metadata needed to turn text into ids and logits into labels.
 
-    Stored as the file's `metadata_props`, which are strings: lists as JSON, the vocabulary one word a line.
+    It is stored as the file's `metadata_props`, which are strings: lists as JSON, the vocabulary as one word
+    per line.
     """
 
     format: str = FORMAT
-    """Name and version of this list of properties."""
+    """Name and version of this set of properties."""
     labels: tuple[str, ...] = ("negative", "positive")
-    """The model's probability is that of the second label."""
+    """Names of the classes; the model outputs the probability of the second one."""
     cleaning: Cleaning
-    """The rule that turns text into words; `sentiscale.text.clean` states it."""
+    """Rule that splits text into words; defined in `sentiscale.text.clean`."""
     max_tokens: int = Field(ge=1)
-    """Tokens of a row that the network reads, selected inside the graph."""
+    """Number of tokens of a row that the network reads; the graph selects them."""
     stored_tokens: int = Field(ge=1)
-    """Tokens of a review to pass: its first ones."""
+    """Number of tokens to pass for a review, counted from its start."""
     padding_id: int = PAD
-    """Token id that fills short rows."""
+    """Token id for padding."""
     unknown_id: int = UNK
-    """Token id of words that are not in the vocabulary."""
+    """Token id for words that are not in the vocabulary."""
     weights: str = "fp32"
-    """fp32 or int8."""
+    """Number format of the weights, "fp32" or "int8"."""
     version: str = ""
     """Version of sentiscale that wrote the file."""
     data_digest: str = ""
     """Digest of the prepared data that the model was trained on."""
     vocabulary: str
-    """One word a line; the line's number, from 0, is the word's id."""
+    """All words, one per line; the line number, from 0, is the word's id."""
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -65,9 +67,9 @@ class OnnxMetadata(Record):
 
     @classmethod
     def read(cls, properties: Mapping[str, str], name: str) -> "OnnxMetadata":
-        """Parse a file's properties.
+        """Parse the properties of a file.
 
-        Raises: DataError when `sentiscale export` did not write the file.
+        Raises: DataError when the file was not written by `sentiscale export`.
         """
         try:
             metadata = cls.model_validate(dict(properties))
@@ -86,12 +88,15 @@ class OnnxMetadata(Record):
         return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
     def vocab(self) -> Vocab:
-        """Raises: DataError when the vocabulary was edited by hand."""
+        """Build the vocabulary.
+
+        Raises: DataError when the stored vocabulary is invalid.
+        """
         return Vocab(self.vocabulary.split("\n"))
 
 
 class OnnxPredictor:
-    """An exported model, loaded.
+    """Predictor for an exported model.
 
     >>> predictor = OnnxPredictor.load("model.onnx")  # doctest: +SKIP
     >>> predictor.logits(predictor.encoder.encode(["Great screen."]))  # doctest: +SKIP
@@ -99,7 +104,7 @@ class OnnxPredictor:
     """
 
     def __init__(self, model: bytes | str, *, name: str = "the model", threads: int | None = None) -> None:
-        """Load the content of a file, or the file at a path; `name` is used in messages.
+        """Load a model from the content of a file or from a path; `name` is used in messages.
 
         Raises:
             UsageError: ONNX Runtime is not installed, or `threads` is below 1.
@@ -118,9 +123,11 @@ class OnnxPredictor:
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int | None = None) -> "OnnxPredictor":
-        """Load a file that `sentiscale export` wrote; `threads` None uses all cores.
+        """Load a file written by `sentiscale export`; with `threads=None`, all cores are used.
 
-        Raises: as the constructor; DataError when the file is missing.
+        Raises:
+            UsageError: ONNX Runtime is not installed, or `threads` is below 1.
+            DataError: the file is missing, damaged or was not written by `sentiscale export`.
         """
         if not Path(path).is_file():
             raise DataError(f"{path} does not exist. Create it with: sentiscale export MODEL --out {path}")
@@ -128,7 +135,7 @@ class OnnxPredictor:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """Turns texts into the ids of this model."""
+        """Encoder from texts to the token ids of this model."""
         return Encoder(self.metadata.vocab(), self.metadata.cleaning, self.metadata.stored_tokens)
 
     def logits(self, rows: NumberedRows) -> FloatArray:
@@ -152,7 +159,7 @@ def _session_options(runtime: Any, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = ERRORS_ONLY
-    options.enable_mem_pattern = False  # it keeps a plan for every shape, and each batch has another shape
+    options.enable_mem_pattern = False  # would store a plan for every shape, and shapes rarely recur
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     return options
 
@@ -160,11 +167,11 @@ def _session_options(runtime: Any, threads: int) -> Any:
 def optional_package(name: str) -> Any:
     """Import a package of the `export` extra.
 
-    Raises: UsageError when it is not installed.
+    Raises: UsageError when the package is not installed.
     """
     try:
         return import_module(name)
     except ImportError as error:
         raise UsageError(
-            f"this needs the package {name}, which is not installed: pip install 'sentiscale[export]'."
+            f"the package {name} is not installed. Install it with: pip install 'sentiscale[export]'"
         ) from error

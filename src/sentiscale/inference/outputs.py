@@ -1,4 +1,4 @@
-"""Outputs of predictions: lines on standard output; tables in Parquet, CSV, TSV and JSON lines."""
+"""Write predictions as lines to standard output or as tables in Parquet, CSV, TSV or JSON Lines."""
 
 import json
 import math
@@ -40,24 +40,24 @@ EXPLANATION_COLUMNS = pa.schema(
     {"logit": pa.float64(), "base": pa.float64(), "words": pa.list_(pa.struct(WORD))}
 )
 REJECTS_SHOWN = 5
-"""Rejected rows that the command lists; the file of rejects holds all."""
+"""Number of rejected rows that the command prints; the rejects file contains all of them."""
 
 PRINTED = [
     f"{label}\t{place / 10_000:.4f}\n" for label in LABELS.to_pylist() for place in range(5_000, 10_001)
 ]
-"""All possible lines: a label's probability has four digits and is at least 0.5."""
+"""All possible output lines: a label's probability has four decimals and is at least 0.5."""
 
 
 @dataclass(frozen=True)
 class AddedColumns:
-    """The columns that predictions add to each row of a table."""
+    """Columns that predictions add to each row of a table."""
 
     prefix: str = ""
-    """Prepended to every added name."""
+    """Prefix of all added column names."""
     file: bool = False
-    """Whether to add the name of the row's file."""
+    """Whether to add a column with the name of the row's file."""
     explained: bool = False
-    """Whether to add each word's contribution."""
+    """Whether to add columns with the contribution of each word."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -66,12 +66,12 @@ class AddedColumns:
         return pa.schema([(self.prefix + field.name, field.type) for field in fields])
 
     def check(self, inputs: InputReader) -> None:
-        """Raise UsageError when a table of the input has a column of the same name."""
+        """Raise UsageError when an input table already has one of the added columns."""
         taken = [name for name in self.schema.names if name in inputs.names]
         if taken:
             raise UsageError(
-                f"the input already has a column '{taken[0]}', which the predictions need. Give them a "
-                f"prefix: --prefix predicted_ names theirs 'predicted_{taken[0]}'."
+                f"the input already has a column '{taken[0]}', which predictions would add. Set a prefix: "
+                f"with --prefix predicted_, the added column is 'predicted_{taken[0]}'."
             )
 
     def table(self, chunk: Chunk, predictions: Predictions, explanations: pa.Table | None = None) -> pa.Table:
@@ -91,8 +91,8 @@ class AddedColumns:
 
 
 def print_lines(chunk: Chunk, predictions: Predictions) -> None:
-    """Print `label<TAB>probability` for every review."""
-    # All cores wait for this one thread, and looking lines up is faster than formatting them.
+    """Print one line `label<TAB>probability` per review."""
+    # All cores wait for this thread, and looking up lines is faster than formatting them.
     places = np.rint(predictions.probability * 10_000).astype(np.int64) - 5_000
     places += 5_001 * predictions.is_positive
     sys.stdout.write("".join(map(PRINTED.__getitem__, places.tolist())))
@@ -100,7 +100,7 @@ def print_lines(chunk: Chunk, predictions: Predictions) -> None:
 
 
 class TableWriter:
-    """Writes chunks to an open file; every row has all columns of `inputs_schema` and `added`."""
+    """Writes chunks to an open file; every row has the columns of `inputs_schema` and `added`."""
 
     def __init__(
         self, file: BinaryIO, suffix: str, inputs_schema: pa.Schema | None, added: AddedColumns
@@ -129,7 +129,7 @@ class TableWriter:
 
 @contextmanager
 def open_table(out: Path, inputs: InputReader, added: AddedColumns) -> Iterator[TableWriter]:
-    """Yield a writer; the file appears, or replaces an old one, only when the block succeeds."""
+    """Yield a writer; the file is created or replaced only when the `with` block succeeds."""
     remove_abandoned(out)
     with whole_file(out) as file:
         writer = TableWriter(file, out.suffix, inputs.schema, added)
@@ -140,10 +140,10 @@ def open_table(out: Path, inputs: InputReader, added: AddedColumns) -> Iterator[
 
 
 def check_file(out: Path, inputs: InputReader, added: AddedColumns) -> None:
-    """Fail before any work when the output cannot be written.
+    """Check before prediction starts that the output can be written.
 
-    Raises: UsageError for an unknown suffix, a place that is not writable, an output that is also an input,
-        or a column that the format cannot hold or that both input and predictions have.
+    Raises: UsageError when the suffix is unknown, the path is not writable, the output is also an input, the
+        format cannot store a column, or a column of the input has the name of an added column.
     """
     if out.suffix not in SUFFIXES:
         raise UsageError(f"--out is {out}; it must end in {', '.join(SUFFIXES)}.")
@@ -164,7 +164,7 @@ def check_file(out: Path, inputs: InputReader, added: AddedColumns) -> None:
 
 
 def all_columns(chunk: Chunk, added: pa.Table) -> pa.Table:
-    """A chunk's own columns, followed by the added ones."""
+    """Append the added columns to the chunk's own columns."""
     if chunk.extra is None:
         return added
     schema = pa.schema([*chunk.extra.schema, *added.schema])
@@ -172,7 +172,7 @@ def all_columns(chunk: Chunk, added: pa.Table) -> pa.Table:
 
 
 def aligned(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Cast a table to `schema`; columns that it lacks become null."""
+    """Cast a table to `schema`; missing columns are filled with nulls."""
     if table.schema.equals(schema):
         return table
     columns = []
@@ -192,12 +192,12 @@ def reject_lines(rejects: tuple[Reject, ...] | list[Reject]) -> bytes:
 
 
 class RejectWriter:
-    """Writes rejected rows to `rejects_path(out)` if there are any; a context manager."""
+    """Context manager that writes rejected rows, if there are any, to `rejects_path(out)`."""
 
     def __init__(self, out: Path | None) -> None:
         self.path = out and rejects_path(out)
         self.first: list[Reject] = []
-        """The first rejects, at most REJECTS_SHOWN."""
+        """The first rejected rows, at most REJECTS_SHOWN."""
         self._stack = ExitStack()
         self._file: BinaryIO | None = None
 
@@ -221,13 +221,13 @@ INTEGER = r"^-?\d+$"
 
 
 def json_lines(table: pa.Table, objects: pa.Array | None = None) -> bytes:
-    """Encode one JSON object a line, in UTF-8.
+    """Encode rows as one JSON object per line, in UTF-8.
 
-    Computes whole columns in Arrow; the standard library would take each row apart.
+    Whole columns are encoded in Arrow, which is faster than encoding each row with the standard library.
 
     Args:
-        table: columns whose names are the keys.
-        objects: JSON objects as text (rows,); each gets the columns of its row appended.
+        table: rows to encode; column names become keys.
+        objects: JSON objects as text (rows,), to which the columns of each row are appended.
     """
     if not table.num_rows:
         return b""
@@ -241,13 +241,13 @@ def json_lines(table: pa.Table, objects: pa.Array | None = None) -> bytes:
 
 
 def _concatenated(*parts: str | pa.Array) -> pa.Array:
-    """Concatenate strings and arrays of strings row by row; a null makes its row null."""
+    """Concatenate strings and string arrays row by row; a null in any part makes the row null."""
     as_large = [pa.scalar(part, pa.large_string()) if isinstance(part, str) else part for part in parts]
     return pc.binary_join_element_wise(*as_large, pa.scalar("", pa.large_string()))
 
 
 def _opened_objects(objects: pa.Array) -> pa.Array:
-    """Objects without their closing brace, with a comma unless they are empty."""
+    """Remove the closing brace of each object and append a comma unless the object is empty."""
     bodies = pc.utf8_rtrim(pc.utf8_slice_codeunits(pc.utf8_trim_whitespace(objects), 0, -1), " \t\r\n")
     return pc.if_else(pc.equal(bodies, "{"), bodies, _concatenated(bodies, ", "))
 
@@ -263,7 +263,7 @@ def _json_values(column: pa.Array) -> pa.Array:
     elif pa.types.is_floating(kind):
         numbers = column.cast(pa.float64())
         texts = pc.if_else(pc.is_finite(numbers), numbers, None).cast(pa.large_string())
-        # Arrow prints 1.0 as "1", which readers would take for an integer.
+        # Arrow formats 1.0 as "1", which readers would parse as an integer.
         texts = pc.if_else(pc.match_substring_regex(texts, INTEGER), _concatenated(texts, ".0"), texts)
     else:
         texts = pa.array([_json_value(value) for value in column.to_pylist()], pa.large_string())
@@ -284,7 +284,7 @@ def _json_value(value: Any) -> str | None:
 
 
 def _finite(value: Any) -> Any:
-    """Replace NaN and infinities, which JSON lacks, by null."""
+    """Replace NaN and infinities, which JSON does not support, by None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Predict with a model directory: text in, label and probability out."""
+"""Predict labels and probabilities of texts with a model directory."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,10 +28,11 @@ IntArray = npt.NDArray[np.int64]
 BATCH_ROWS = 256
 """Largest number of rows in a batch."""
 BATCH_TOKENS = 8192
-"""Largest number of padded tokens in a batch: bounds the memory of a forward pass. Twice as many are no
-faster (docs/decisions/0008)."""
+"""Largest number of padded tokens in a batch, which bounds the memory of a forward pass. Twice as many are
+not faster (docs/decisions/0008)."""
 CHUNK_ROWS = 8192
-"""Rows of a stream that are sorted by length together: enough to pad little, few enough to answer soon."""
+"""Number of rows of a stream that are sorted by length together. More rows reduce padding but delay the first
+predictions."""
 
 CPU = torch.device("cpu")
 
@@ -47,9 +48,9 @@ class Prediction:
     positive_probability: float
     """Probability of "positive", between 0 and 1."""
     truncated: bool
-    """Whether the review is longer than the network reads; it reads the beginning and the end."""
+    """Whether the network reads only the beginning and the end of the review because of its length."""
     unknown_share: float
-    """Share of words that are not in the vocabulary; 1 for a text without words."""
+    """Share of the review's words that are not in the vocabulary; 1 for a text without words."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -57,7 +58,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of many reviews in columns (rows,), which costs no object per row."""
+    """Predictions of many reviews as columns (rows,), without an object per row."""
 
     positive_probability: npt.NDArray[np.float64]
     truncated: npt.NDArray[np.bool_]
@@ -76,7 +77,7 @@ class Predictions:
 
     @property
     def probability(self) -> npt.NDArray[np.float64]:
-        """Probability of the label, between 0.5 and 1."""
+        """Probability of the predicted label, between 0.5 and 1."""
         return np.maximum(self.positive_probability, 1 - self.positive_probability)
 
     def rows(self) -> Iterator[Prediction]:
@@ -87,13 +88,13 @@ class Predictions:
 
 
 class Predictor:
-    """A loaded model.
+    """Predictor for a loaded model.
 
     >>> predictor = Predictor.load("run/model")  # doctest: +SKIP
     >>> predictor.predict("Great screen, but the battery died in a week.")  # doctest: +SKIP
     Prediction(label='negative', probability=0.93, ...)
 
-    Many texts are predicted on as many cores as torch may use (`torch.set_num_threads`).
+    Predicting many texts uses as many cores as PyTorch may use (`torch.set_num_threads`).
     """
 
     def __init__(self, model: SavedModel, precision: Precision | None = None) -> None:
@@ -106,12 +107,12 @@ class Predictor:
         """Load a model directory.
 
         Args:
-            path: what `train` wrote as RUN/model.
-            precision: arithmetic of the network: fp32; bf16 is faster where the processor supports it and
-                changes probabilities in the third digit; auto selects it where it is faster.
+            path: model directory, written by `train` as RUN/model.
+            precision: arithmetic of the network: "fp32", "bf16" or "auto". bf16 is faster on processors that
+                support it and changes probabilities in the third decimal; auto selects it if it is faster.
 
         Raises:
-            DataError: the directory is missing, damaged or of another version.
+            DataError: the directory is missing or damaged, or was written by an incompatible version.
             UsageError: this machine does not support the precision.
         """
         return cls(load_model(Path(path)), Precision.choose(precision, CPU))
@@ -121,13 +122,13 @@ class Predictor:
     @overload
     def predict(self, texts: Texts) -> list[Prediction]: ...
     def predict(self, texts: str | Texts) -> Prediction | list[Prediction]:
-        """Predict one review, or several; one text returns one prediction, a column returns a list.
+        """Predict one or more reviews; returns one prediction for a string and a list for a collection.
 
         Args:
-            texts: a string, or a list, tuple, numpy array, pandas or Polars series or Arrow array of them.
-                A null is an empty review, as in files: its `unknown_share` is 1.
+            texts: a string, or a list, tuple, NumPy array, pandas or Polars series or Arrow array of strings.
+                As in files, a null is treated as an empty review, whose `unknown_share` is 1.
 
-        Raises: DataError for values that are not text, naming the first one.
+        Raises: DataError when a value is not text; the message contains the first such value.
         """
         rows = list(self.predict_columns([texts] if isinstance(texts, str) else texts).rows())
         return rows[0] if isinstance(texts, str) else rows
@@ -138,7 +139,7 @@ class Predictor:
         return np.column_stack([1 - positive, positive])
 
     def predict_columns(self, texts: Texts) -> Predictions:
-        """Predict as `predict` does, but return columns."""
+        """Predict reviews and return the results as columns."""
         array, parts = as_array(texts), []
         for start in range(0, max(len(array), 1), CHUNK_ROWS):
             rows = self.encoder.encode(array.slice(start, CHUNK_ROWS))
@@ -146,7 +147,7 @@ class Predictor:
         return parts[0] if len(parts) == 1 else Predictions.concatenate(parts)
 
     def stream(self, texts: Iterable[str], chunk_rows: int = CHUNK_ROWS) -> Iterator[Prediction]:
-        """Predict reviews without holding all of them in memory; same order, same count."""
+        """Yield one prediction per review, in order, without holding all reviews in memory."""
         if chunk_rows < 1:
             raise UsageError(f"chunk_rows is {chunk_rows}; it must be at least 1.")
         remaining = iter(texts)
@@ -154,7 +155,7 @@ class Predictor:
             yield from self.predict_columns(chunk).rows()
 
     def pool(self, threads: int) -> "PredictionPool":
-        """A pool for streams of chunks; a context manager."""
+        """Create a pool that predicts a stream of chunks; use it as a context manager."""
         return PredictionPool(self, threads)
 
     def logits(self, rows: NumberedRows) -> FloatArray:
@@ -179,11 +180,11 @@ class Predictor:
         return logits
 
     def batches(self, offsets: IntArray) -> list[IntArray]:
-        """Rows of each batch: similar in length, the longest first."""
+        """Divide rows into batches of similar length, longest rows first."""
         return length_batches(np.clip(np.diff(offsets), 1, self.model.config.max_tokens))
 
     def batch_logits(self, tokens: npt.NDArray[Any], offsets: IntArray, rows: IntArray) -> FloatArray:
-        """Combined logits (len(rows),) of some rows, as one batch."""
+        """Combined logits (len(rows),) of the given rows, computed as one batch."""
         model = self.model
         wide_logits = model.wide.logits(tokens, offsets, rows) if model.wide else None
         ids_BT, lengths_B = padded_ids(tokens, offsets, rows, model.config.max_tokens)
@@ -207,7 +208,7 @@ class Predictor:
 
 
 def length_batches(lengths: IntArray) -> list[IntArray]:
-    """Sort rows (of at least one token each) by falling length and cut them into bounded batches."""
+    """Sort nonempty rows by decreasing length and divide them into batches of bounded size."""
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
     while start < len(order):
@@ -219,10 +220,10 @@ def length_batches(lengths: IntArray) -> list[IntArray]:
 
 
 class SingleThreads:
-    """A pool of threads in each of which torch works alone.
+    """Pool of threads in which PyTorch uses one thread each.
 
-    `torch.set_num_threads` applies to the calling thread and to threads that use torch for the first time
-    later. The calling thread keeps its number, and later threads get that number again afterwards.
+    `torch.set_num_threads` applies to the calling thread and to threads that first use PyTorch after the
+    call. The number of the calling thread is unchanged, and it is restored for later threads on exit.
     """
 
     def __init__(self, threads: int) -> None:
@@ -238,10 +239,10 @@ class SingleThreads:
 
 
 class PredictionPool:
-    """Threads that predict several chunks at once, one batch each; a thread keeps one core busy.
+    """Pool of threads that predict several chunks concurrently.
 
-    Each thread takes a whole batch. Torch's own threads inside a batch would wait for each other at every
-    step of the LSTM (docs/decisions/0008). Results are bit-identical for any number of threads.
+    Each thread computes one batch at a time on one core. PyTorch's own threads would wait for each other at
+    every step of the LSTM (docs/decisions/0008). Results are bit-identical for any number of threads.
     """
 
     def __init__(self, predictor: Predictor, threads: int) -> None:
@@ -255,13 +256,13 @@ class PredictionPool:
         self._threads.__exit__()
 
     def submit(self, texts: Texts) -> "Future[Predictions]":
-        """Predict a chunk after those submitted before."""
+        """Schedule a chunk for prediction, after the chunks submitted before it."""
         result: Future[Predictions] = Future()
         self._threads.pool.submit(self._encode, texts, result)
         return result
 
     def _encode(self, texts: Texts, result: "Future[Predictions]") -> None:
-        """Encode a chunk and submit its batches; the thread that computes the last one sets the result."""
+        """Encode a chunk and submit its batches; the thread that finishes the last batch sets the result."""
         try:
             predictor = self.predictor
             rows = predictor.encoder.encode(texts)

@@ -1,4 +1,4 @@
-"""A scikit-learn estimator that trains on texts and labels in memory."""
+"""A scikit-learn estimator that is trained on texts and labels in memory."""
 
 import json
 import sys
@@ -40,9 +40,9 @@ from sentiscale.util.progress import Progress
 
 
 def train_in_process(job: TrainJob, progress: Progress) -> tuple[SavedModel, RunRecord]:
-    """Train with resolved settings of layout 1x1; the job's run directory gets checkpoints and a log.
+    """Train in this process with layout 1x1; checkpoints and a log are written to the job's run directory.
 
-    Raises: as `train` does.
+    Raises the same exceptions as `train`.
     """
     job.run_dir.create(resume=job.resume, force=job.force)
     hardware = Hardware.choose(job.settings)
@@ -52,7 +52,7 @@ def train_in_process(job: TrainJob, progress: Progress) -> tuple[SavedModel, Run
 
 
 def _finished(training: Training) -> tuple[SavedModel, RunRecord]:
-    """The model at its best validation, and the record with its scores."""
+    """Restore the best weights; returns the model and the run record with its validation scores."""
     record = current_record(training, "finished", training.clock.seconds())
     runner = training.learner.runner
     runner.restore(training.best)
@@ -81,55 +81,61 @@ PARAMETER_SETTINGS = {
     "precision": "train.precision",
     "time_limit": "train.time_limit",
 }
-"""Setting of each parameter; None leaves the preset's value."""
+"""Setting for each parameter; a parameter that is None keeps the preset's value."""
 PREPARE_SETTINGS = ("prepare.clean", "prepare.vocab_size", "prepare.min_count", "prepare.max_tokens")
-"""Settings of preparation that apply to texts in memory."""
+"""Preparation settings that apply to texts in memory."""
 FEW_TEXTS = 4000
-"""Below this many texts, words that occur once are kept: better on 2,000 real ones, worse on 8,000."""
+"""Below this number of texts, words that occur only once are kept; on real reviews, this was better for 2,000
+texts and worse for 8,000."""
 MODEL_FILES = ("config.toml", "vocab.txt", "weights.safetensors", "record.json")
 ESTIMATOR_FILE = "estimator.json"
-"""Class labels and parameters, which `save` adds to the model directory."""
+"""File with class labels and parameters, which `save` adds to the model directory."""
 PROCESS_STATE = threading.RLock()
-"""Fitting and loading set torch's number of threads and random state, which the whole process shares."""
+"""Lock for PyTorch's number of threads and random state: fitting and loading change them process-wide."""
 
 
 class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """The classifier of `sentiscale train` for texts in memory; two classes.
+    """The classifier of `sentiscale train` as an estimator for texts in memory with two classes.
 
-    `fit` writes its working files to a temporary folder and trains in this process, unless `layout` asks for
-    several. A tenth of each class, chosen by the hash of the text, is held out for validation: it decides
-    which weights are kept and how network and n-gram model are weighted. Duplicates are not dropped.
+    `fit` writes working files to a temporary folder and trains in this process, unless `layout` requires
+    several processes. A tenth of each class, selected by the hash of the text, is held out for validation; it
+    is used to select the weights to keep and to weight the network and the n-gram model. Duplicates are not
+    dropped.
 
     Args:
-        model: recurrent cell, "lstm" or "gru"; None is the preset's.
-        wide: whether to add a linear model on n-grams to the network.
-        preset: "fast", "balanced" or "accurate"; None is balanced.
-        epochs: passes over the training texts, fractions allowed; None is the preset's, else 2, or 4 below
-            40,000 texts.
-        batch_size: texts a step; None is 128, or 32 below 40,000 texts.
-        lr: Adam's largest learning rate; None is the preset's.
-        max_tokens: tokens of a text that the network reads, half of them from its end; None is the preset's.
-        vocab_size: largest number of words; None is 120,000.
-        min_count: rarer words are unknown; None is 2, or 1 below 4,000 texts.
-        cleaning: "words" or "alpha"; None is words.
-        validation_fraction: share of each class to validate on, above 0 and below 1; at least 16 texts of a
-            class, if that is at most a third of it.
-        threads: torch's threads of each rank in training; None is as many as torch uses in this process.
-            More than one pay off from some ten thousand texts on, and on idle cores.
-        layout: replicas x stages. "1x1" trains in this process; any other starts a process for each rank.
+        model: recurrent cell, "lstm" or "gru"; None uses the preset's value.
+        wide: whether to combine the network with a linear n-gram model.
+        preset: "fast", "balanced" or "accurate"; None means "balanced".
+        epochs: number of passes over the training texts, possibly fractional; None uses the preset's value if
+            it has one, otherwise 2, or 4 below 40,000 texts.
+        batch_size: number of texts per step; None means 128, or 32 below 40,000 texts.
+        lr: Adam's largest learning rate; None uses the preset's value.
+        max_tokens: number of tokens of a text that the network reads, half of them from its end; None uses
+            the preset's value.
+        vocab_size: largest number of words in the vocabulary; None means 120,000.
+        min_count: smallest number of occurrences of a word in the vocabulary; None means 2, or 1 below 4,000
+            texts.
+        cleaning: "words" or "alpha"; None means "words".
+        validation_fraction: share of each class to validate on, above 0 and below 1. At least 16 texts per
+            class are used, if that is at most a third of the class.
+        threads: number of PyTorch threads per rank in training; None uses the current number of this process.
+            More than one is faster from about ten thousand texts, if the cores are idle.
+        layout: replicas x stages. "1x1" trains in this process; other layouts start one process per rank.
         device: "auto", "cpu" or "cuda".
         precision: "auto", "fp32", "bf16", "fp16" or "fp64".
-        time_limit: seconds of training after which the best weights so far are used; None is no limit.
-        random_state: seed; None or a RandomState draw one. The same seed gives the same model.
-        verbose: above 0, training reports on stderr.
-        settings: any other setting by its dotted name, as in {"model.hidden_dim": 64}; wins over the rest.
+        time_limit: seconds of training after which the best weights so far are used; None means no limit.
+        random_state: integer seed, or None or a RandomState from which a seed is drawn. The same seed
+            produces the same model.
+        verbose: if above 0, write training progress to stderr.
+        settings: further settings by dotted name, as in {"model.hidden_dim": 64}; they override all other
+            parameters.
 
     Attributes:
-        classes_: both labels, sorted; the second is the one a saved model calls positive.
+        classes_: the two labels, sorted; a saved model calls the second one positive.
         predictor_: the trained model, a `sentiscale.Predictor`.
-        record_: the record of the training: settings, seconds, scores on the validation texts.
+        record_: record of the training: settings, seconds and scores on the validation texts.
 
-    There is no `n_features_in_`, since text has no fixed number of features, and no `sample_weight`.
+    There is no `n_features_in_`, because text has no fixed number of features, and no `sample_weight`.
 
     >>> classifier = SentimentClassifier(preset="fast")
     >>> classifier.fit(texts, labels).predict(["Not bad at all."])  # doctest: +SKIP
@@ -179,15 +185,15 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.settings = settings
 
     def fit(self, X: Any, y: Any) -> "SentimentClassifier":
-        """Fit to texts `X` (n,) and their labels `y` (n,) of two classes.
+        """Fit the classifier to texts `X` (n,) and labels `y` (n,) of two classes.
 
         Args:
-            X: list, numpy array, or pandas, Polars or Arrow column of str; no missing values.
-            y: labels that can be sorted: str, bool, int.
+            X: list, NumPy array, or pandas, Polars or Arrow column of str, without missing values.
+            y: sortable labels, such as str, bool or int.
 
         Raises:
-            ValueError: unusable texts or labels, or impossible parameters.
-            SentiscaleError: the training failed.
+            ValueError: texts, labels or parameters are invalid.
+            SentiscaleError: training failed.
         """
         texts = as_texts(X)
         classes, labels = two_classes(y, len(texts))
@@ -195,7 +201,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             predictor, record = self._train(texts, labels)
         except (UsageError, DataError) as error:
             raise ValueError(str(error)) from error
-        except Interrupted as error:  # without its advice to resume: the temporary folder is gone
+        except Interrupted as error:  # drops the advice to resume, because the temporary folder is deleted
             raise KeyboardInterrupt(str(error).partition(";")[0]) from error
         self.classes_, self.predictor_, self.record_ = classes, predictor, record
         return self
@@ -203,7 +209,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def decision_function(self, X: Any) -> npt.NDArray[np.float32]:
         """Logits (n,) of the second class; the logit of a text does not depend on the other texts.
 
-        Raises: NotFittedError before `fit`; ValueError for anything but texts.
+        Raises: NotFittedError when the classifier is not fitted; ValueError when `X` is not a collection of
+            texts.
         """
         check_is_fitted(self)
         texts, predictor = as_texts(X), self.predictor_
@@ -215,12 +222,12 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.concatenate(parts)
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
-        """Probability of each class (n, 2), in the order of `classes_`."""
+        """Class probabilities (n, 2), in the order of `classes_`."""
         second = probabilities(self.decision_function(X))
         return np.column_stack([1 - second, second])
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
-        """The more probable label of each text (n,)."""
+        """Predicted label of each text (n,)."""
         logits = self.decision_function(X)
         labels: npt.NDArray[Any] = self.classes_[(logits > 0).astype(int)]
         return labels
@@ -228,11 +235,15 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write a model directory, which `sentiscale predict` and `serve` accept as well.
 
-        Its second class is called positive there; `load` restores the labels that `fit` was given.
+        There, the second class is called positive; `load` restores the labels passed to `fit`.
+
+        Args:
+            path: directory to write.
+            force: replace an existing model directory.
 
         Raises:
-            OutputExistsError: `path` exists; with `force` a model directory is replaced.
-            ValueError: labels of a type that JSON cannot store.
+            OutputExistsError: `path` exists and `force` is not set, or `path` is not a model directory.
+            ValueError: the labels are of a type that JSON cannot store.
         """
         check_is_fitted(self)
         description = self._description()
@@ -243,9 +254,9 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def load(cls, path: str | Path) -> "SentimentClassifier":
-        """Load what `save` wrote, or RUN/model of a training: then the labels are negative and positive.
+        """Load a directory written by `save` or, with the labels negative and positive, RUN/model of a run.
 
-        Raises: DataError when it is missing, damaged or of another version.
+        Raises: DataError when the directory is missing or damaged, or was written by an incompatible version.
         """
         path = Path(path)
         with process_state_preserved():
@@ -262,7 +273,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return estimator
 
     def __getstate__(self) -> dict[str, Any]:
-        """Parameters, labels and the content of the model directory: nothing of torch."""
+        """Parameters, labels and the content of the model directory, without PyTorch objects."""
         state = dict(super().__getstate__())
         if state.pop("predictor_", None) is not None:
             state["model_files_"] = self._model_files()
@@ -274,7 +285,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         super().__setstate__(state)
         if files is not None:
             with process_state_preserved(), tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
-                for name in MODEL_FILES:  # and no other names, which could lead out of the folder
+                for name in MODEL_FILES:  # other names could be paths outside the folder
                     if name in files:
                         Path(folder, name).write_bytes(files[name])
                 self.predictor_ = Predictor.load(folder)
@@ -291,7 +302,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         settings = self._settings(len(texts))
         if not 0 < self.validation_fraction < 1:
             raise UsageError(
-                f"validation_fraction is {self.validation_fraction}; it must be above 0, below 1."
+                f"validation_fraction is {self.validation_fraction}; it must be above 0 and below 1."
             )
         progress = StderrProgress() if self.verbose else Progress()
         with process_state_preserved(), tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
@@ -306,7 +317,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return Predictor.load(run / "model"), record.model_dump(mode="json")
 
     def _settings(self, texts: int) -> Settings:
-        """All settings: `settings` wins over the other parameters, and these win over the preset."""
+        """Resolve all settings: `settings` overrides the other parameters, which override the preset."""
         flags = {setting: getattr(self, name) for name, setting in PARAMETER_SETTINGS.items()}
         if self.min_count is None and texts < FEW_TEXTS:
             flags["prepare.min_count"] = 1
@@ -321,7 +332,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if key.startswith(("prepare.", "track.")) and key not in PREPARE_SETTINGS:
                 raise UsageError(
                     f"setting '{key}' has no effect on texts in memory.{did_you_mean(key, PREPARE_SETTINGS)} "
-                    f"Allowed: those of model, wide, vectors and train, and {', '.join(PREPARE_SETTINGS)}."
+                    f"Use settings of model, wide, vectors or train, or {', '.join(PREPARE_SETTINGS)}."
                 )
         flags |= self.settings or {}
         plain = {
@@ -330,7 +341,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return resolve(base=preset_values(self.preset), flags=plain)
 
     def _model_files(self) -> dict[str, bytes]:
-        """Content of the files of the model directory."""
+        """Content of the model directory's files by name."""
         record = RunRecord.model_validate(self.record_) if self.record_ else None
         with tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
             save_model(Path(folder, "model"), self.predictor_.model, record)
@@ -341,8 +352,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes = self.classes_.tolist()
         if not all(isinstance(label, str | int | float) for label in classes):
             raise ValueError(
-                f"classes_ are {classes!r}; a model directory takes labels that are str, bool, int or float. "
-                "Use pickle or joblib, or other labels."
+                f"classes_ are {classes!r}; a model directory stores only str, bool, int and float labels. "
+                "Use pickle or joblib, or fit with other labels."
             )
         parameters = {}
         for name, value in self.get_params().items():
@@ -354,7 +365,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _read_description(path: Path) -> tuple[dict[str, Any], npt.NDArray[Any]]:
-    """Parameters and labels of a model directory; without ESTIMATOR_FILE, those of `sentiscale train`."""
+    """Read parameters and labels of a model directory; returns defaults if it has no ESTIMATOR_FILE."""
     file = path / ESTIMATOR_FILE
     if not file.exists():
         return {}, np.array(["negative", "positive"])
@@ -375,15 +386,15 @@ class StderrProgress(Progress):
 
 @contextmanager
 def process_state_preserved() -> Iterator[None]:
-    """Restore torch's random state and this thread's arithmetic at the end; one block at a time."""
+    """Restore PyTorch's random state and this thread's denormal setting on exit; holds PROCESS_STATE."""
     with PROCESS_STATE, torch.random.fork_rng(devices=()), denormals_preserved():
         yield
 
 
 @contextmanager
 def denormals_preserved() -> Iterator[None]:
-    """Restore this thread's treatment of denormal numbers at the end."""
-    flushed = sys.float_info.min / 2 == 0.0  # torch has no function that returns it
+    """Restore this thread's treatment of denormal numbers on exit."""
+    flushed = sys.float_info.min / 2 == 0.0  # PyTorch has no function that returns this setting
     try:
         yield
     finally:

@@ -1,8 +1,8 @@
-"""Data of the scikit-learn estimator: checked texts and labels, and a prepared dataset from them.
+"""Check the texts and labels of the scikit-learn estimator and write them as a prepared dataset.
 
-The dataset has the same numbers as `prepare` writes for the same rows. Unlike there, duplicates stay, since
-callers count on each of their rows. Validation rows are chosen by the hash of the text as in `prepare`, but
-with the exact share of each class, so that few rows suffice.
+The dataset is the same as `prepare` writes for the same rows, with two differences. Duplicates are kept,
+because callers expect every row to count. Validation rows, selected by the hash of the text, have the exact
+share in each class, so that few rows suffice.
 """
 
 import time
@@ -41,12 +41,12 @@ from sentiscale.text.word_table import WordTable, look_up
 
 MB = 10**6
 MIN_CLASS_TEXTS = 2
-"""One to train on, one to validate on."""
+"""Each class needs one text to train on and one to validate on."""
 MIN_VALIDATION_TEXTS = 16
-"""Of each class, if that is at most a third of it: with fewer, the weights of network and n-gram model are
-fitted to noise (tried on 45 to 450 real reviews)."""
+"""Smallest number of validation texts per class, if that is at most a third of the class. With fewer, the
+weights of network and n-gram model are fitted to noise (tried on 45 to 450 real reviews)."""
 UNBOUNDED = 2**40
-"""Bytes for counting words: they stay in memory, where the texts are already."""
+"""Memory limit in bytes for counting words; never reached, because the texts are in memory anyway."""
 
 
 # The prepared dataset
@@ -54,35 +54,35 @@ UNBOUNDED = 2**40
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """Texts with words, as numbers of their own words."""
+    """Nonempty texts, encoded as indices into the table of their own words."""
 
     ids: NDArray[np.int32]
-    """Word numbers, concatenated."""
+    """Indices into `words`, concatenated over all rows."""
     kept: NDArray[np.int64]
-    """Words of each row in `ids`."""
+    """Number of words of each row in `ids`."""
     lengths: NDArray[np.int64]
-    """Words of each row before truncation."""
+    """Number of words of each row before truncation."""
     labels: NDArray[np.uint8]
-    """0 negative, 1 positive."""
+    """Label of each row: 0 negative, 1 positive."""
     held_out: NDArray[np.bool_]
-    """Rows to validate on."""
+    """Whether each row is held out for validation."""
     words: WordTable
-    """The word of each number."""
+    """All distinct words."""
 
 
 def prepare_texts(
     texts: pa.Array, labels: NDArray[np.uint8], out: Path, settings: PrepareSettings, valid_share: float
 ) -> PreparedDataset:
-    """Write texts and labels (rows,) as a dataset with a train and a valid split.
+    """Write texts and labels (rows,) as a prepared dataset with the splits train and valid.
 
-    Texts without a word are left out, since nothing can be learnt from them.
+    Texts without words are left out, because nothing can be learnt from them.
 
     Args:
         texts: strings or binaries, without nulls.
         labels: 0 negative, 1 positive.
         out: an empty directory.
-        settings: cleaning, vocabulary and stored tokens are used.
-        valid_share: share of each class to validate on, between 0 and 1; more where that is too few texts.
+        settings: settings for cleaning, vocabulary and stored tokens; the others are ignored.
+        valid_share: share of each class to validate on, between 0 and 1; raised if that is too few texts.
 
     Raises: DataError when a class has fewer than two texts with words, or no word is frequent enough.
     """
@@ -95,7 +95,7 @@ def prepare_texts(
     if smaller < MIN_CLASS_TEXTS:
         raise DataError(
             f"of {len(usable)} texts with words the smaller class has {smaller}; each class needs at least "
-            f"{MIN_CLASS_TEXTS}, one to train on and one to validate on. Give more texts."
+            f"{MIN_CLASS_TEXTS}, one to train on and one to validate on. Pass more texts."
         )
     rows = TrainingRows(
         ids=numbered.ids,
@@ -159,12 +159,12 @@ def _by_class(labels: NDArray[np.uint8]) -> dict[str, int]:
 
 
 def held_out(hashes: NDArray[np.uint64], labels: NDArray[np.uint8], share: float) -> NDArray[np.bool_]:
-    """Choose the rows (rows,) to validate on: the last of each class by hash, equal texts all or none.
+    """Select the rows (rows,) to validate on: in each class, those with the largest hashes.
 
-    Equal texts are divided only where none would be left, as in a class of one repeated text.
+    Equal texts stay together, unless no validation text would be left, as in a class with one repeated text.
     """
     chosen = np.zeros(len(labels), bool)
-    places = hashes & np.uint64(2**32 - 1)  # the bits that `prepare` splits by
+    places = hashes & np.uint64(2**32 - 1)  # the bits by which `prepare` splits
     for label in (0, 1):
         rows = np.flatnonzero(labels == label)
         ordered = rows[np.argsort(places[rows], kind="stable")]
@@ -176,7 +176,7 @@ def held_out(hashes: NDArray[np.uint64], labels: NDArray[np.uint8], share: float
 
 
 def _write_vocabulary(out: Path, rows: TrainingRows, settings: PrepareSettings) -> int:
-    """Write the words of the training rows; returns how many distinct words these have."""
+    """Write the vocabulary of the training rows; returns the number of their distinct words."""
     words = rows.words
     counts = count_ids(rows.ids, rows.kept, ~rows.held_out, len(words.offsets) - 1)
     counter = WordCounter(out, UNBOUNDED)
@@ -185,14 +185,14 @@ def _write_vocabulary(out: Path, rows: TrainingRows, settings: PrepareSettings) 
     if not len(chosen):
         raise DataError(
             f"no word occurs {settings.min_count} times in the {int((~rows.held_out).sum())} texts to train "
-            "on. Give more texts or a lower min_count."
+            "on. Pass more texts or lower min_count."
         )
     write_words(out / VOCABULARY, chosen)
     return int((counts > 0).sum())
 
 
 def _write_splits(out: Path, rows: TrainingRows) -> tuple[list[int], int]:
-    """Write the arrays of each split; returns their numbers of unknown tokens, and the vocabulary size."""
+    """Write the arrays of each split; returns the unknown tokens per split and the vocabulary size."""
     table = read_table(out / VOCABULARY)
     vocab_size = len(table.offsets) - 1
     numbers = look_up(rows.words.data, rows.words.offsets, table, UNK).astype(token_dtype(vocab_size))
@@ -216,7 +216,7 @@ def _write_splits(out: Path, rows: TrainingRows) -> tuple[list[int], int]:
 def as_texts(X: Any) -> pa.Array:
     """Convert a one-dimensional collection of str to an Arrow array without nulls.
 
-    Raises: ValueError, or TypeError for objects without a length, worded as scikit-learn does.
+    Raises: ValueError, or TypeError when `X` has no length, with scikit-learn's messages.
     """
     if isinstance(X, str | bytes):
         raise ValueError("Iterable over raw text documents expected, string object received.")
@@ -226,7 +226,7 @@ def as_texts(X: Any) -> pa.Array:
     if len(shape) != 1:
         raise ValueError(
             f"Expected 1D array of texts, got {len(shape)}D array instead (shape={tuple(shape)}). "
-            "Give one column, as in X[:, 0] or frame['text']."
+            "Pass one column, as in X[:, 0] or frame['text']."
         )
     if not len(X):
         raise ValueError("Found array with 0 sample(s) (shape=(0,)) while a minimum of 1 is required.")
@@ -235,11 +235,11 @@ def as_texts(X: Any) -> pa.Array:
         if not texts.null_count:
             return texts.cast(pa.large_binary())
     except (DataError, pa.ArrowException, TypeError, ValueError):
-        pass  # the loop below names the row
+        pass  # the loop below finds the row for the message
     for row, value in enumerate(_as_list(X)):
         if not isinstance(value, str | bytes):
             raise ValueError(
-                f"X[{row}] is {value!r} ({type(value).__name__}); every text must be a str, none missing."
+                f"X[{row}] is {value!r} ({type(value).__name__}); every text must be a str, not missing."
             )
     raise ValueError(f"X is a {type(X).__name__} whose values cannot be read as texts.")
 
@@ -253,15 +253,16 @@ def _as_list(X: Any) -> list[Any]:
 
 
 def copied_slice(texts: pa.Array, begin: int, end: int) -> pa.Array:
-    """Copy a slice: a view would have the bytes of all texts, for which encoding allocates memory."""
+    """Copy a slice; a view would refer to the bytes of all texts, and encoding allocates memory for them."""
     data, offsets = raw_rows(texts.slice(begin, end - begin))
     return binary_array(data[offsets[0] : offsets[-1]], offsets - offsets[0])
 
 
 def two_classes(y: Any, texts: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """The two labels in `y`, sorted, and the index (texts,) of each row's label, 0 or 1.
+    """Return the two labels in `y`, sorted, and the index (texts,) of each row's label, 0 or 1.
 
-    Raises: ValueError, worded as scikit-learn does, unless there is one label for each text.
+    Raises: ValueError, with scikit-learn's messages, when `y` does not have one label per text or does not
+        have two classes.
     """
     if y is None:
         raise ValueError("SentimentClassifier requires y to be passed, but the target y is None.")

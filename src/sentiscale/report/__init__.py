@@ -1,4 +1,4 @@
-"""Charts and pages: the scaling report, the page about a dataset, the model card.
+"""Write the scaling report, the page about a dataset and the model card, with their charts.
 
-Numbers are worked out in `study.analysis`; here they are drawn and put into words.
+The numbers of the scaling report are computed in `study.analysis`; this package presents them.
 """

@@ -1,4 +1,4 @@
-"""Gather what a model card says, from a run's record, its model and the data it was trained on."""
+"""Build a model card from a run's record, its model and the data that the model was trained on."""
 
 import json
 from collections import Counter
@@ -33,14 +33,14 @@ NO_CATEGORY = "(none)"
 def rows_by_category(
     predictor: Predictor, table: Path, column: str, settings: PrepareSettings, progress: Progress
 ) -> tuple[ScoredRows, list[str]]:
-    """Label the reviews of a table, and give the category of each.
+    """Predict the reviews of a table and read the category of each review.
 
     Raises:
-        UsageError: the file is no table, or has no such column.
-        DataError: it cannot be read, or holds no labelled review.
+        UsageError: the file is not a table or does not have the column.
+        DataError: the file cannot be read or contains no labelled review.
     """
     if not table.is_file():
-        raise DataError(f"{table} is not a file. Give one CSV, JSONL or Parquet file with --reviews.")
+        raise DataError(f"{table} is not a file. Pass one CSV, JSONL or Parquet file with --reviews.")
     categories = categories_of(table, column, settings)
     rows = rows_of_files(predictor, str(table), settings, progress)
     lines = rows.lines.tolist() if rows.lines is not None else []
@@ -48,7 +48,7 @@ def rows_by_category(
 
 
 def categories_of(table: Path, column: str, settings: PrepareSettings) -> dict[int, str]:
-    """Categories by line: the file is read as if the column were the review, and lines join the two."""
+    """Read the category of each line: the file is read with the category column in place of the review."""
     named = {"text_column": column, "title_column": column, "label_column": None, "stars_column": None}
     corpus = Corpus.find([table], settings.model_copy(update=named), labels="none")
     if not format_of(corpus.sources[0].table).has_columns:
@@ -62,52 +62,52 @@ def categories_of(table: Path, column: str, settings: PrepareSettings) -> dict[i
 
 class Proportion(Record):
     name: str
-    """What was counted: accuracy, precision or recall."""
+    """Name of the metric: accuracy, precision or recall."""
     count: int
-    """Rows for which it holds."""
+    """Number of rows predicted correctly among the counted rows."""
     of: int
-    """Rows that were looked at."""
+    """Number of rows counted for the metric."""
     share: float
-    """`count` over `of`."""
+    """`count` divided by `of`."""
     low: float
-    """Of the 95 % interval (Wilson, 1927)."""
+    """Lower end of the 95 % interval (Wilson, 1927)."""
     high: float
-    """Its upper end."""
+    """Upper end of the 95 % interval."""
 
 
 class Slice(Record):
-    """Test rows that have something in common."""
+    """Scores of the rows that share a property, such as a range of lengths."""
 
     name: str
-    """What they have in common: a range of lengths, a class, a category."""
+    """Shared property of the rows: a range of lengths, a class or a category."""
     rows: int
-    """How many there are."""
+    """Number of rows."""
     positive_share: float
-    """Of the rows, by their labels."""
+    """Share of rows whose label is positive."""
     confidence: float
-    """Mean probability of the labels given."""
+    """Mean probability of the predicted labels."""
     accuracy: float
-    """Share of them labelled correctly."""
+    """Share of rows predicted correctly."""
     low: float
-    """Of the 95 % interval of the accuracy."""
+    """Lower end of the accuracy's 95 % interval."""
     high: float
-    """Its upper end."""
+    """Upper end of the accuracy's 95 % interval."""
 
 
 class Slices(Record):
-    """One way to divide the rows; every row is in one slice."""
+    """One division of the rows into slices; every row is in exactly one slice."""
 
     by: str
-    """What divides them, as a heading."""
+    """Property by which the rows are divided, as a heading."""
     slices: list[Slice]
-    """In the order they are shown in."""
+    """Slices in display order."""
 
 
 class Evaluation(Record):
     split: str
-    """test or valid."""
+    """Name of the evaluated split, "test" or "valid"."""
     rows: int
-    """How many were scored."""
+    """Number of scored rows."""
     loss: float
     """Mean binary cross-entropy, in nats."""
     f1: float | None
@@ -121,50 +121,50 @@ class Evaluation(Record):
     proportions: list[Proportion]
     """Accuracy, precision and recall."""
     calibration: list[CalibrationBin]
-    """Confidence against accuracy; empty in records from before it was kept."""
+    """Bins of confidence with their accuracy; empty for records written before this field existed."""
 
 
 class ModelCard(Record):
     """A model card after Mitchell et al. (2019), "Model cards for model reporting"."""
 
     name: str
-    """What the model is called: the folder's name, or as the caller says."""
+    """Name of the model: the value the caller passes, or the name of the run's folder."""
     run: str
     """Path of the run or model directory."""
     language: str | None
-    """As the caller says; nothing in a run tells it."""
+    """Language of the reviews, as passed by the caller; a run does not record it."""
     license: str | None
-    """As the caller says, too."""
+    """License of the model, as passed by the caller."""
     trained_at: str | None
-    """Date the training ended, as in 2026-11-23."""
+    """Date on which training ended, as in 2026-11-23."""
     id: str
-    """Of the run, as in its record."""
+    """Id of the run, as in its record."""
     model: dict[str, Any]
-    """Cell, sizes, parameters, vocabulary, cleaning."""
+    """Cell, layer sizes, number of parameters, vocabulary size and cleaning rule of the model."""
     evaluations: list[Evaluation]
-    """Test first, where there was one."""
+    """Scores by split, the test split first if there is one."""
     slices: list[Slices]
-    """Ways to divide the scored rows; empty where `slices_note` says why."""
+    """Divisions of the scored rows; if empty, `slices_note` contains the reason."""
     slices_note: str
-    """On what the slices were found, or why there are none."""
+    """Data on which the slices were computed, or the reason why there are none."""
     data: TrainedOn | None
-    """None where neither record nor data are there to tell."""
+    """Description of the training data; None if it is neither in the record nor available as data."""
     data_digest: str
-    """Identity of the prepared data, as in their manifest."""
+    """Digest of the prepared data, as in their manifest."""
     settings: dict[str, Any]
-    """What it was trained with: sections model, wide, vectors and train."""
+    """Settings of the training: the sections model, wide, vectors and train."""
     cost: dict[str, Any]
-    """Seconds, core hours, speed, memory and the machine."""
+    """Training seconds, core-hours, speed, memory and machine."""
     versions: dict[str, str]
-    """Of sentiscale and the libraries it was trained with, by name."""
+    """Versions of sentiscale and its libraries at training time, by name."""
     git_commit: str | None
-    """Commit of the folder the training was started in, if that was a repository."""
+    """Commit of the working directory in which training was started, if it was a git repository."""
     limits: list[str] = Field(default_factory=list)
-    """What the model cannot do, one sentence each."""
+    """Limitations of the model, one sentence each."""
 
 
 def markdown(card: ModelCard) -> str:
-    """The whole card: front matter, then a section for each part that Mitchell et al. (2019) ask for."""
+    """Render the card as Markdown: front matter, then the sections of Mitchell et al. (2019)."""
     return render_markdown(
         "card.md",
         card=card,
@@ -174,7 +174,7 @@ def markdown(card: ModelCard) -> str:
 
 
 def front_matter(card: ModelCard) -> str:
-    """YAML for model hubs. Its values are written as JSON, which is YAML, so no text can break out of it."""
+    """YAML front matter for model hubs; values are written as JSON, which is valid YAML and safely quoted."""
     fields: dict[str, Any] = {
         "language": card.language,
         "license": card.license,
@@ -190,7 +190,7 @@ def front_matter(card: ModelCard) -> str:
 
 
 def _index(card: ModelCard, found: Evaluation) -> dict[str, Any]:
-    """The model's results in the form of Hugging Face's `model-index`."""
+    """Results in the format of Hugging Face's `model-index`."""
     metrics = [{"type": part.name, "value": round(part.share, 6)} for part in found.proportions]
     if found.f1 is not None:
         metrics.append({"type": "f1", "value": round(found.f1, 6)})
@@ -200,19 +200,19 @@ def _index(card: ModelCard, found: Evaluation) -> dict[str, Any]:
 
 
 LENGTHS = (8, 16, 32, 64, 128, 256)
-"""Ends of the slices by length, in tokens."""
+"""Upper bounds of the slices by length, in tokens."""
 UNKNOWN = (0.0, 0.01, 0.02, 0.05, 0.1)
-"""Ends of the slices by share of unknown words."""
+"""Upper bounds of the slices by share of unknown words."""
 MOST_CATEGORIES = 50
-"""Those with most rows have a line of their own."""
+"""Number of categories that are listed separately, those with the most rows."""
 
 
 def usual_slices(rows: ScoredRows, read_tokens: int) -> list[Slices]:
-    """Rows by length, by what the network reads of them, by unknown words and by class.
+    """Divide rows by length, by whether the network reads all of them, by unknown words and by class.
 
     Args:
-        rows: what was labelled.
-        read_tokens: tokens the network reads of a review.
+        rows: scored rows.
+        read_tokens: number of tokens of a review that the network reads.
     """
     longer = (rows.lengths > read_tokens).astype(int)
     return [
@@ -229,20 +229,23 @@ def usual_slices(rows: ScoredRows, read_tokens: int) -> list[Slices]:
 
 
 def by_length(lengths: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.intp], list[str]]:
-    """The slice of each row, and the slices' names."""
+    """Divide rows by length; returns the slice index of each row and the names of the slices."""
     firsts = (1, *(end + 1 for end in LENGTHS))
     names = [f"{first} to {end}" for first, end in zip(firsts, LENGTHS, strict=False)]
     return np.searchsorted(LENGTHS, lengths), [*names, f"{firsts[-1]} and more"]
 
 
 def by_share(shares: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.intp], list[str]]:
-    """The same for shares between 0 and 1."""
+    """Divide rows by share, from 0 to 1; returns the slice index of each row and the names of the slices."""
     names = [f"up to {100 * end:g} %" for end in UNKNOWN[1:]]
     return np.searchsorted(UNKNOWN, shares), ["none", *names, f"more than {100 * UNKNOWN[-1]:g} %"]
 
 
 def by_category(categories: Sequence[str]) -> tuple[npt.NDArray[np.intp], list[str]]:
-    """The same for names, the most frequent first; those after the fiftieth are combined."""
+    """Divide rows by category; returns the slice index of each row and the names, most frequent first.
+
+    Categories after the first MOST_CATEGORIES are combined into one slice.
+    """
     counts = Counter(categories)
     names = sorted(counts, key=lambda name: (-counts[name], name))
     place = {name: min(rank, MOST_CATEGORIES) for rank, name in enumerate(names)}
@@ -255,10 +258,10 @@ def divided(by: str, rows: ScoredRows, place: npt.NDArray[np.integer], names: Se
     """Score the rows of each slice; slices without rows are left out.
 
     Args:
-        by: what divides them.
+        by: property by which the rows are divided.
         rows: all rows.
-        place: the slice of each row (rows,), an index into `names`.
-        names: of the slices.
+        place: slice of each row (rows,), as an index into `names`.
+        names: names of the slices.
     """
     chances = probabilities(rows.logits)
     right = (rows.logits > 0) == (rows.labels == 1)
@@ -283,13 +286,13 @@ def divided(by: str, rows: ScoredRows, place: npt.NDArray[np.integer], names: Se
 
 
 RARE_ROWS = 30
-"""Slices with fewer rows say too little to be named."""
+"""Smallest number of rows for a slice to be listed among the limitations."""
 UNEVEN = 0.02
-"""A slice so much less accurate than all rows is worth a sentence."""
+"""Smallest difference from the overall accuracy for a slice to be listed among the limitations."""
 
 
 def limits_of(card: ModelCard) -> list[str]:
-    """What the model cannot do, one sentence each, with facts of this model where they are known."""
+    """List the limitations of the model, one sentence each, with this model's numbers where known."""
     model = card.model
     limits = [
         finding("classes"),
@@ -306,7 +309,7 @@ def limits_of(card: ModelCard) -> list[str]:
         weak = [
             part
             for part in division.slices
-            # Clearly worse: by some distance, and with its whole interval.
+            # Worse by more than the threshold, with the whole interval below the overall accuracy.
             if part.rows >= RARE_ROWS and part.accuracy < accuracy - UNEVEN and part.high < accuracy
         ]
         if weak:
@@ -319,31 +322,32 @@ COSTS = ("train_seconds", "steps", "epochs", "rows_per_s", "layout", "threads_pe
 
 @dataclass(frozen=True)
 class CardChoices:
-    """What a caller may add to what the run itself knows."""
+    """Information for a card that the run's record does not contain."""
 
     name: str | None = None
     language: str | None = None
     license: str | None = None
     data: Path | None = None
-    """Prepared data, where they are no longer at the path of the record."""
+    """Path of the prepared data, if they are no longer at the path in the record."""
     reviews: Path | None = None
-    """A labelled table with a column of categories."""
+    """Labelled table with a column of categories."""
     by: str | None = None
-    """That column."""
+    """Name of the category column."""
     reading: PrepareSettings = field(default_factory=PrepareSettings)
-    """How the table is read."""
+    """Settings for reading the table."""
 
 
 def make_card(
     run: str | Path, choices: CardChoices | None = None, progress: Progress | None = None
 ) -> ModelCard:
-    """Describe a trained model: a run directory, or a model directory with its record.
+    """Build the card of a run directory, or of a model directory with its record.
 
-    Scores come from the record. Slices are found by labelling the test split again, if its data are there.
+    Scores are taken from the record. Slices are computed by predicting the test split again, if its data are
+    available.
 
     Raises:
-        UsageError: one of `reviews` and `by` without the other.
-        DataError: there is no model or record, or data that were named cannot be used.
+        UsageError: only one of `reviews` and `by` is set.
+        DataError: there is no model or record, or the given data cannot be used.
     """
     choices, progress = choices or CardChoices(), progress or Progress()
     if (choices.reviews is None) != (choices.by is None):
@@ -379,13 +383,13 @@ def make_card(
 
 
 def _seen(record: RunRecord, table: Path) -> str:
-    """A warning where the table is one of the files that the model's data were made from."""
+    """Warning for the heading if the model's data were prepared from the table; otherwise empty."""
     known = {Path(name).resolve() for name in record.data.inputs} if record.data else set()
     return ", which the model's data were made from: it flatters" if table.resolve() in known else ""
 
 
 def model_facts(model: SavedModel) -> dict[str, Any]:
-    """The model's shape, and what it takes."""
+    """Model sizes, vocabulary size, token limits and cleaning rule, for the card."""
     config = model.config
     return {
         **config.model.model_dump(exclude={"dropout"}),
@@ -401,13 +405,13 @@ def model_facts(model: SavedModel) -> dict[str, Any]:
 
 
 def evaluations_of(record: RunRecord) -> list[Evaluation]:
-    """What the run found on its test and validation splits."""
+    """Scores of the run on its test and validation splits."""
     found = (("test", record.test), ("valid", record.valid))
     return [evaluation(split, Scores.model_validate(scores)) for split, scores in found if scores]
 
 
 def evaluation(split: str, scores: Scores) -> Evaluation:
-    """Scores with their counts and intervals."""
+    """Add counts and intervals to the scores of a split."""
     (true_negative, false_positive), (false_negative, true_positive) = scores.confusion
     counted = (
         ("accuracy", true_negative + true_positive, scores.rows),
@@ -423,7 +427,7 @@ def evaluation(split: str, scores: Scores) -> Evaluation:
 
 
 def cost_of(record: RunRecord) -> dict[str, Any]:
-    """What training took, and on what."""
+    """Time, memory and machine of the training."""
     peaks = record.peak_memory_mb_per_rank
     return {
         **{name: getattr(record, name) for name in COSTS},
@@ -436,7 +440,7 @@ def cost_of(record: RunRecord) -> dict[str, Any]:
 def _record(path: Path, model_path: Path) -> RunRecord:
     if not (model_path / "config.toml").exists():
         raise DataError(
-            f"{path} has no model; a card describes a finished run. `sentiscale runs` lists runs."
+            f"{path} has no model; a card requires a finished run. List runs with `sentiscale runs`."
         )
     for place in (path, model_path):
         try:
@@ -448,8 +452,8 @@ def _record(path: Path, model_path: Path) -> RunRecord:
                 f"{place / 'record.json'} cannot be read: {reason_of(error)}. Copy or train it again."
             ) from error
     raise DataError(
-        f"{path} has no record.json, which says how the model was trained and how good it is. "
-        "Copy it from where the model was trained."
+        f"{path} has no record.json, which contains the model's settings and scores. "
+        "Copy it from the run directory of the training."
     )
 
 
@@ -459,7 +463,7 @@ def _proportion(name: str, count: int, of: int) -> Proportion:
 
 
 def _data(record: RunRecord, choices: CardChoices) -> TrainedOn | None:
-    """What the record says of the data; of an older record, what `choices.data` says if they are the same."""
+    """Training data as described in the record or, for older records, in matching `choices.data`."""
     if record.data is not None or choices.data is None:
         return record.data
     dataset = PreparedDataset.open(choices.data, verify=False)
@@ -471,17 +475,17 @@ def _data(record: RunRecord, choices: CardChoices) -> TrainedOn | None:
 def _slices(
     record: RunRecord, predictor: Predictor, choices: CardChoices, progress: Progress
 ) -> tuple[list[Slices], str]:
-    """The usual slices of the test split, and a sentence on how they came about or why there are none."""
+    """Slices of the test split, with a note on how they were computed or why there are none."""
     place = choices.data or (Path(record.data.path) if record.data else None)
     if place is None:
-        return [], "The record does not say where the prepared data are. Name them with --data for slices."
+        return [], "The record does not contain the path of the prepared data. Pass --data to compute slices."
     if choices.data is None and not place.exists():
-        return [], "The prepared data are no longer where they were, so there are no slices (see --data)."
+        return [], "The prepared data are no longer at the recorded path. Pass --data to compute slices."
     dataset = PreparedDataset.open(place)
     split = "test" if dataset.manifest.rows.get("test") else "valid"
     same = dataset.manifest.digest == record.data_digest
     if not same and choices.data is None:
-        return [], "Other data lie now where the prepared data were, so there are no slices (see --data)."
+        return [], "The recorded path now contains different data. Pass --data to compute slices."
     progress.say(f"labelling the {split} split, {dataset.manifest.rows[split]:,} rows")
     rows = rows_of_split(predictor, dataset, split)
     return usual_slices(rows, predictor.model.config.max_tokens), _how(rows, split, same, record)
@@ -489,10 +493,12 @@ def _slices(
 
 def _how(rows: ScoredRows, split: str, same: bool, record: RunRecord) -> str:
     accuracy = score(rows.logits, rows.labels).accuracy
-    whose = f"the {split} split" if same else f"the {split} split of other data than it was trained on"
-    told = f"Found by labelling all {len(rows.labels):,} rows of {whose} in fp32: accuracy {accuracy:.4f}."
+    whose = f"the {split} split" if same else f"the {split} split of a different dataset"
+    told = (
+        f"Computed by predicting all {len(rows.labels):,} rows of {whose} in fp32: accuracy {accuracy:.4f}."
+    )
     return (
         told
         if record.precision == "fp32"
-        else f"{told} The scores above are of the run, in {record.precision}."
+        else f"{told} The scores above are those of the run, in {record.precision}."
     )

@@ -1,4 +1,4 @@
-"""Turn a template and values into one HTML file that needs no network and no other file, or into Markdown."""
+"""Render templates as self-contained HTML pages or as Markdown."""
 
 import base64
 import hashlib
@@ -19,15 +19,14 @@ from sentiscale.util.templates import environment
 
 SUFFIXES = (".html", ".htm")
 SPECIAL = re.compile(r"([\\&`*_\[\]<>|#~$])")
-"""Characters that mean something in Markdown."""
+"""Characters with a special meaning in Markdown."""
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill an HTML template of `report/templates`; every value is escaped, whatever it holds.
+    """Render an HTML template of `report/templates`; all values are escaped.
 
-    The page carries its style and its script in itself and a content security policy that lets a browser
-    run that script, known by its hash, and load nothing: a hostile review could do no harm even if it
-    came through unescaped.
+    Style and script are inline. The content security policy allows only this script, identified by its hash,
+    and no loading of resources, so a malicious review is harmless even if its text were not escaped.
     """
     style, script = _part("page.css"), _part("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -37,7 +36,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def render_markdown(template: str, **values: Any) -> str:
-    """Fill a Markdown template of `report/templates`, which has to escape its values."""
+    """Render a Markdown template of `report/templates`; the template must escape its values."""
     markdown = environment(__package__, html=False).overlay()
     markdown.filters = {
         **markdown.filters,
@@ -50,9 +49,9 @@ def render_markdown(template: str, **values: Any) -> str:
 
 
 def check_page(out: Path, force: bool, example: str) -> None:
-    """Fail before any work is done; the suffix keeps --force from replacing a file of another kind.
+    """Check before any work that the page can be written; --force cannot replace files that are not HTML.
 
-    Raises: UsageError when `out` exists, cannot be written or does not end as a page does.
+    Raises: UsageError when `out` exists, cannot be written or does not end in .html or .htm.
     """
     if out.suffix.lower() not in SUFFIXES or out.is_dir():
         what = "is a directory" if out.is_dir() else "does not end in .html"
@@ -61,23 +60,23 @@ def check_page(out: Path, force: bool, example: str) -> None:
 
 
 def _part(name: str) -> str:
-    """A file of the templates folder that is put into the page as it is."""
+    """Read a file of the templates folder that is included in pages unchanged."""
     return (files("sentiscale.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
 class PageFrame:
-    """A page as the last value of a notebook's cell; it is stored in the notebook, so it travels with it.
+    """A page to display in a notebook, as the last value of a cell; the notebook stores a copy of the page.
 
     >>> PageFrame(Path("report.html"))  # doctest: +SKIP
     """
 
     page: Path
     height: int = 700
-    """Pixels of the frame; the page scrolls inside."""
+    """Height of the frame in pixels; the page scrolls inside it."""
 
     def _repr_html_(self) -> str:
-        # A frame by address would depend on which folder Jupyter serves, and shows nothing in other editors.
+        # A frame with a URL would depend on the folder that Jupyter serves and stay empty in other editors.
         document = html.escape(self.page.read_text(encoding="utf-8"))
         return (
             f'<iframe srcdoc="{document}" title="{html.escape(self.page.name)}" sandbox '
@@ -86,12 +85,12 @@ class PageFrame:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
+    """Escape text for Markdown and join its lines."""
     return SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
 def plain_with_code(text: str) -> str:
-    """The same for a sentence whose code between backticks stays code."""
+    """Escape a sentence for Markdown, except for code between backticks."""
     parts = " ".join(text.split()).split("`")
     if len(parts) % 2 == 0:
         return plain(text)
@@ -99,7 +98,7 @@ def plain_with_code(text: str) -> str:
 
 
 def table(headings: Sequence[str], lines: Iterable[Sequence[str]], rule: str = "---:") -> str:
-    """A Markdown table; its first column holds words, the others numbers unless `rule` says otherwise."""
+    """Format a Markdown table; `rule` aligns all columns except the first, by default as numbers."""
     rules = ["---", *[rule] * (len(headings) - 1)]
     rows = [[plain(cell) for cell in line] for line in (headings, *lines)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (rows[0], rules, *rows[1:]))

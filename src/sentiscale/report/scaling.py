@@ -1,4 +1,4 @@
-"""A scaling study as one HTML page, which needs no network and no script, and as Markdown."""
+"""Render a scaling study as a self-contained HTML page or as Markdown."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ LAWS = {"amdahl": "Amdahl's law", "usl": "universal scalability law (Gunther)"}
 
 
 class Cell(NamedTuple):
-    """A value and a note in small letters, such as its interval."""
+    """A table cell: a value and a note in small print, such as its interval."""
 
     text: str
     note: str = ""
@@ -37,7 +37,7 @@ class Cell(NamedTuple):
 
 
 class TableLine(NamedTuple):
-    """One row of the table."""
+    """One row of a table."""
 
     name: str
     detail: str
@@ -46,7 +46,7 @@ class TableLine(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Headings with units, and lines; columns without any value are left out."""
+    """A table of headings with units, and lines; columns without values are left out."""
 
     headings: list[tuple[str, str]]
     lines: list[TableLine]
@@ -74,7 +74,7 @@ COLUMNS: list[tuple[str, str, Callable[[StudyRow], Cell | None]]] = [
         lambda row: Cell(str(row.repeats), f"{row.disturbed} disturbed" if row.disturbed else ""),
     ),
 ]
-"""Heading, unit, and the cell of a row."""
+"""Columns of the full table: heading, unit, and a function from row to cell."""
 
 
 def _value(value: float | None, text: Callable[[float], str], note: str = "") -> Cell | None:
@@ -86,7 +86,7 @@ def _reached(row: StudyRow) -> str:
 
 
 def full_table(family: Family) -> Table:
-    """All numbers of a family."""
+    """Build the table of all measurements of a family."""
     cores = "workers" if family.is_bare or family.is_other_work else "cores"
     columns = [(cores, "", [Cell(str(row.workers)) for row in family.rows])]
     for heading, unit, cell in COLUMNS:
@@ -103,7 +103,7 @@ def full_table(family: Family) -> Table:
 
 
 def run_facts(study: Study) -> list[tuple[str, str]]:
-    """What was run on what, as names and values."""
+    """Names and values that describe the machine, the runs, the versions and the commands."""
     facts = [("Machine", _host(host)) for host in study.hosts] or [("Machine", "not recorded")]
     rows = [row for family in study.families for row in family.rows]
     if rows:
@@ -135,8 +135,8 @@ def _runs(study: Study, rows: list[StudyRow]) -> str:
 
 
 def _law_cells(fit: Fit) -> list[str]:
-    """Law, parameters, residual, best count, trusted up to, caveat."""
-    # The rate of one core is a matter of units and left out.
+    """Table cells of a fitted law: name, parameters, residual, best core count, reliable range, caveat."""
+    # The rate of one core depends on the units only and is left out.
     parameters = []
     for name in ("sigma", "kappa"):
         if name in fit.parameters:
@@ -153,7 +153,7 @@ def _law_cells(fit: Fit) -> list[str]:
 
 
 def write_report(study: Study, path: Path) -> None:
-    """Write the report as one HTML file, whole or not at all.
+    """Write the report as one HTML file atomically.
 
     Raises: SentiscaleError when the disk is full or fails.
     """
@@ -161,7 +161,7 @@ def write_report(study: Study, path: Path) -> None:
 
 
 def report_html(study: Study) -> str:
-    """The page; the same study makes the same bytes."""
+    """Render the report as HTML; the same study always produces the same bytes."""
     families = study.families
     across = [family_bars(families), family_memory_bars(families), accuracy_bars(families)]
     return render(
@@ -177,15 +177,15 @@ def report_html(study: Study) -> str:
 
 
 def markdown(study: Study) -> str:
-    """The report as text for a README, an issue or a terminal."""
+    """Render the report as Markdown for a README, an issue or a terminal."""
     views = [_numbers(family) for family in study.families]
     return render_markdown("report.md", study=study, facts=run_facts(study), views=views, phases=PHASES)
 
 
 def _opened(study: Study) -> int:
-    """The family shown at once: the one the recommendation names first, else the first of all.
+    """Index of the family that is initially open: the first one in the recommendation, or the first of all.
 
-    The others open with a click, and on paper.
+    The other families are collapsed on screen and open in print.
     """
     why = study.recommendation.why if study.recommendation else ""
     names = [family.name for family in study.families]
@@ -194,7 +194,7 @@ def _opened(study: Study) -> int:
 
 
 def _numbers(family: Family) -> dict[str, Any]:
-    """The tables of a family."""
+    """Template values for the tables of a family."""
     return {
         "family": family,
         "laws": [_law_cells(fit) for fit in family.fits],
@@ -204,7 +204,7 @@ def _numbers(family: Family) -> dict[str, Any]:
 
 
 def _view(family: Family, name: str) -> dict[str, Any]:
-    """What the page shows of a family."""
+    """Template values for a family: its tables, charts and best case."""
     charts, bars = [], [rate_bars(family)]
     if not family.is_other_work:
         charts = [chart(family, name) for chart in (speedup_chart, efficiency_chart, karp_flatt_chart)]

@@ -171,7 +171,7 @@ def test_without_the_data_the_card_says_so_and_keeps_the_rest(copied, dataset):
     data = record["data"] | {"path": str(run / "gone")}
     card = make_card(change(run, data=data))
     assert card.slices == []
-    assert "no longer where they were" in card.slices_note
+    assert "no longer at the recorded path" in card.slices_note
     assert card.data.rows == dataset.manifest.rows
     assert len(make_card(run, CardChoices(data=dataset.path)).slices) == 4
 
