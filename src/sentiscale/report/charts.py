@@ -1,9 +1,9 @@
-"""Charts as plain data: axes, shapes in a square of 1000 x 1000, labels, bars.
+"""Charts as plain data: axes, shapes in a square of 1000 x 1000, labels and bars.
 
-templates/charts.html draws them. The shapes become an inline SVG that stretches with the page, the words
-around it HTML of constant size. So a chart is as readable on a phone as in print and takes its colours from
-the page, light or dark. The SVG of a drawing library has fixed sizes and colours, and would save only the two
-dozen lines of ticks below.
+templates/charts.html renders them: shapes as an inline SVG that stretches with the page, and text as HTML of
+constant size. A chart is therefore readable on a phone and in print and uses the colours of the page, light
+or dark. A plotting library would produce SVG with fixed sizes and colours, and would save only the two dozen
+lines that compute ticks.
 """
 
 import math
@@ -19,32 +19,32 @@ SIDE = 1000
 FEWEST_TICKS = 4
 MOST_BAR_TICKS = 4
 ROOM_FOR_A_NUMBER, ROOM_ON_A_PHONE = 9.0, 18.0
-"""Width of a bar part, in per cent, from which its number is written into it."""
+"""Smallest width in per cent at which a part of a bar shows its number, on wide screens and on phones."""
 
 Point = tuple[float, float]
 Side = Literal["left", "right", "above"]
-"""Where a label stands, seen from its place; `above` begins over it and continues to the right."""
+"""Position of a label relative to its point; `above` starts over the point and extends to the right."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A scale from data to the chart's side."""
+    """Scale that maps data to a side of the chart."""
 
     label: str
     low: float
     high: float
     log: bool = False
     percent: bool = False
-    """Values are shares; ticks show them as per cent."""
+    """Whether values are shares, which ticks show as per cent."""
 
     def at(self, value: float) -> float:
-        """The place of a value: 0 at the low end, 1 at the high end, clipped to them."""
+        """Position of a value on the axis, from 0 (low end) to 1 (high end); values outside are clipped."""
         low, high = self._scaled(self.low), self._scaled(self.high)
         place = (self._scaled(value) - low) / (high - low) if high > low else 0.5
         return min(max(place, 0.0), 1.0)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Places and texts of the tick marks."""
+        """Positions and texts of the tick marks."""
         values = _log_ticks(self.low, self.high) if self.log else _round_ticks(self.low, self.high)
         return [(self.at(value), self.text(value)) for value in values]
 
@@ -57,20 +57,20 @@ class Axis:
 
 @dataclass(frozen=True)
 class ChartPath:
-    """A path of the SVG."""
+    """A path in the SVG."""
 
     path: str
     style: str
-    """CSS class: a role such as `negative line`; templates/page.css has the colours."""
+    """CSS classes for the path's role, such as `negative line`; templates/page.css defines the colours."""
     tip: str = ""
-    """Shown when the pointer rests on it."""
+    """Tooltip."""
     name: str = ""
-    """Entry in the legend; empty for none."""
+    """Legend entry; empty for none."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """Words at a place of the chart, both coordinates 0 to 1 from the left and from the top."""
+    """Text at a position in the chart; both coordinates are 0 to 1, from the left and from the top."""
 
     x: float
     y: float
@@ -81,13 +81,13 @@ class Label:
 
 @dataclass
 class Chart:
-    """One chart; the methods add shapes in the order they are painted."""
+    """A chart; shapes are painted in the order in which the methods add them."""
 
     name: str
-    """Unique on the page: part of element ids."""
+    """Name used in element ids; must be unique on the page."""
     title: str
     description: str
-    """For readers who cannot see the chart."""
+    """Text alternative for readers who cannot see the chart."""
     x: Axis
     y: Axis
     shapes: list[ChartPath] = field(default_factory=list)
@@ -97,36 +97,36 @@ class Chart:
         self.shapes.append(ChartPath(self._path(points), f"line {style}", name=name))
 
     def area(self, points: Sequence[Point], style: str, name: str = "") -> None:
-        """The area between a line and the bottom."""
+        """Add the area between a line and the bottom of the chart."""
         floor = [(points[-1][0], self.y.low), (points[0][0], self.y.low)]
         self.shapes.append(ChartPath(self._path([*points, *floor]) + "Z", f"area {style}", name=name))
 
     def dots(self, points: Iterable[Point], style: str, tip: str = "") -> None:
-        """Round dots, which do not stretch with the chart."""
+        """Add round dots, which do not stretch with the chart."""
         path = "".join(f"M{self._place(point)}h.01" for point in points)
         self.shapes.append(ChartPath(path, f"dot {style}", tip))
 
     def band(self, left: float, right: float, tip: str) -> None:
-        """An invisible band over the whole height, with a tip."""
+        """Add an invisible band with a tooltip over the whole height."""
         corners = [(left, self.y.low), (left, self.y.high), (right, self.y.high), (right, self.y.low)]
         self.shapes.append(ChartPath(self._path(corners) + "Z", "band", tip))
 
     def rule(self, x: float, text: str, *, low: bool = False) -> None:
-        """A vertical line over the whole height, with words at its top, or its foot where `low`."""
+        """Add a vertical line over the whole height, with text at its top or, if `low`, at its bottom."""
         self.line([(x, self.y.low), (x, self.y.high)], "rule")
         place = (x, self.y.low if low else self.y.high)
         self.label(place, text, "rule foot" if low else "rule", "left" if self.x.at(x) > 0.5 else "right")
 
     def label(self, point: Point, text: str, style: str = "", side: Side = "right") -> None:
-        """Words at a point of data."""
+        """Add text at a data point."""
         self.labels.append(Label(*self.spot(point), text, style, side))
 
     def spot(self, point: Point) -> Point:
-        """Where a point of data lies, as shares of the chart from its left and its top."""
+        """Position of a data point in the chart, 0 to 1 from the left and from the top."""
         return self.x.at(point[0]), 1 - self.y.at(point[1])
 
     def grid(self) -> str:
-        """The path of the horizontal lines at the y axis' ticks."""
+        """SVG path of the horizontal lines at the ticks of the y axis."""
         return "".join(f"M0 {_round(SIDE * (1 - place))}H{SIDE}" for place, _ in self.y.ticks())
 
     def legend(self) -> list[ChartPath]:
@@ -145,31 +145,31 @@ class BarPart:
     """A part of a bar."""
 
     width: float
-    """Per cent of the axis."""
+    """Width in per cent of the axis."""
     style: str
     text: str = ""
-    """Written into it."""
+    """Text inside the part."""
     tip: str = ""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One line: name, bar, value."""
+    """One line of a bar chart: name, bar and value."""
 
     name: str
     parts: list[BarPart]
     value: str
     note: str = ""
     flag: str = ""
-    """Why the line is grey, such as `oversubscribed`."""
+    """Reason why the line is grey, such as `oversubscribed`; empty if it is not."""
     group: str = ""
-    """A heading before the line."""
+    """Heading above the line; empty for none."""
     tip: str = ""
 
 
 @dataclass(frozen=True)
 class BarChart:
-    """A list of bars on one scale."""
+    """A list of bars on a common scale."""
 
     title: str
     description: str
@@ -177,16 +177,16 @@ class BarChart:
     bars: list[Bar]
     axis: Axis
     keys: Sequence[tuple[str, str]] = ()
-    """Styles and names of the parts, where they need a legend."""
+    """Styles and names of the parts for the legend; empty for no legend."""
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Few enough of the axis' ticks to have room on a phone."""
+        """Select ticks of the axis so that they fit on a phone."""
         ticks = self.axis.ticks()
         return ticks[:: -(-len(ticks) // MOST_BAR_TICKS)]
 
 
 def bar_part(value: float, high: float, style: str, text: str = "", tip: str = "") -> BarPart:
-    """A part of `value` on a scale that ends at `high`; its text is dropped where there is no room for it."""
+    """Make the part for `value` on a scale that ends at `high`; the text is dropped if it does not fit."""
     width = round(100 * value / high, 2)
     if width < ROOM_FOR_A_NUMBER:
         text = ""
@@ -196,7 +196,7 @@ def bar_part(value: float, high: float, style: str, text: str = "", tip: str = "
 
 
 def steps(edges: Sequence[float], heights: Sequence[float]) -> list[Point]:
-    """The outline of a histogram: (bins + 1) edges and the height of each bin."""
+    """Outline of a histogram with edges (bins + 1,) and heights (bins,)."""
     points = []
     for left, right, height in zip(edges[:-1], edges[1:], heights, strict=True):
         points += [(left, height), (right, height)]
@@ -204,7 +204,7 @@ def steps(edges: Sequence[float], heights: Sequence[float]) -> list[Point]:
 
 
 def round_up(value: float) -> float:
-    """The next of 1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8 times a power of ten: a round end for an axis."""
+    """Round up to 1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6 or 8 times a power of ten, as the end of an axis."""
     if value <= 0:
         return 1.0
     power: float = 10.0 ** math.floor(math.log10(value))
@@ -224,7 +224,7 @@ def _round_ticks(low: float, high: float) -> list[float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten; 2 and 5 between them where there would be fewer than three ticks."""
+    """Powers of ten, and 2 and 5 times these if there would be fewer than three ticks."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     decades = [10.0**power for power in powers if low <= 10.0**power <= high]
     if len(decades) >= 3:
@@ -239,37 +239,37 @@ def _round(value: float) -> str:
 
 @dataclass(frozen=True)
 class LabelMetrics:
-    """Sizes of labels, as shares of the chart."""
+    """Sizes of labels, as fractions of the chart."""
 
     letter: float
     """Width of a letter."""
     line: float
     dot: float
     gap: float
-    """Between a dot and its label."""
+    """Distance between a dot and its label."""
 
     def box(self, label: Label) -> Box:
-        """Where a label to the left or right of its place stands."""
+        """Bounding box of a label to the left or right of its point."""
         width = self.letter * len(label.text)
         left = label.x + self.gap if label.side == "right" else label.x - self.gap - width
         return Box(left, left + width, label.y - self.line / 2, label.y + self.line / 2)
 
 
 PHONE = LabelMetrics(letter=0.028, line=0.062, dot=0.03, gap=0.025)
-"""What has room here has room on a wide chart, where labels stand at the same places and are narrower."""
+"""Labels that fit on a phone also fit on a wide chart, where they are narrower at the same positions."""
 DENSE = LabelMetrics(letter=0.0075, line=0.035, dot=0.009, gap=0.009)
 DENSE_ON_PHONE = replace(DENSE, letter=0.025)
-"""For clouds of dots: labels without room on a phone are hidden there by the style `roomy`."""
+"""Sizes for charts with many dots; the style `roomy` hides labels on a phone that do not fit there."""
 CANVAS = Box(0, 1, 0, 1)
 CURVE_STEP = 0.015
-"""Distance of the places along a curve that labels keep clear of."""
+"""Distance between the points of a curve that labels avoid."""
 SHIFTS = (0, *(sign * shift for shift in range(1, 17) for sign in (-1, 1)))
-"""Lines a label may be moved by, the nearest first."""
+"""Numbers of lines by which a label may be moved, the smallest first."""
 
 
 @dataclass(frozen=True)
 class PointLabel:
-    """A label for a point of data."""
+    """A label for a data point."""
 
     point: Point
     text: str
@@ -282,13 +282,13 @@ def place_labels(
     dots: Sequence[Point] = (),
     curves: Sequence[Sequence[Point]] = (),
 ) -> None:
-    """Add every label where it disturbs least; none is dropped, none leaves the chart.
+    """Add all labels at the positions with the least overlap; no label is dropped or leaves the chart.
 
     Args:
-        chart: gets the labels.
-        wanted: the first ones choose first.
-        dots: measured points, which no label should cover.
-        curves: lines, which labels should rather not cross.
+        chart: chart to add the labels to.
+        wanted: labels in order of priority.
+        dots: measured points, which labels should not cover.
+        curves: lines, which labels should preferably not cross.
     """
     layout = LabelLayout(
         CANVAS,
@@ -297,7 +297,7 @@ def place_labels(
     )
     for one in wanted:
         x, y = chart.spot(one.point)
-        # Where the label would run out at the right, it slides to the left, over its point.
+        # A label that would extend beyond the right edge is moved to the left, over its point.
         slid = min(x, max(-PHONE.gap, 1 - PHONE.gap - PHONE.letter * len(one.text)))
         sides: list[tuple[float, Side]] = [(x, "right"), (x, "left"), (slid, "right")]
         tried = [
@@ -308,24 +308,24 @@ def place_labels(
         distances = [(abs(label.y - y) + abs(label.x - x)) / PHONE.line for label in tried]
         label = tried[layout.place([PHONE.box(label) for label in tried], distances) or 0]
         chart.labels.append(label)
-        if abs(label.y - y) > 1.5 * PHONE.line:  # a thin line leads to words that had to move away
+        if abs(label.y - y) > 1.5 * PHONE.line:  # a thin line connects the point with its distant label
             near = label.x + (PHONE.gap if label.side == "right" else -PHONE.gap) / 2
             path = f"M{SIDE * x:.0f} {SIDE * y:.0f}L{SIDE * near:.0f} {SIDE * label.y:.0f}"
             chart.shapes.append(ChartPath(path, "line leader"))
 
 
 def place_labels_where_free(chart: Chart, wanted: Sequence[PointLabel]) -> None:
-    """Add the labels that cover no other label and no dot; the others are left out.
+    """Add the labels that fit without covering another label or a dot, and drop the others.
 
     Args:
-        chart: gets the labels.
-        wanted: the first ones choose first; all their points are dots.
+        chart: chart to add the labels to.
+        wanted: labels in order of priority; all their points have dots.
     """
     spots = [chart.spot(one.point) for one in wanted]
     wide = LabelLayout(CANVAS, [Box.around(x, y, DENSE.dot / 2, DENSE.dot) for x, y in spots])
     phone = LabelLayout(CANVAS)
     for (x, y), one in zip(spots, wanted, strict=True):
-        right = Label(x, y, f"{one.text} ", f"word {one.style}")  # a space, to stand apart from the next one
+        right = Label(x, y, f"{one.text} ", f"word {one.style}")  # the space separates it from the next label
         tried = [right, replace(right, side="left")]
         chosen = wide.place([DENSE.box(label) for label in tried], (0, 1), optional=True)
         if chosen is None:
@@ -337,7 +337,7 @@ def place_labels_where_free(chart: Chart, wanted: Sequence[PointLabel]) -> None:
 
 
 def _along(corners: Sequence[Point]) -> list[Point]:
-    """Points along a line, equally dense everywhere, so that no line weighs more than another."""
+    """Evenly spaced points along a line, so that all lines have the same weight per length."""
     spots = []
     for (x, y), (next_x, next_y) in pairwise(corners):
         parts = max(1, round(math.hypot(next_x - x, next_y - y) / CURVE_STEP))

@@ -1,4 +1,4 @@
-"""The page about prepared data: gather its numbers, lay them out, write it."""
+"""Compute the statistics of prepared data and write them as an HTML page."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -32,16 +32,16 @@ from sentiscale.util.atomic import write_file
 from sentiscale.util.progress import Progress
 
 MOST_TERMS = 50
-"""Telling words and pairs kept of each class; the page shows the first ones."""
+"""Number of telling words and pairs to keep per class; the page shows the first ones."""
 
 
 @dataclass(frozen=True)
 class DatasetFacts:
     name: str
-    """Name of its directory."""
+    """Name of the dataset's directory."""
     manifest: Manifest
     tokens: dict[str, int]
-    """Stored tokens of each filled split."""
+    """Number of stored tokens in each nonempty split."""
     lengths: Lengths
     vocabulary: Vocabulary
     word_list: Sequence[str]
@@ -50,12 +50,12 @@ class DatasetFacts:
     words: Telling
     pairs: Telling
     every: int
-    """Words were counted in one training row of so many."""
+    """Words were counted in every `every`-th training row."""
     findings: PreparationFaults
     samples: Samples
 
     def summary(self) -> dict[str, Any]:
-        """The main numbers as plain values, for JSON."""
+        """Return the main numbers as plain values for JSON."""
         manifest, lengths, vocabulary = self.manifest, self.lengths, self.vocabulary
         kept = (
             "rows",
@@ -97,9 +97,9 @@ class DatasetFacts:
 
 
 def gather(dataset: PreparedDataset, progress: Progress | None = None) -> DatasetFacts:
-    """Read a dataset once and sum it up.
+    """Compute the statistics of a dataset.
 
-    Raises: DataError when it has no training rows or its files do not fit together.
+    Raises: DataError when the dataset has no training rows or its files are inconsistent.
     """
     manifest, words = dataset.manifest, dataset.vocab.words
     use = count_words(dataset, progress or Progress())
@@ -121,7 +121,7 @@ def gather(dataset: PreparedDataset, progress: Progress | None = None) -> Datase
 
 
 FEW_WORDS = 100
-"""With fewer words the charts of the vocabulary say nothing."""
+"""Smallest number of words for which the vocabulary charts are shown."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def eda_page(facts: DatasetFacts) -> str:
 
 
 def _flow(facts: DatasetFacts) -> list[Part]:
-    """Where the rows that were read went."""
+    """Split the rows that were read into the parts of the dataset, duplicates and rejected rows."""
     manifest = facts.manifest
     ends = [
         *((name, rows, name) for name, rows in manifest.rows.items()),
@@ -188,19 +188,19 @@ def _plain(value: Any) -> str:
 
 
 def _names(paths: Iterable[str]) -> list[str]:
-    """File names without their folders: a page is passed on, and folders may tell more than they should."""
+    """File names without folders, which may contain private information; pages are often shared."""
     return [PurePath(path).name for path in paths]
 
 
 @dataclass(frozen=True)
 class Eda:
-    """A page that was written, and the numbers behind it."""
+    """Result of `eda`: the page and its statistics."""
 
     out: Path
-    """The page."""
+    """Path of the page."""
     bytes: int
     facts: DatasetFacts
-    """The numbers behind it."""
+    """Statistics shown on the page."""
 
 
 def eda(
@@ -210,17 +210,17 @@ def eda(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Eda:
-    """Write a self-contained HTML page about a prepared dataset; the same data give the same bytes.
+    """Write a self-contained HTML page about a prepared dataset; the same data produce the same bytes.
 
     Args:
-        data: prepared data, opened or as a path.
-        out: the .html file to write, whole or not at all.
+        data: prepared data, or a path to them.
+        out: HTML file to write.
         force: replace `out` if it exists.
-        progress: who is told how it goes; nobody by default.
+        progress: receives progress updates; by default, there are none.
 
     Raises:
-        DataError: prepared data that is missing, damaged or empty.
-        UsageError: `out` exists, cannot be written or is no name of a page.
+        DataError: the prepared data are missing, damaged or empty.
+        UsageError: `out` exists, cannot be written or does not end in .html or .htm.
     """
     out = Path(out)
     check_page(out, force, "eda.html")

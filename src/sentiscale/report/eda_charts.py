@@ -1,4 +1,4 @@
-"""The charts of the page about prepared data: lengths, cut-offs, vocabulary, telling words."""
+"""Charts of the page about prepared data: lengths, cut-offs, vocabulary and telling words."""
 
 import itertools
 import math
@@ -13,15 +13,15 @@ from sentiscale.text.vocab import SPECIAL
 from sentiscale.util.numbers import count, percent
 
 CROWD = 1500
-"""Dots without a name in the chart of words."""
+"""Approximate number of dots without tooltip in the word chart."""
 NAMED, LABELLED = 150, 40
-"""Words of each class whose dots say what they are, and those that are tried for a label."""
+"""Numbers of words per class whose dots have a tooltip, and for which a label is tried."""
 RAREST = 10
-"""Occurrences below which a word is not in that chart."""
+"""Smallest number of occurrences for a word to appear in the word chart."""
 
 
 def length_chart(lengths: Lengths) -> Chart:
-    """Reviews by length and class, with the stored cut-off."""
+    """Histogram of review lengths by class, with the preparation's cut-off."""
     all_edges, all_rows = lengths.histogram()
     shown = int(np.searchsorted(all_edges, 1.2 * lengths.quantile(0.995))) or 1
     edges = all_edges[: shown + 1].tolist()
@@ -30,7 +30,7 @@ def length_chart(lengths: Lengths) -> Chart:
     chart = Chart(
         "lengths",
         "Reviews by length",
-        f"Histogram of reviews by their number of tokens, one outline a class. Half of the reviews"
+        f"Histogram of reviews by their number of tokens, one outline per class. Half of the reviews"
         f" have at most {lengths.quantile(0.5)} tokens, 95 % at most {lengths.quantile(0.95)}.",
         Axis("tokens of a review", 0, edges[-1]),
         Axis("reviews", 0, top),
@@ -98,7 +98,7 @@ def zipf_chart(vocabulary: Vocabulary) -> Chart:
 
 
 def coverage_chart(vocabulary: Vocabulary) -> Chart:
-    """Share of the training tokens that a vocabulary of each size knows."""
+    """Share of training tokens covered, by vocabulary size."""
     size = vocabulary.size
     chart = Chart(
         "coverage",
@@ -119,15 +119,15 @@ def coverage_chart(vocabulary: Vocabulary) -> Chart:
 
 
 def word_chart(scores: WordScores, words: Sequence[str]) -> Chart:
-    """Every word by how often it is used and how clearly it speaks for a class."""
+    """Words by number of occurrences and z score."""
     totals = scores.counts.sum(axis=0)
     low, high = float(min(scores.z.min(), -3)), float(max(scores.z.max(), 3))
     chart = Chart(
         "words",
         "Frequent or telling?",
-        "Each dot is a word: to the right the frequent ones, at the top those that speak for positive, at the"
-        " bottom those that speak for negative. Most words lie near the middle line. The tables below name"
-        " the most telling ones.",
+        "Each dot is a word. Frequent words are on the right, words that indicate positive reviews at the top"
+        " and words that indicate negative reviews at the bottom. Most words lie near the middle line. The"
+        " tables below list the most telling words.",
         Axis("occurrences in training", RAREST, 2 * max(float(totals[len(SPECIAL) :].max()), 100), log=True),
         Axis("z score", -round_up(-low * 1.08), round_up(high * 1.08)),
     )
@@ -146,13 +146,13 @@ def word_chart(scores: WordScores, words: Sequence[str]) -> Chart:
 
 
 def _alternating(strongest: tuple[list[int], list[int]]) -> list[tuple[int, str]]:
-    """Words to label, the strongest of each class in turn."""
+    """Words to label, strongest first, alternating between the classes."""
     sides = [[(i, label) for i in ids[:LABELLED]] for label, ids in zip(CLASSES, strongest, strict=True)]
     return [word for pair in itertools.zip_longest(*sides) for word in pair if word]
 
 
 def _crowd(scores: WordScores) -> list[Point]:
-    """An even choice of all words that occur often enough for the chart."""
+    """Evenly spaced sample of the words that occur often enough for the chart."""
     totals = scores.counts.sum(axis=0)
     frequent = np.flatnonzero(totals >= RAREST)
     chosen = frequent[frequent >= len(SPECIAL)][:: max(1, len(frequent) // CROWD)]
@@ -168,6 +168,6 @@ def _strongest(scores: WordScores) -> tuple[list[int], list[int]]:
 
 
 def _power_below(value: float) -> float:
-    """The power of ten at or below a count."""
+    """Largest power of ten that does not exceed a count."""
     power: float = 10.0 ** int(np.floor(np.log10(max(value, 1))))
     return power

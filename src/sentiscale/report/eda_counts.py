@@ -1,4 +1,4 @@
-"""One pass of bounded memory over a prepared dataset: words and word pairs by class, rows by length."""
+"""Count words and word pairs by class, and rows by length, in a prepared dataset with bounded memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,30 +18,31 @@ Counts = NDArray[np.int64]
 
 CLASSES = ("negative", "positive")
 PAIR_WORDS = 4096
-"""Pairs are counted exactly, but only of these most frequent words: their table has a fixed size (134 MB)."""
+"""Pairs are counted exactly, but only among this many most frequent words, so that the table has a fixed size
+(134 MB)."""
 MOST_TOKENS = 1_000_000_000
-"""Training tokens that are read; of more, every k-th row is."""
+"""Largest number of training tokens to read; if there are more, only every k-th row is read."""
 BLOCK_ROWS = 65_536
 NO_NUMBER = np.int64(-1)
 
 
 @dataclass(frozen=True)
 class WordUse:
-    """How often words and pairs of words occur in the training rows that were read."""
+    """Occurrences of words and word pairs in the training rows that were read."""
 
     words: Counts
-    """(2, vocabulary): tokens by class and word id, padding and unknown included."""
+    """(2, vocabulary): tokens by class and word id, including padding and unknown."""
     pair_table: NDArray[np.uint32]
-    """(2, n, n): neighbours (first, second) by class, of the n most frequent words; index 0 is word id 2."""
+    """(2, n, n): adjacent pairs (first, second) of the n most frequent words by class; index 0 is id 2."""
     every: int
-    """One row in so many was read; 1 is all of them."""
+    """Every `every`-th row was read; 1 means all rows."""
 
     @property
     def tokens(self) -> int:
         return int(self.words.sum())
 
     def pairs(self, at_least: int) -> tuple[Counts, Counts]:
-        """Word ids (pairs, 2) and counts (2, pairs) of those that occur `at_least` times."""
+        """Word ids (pairs, 2) and counts (2, pairs) of the pairs that occur at least `at_least` times."""
         flat = self.pair_table.reshape(len(CLASSES), -1)
         found = np.flatnonzero(flat[0] + flat[1] >= at_least)
         ids = np.stack(np.divmod(found, self.pair_table.shape[1]), axis=1) + len(SPECIAL)
@@ -58,14 +59,14 @@ class RowBlock(NamedTuple):
 
     tokens: NDArray[Any]
     offsets: NDArray[np.int64]
-    """Where each row begins in `tokens` (rows + 1)."""
+    """Start of each row in `tokens` (rows + 1,)."""
     labels: NDArray[np.uint8]
 
 
 def count_words(dataset: PreparedDataset, progress: Progress, *, most_tokens: int = MOST_TOKENS) -> WordUse:
-    """Count words and neighbours of the training rows.
+    """Count words and adjacent pairs in the training rows.
 
-    Raises: DataError when there are none, or their files do not fit together.
+    Raises: DataError when there are no training rows or their files are inconsistent.
     """
     split = dataset.split("train")
     every = -(-len(split.tokens) // most_tokens)
@@ -81,7 +82,7 @@ def count_words(dataset: PreparedDataset, progress: Progress, *, most_tokens: in
 
 
 def count_lengths(dataset: PreparedDataset) -> Counts:
-    """Rows of all splits by class and stored length: (2, longest + 1)."""
+    """Count the rows of all splits by class and stored length; returns (2, longest + 1)."""
     counts = np.zeros((len(CLASSES), 1), np.int64)
     for split in filled_splits(dataset):
         for start in range(0, len(split), BLOCK_ROWS):
@@ -99,7 +100,7 @@ def filled_splits(dataset: PreparedDataset) -> list[Split]:
 
 
 def row_blocks(split: Split) -> Iterator[RowBlock]:
-    """Consecutive rows at a time, each block mapped anew: what was read does not stay in this process."""
+    """Yield blocks of consecutive rows; blocks are mapped separately, so that earlier ones are released."""
     path = getattr(split.tokens, "filename", None)
     for start in range(0, len(split), BLOCK_ROWS):
         offsets = np.array(split.offsets[start : start + BLOCK_ROWS + 1])
@@ -122,7 +123,7 @@ def _count(
     words: Counts,
     pairs: NDArray[np.uint32],
 ) -> None:
-    """Add every `every`-th row from `phase` on; pairs do not reach over the end of a row."""
+    """Count every `every`-th row, starting at `phase`; pairs do not cross row boundaries."""
     width = pairs.shape[1]
     for row in range(phase, len(labels), every):
         label = labels[row]
@@ -138,19 +139,19 @@ def _count(
 
 USUAL_CUTS = (50, 100, 128, 200, 256, 400, 512)
 TRAINING_CUT: int = TrainSettings().max_tokens
-"""Tokens a training run reads of a review unless it is told otherwise."""
+"""Number of tokens of a review that training reads by default."""
 MOST_BINS = 52
 
 
 @dataclass(frozen=True)
 class Cut:
-    """What is left when reviews are cut to `max_tokens`."""
+    """Effect of truncating reviews to `max_tokens`."""
 
     max_tokens: int
     tokens_kept: float
-    """Share of all tokens."""
+    """Share of all tokens that are kept."""
     rows_whole: float
-    """Share of the rows that lose nothing."""
+    """Share of rows that are not truncated."""
 
 
 @dataclass(frozen=True)
@@ -158,11 +159,11 @@ class Lengths:
     counts: Counts
     """(2, longest + 1): rows by class and stored length."""
     max_tokens: int
-    """Preparation's cut-off."""
+    """Number of tokens to which preparation truncates reviews."""
     cut_rows: int
-    """Rows that were longer than that."""
+    """Number of rows that preparation truncated."""
     cut_tokens: int
-    """Their tokens beyond it, which are not stored; 0 also where preparation did not count them."""
+    """Number of tokens that preparation removed; 0 also if preparation did not count them."""
 
     @cached_property
     def _per_length(self) -> Counts:
@@ -179,7 +180,7 @@ class Lengths:
 
     @property
     def all_tokens(self) -> int:
-        """Tokens before the cut, as far as they are known."""
+        """Number of tokens before truncation, as far as they were counted."""
         return self.stored_tokens + self.cut_tokens
 
     @property
@@ -187,12 +188,12 @@ class Lengths:
         return self.stored_tokens / max(self.rows, 1)
 
     def quantile(self, share: float, label: int | None = None) -> int:
-        """The length that this share of the rows (of one class) does not exceed; 0 without rows."""
+        """Length that this share of the rows does not exceed; 0 without rows. `label` selects a class."""
         counts = self._per_length if label is None else self.counts[label]
         return int(np.searchsorted(np.cumsum(counts), share * counts.sum()))
 
     def cut(self, max_tokens: int) -> Cut:
-        """What a cut at `max_tokens` leaves; it cannot be larger than preparation's."""
+        """Effect of truncation to `max_tokens`, which must not exceed the preparation's value."""
         lengths = np.arange(len(self._per_length))
         kept = int(self._per_length @ np.minimum(lengths, max_tokens))
         whole = int(self._per_length[: max_tokens + 1].sum())
@@ -201,16 +202,16 @@ class Lengths:
         return Cut(max_tokens, kept / max(self.all_tokens, 1), whole / max(self.rows, 1))
 
     def usual_cuts(self) -> list[Cut]:
-        """The cuts people choose from, as far as the stored rows can tell."""
+        """Effects of the usual cut-offs below the longest stored row, and of the preparation's cut-off."""
         longest = min(self.max_tokens, len(self._per_length) - 1)
         chosen = {length for length in (*USUAL_CUTS, TRAINING_CUT) if length < longest}
         return [self.cut(length) for length in sorted(chosen | {self.max_tokens})]
 
     def histogram(self) -> tuple[NDArray[np.int64], Counts]:
-        """Rows by length up to the longest stored one, in bins whose width is a round number.
+        """Histogram of rows by length, in bins whose width is a round number.
 
-        Returns: edges (bins + 1), where bin i holds lengths from edges[i] + 1 to edges[i + 1]; rows (2, bins)
-        by class.
+        Returns: edges (bins + 1,), where bin i contains lengths from edges[i] + 1 to edges[i + 1]; and rows
+        (2, bins) by class.
         """
         longest = max(len(self._per_length) - 1, 1)
         width = round_width(longest / MOST_BINS)

@@ -1,4 +1,4 @@
-"""Reviews to read: a few of each class with telling words marked, and rows that preparation faulted."""
+"""Select examples for the page: reviews of each class with telling words marked, and problematic rows."""
 
 import re
 from collections import defaultdict
@@ -19,15 +19,15 @@ from sentiscale.report.eda_words import WordScores
 from sentiscale.text.vocab import PAD, UNK
 
 Leaning = NDArray[np.int64]
-"""Grade of each word by id, as `lean` gives it."""
+"""Grade of each word by id, as returned by `lean`."""
 
 SEED = 0
 SHARES = {"short": (0.05, 0.15, 2), "typical": (0.45, 0.55, 2), "long": (0.88, 0.94, 1)}
-"""Which part of a class, ordered by length, samples are drawn from, and how many."""
+"""For each kind of sample: range of quantiles of a class's lengths to draw from, and number of samples."""
 TIMES_AS_OFTEN, FAINT_Z = 1.5, 5.0
-"""A word is marked when one class uses it this much more often, beyond doubt."""
+"""Smallest ratio of the classes' rates and smallest absolute z score for a word to be marked."""
 STRONGER = (0.7, 0.95)
-"""Of the marked words these shares are marked faintly, and faintly or clearly."""
+"""Quantiles of the marked words' z scores at which the strength of the mark increases."""
 UNKNOWN_SIGN = "▢"
 WORD = re.compile(r"\w+|\W", re.UNICODE)
 CLINGING = re.compile(r"n't|'\w+|[!?]")
@@ -36,20 +36,20 @@ CLINGING = re.compile(r"n't|'\w+|[!?]")
 
 @dataclass(frozen=True)
 class TextPiece:
-    """A part of a review's text; joined they give the text."""
+    """A part of a review's text; the parts joined are the text."""
 
     text: str
     side: str = ""
-    """The class the word speaks for, "unknown" for a word outside the vocabulary, else empty."""
+    """Class that the word indicates, "unknown" for a word outside the vocabulary, otherwise empty."""
     strength: int = 0
-    """1 to 3; 0 where it speaks for no class."""
+    """Strength of the mark, 1 to 3; 0 for no mark."""
 
 
 @dataclass(frozen=True)
 class Sample:
     label: str
     kind: str
-    """short, typical or long."""
+    """Length of the sample: "short", "typical" or "long"."""
     tokens: int
     pieces: list[TextPiece]
 
@@ -58,11 +58,11 @@ class Sample:
 class Samples:
     reviews: list[Sample]
     as_written: bool
-    """Whether their text is the raw one; otherwise it is the cleaned one, put together from the tokens."""
+    """Whether texts are raw; otherwise they are reconstructed from the tokens of the cleaned text."""
 
 
 def lean(scores: WordScores) -> Leaning:
-    """Grade every word by id: -3 to -1 it speaks for negative, 1 to 3 for positive, 0 for neither."""
+    """Grade every word by id: -3 to -1 if it indicates negative, 1 to 3 if positive, 0 if neither."""
     z, ratio = np.abs(scores.z), scores.ratio
     clear = (np.abs(np.log(ratio)) >= np.log(TIMES_AS_OFTEN)) & (z >= FAINT_Z)
     grades = np.zeros(len(z), np.int64)
@@ -72,7 +72,7 @@ def lean(scores: WordScores) -> Leaning:
 
 
 def draw_samples(dataset: PreparedDataset, leaning: Leaning) -> Samples:
-    """Draw training reviews of each class; the same ones for the same data."""
+    """Draw training reviews of each class; the same data produce the same samples."""
     split = dataset.split("train")
     raw = raw_texts(dataset.path / "text" / "train", len(split))
     words = dataset.vocab.words
@@ -90,7 +90,7 @@ def draw_samples(dataset: PreparedDataset, leaning: Leaning) -> Samples:
 
 
 def _draw(split: Split, label: int) -> Iterator[tuple[str, int]]:
-    """Choose rows of one class near the lengths asked for, none twice."""
+    """Draw distinct rows of one class from the ranges of lengths in SHARES."""
     random = np.random.default_rng([SEED, label])
     rows = np.flatnonzero(split.labels == label)
     rows = rows[np.argsort(split.lengths[rows], kind="stable")]
@@ -104,7 +104,10 @@ def _draw(split: Split, label: int) -> Iterator[tuple[str, int]]:
 
 
 def readable(ids: Sequence[int], words: Sequence[str], *, joined: bool) -> tuple[str, list[tuple[int, int]]]:
-    """Tokens as a text, and where each stands in it; `joined`: word endings cling to the word before."""
+    """Join tokens to a text; returns it with the span of each token.
+
+    With `joined`, tokens such as "n't" are appended to the previous word without a space.
+    """
     text, spans = "", []
     for number in ids:
         word = UNKNOWN_SIGN if number in (PAD, UNK) else words[number]
@@ -115,7 +118,7 @@ def readable(ids: Sequence[int], words: Sequence[str], *, joined: bool) -> tuple
 
 
 def _decoded(ids: list[int], words: Sequence[str], leaning: Leaning, *, joined: bool) -> Iterator[TextPiece]:
-    """The review put together from its token ids, with its words graded."""
+    """Reconstruct a review from its token ids, with its words graded."""
     text, spans = readable(ids, words, joined=joined)
     at = 0
     for word, (start, end) in zip(ids, spans, strict=True):
@@ -129,7 +132,7 @@ def _decoded(ids: list[int], words: Sequence[str], leaning: Leaning, *, joined: 
 
 
 def _marked(text: str, known: Mapping[str, int], leaning: Leaning) -> list[TextPiece]:
-    """The raw text with those of its words marked that are tokens of the review."""
+    """Split the raw text into pieces; words that are tokens of the review are graded."""
     pieces = []
     for part in WORD.findall(text):
         word = known.get(part.lower())
@@ -142,11 +145,11 @@ def _graded(text: str, grade: int) -> TextPiece:
 
 
 def raw_texts(folder: Path, rows: int) -> Callable[[int], str] | None:
-    """A function that reads the raw text of a row of a split; None where the text was not kept.
+    """Return a function that reads the raw text of a row, or None if the raw text was not kept.
 
     Args:
         folder: text/SPLIT of the prepared data.
-        rows: of the split.
+        rows: number of rows in the split.
 
     Raises: DataError when the files are damaged.
     """
@@ -169,7 +172,7 @@ def raw_texts(folder: Path, rows: int) -> Callable[[int], str] | None:
 CONFLICTS, ODDITIES = "conflicts.parquet", "oddities.parquet"
 EXAMPLES, CONFLICTS_SHOWN = 3, 5
 MOST_ROWS_READ = 100_000
-"""Rows of one file that are looked through for examples."""
+"""Largest number of rows of a file that are searched for examples."""
 LONGEST_TEXT = 300
 
 MEANINGS = {
@@ -184,17 +187,17 @@ MEANINGS = {
     "markup": "HTML tags or entities",
     "unusual_words": "hardly any usual words",
 }
-"""Kinds whose names do not say it all."""
+"""Descriptions of the kinds whose names are not self-explanatory."""
 
 
 @dataclass(frozen=True)
 class Example:
     where: str
-    """File and line."""
+    """File name and line."""
     text: str
     label: str = ""
     more: int = 0
-    """Further rows that look the same."""
+    """Number of further rows with the same text and label."""
 
 
 @dataclass(frozen=True)
@@ -210,18 +213,18 @@ class FaultKind:
 
 @dataclass(frozen=True)
 class PreparationFaults:
-    """What preparation left out or wondered about."""
+    """Rows that preparation rejected or reported as unusual."""
 
     rejects: list[FaultKind]
     oddities: list[FaultKind]
     conflicts: list[list[Example]]
-    """Rows with equal text and different labels, a list for each text."""
+    """Rows with equal text and different labels, one list per text."""
 
 
 def read_faults(dataset: PreparedDataset) -> PreparationFaults:
-    """Take the counts from the manifest and a few examples of each kind from the files that are there.
+    """Read the counts from the manifest and a few examples of each kind from the files that exist.
 
-    Raises: DataError when one of the files is damaged.
+    Raises: DataError when a file is damaged.
     """
     manifest, path = dataset.manifest, dataset.path
     return PreparationFaults(
@@ -232,7 +235,7 @@ def read_faults(dataset: PreparedDataset) -> PreparationFaults:
 
 
 def _kinds(path: Path, column: str, counts: dict[str, int]) -> list[FaultKind]:
-    """The kinds by falling count, each with the first examples in the file whose texts differ."""
+    """Kinds by decreasing count, each with the first examples in the file that have different texts."""
     examples: dict[str, dict[str, Example]] = {name: {} for name, count in counts.items() if count}
     for row in _rows(path, ("file", "line", "text", column)):
         found = examples.setdefault(str(row[column]), {})
@@ -246,7 +249,7 @@ def _kinds(path: Path, column: str, counts: dict[str, int]) -> list[FaultKind]:
 
 
 def _conflicts(path: Path) -> list[list[Example]]:
-    """The first texts that occur with both labels: for each label the first row and how many more."""
+    """First texts that occur with both labels: for each label, the first row and the number of other rows."""
     same: dict[Any, dict[str, list[Example]]] = defaultdict(lambda: defaultdict(list))
     for row in _rows(path, ("file", "line", "text", "label"), optional=("text_id",)):
         example = _example(row)
@@ -259,7 +262,7 @@ def _conflicts(path: Path) -> list[list[Example]]:
 
 
 def _rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """Rows of a Parquet file, none when it is not there."""
+    """Yield the rows of a Parquet file, or none if it does not exist."""
     if not path.is_file():
         return
     try:
@@ -286,5 +289,5 @@ def _example(row: dict[str, Any]) -> Example:
 
 
 def _label(value: Any) -> str:
-    """The class of a label, whether it is stored as a name or as a number."""
+    """Class name of a label that is stored as a name or as a number."""
     return {0: "negative", 1: "positive", None: ""}.get(value, str(value))

@@ -1,4 +1,4 @@
-"""How well a vocabulary covers the text, and which words and word pairs tell the classes apart."""
+"""Compute the coverage of a vocabulary, and the words and word pairs that distinguish the classes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,17 +15,17 @@ from sentiscale.text.vocab import SPECIAL, UNK
 USUAL_SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000)
 CURVE_POINTS = 160
 FITTED_RANKS = (10, 10_000)
-"""The curve bends at its head and its tail; Zipf's exponent is read off between."""
+"""Ranks between which Zipf's exponent is fitted; the curve bends at both ends."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a vocabulary of `size` would know."""
+    """Coverage of the training text by a vocabulary of a given size."""
 
     size: int
-    """As --vocab-size counts: padding and unknown included."""
+    """Vocabulary size including padding and unknown, as in --vocab-size."""
     share: float
-    """Share of the training tokens that are in it."""
+    """Share of training tokens that are in the vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -37,35 +37,35 @@ class RankedWord:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words of the training rows by falling frequency."""
+    """The vocabulary by decreasing frequency in the training rows."""
 
     words: Sequence[str]
-    """By rank, without the special ones."""
+    """Words by rank, without the special ones."""
     counts: Counts
-    """Training tokens of each, falling."""
+    """Number of occurrences of each word in training, in decreasing order."""
     tokens: int
-    """Training tokens that were read, unknown ones included."""
+    """Number of training tokens that were read, including unknown ones."""
     distinct_words: int
-    """Different words of the training rows, in the vocabulary or not; 0 where nobody counted them."""
+    """Number of distinct words in the training rows, in the vocabulary or not; 0 if they were not counted."""
     limit: int
-    """--vocab-size."""
+    """Value of --vocab-size."""
     min_count: int
     unknown: dict[str, float]
-    """Share of each filled split's tokens that is not in the vocabulary."""
+    """Share of unknown tokens in each nonempty split."""
 
     @property
     def size(self) -> int:
-        """Words, padding and unknown included."""
+        """Number of words, including padding and unknown."""
         return len(self.words) + len(SPECIAL)
 
     @property
     def is_full(self) -> bool:
-        """Whether --vocab-size, not --min-count, ended the list."""
+        """Whether --vocab-size, rather than --min-count, limits the vocabulary."""
         return self.size >= self.limit
 
     @property
     def left_out(self) -> int:
-        """Different words that are unknown to it; 0 where nobody counted."""
+        """Number of distinct training words that are not in the vocabulary; 0 if they were not counted."""
         return max(self.distinct_words - len(self.words), 0)
 
     @cached_property
@@ -74,16 +74,16 @@ class Vocabulary:
         return covered
 
     def coverage(self, size: int) -> Coverage:
-        """What the `size` - 2 most frequent words cover."""
+        """Coverage of the `size` - 2 most frequent words."""
         words = min(size - len(SPECIAL), len(self.words))
         return Coverage(size, float(self._covered[words - 1]) if words > 0 else 0.0)
 
     def usual_coverage(self) -> list[Coverage]:
-        """Coverage by the usual sizes below this one, and by this one."""
+        """Coverage of the usual sizes below this vocabulary's size, and of this vocabulary."""
         return [self.coverage(size) for size in (*(s for s in USUAL_SIZES if s < self.size), self.size)]
 
     def coverage_curve(self) -> list[Coverage]:
-        """Points of the curve, evenly spaced in the logarithm of the size."""
+        """Points of the coverage curve, evenly spaced in the logarithm of the size."""
         return [self.coverage(int(rank) + len(SPECIAL)) for rank in self._ranks()]
 
     def ranked(self, rank: int) -> RankedWord:
@@ -94,13 +94,13 @@ class Vocabulary:
         return [self.ranked(int(rank)) for rank in self._ranks()]
 
     def landmarks(self) -> list[RankedWord]:
-        """The words of rank 1, 10, 100, … and the last one."""
+        """The words of rank 1, 10, 100, …"""
         ranks = [10**power for power in range(9) if 10**power <= len(self.words)]
         return [self.ranked(rank) for rank in ranks]
 
     @cached_property
     def exponent(self) -> float | None:
-        """Zipf's exponent s in count ~ 1 / rank**s; None where there are too few words to tell."""
+        """Zipf's exponent s in count ~ 1 / rank**s; None if there are too few words to fit it."""
         low, high = FITTED_RANKS[0], min(FITTED_RANKS[1], len(self.words))
         points = [point for point in self.curve() if low <= point.rank <= high and point.count > 0]
         if high < 10 * low or len(points) < 10:
@@ -132,35 +132,36 @@ def describe_vocabulary(dataset: PreparedDataset, use: WordUse) -> Vocabulary:
 
 
 PRIOR_SHARE = 1.0
-"""Strength of the prior: as many imagined words a class, spread as in the whole corpus, as the corpus has."""
+"""Strength of the prior: number of pseudo-words per class, as a multiple of the number of words in the
+corpus. They are distributed as in the whole corpus."""
 SIGNIFICANT = 1.96
-"""A difference of fewer standard errors is left out: chance gives it in one of twenty words."""
+"""Smallest difference in standard errors to report; chance alone reaches it for one of twenty words."""
 FEWEST_PAIRS = 5
 
 
 @dataclass(frozen=True)
 class Term:
-    """A word or a pair of words, and how unevenly the classes use it."""
+    """A word or a word pair, with its frequencies in both classes."""
 
     text: str
     z: float
-    """Standard errors between the classes; below 0 it speaks for negative, above for positive."""
+    """Difference between the classes in standard errors; below 0 for negative, above 0 for positive terms."""
     negative: int
-    """Times it occurs in negative reviews."""
+    """Number of occurrences in negative reviews."""
     positive: int
     times: float
-    """How many times as often the class it speaks for uses it, at equal length of text."""
+    """Ratio of the term's rate in the class that it indicates to its rate in the other class."""
 
 
 @dataclass(frozen=True)
 class Telling:
-    """The terms that tell the classes apart best, strongest first."""
+    """The terms that best distinguish the classes, strongest first."""
 
     negative: list[Term]
     positive: list[Term]
 
     def of(self, label: str) -> list[Term]:
-        """The terms that speak for "negative" or "positive"."""
+        """Return the terms that indicate "negative" or "positive"."""
         return self.negative if label == CLASSES[0] else self.positive
 
     def summary(self) -> dict[str, list[dict[str, Any]]]:
@@ -170,18 +171,19 @@ class Telling:
 
 
 def z_scores(counts: Counts, totals: Counts, prior_share: float = PRIOR_SHARE) -> NDArray[np.float64]:
-    """How far the classes' odds of each term lie apart, in standard errors; positive: class 1 uses it more.
+    """Difference of each term's log-odds between the classes, in standard errors; above 0 for class 1.
 
     Monroe, Colaresi and Quinn, "Fightin' Words", Political Analysis 16 (2008), equations 16, 20 and 22:
     with counts y of term w in class k, totals n and a Dirichlet prior a (sum a_0), the log-odds of class k
     are log((y_kw + a_w) / (n_k + a_0 - y_kw - a_w)), the variance of a difference of two is about
-    1 / (y_1w + a_w) + 1 / (y_0w + a_w), and z is their quotient. The prior is the corpus itself times
-    `prior_share`: a word that both classes use alike stays where it is, however rare or common.
+    1 / (y_1w + a_w) + 1 / (y_0w + a_w), and z is the difference divided by its standard deviation. The prior
+    is the corpus itself times `prior_share`, so words that both classes use equally often have z near 0,
+    however rare or common they are.
 
     Args:
         counts: (2, terms) occurrences by class; every term occurs at least once.
-        totals: (2,) occurrences of all terms, those that are not among `counts` included.
-        prior_share: above 0; words of the prior to words of the corpus.
+        totals: (2,) occurrences of all terms, including those that are not in `counts`.
+        prior_share: size of the prior relative to the corpus, above 0.
     """
     uses = counts.astype(np.float64)
     prior = uses.sum(axis=0) * prior_share
@@ -195,7 +197,7 @@ def z_scores(counts: Counts, totals: Counts, prior_share: float = PRIOR_SHARE) -
 
 
 def times_as_often(counts: Counts, totals: Counts) -> NDArray[np.float64]:
-    """Ratio of the classes' rates, class 1 over class 0; half an occurrence is added so that it is finite."""
+    """Ratio of class 1's rate to class 0's; half an occurrence is added to keep it finite."""
     rates = (counts + 0.5) / np.maximum(totals, 1)[:, None]
     ratio: NDArray[np.float64] = rates[1] / rates[0]
     return ratio
@@ -203,18 +205,18 @@ def times_as_often(counts: Counts, totals: Counts) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class WordScores:
-    """How unevenly the classes use each word of the vocabulary; arrays by word id."""
+    """Counts and scores of each word of the vocabulary by class; arrays are indexed by word id."""
 
     counts: Counts
-    """(2, vocabulary) by class."""
+    """(2, vocabulary) occurrences by class."""
     z: NDArray[np.float64]
-    """0 for padding, the unknown word and words that were not read."""
+    """z scores (vocabulary,); 0 for padding, the unknown word and words without occurrences."""
     ratio: NDArray[np.float64]
-    """Rate of class 1 over rate of class 0."""
+    """Rate of class 1 divided by rate of class 0."""
 
 
 def score_words(use: WordUse) -> WordScores:
-    """Score every word; padding and the unknown word are none."""
+    """Score every word except padding and the unknown word."""
     totals = use.words.sum(axis=1)
     seen = np.flatnonzero(use.words.sum(axis=0))
     seen = seen[seen >= len(SPECIAL)]
@@ -228,7 +230,7 @@ def telling_words(scores: WordScores, words: Sequence[str], most: int) -> Tellin
 
 
 def telling_pairs(use: WordUse, words: Sequence[str], most: int) -> Telling:
-    """The `most` telling pairs of neighbours of each class, of the most frequent words (`PAIR_WORDS`)."""
+    """Select the `most` strongest pairs per class among the PAIR_WORDS most frequent words."""
     ids, counts = use.pairs(FEWEST_PAIRS)
     totals = use.pair_totals
     scores = WordScores(counts, z_scores(counts, totals), times_as_often(counts, totals))

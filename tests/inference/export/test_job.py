@@ -106,7 +106,7 @@ def test_requests_that_cannot_work_are_refused_before_any_work(elsewhere, tmp_pa
         export(elsewhere, tmp_path / "model.pt")
     with pytest.raises(UsageError, match=r"--max-drop is 2; it must be at least 0 and below 1"):
         export(elsewhere, tmp_path / "model.onnx", max_drop=2)
-    with pytest.raises(UsageError, match="Give some with --check"):
+    with pytest.raises(UsageError, match="Pass some with --check"):
         export(elsewhere, tmp_path / "model.onnx", int8=True)
     (tmp_path / "model.vocab.txt").touch()
     with pytest.raises(OutputExistsError, match=r"model\.vocab\.txt exists already"):
@@ -179,7 +179,7 @@ def test_the_verb_reads_a_labelled_table_by_its_columns(cli, trained, tmp_path):
 
 def test_the_verb_refuses_with_the_promised_exit_codes(cli, trained, elsewhere, tmp_path):
     for arguments, code, message in (
-        ((elsewhere, "--out", "model.onnx", "--int8"), 2, "Give some with --check"),
+        ((elsewhere, "--out", "model.onnx", "--int8"), 2, "Pass some with --check"),
         ((trained, "--out", "model.bin"), 2, "must end in .onnx"),
         ((tmp_path, "--out", "model.onnx"), 3, "is not a model directory"),
         ((trained, "--out", "model.onnx", "--check", "absent.txt"), 3, "absent.txt"),

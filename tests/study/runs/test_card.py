@@ -188,7 +188,7 @@ def test_records_from_before_the_data_were_noted(copied, dataset):
 def test_other_data_are_not_taken_for_those_of_the_training(copied, dataset):
     card = make_card(change(copied("run"), data_digest="f" * 64))
     assert card.slices == []
-    assert "Other data lie now" in card.slices_note
+    assert "now contains different data" in card.slices_note
     named = make_card(change(copied("other"), data_digest="f" * 64), CardChoices(data=dataset.path))
     assert "of other data than it was trained on" in named.slices_note
 
