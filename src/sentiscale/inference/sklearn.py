@@ -352,7 +352,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes = self.classes_.tolist()
         if not all(isinstance(label, str | int | float) for label in classes):
             raise ValueError(
-                f"classes_ are {classes!r}; a model directory stores only str, bool, int and float labels. "
+                f"classes_ are {classes!r}; a model directory stores only str, bool, int or float labels. "
                 "Use pickle or joblib, or fit with other labels."
             )
         parameters = {}

@@ -1,4 +1,4 @@
-"""Bar charts of a scaling report: time of a step, memory, bytes, rates."""
+"""Bar charts of the scaling report: step time, memory, bytes sent and rates."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,14 +8,14 @@ from sentiscale.study.analysis.study import Family, StudyRow
 from sentiscale.util.numbers import figure, many, per_cent, percent, size
 
 PHASES = ("data", "forward", "backward", "update", "exchange", "waiting")
-"""In the order they are drawn: work first, then the cost of working together."""
+"""Phases of a step in drawing order: computation first, then communication."""
 LEAST_SHARE = 0.005
 OVERSUBSCRIBED = "oversubscribed"
 SAME_ACCURACY = 0.003
 
 
 def time_bars(family: Family) -> BarChart | None:
-    """Where a step's time goes; None where no phases were measured."""
+    """Time of a step by phase; None if no phases were measured."""
     rows = [row for row in family.rows if row.times]
     if not rows:
         return None
@@ -49,8 +49,8 @@ def time_bars(family: Family) -> BarChart | None:
         title = f"Exchange and waiting take at most {share} of a step ({most.name})"
     return BarChart(
         title,
-        "Milliseconds of one optimiser step by phase, one line for each case.",
-        "ms a step, the middle between ranks; per cent: exchange and waiting, on the rank with most of it",
+        "Milliseconds of one optimiser step by phase, one line per case.",
+        "ms per step, midpoint between ranks; per cent: exchange and waiting, on the rank with the most",
         bars,
         Axis("", 0, high),
         [(f"phase-{name}", name) for name in PHASES if any(name in middle for middle in middles)],
@@ -58,7 +58,7 @@ def time_bars(family: Family) -> BarChart | None:
 
 
 class BarLine(NamedTuple):
-    """One bar of one part."""
+    """A bar with a single part."""
 
     row: StudyRow
     value: float
@@ -66,11 +66,11 @@ class BarLine(NamedTuple):
     style: str
     note: str = ""
     group: str = ""
-    """A heading before the bar."""
+    """Heading above the bar; empty for none."""
 
 
 def memory_bars(family: Family) -> BarChart | None:
-    """Peak memory of the largest rank; None where it was not measured."""
+    """Peak memory of the largest rank; None if it was not measured."""
     lines = [
         BarLine(row, row.peak_memory, f"{figure(row.peak_memory)} MB", "memory", _all_ranks(row))
         for row in family.rows
@@ -79,14 +79,14 @@ def memory_bars(family: Family) -> BarChart | None:
     if not lines:
         return None
     least, most = _least(lines), _most(lines)
-    title = "Memory: every rank of every case needs about the same"
+    title = "Memory: about the same in every case"
     if most.value > 1.1 * least.value:
         title = (
-            f"Memory a rank: {least.row.name} needs the least, {least.text};"
+            f"Memory per rank: {least.row.name} needs the least, {least.text};"
             f" {most.row.name} the most, {most.text}"
         )
-    unit = "MB, the largest rank at its peak; below it all ranks"
-    return _bars(title, "Peak memory of the largest rank, one line for each case.", unit, lines)
+    unit = "MB, peak of the largest rank; below it, sum over all ranks"
+    return _bars(title, "Peak memory of the largest rank, one line per case.", unit, lines)
 
 
 def _all_ranks(row: StudyRow) -> str:
@@ -95,35 +95,35 @@ def _all_ranks(row: StudyRow) -> str:
 
 
 def byte_bars(family: Family) -> BarChart | None:
-    """Bytes sent a step by the rank that sends most; None where nothing is sent."""
+    """Bytes sent per step by the rank that sends the most; None if nothing is sent."""
     rows = [row for row in family.rows if row.bytes_per_step > 0]
     if not rows:
         return None
     lines = [BarLine(row, row.bytes_per_step / 1e6, size(row.bytes_per_step), "exchange") for row in rows]
     most = _most(lines)
     return _bars(
-        f"Sent in a step: at most {most.text} ({most.row.name})",
-        "Bytes that the rank sending most sends in a step, one line for each case that sends any.",
-        "MB a step, the rank that sends most",
+        f"Sent per step: at most {most.text} ({most.row.name})",
+        "Bytes sent per step by the rank that sends the most, one line per case that sends any.",
+        "MB per step, on the rank that sends the most",
         lines,
     )
 
 
 def rate_bars(family: Family) -> BarChart | None:
-    """Rows a second of each case: for preparation and prediction."""
+    """Rows per second of each case; for preparation and prediction."""
     lines = [_rate_line(row, "work") for row in family.rows if row.rows_per_s > 0]
     if not lines:
         return None
     fastest, slowest = _most(lines), _least(lines[::-1])
-    title = f"{fastest.row.name}: {fastest.text} rows a second"
+    title = f"{fastest.row.name}: {fastest.text} rows per second"
     if len(lines) > 1:
         title += f", {figure(fastest.value / slowest.value)} times {slowest.row.name}"
-    description = "Rows a second, one line for each engine and number of workers."
-    return _bars(title, description, "rows a second", lines)
+    description = "Rows per second, one line per engine and number of workers."
+    return _bars(title, description, "rows per second", lines)
 
 
 def family_bars(families: Sequence[Family]) -> BarChart | None:
-    """Rows a second of the serial run and of the best case of each family; None for fewer than two."""
+    """Rows per second of the serial run and the best case of each family; None for fewer than two."""
     trained = [family for family in families if not family.is_other_work]
     shown = [family for family in trained if any(row.rows_per_s for row in family.trainings)]
     if len(shown) < 2:
@@ -136,9 +136,9 @@ def family_bars(families: Sequence[Family]) -> BarChart | None:
     fastest = _most(lines).row
     owner = next(family for family in shown if any(row is fastest for row in family.rows))
     return _bars(
-        f"Most rows a second: {owner.name}, {fastest.name}",
-        "Rows a second of the serial run and of the best case, for each model, batch size and precision.",
-        "rows a second",
+        f"Most rows per second: {owner.name}, {fastest.name}",
+        "Rows per second of the serial run and of the best case, for each model, batch size and precision.",
+        "rows per second",
         lines,
         [("serial", "serial"), ("best", "best")],
     )
@@ -149,14 +149,14 @@ def _rate_line(row: StudyRow, style: str, group: str = "") -> BarLine:
 
 
 def _serial_and_best(family: Family) -> list[StudyRow]:
-    """The serial run, where there is one, then the best case where it is another one."""
+    """The serial run, if there is one, followed by the best case, if it is a different one."""
     serial = next((row for row in family.rows if row.is_serial), None)
     best = family.best_row
     return [row for row in (serial, best if best is not serial else None) if row is not None]
 
 
 def family_memory_bars(families: Sequence[Family]) -> BarChart | None:
-    """Memory of the serial run of each family: what precision, model and batch size change."""
+    """Memory of the first training of each family, to compare precisions, models and batch sizes."""
     measured = [(family, [row for row in family.trainings if row.peak_memory]) for family in families]
     lines = [
         BarLine(rows[0], rows[0].peak_memory, f"{figure(rows[0].peak_memory)} MB", "memory", "", family.name)
@@ -167,12 +167,12 @@ def family_memory_bars(families: Sequence[Family]) -> BarChart | None:
         return None
     least = _least(lines)
     title = f"Least memory: {least.group}, {least.text}"
-    description = "Peak memory of a rank for each model, batch size and precision."
-    return _bars(title, description, "MB, the largest rank at its peak", lines)
+    description = "Peak memory of the largest rank, for each model, batch size and precision."
+    return _bars(title, description, "MB, peak of the largest rank", lines)
 
 
 def accuracy_bars(families: Sequence[Family]) -> BarChart | None:
-    """Time and the accuracy reached in it; None where no training had a target."""
+    """Time and the accuracy reached in it; None if no accuracy was measured."""
     lines, accuracies = [], []
     for family in families:
         group = family.name
@@ -188,23 +188,23 @@ def accuracy_bars(families: Sequence[Family]) -> BarChart | None:
         return None
     low, high = min(accuracies), max(accuracies)
     same = high - low < SAME_ACCURACY
-    title = "Times buy the same accuracy" if same else "Times buy different accuracies: mind both"
+    title = "All cases reach the same accuracy" if same else "Accuracies differ, so compare time and accuracy"
     ends = f"{percent(low, 2)} to {percent(high, 2)}" if len(lines) > 1 else percent(low, 2)
     return _bars(
         f"{title}: {ends}",
-        "Seconds to the target and accuracy on the validation rows, one line for each case.",
+        "Seconds to the target and accuracy on the validation rows, one line per case.",
         "seconds, then validation accuracy",
         lines,
     )
 
 
 def phase_table(family: Family) -> list[tuple[StudyRow, list[str]]]:
-    """Each case's phases in ms as `least to most` over ranks, in the order of PHASES."""
+    """Phases of each case in ms, as the range `least to most` over ranks, in the order of PHASES."""
     return [(row, [_ends(_phases(row).get(name)) for name in PHASES]) for row in family.rows if row.times]
 
 
 def _phases(row: StudyRow) -> dict[str, tuple[float, float]]:
-    """The row's phases by the names the report uses, in their order; unknown ones last."""
+    """Phases of a row under the report's names and in its order; unknown phases come last."""
     renamed = {"exchange" if name == "reduce" else name: ends for name, ends in row.times.items()}
     return {name: renamed[name] for name in PHASES if name in renamed} | renamed
 

@@ -1,4 +1,4 @@
-"""The line charts of the scaling report: speedup, efficiency, Karp-Flatt share, seconds over cores."""
+"""Line charts of the scaling report: speedup, efficiency, Karp-Flatt share and seconds over cores."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,25 +15,26 @@ from sentiscale.util.numbers import figure, interval, per_cent
 LAW_NAMES = {"amdahl": "Amdahl", "usl": "USL"}
 CURVE_POINTS = 60
 CLOSE = 0.055
-"""Tick marks of the cores' axis nearer than this would run into each other."""
+"""Smallest distance between ticks on the axis of cores; closer ticks would overlap."""
 STRATEGY_STYLES = ("replicas", "threads", "stages", "mixed", "copies")
-"""Styles of the lines of a table of timings, whose strategies are only names."""
+"""Line styles for a table of timings, whose strategies are known by name only."""
 HOLLOW = ("stages", "mixed", "copies")
 FEWEST_FOR_A_TREND = 3
 LONGEST_LABEL = 24
 TALLEST = 1.5
-"""The axis of speedups has room for intervals up to so many times the largest median; wider ones are cut."""
+"""Largest upper end of an interval that fits on the speedup axis, as a multiple of the largest median; larger
+intervals are clipped."""
 SHIFT = 0.016
-"""Between points of the same number of cores, as a share of the axis."""
+"""Distance between points with the same number of cores, as a fraction of the axis."""
 ROOM_FOR_THE_BASE = 0.3
-"""Left of the first point, where its label stands, as a share of the points' span."""
+"""Space to the left of the first point for its label, as a fraction of the range of the points."""
 
 Value = Callable[[StudyRow], float | None]
 
 
 @dataclass(frozen=True)
 class CoresAxis(Axis):
-    """The axis of cores, with ticks where something was measured."""
+    """Axis of cores with ticks at the measured numbers of cores."""
 
     marks: tuple[int, ...] = ()
 
@@ -47,12 +48,12 @@ class CoresAxis(Axis):
 
 @dataclass
 class ScalingChart:
-    """A chart over cores, and what its labels keep clear of."""
+    """A chart over cores, with the points and curves that its labels must avoid."""
 
     chart: Chart
     value: Value
     shifts: Mapping[str, float] = field(default_factory=dict)
-    """By case, how far its point is moved along the axis of cores to be seen next to others."""
+    """Shift of each case's point along the axis of cores, so that points do not hide each other."""
     labels: list[PointLabel] = field(default_factory=list)
     dots: list[Point] = field(default_factory=list)
     curves: list[Sequence[Point]] = field(default_factory=list)
@@ -62,7 +63,7 @@ class ScalingChart:
         self.curves.append(points)
 
     def dot(self, row: StudyRow, style: str, tip: str) -> None:
-        """One measured value; hollow and grey where there were more ranks than cores."""
+        """Add a measured value; the dot is hollow and grey if there were more ranks than cores."""
         point = self.point(row)
         self.dots.append(point)
         self.chart.dots([point], f"{style} over" if row.oversubscribed else style, tip)
@@ -76,14 +77,14 @@ class ScalingChart:
         return row.workers + self.shifts.get(row.case.key, 0.0), self.value(row) or 0.0
 
     def with_labels(self) -> Chart:
-        """Place the labels from top to bottom, so that those of close points keep their order."""
+        """Place the labels from top to bottom, so that labels of nearby points keep their order."""
         self.labels.sort(key=lambda label: -label.point[1])
         place_labels(self.chart, self.labels, self.dots, self.curves)
         return self.chart
 
 
 def speedup_chart(family: Family, name: str) -> Chart | None:
-    """Speedup over cores with ideal, ceiling and laws; None where only the base was measured."""
+    """Speedup over cores with the ideal, the ceiling and fitted laws; None if only the base was measured."""
     base, rows = family.base_row, [row for row in family.rows if row.speedup is not None]
     if base is None or len({row.workers for row in rows}) < 2:
         return None
@@ -95,7 +96,9 @@ def speedup_chart(family: Family, name: str) -> Chart | None:
     tops.append(min(TALLEST * max(tops), max(intervals, default=0)))
     label = "speedup" if family.scaling == "strong" else "scaled speedup"
     values = _values_in_words(rows, lambda row: row.speedup, lambda value: f"{figure(value)} times")
-    extents = [f"{LAW_NAMES[fit.model]}'s curve is drawn up to {fit.trusted_up_to}." for fit in family.fits]
+    extents = [
+        f"The {LAW_NAMES[fit.model]} curve extends to {fit.trusted_up_to} cores." for fit in family.fits
+    ]
     drawn = ScalingChart(
         Chart(
             f"{name}-speedup",
@@ -107,7 +110,7 @@ def speedup_chart(family: Family, name: str) -> Chart | None:
         lambda row: row.speedup,
     )
     drawn.shifts = _shifts(rows, base, drawn.chart.x)
-    # The line of a machine that loses nothing, as far as it stays in the chart.
+    # The line of ideal speedup, as far as it is inside the chart.
     last = min(float(reach), drawn.chart.y.high * base.workers)
     drawn.line([(0, 0), (last, last / base.workers)], "ideal")
     drawn.label((last, last / base.workers), "ideal", "ideal")
@@ -124,7 +127,7 @@ def speedup_chart(family: Family, name: str) -> Chart | None:
 
 
 def efficiency_chart(family: Family, name: str) -> Chart | None:
-    """Efficiency over cores; None where only the base was measured."""
+    """Efficiency over cores; None if only the base was measured."""
     base, rows = family.base_row, [row for row in family.rows if row.efficiency is not None]
     if base is None or len({row.workers for row in rows}) < 2:
         return None
@@ -148,7 +151,7 @@ def efficiency_chart(family: Family, name: str) -> Chart | None:
 
 
 def karp_flatt_chart(family: Family, name: str) -> Chart | None:
-    """The serial share at each number of replicas; None for fewer than three."""
+    """Karp-Flatt serial share by number of replicas; None for fewer than three numbers."""
     rows = [row for row in _replicas(family.rows) if row.karp_flatt is not None]
     if len({row.workers for row in rows}) < FEWEST_FOR_A_TREND:
         return None
@@ -160,7 +163,7 @@ def karp_flatt_chart(family: Family, name: str) -> Chart | None:
             f"{name}-karp-flatt",
             f"Karp-Flatt: a serial share of {figure(shares[0])} with {first.name},"
             f" {figure(shares[-1])} with {last.name}",
-            "Experimentally determined serial share, over cores. "
+            "Experimentally determined serial share over cores. "
             + _values_in_words(rows, lambda row: row.karp_flatt, figure),
             _measured_cores(rows),
             Axis("serial share", -round_up(-1.1 * low) if low < 0 else 0, round_up(1.15 * high)),
@@ -176,7 +179,7 @@ def karp_flatt_chart(family: Family, name: str) -> Chart | None:
 
 
 def seconds_chart(families: Sequence[Family]) -> Chart | None:
-    """Seconds over workers, a line for each strategy; None unless several were timed at several counts."""
+    """Seconds over workers, one line per strategy; None unless several strategies and counts were timed."""
     shown = [family for family in families if not family.is_other_work and family.is_bare]
     rows = [row for family in shown for row in family.rows]
     if len(shown) < 2 or len({row.workers for row in rows}) < 2:
@@ -191,7 +194,7 @@ def seconds_chart(families: Sequence[Family]) -> Chart | None:
         Chart(
             "seconds",
             f"Shortest time: {figure(fastest.seconds_median)} s, {owner.name} with {fastest.name}",
-            " ".join(["Seconds over workers, a line for each strategy.", *values]),
+            " ".join(["Seconds over workers, one line per strategy.", *values]),
             _measured_cores(rows),
             Axis("seconds", 0, round_up(1.12 * max(row.seconds_median for row in rows))),
         ),
@@ -207,7 +210,7 @@ def seconds_chart(families: Sequence[Family]) -> Chart | None:
 
 
 def _short(name: str) -> str:
-    """A name that has room in a chart: without what stands in brackets, and cut where it is long."""
+    """Shorten a name to fit in a chart: remove text in brackets and truncate long names."""
     short = name.split(" (")[0]
     return short if len(short) <= LONGEST_LABEL else f"{short[: LONGEST_LABEL - 1]}..."
 
@@ -215,17 +218,17 @@ def _short(name: str) -> str:
 def _draw_measured(
     drawn: ScalingChart, rows: Sequence[StudyRow], base: StudyRow, text: Callable[[StudyRow], str]
 ) -> None:
-    """The lines and points of the measurements, and their labels."""
+    """Add the lines and points of the measurements, and their labels."""
     for style, series in _series(rows, base):
         if len(series) > 1:
             drawn.line([drawn.point(row) for row in series], style)
         beyond = [row for row in series if row is not base]
         for row in beyond:
             drawn.dot(row, style, _tip(row, text(row)))
-        # A series is labelled at its end, and at its best point where that is another one.
+        # A series is labelled at its last point and, if different, at its best point.
         best = max(beyond, key=lambda row: row.speedup or 0)
         for row in [beyond[-1]] if best is beyond[-1] else [beyond[-1], best]:
-            if row.oversubscribed:  # its figure measures overhead, not speed; the table has it
+            if row.oversubscribed:  # its value reflects overhead rather than speed; the table shows it
                 drawn.label(drawn.point(row), f"{row.name} oversubscribed", "over")
             else:
                 drawn.label(drawn.point(row), f"{row.name}: {text(row)}", style)
@@ -234,7 +237,7 @@ def _draw_measured(
 
 
 def _shifts(rows: Sequence[StudyRow], base: StudyRow, axis: Axis) -> dict[str, float]:
-    """Shifts that keep points of the same number of cores, and their intervals, from hiding each other."""
+    """Shifts that prevent points with the same number of cores, and their intervals, from overlapping."""
     shifts: dict[str, float] = {}
     counts = sorted({row.workers for row in rows})
     room = min([(axis.high - axis.low) * CLOSE, *(0.6 * (b - a) for a, b in pairwise(counts))])
@@ -247,7 +250,7 @@ def _shifts(rows: Sequence[StudyRow], base: StudyRow, axis: Axis) -> dict[str, f
 
 
 def _series(rows: Sequence[StudyRow], base: StudyRow) -> list[tuple[str, list[StudyRow]]]:
-    """Rows by style: lines over cores from the base on, and single points."""
+    """Group rows by style into lines over cores, which start at the base, and single points."""
     by_style: dict[str, list[StudyRow]] = {}
     for row in rows:
         if row is not base and not row.oversubscribed:
@@ -264,7 +267,7 @@ def _series(rows: Sequence[StudyRow], base: StudyRow) -> list[tuple[str, list[St
 
 
 def _style(row: StudyRow) -> str:
-    """The role that sets a case's colour, mark and dash."""
+    """Style of a case, which determines its colour, mark and dash."""
     if row.case.kind == "copies":
         return "copies"
     replicas, stages = axes(row.case)
@@ -276,16 +279,16 @@ def _style(row: StudyRow) -> str:
 
 
 def _replicas(rows: Iterable[StudyRow]) -> list[StudyRow]:
-    """Data-parallel rows of one thread a rank that were not oversubscribed, by cores."""
+    """Data-parallel rows with one thread per rank that were not oversubscribed, sorted by cores."""
     chosen = [row for row in rows if _style(row) == "replicas" and not row.oversubscribed]
     return sorted(chosen, key=lambda row: row.workers)
 
 
 def _law(fit: Fit, rows: Sequence[StudyRow], base: int) -> list[Point]:
-    """The law's curve as speedup, from the base as far as it can be trusted.
+    """Speedup curve of a fitted law, from the base to the last number of cores for which it is reliable.
 
-    A law has the rate of one core in its own unit (rows a second, runs a second), so its height is taken
-    from the measured speedups: their geometric mean ratio to it.
+    A law has its own unit (rows per second or runs per second), so the curve is scaled by the geometric mean
+    ratio of the measured speedups to the law.
     """
     fitted = [(row.workers, row.speedup) for row in _replicas(rows) if row.speedup]
     if not fitted:
@@ -296,7 +299,7 @@ def _law(fit: Fit, rows: Sequence[StudyRow], base: int) -> list[Point]:
 
 
 def _draw_law(drawn: ScalingChart, fit: Fit, curve: Sequence[Point], largest: int) -> None:
-    """Solid over the measured cores, dashed beyond."""
+    """Add a law's curve, solid over the measured range of cores and dashed beyond it."""
     known = [point for point in curve if point[0] <= largest]
     beyond = curve[max(len(known) - 1, 0) :]
     if len(known) > 1:
@@ -304,12 +307,14 @@ def _draw_law(drawn: ScalingChart, fit: Fit, curve: Sequence[Point], largest: in
     if len(beyond) > 1:
         drawn.chart.line(beyond, f"law {fit.model} dashed")
     if curve:
-        drawn.curves.append(curve[-CURVE_POINTS // 5 :])  # keeps the label next to the curve's end, not on it
+        drawn.curves.append(
+            curve[-CURVE_POINTS // 5 :]
+        )  # the label is placed next to the end of the curve, not on it
         drawn.label(curve[-1], LAW_NAMES[fit.model], f"law {fit.model}")
 
 
 def _measured_cores(rows: Sequence[StudyRow]) -> CoresAxis:
-    """An axis that covers only the measured numbers of cores."""
+    """Axis that covers only the measured numbers of cores."""
     least, most = min(row.workers for row in rows), max(row.workers for row in rows)
     return _cores(rows, most, low=least - ROOM_FOR_THE_BASE * (most - least))
 
@@ -323,7 +328,7 @@ def _cores(rows: Sequence[StudyRow], reach: int, fits: Sequence[Fit] = (), low: 
 def _speedup_title(family: Family, base: StudyRow) -> str:
     best = family.best_row
     if best is None or best is base:
-        return f"Nothing measured is faster than {family.base}"
+        return f"No measured case is faster than {family.base}"
     ideal = figure(best.workers / base.workers)
     return f"{best.name}: {figure(best.speedup or 0)} times {base.name}; ideal would be {ideal}"
 
@@ -331,7 +336,7 @@ def _speedup_title(family: Family, base: StudyRow) -> str:
 def _efficiency_title(family: Family) -> str:
     rows = _replicas(family.rows)
     if not rows or rows[-1].efficiency is None or rows[-1].karp_flatt is None:
-        return "Efficiency: the used part of each core's power"
+        return "Efficiency: the share of each core's speed that is used"
     last, share = rows[-1], per_cent(rows[-1].efficiency)
     if last.is_bare or len(rows) > FEWEST_FOR_A_TREND:
         return f"Efficiency: {share} with {last.name}"
@@ -339,7 +344,7 @@ def _efficiency_title(family: Family) -> str:
 
 
 def _values_in_words(rows: Sequence[StudyRow], value: Value, text: Callable[[float], str]) -> str:
-    """All values of a chart, for those who cannot see it."""
+    """All values of a chart as text, for readers who cannot see it."""
     return (
         "; ".join(
             f"{row.name}{', oversubscribed' if row.oversubscribed else ''}: {text(value(row) or 0)}"
