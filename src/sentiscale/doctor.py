@@ -111,7 +111,7 @@ def examine(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
     except Exception as error:  # no broken component may end the report
-        remedy = "Reinstall with `make distclean setup`; if it stays, report this line."
+        remedy = "Reinstall with `make distclean setup`; if the problem remains, report this line."
         return problem(name, None, f"{type(error).__name__}: {error}", remedy)
 
 
@@ -135,12 +135,14 @@ def choose_layout(found: Sequence[Check]) -> Check:
         layout, why = Layout(1, 1), "one process on the GPU"
     else:
         layout = usual_layout(BATCH_SIZE, cores)
-        why = f"replicas of {LEAST_ROWS} rows of a step or more"
+        why = f"replicas with at least {LEAST_ROWS} rows per step"
     threads = cores // layout.world_size
     rates = values.get("lstm_step")
     if rates and layout.data > 1:
         most = max(rates, key=int)
-        why += f"; {thread_count(most)} in one process are {rates[most] / rates['1']:.2f} times one"
+        why += (
+            f"; {thread_count(most)} in one process are {rates[most] / rates['1']:.2f} times as fast as one"
+        )
     detail = f"{layout} with {thread_count(threads)} per rank: {why}; --layout auto measures on your data"
     return ok("layout", {"layout": str(layout), "threads": threads}, detail)
 
@@ -281,7 +283,9 @@ def check_gemm_peak() -> Check:
         remedy = (
             "Other programs, or other tenants of this machine, use the cores; measure again when it is idle."
         )
-        return warning("gemm_peak", peaks, f"{detail}: {cores} cores are worth {gain:.1f}", remedy)
+        return warning(
+            "gemm_peak", peaks, f"{detail}: {cores} cores are only {gain:.1f} times as fast as one", remedy
+        )
     return ok("gemm_peak", peaks, detail)
 
 
@@ -391,7 +395,7 @@ def check_gloo() -> Check:
         "Set GLOO_SOCKET_IFNAME=lo (or the name of the network interface to use), and check that this "
         "machine's host name resolves. One process still trains without it."
     )
-    return check_all_reduce("gloo", 2, "two processes could not talk", remedy)
+    return check_all_reduce("gloo", 2, "two processes could not exchange data", remedy)
 
 
 def check_nccl() -> Check:
@@ -416,7 +420,7 @@ def check_all_reduce(backend: str, world: int, failure: str, remedy: str) -> Che
             return warning(backend, None, f"{failure}: {error}", remedy)
     processes = "one process" if world == 1 else "two processes"
     if not found["correct"]:
-        detail = f"{processes} got a wrong sum over {backend}"
+        detail = f"{processes} computed a wrong sum over {backend}"
         return problem(backend, found, detail, "Update torch, and train with --layout 1x1 until then.")
     return ok(backend, found, f"{processes} sum a tensor over {backend} at {found['megabytes_per_s']:,} MB/s")
 

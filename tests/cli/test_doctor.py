@@ -160,7 +160,7 @@ def test_ranks_that_cannot_meet_are_a_warning_that_says_why(monkeypatch):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "no-such-interface")
     found = machine.check_gloo()
     assert found.status == "warning"
-    assert "two processes could not talk" in found.detail
+    assert "two processes could not exchange data" in found.detail
     assert "GLOO_SOCKET_IFNAME=lo" in found.remedy
 
 
@@ -179,7 +179,7 @@ def test_layout_is_the_one_that_training_takes_by_itself():
         "threads": available_cores() // usual_layout(128, available_cores()).world_size,
     }
     if available_cores() > 1:
-        assert "4 threads in one process are 2.50 times one" in found.detail
+        assert "4 threads in one process are 2.50 times as fast as one" in found.detail
     gpu = choose_layout([ok("gpu", [{"name": "some"}], "")])
     assert gpu.value == {"layout": "1x1", "threads": available_cores()}
 

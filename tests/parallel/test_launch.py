@@ -78,7 +78,7 @@ def test_rank_that_ends_before_it_begins_is_told(world):
     assert ending.code == 1
     [message] = ending.messages
     assert "rank 1 of 2" in message
-    assert "ended with exit code 7; it had not begun" in message
+    assert "ended with exit code 7; it had not started" in message
 
 
 @pytest.mark.slow
@@ -121,7 +121,7 @@ def test_nobody_outlives_a_killed_launcher_not_even_a_stopped_rank(world):
     assert seconds < LIMIT
     [ending] = world.ended()
     assert len(ending.messages) == 1
-    assert "the launcher of this training has gone" in ending.stderr
+    assert "the launcher of this training run has ended" in ending.stderr
 
 
 @pytest.mark.slow
@@ -186,7 +186,7 @@ def test_restarts_are_counted():
         attempts.append(attempt)
         return rank_command("raise SystemExit(9)")
 
-    with pytest.raises(RankFailed, match="exit code 9; it had not begun"):
+    with pytest.raises(RankFailed, match="exit code 9; it had not started"):
         launch(command, 1, threads=1, heartbeat_timeout=PATIENT, max_restarts=2, on_restart=reasons.append)
     assert attempts == [0, 1, 2]
     assert len(reasons) == 2

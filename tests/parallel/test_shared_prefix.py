@@ -42,7 +42,7 @@ def test_more_or_fewer_ranks_meet_in_a_used_store(store):
 def test_rank_that_does_not_come_is_named(store, used_before):
     if used_before:
         meet(store, 3, [0, 1, 2])
-    with pytest.raises(RankFailed, match="of 3 ranks 2 did not come within 0 s"):
+    with pytest.raises(RankFailed, match="of 3 ranks 2 did not arrive within 0 s"):
         meet(store, 3, [0, 1], seconds=0.3)
 
 

@@ -62,4 +62,4 @@ def test_a_broken_installation_costs_a_warning(followed_run, tmp_path, monkeypat
     following = RunTrackers(TrackSettings(to="mlflow"), TrackedRun(tmp_path, record, None), told.append)
     following.metrics(record.metrics[0])
     following.end(record)
-    assert told == ["warning: mlflow cannot be loaded and does not follow this run: libmlflow is missing"]
+    assert told == ["warning: mlflow cannot be loaded and will not record this run: libmlflow is missing"]

@@ -110,7 +110,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(dataset, undistu
 
 
 def test_resuming_with_other_settings_or_data_is_refused(dataset, undisturbed):
-    with pytest.raises(UsageError, match="other settings or other data"):
+    with pytest.raises(UsageError, match="different settings or data"):
         train(dataset, undisturbed, quick(train__lr=0.5), resume=True)
 
 

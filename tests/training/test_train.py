@@ -145,7 +145,7 @@ def test_training_stops_at_the_time_limit_with_a_usable_model(dataset, tmp_path)
 def test_training_stops_when_nothing_gets_better(dataset, tmp_path):
     record = train(dataset, tmp_path / "run", quick(train__patience=2, train__lr=1e-9, train__epochs=50.0))
     assert record.epochs < 50
-    assert "no better for 2 validations" in (tmp_path / "run" / "train.log").read_text()
+    assert "no improvement for 2 validations" in (tmp_path / "run" / "train.log").read_text()
 
 
 def test_divergence_is_explained_and_leaves_a_record(dataset, tmp_path):

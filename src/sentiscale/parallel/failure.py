@@ -102,7 +102,7 @@ def report_error(error: BaseException, beat: Heartbeat, world_size: int, own_fil
         message = f"{who} ran out of memory {beat.position}: {_summary(error)}. {MEMORY_ADVICE}"
     elif isinstance(error, SystemExit):
         exit_code = error.code if isinstance(error.code, int) else 1
-        message = f"{who} ended itself {beat.position}, with exit code {exit_code}."
+        message = f"{who} exited {beat.position} with exit code {exit_code}."
     else:
         message = f"{who} failed {beat.position}: {_summary(error)}."
         frame = error.__traceback__
@@ -123,7 +123,7 @@ def report_timeout(beat: Heartbeat, seconds: float, world_size: int) -> FailureR
 
 def report_end(beat: Heartbeat, returncode: int, world_size: int) -> FailureReport:
     """Describe a rank that ended without a report; `returncode` is that of `subprocess.Popen`."""
-    seen = f"it was last seen {beat.position}" if beat.count else "it had not begun"
+    seen = f"it was last seen {beat.position}" if beat.count else "it had not started"
     exit_code, who = SentiscaleError.exit_code, _who(beat, world_size)
     if returncode == -signal.SIGKILL:
         message = (
@@ -134,7 +134,7 @@ def report_end(beat: Heartbeat, returncode: int, world_size: int) -> FailureRepo
         message = f"{who} was killed by {_signal_name(-returncode)}; {seen}."
     else:
         exit_code = returncode if returncode in ERROR_OF_EXIT_CODE else exit_code
-        message = f"{who} ended with exit code {returncode}; {seen}. Its own output may say more."
+        message = f"{who} ended with exit code {returncode}; {seen}. Its own output may show the cause."
     return FailureReport(exit_code, message)
 
 

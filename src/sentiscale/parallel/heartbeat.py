@@ -246,10 +246,10 @@ class RankMonitor:
         """Report a lost store. Without a store the ranks cannot agree on a reporter: each host has one."""
         env, holder = self._env, self._missed.last[0]
         if env.own_launcher:
-            message = "the launcher of this training has gone"
+            message = "the launcher of this training run has ended"
         elif env.store_hosted_elsewhere:
             where = f"{env.master_address}:{env.master_port}"
-            message = f"torchrun's agent, or the store at {where}, has gone"
+            message = f"torchrun's agent, or the store at {where}, no longer answers"
         else:
             seen = f", last seen {holder.position} (process {holder.pid})" if holder else ""
             host = holder.host if holder else env.master_address

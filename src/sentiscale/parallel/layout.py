@@ -40,9 +40,9 @@ class Layout:
         layout = cls(int(match[1]), int(match[2]))
         if layout.model > MOST_STAGES:
             raise UsageError(
-                f"layout {layout} cuts the network into {layout.model} stages; there are {MOST_STAGES}: "
+                f"layout {layout} splits the network into {layout.model} stages; there are {MOST_STAGES}: "
                 f"embedding with head, and the recurrent layer. Use --layout {layout.data}x{MOST_STAGES}, "
-                f"or {layout.world_size}x1 for as many ranks."
+                f"or {layout.world_size}x1 for the same number of ranks."
             )
         return layout
 

@@ -180,8 +180,8 @@ def connect(env: RankEnv, host_it: bool = False) -> TCPStore:
     except DistError as error:
         raise RankFailed(
             f"rank {env.rank} of {env.world_size} found no store at {env.master_address}:{env.master_port}: "
-            f"{str(error).splitlines()[0].rstrip('.')}. MASTER_ADDR must be rank 0's host as all hosts know "
-            "it, MASTER_PORT a port that is free there and reachable from here."
+            f"{str(error).splitlines()[0].rstrip('.')}. MASTER_ADDR must name rank 0's host on all hosts, "
+            "and MASTER_PORT must be a port that is free there and reachable from here."
         ) from error
 
 
@@ -230,7 +230,7 @@ def _serve_prefix(env: RankEnv, store: TCPStore, base: str, seconds: float) -> s
             str(rank) for rank, value in zip(clients, arrived, strict=True) if value == NO_VALUE.encode()
         ]
         raise RankFailed(
-            f"of {env.world_size} ranks {', '.join(missing)} did not come within {seconds:.0f} s. See what "
+            f"of {env.world_size} ranks {', '.join(missing)} did not arrive within {seconds:.0f} s. See what "
             "they printed; if nothing, they were not started or cannot reach "
             f"{env.master_address}:{env.master_port}."
         )

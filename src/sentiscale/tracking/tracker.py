@@ -71,7 +71,7 @@ class RunTrackers:
             try:
                 self.queues.append(UploadQueue(name, make_tracker(name, settings), say))
             except Exception as error:  # a broken installation can raise anything
-                say(f"warning: {name} cannot be loaded and does not follow this run: {error}")
+                say(f"warning: {name} cannot be loaded and will not record this run: {error}")
         begun_with = settings_of(run.record)
         for queue in self.queues:
             queue.send(lambda tracker: tracker.begin(begun_with, run))

@@ -101,7 +101,7 @@ def second_device(name: str | None, first: torch.device, layout: Layout) -> torc
         reason = re.split(r"\. |\n", str(error))[0]
         raise UsageError(
             f"recurrent_device is '{name}', which does not work here: {reason}. "
-            "It takes a second GPU; `doctor` lists what there is. Leave it out to use one device."
+            "It takes a second GPU. Run `sentiscale doctor` to list the GPUs, or leave it out."
         ) from error
     if device.type == "meta" or device == first or layout.world_size > 1:
         raise UsageError(

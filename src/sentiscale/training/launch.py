@@ -152,7 +152,7 @@ def check_same_job(job: TrainJob, world: World) -> None:
     other = sorted({view["host"] for view in views if view["digest"] != views[0]["digest"]})
     if other:
         raise DataError(
-            f"host {', '.join(other)} has other data in {job.dataset.path} than rank 0's host. Copy the "
+            f"host {', '.join(other)} has different data in {job.dataset.path} from rank 0's. Copy the "
             "prepared directory from there, or prepare it with the same settings from the same reviews."
         )
     for view in views:
@@ -164,7 +164,7 @@ def check_same_job(job: TrainJob, world: World) -> None:
         ]
         if different:
             raise UsageError(
-                f"host {view['host']} was started with other settings than rank 0: {'; '.join(different)}. "
+                f"host {view['host']} has different settings from rank 0: {'; '.join(different)}. "
                 "Start every rank with the same command; only --threads-per-rank may differ."
             )
 

@@ -97,7 +97,7 @@ def stop_reason(training: Training, summary: StepSummary | None = None) -> str:
     if state.target_seconds is not None:
         return f"validation accuracy reached {settings.target_accuracy} after {state.target_seconds:.0f} s"
     if settings.patience is not None and state.stale >= settings.patience:
-        return f"no better for {state.stale} validations"
+        return f"no improvement for {state.stale} validations"
     if state.step >= training.total_steps:
         return f"{settings.epochs:g} {'epoch' if settings.epochs == 1 else 'epochs'} done"
     if summary is not None and summary.out_of_time:

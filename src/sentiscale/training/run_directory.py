@@ -43,7 +43,7 @@ class RunDir:
             )
         check_output(path, replace=True)
         if force and not resume and not self.record.exists() and (self.has_begun or path.is_file()):
-            raise OutputExistsError(f"{path} is no run directory; --force does not delete it.")
+            raise OutputExistsError(f"{path} is not a run directory; --force does not delete it.")
 
     def create(self, *, resume: bool, force: bool) -> None:
         """Create the directory, or open it to resume. Raises the same errors as `check`."""
@@ -82,7 +82,7 @@ class RunDir:
         except (OSError, ValidationError) as error:
             raise DataError(
                 f"{self.path} cannot be resumed: {self.record.name} is missing or damaged "
-                f"({reason_of(error)}). Train anew with --force."
+                f"({reason_of(error)}). Train again with --force."
             ) from error
 
     def write_record(self, record: RunRecord) -> None:

@@ -170,7 +170,7 @@ def load_checkpoint(
     world, runner = learner.world, learner.runner
     path, complaints = find_latest(run_dir.checkpoints, world)
     for complaint in complaints:
-        progress.say(f"passed over: {complaint}")
+        progress.say(f"skipped: {complaint}")
     if path is None:
         progress.say(f"no checkpoint in {run_dir.path}; starting at step 0")
         if world.is_main:
@@ -179,7 +179,7 @@ def load_checkpoint(
     state = load_state(path)
     if state.fingerprint != fresh.fingerprint:
         raise UsageError(
-            f"{run_dir.path} was trained with other settings or other data. Resume it with the same ones "
+            f"{run_dir.path} was trained with different settings or data. Resume it with the same ones "
             "(only layout, threads, device, time limit, target and checkpoints may differ), or choose "
             "another --out."
         )
@@ -226,7 +226,8 @@ def warn_about_slow_kernel(runner: Runner, progress: Progress) -> None:
         out_BTH, _ = cell(torch.zeros(2, 8, config.model.embedding_dim))
     if not ran_on_onednn(out_BTH):
         message = (
-            "this LSTM does not run on oneDNN's fused kernel: expect several times the time; see `doctor`"
+            "this LSTM does not run on oneDNN's fused kernel, so training takes several times as long. Run "
+            "`sentiscale doctor` to find out why."
         )
         logger.warning(message)
         progress.say(f"warning: {message}")
