@@ -398,7 +398,7 @@ def test_a_pipe_cannot_be_read_twice(tmp_path):
     corpus = Corpus.find(pipe, labels="none")
     writer.join()
     assert sum(len(block) for block in corpus.blocks()) > 0
-    with pytest.raises(DataError, match="pipe can be read once"):
+    with pytest.raises(DataError, match="can be read only once"):
         list(corpus.blocks())
 
 

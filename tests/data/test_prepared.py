@@ -94,7 +94,7 @@ def test_a_missing_file_is_named(copy):
 def test_a_file_cut_short_is_found_even_without_digests(copy):
     path = copy / "train" / "tokens.bin"
     path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(DataError, match="do not fit together"):
+    with pytest.raises(DataError, match="are inconsistent"):
         PreparedDataset.open(copy, verify=False).split("train")
 
 
@@ -122,7 +122,7 @@ def test_a_broken_manifest_is_refused(copy, content):
 
 
 def test_what_is_no_dataset_says_so(tmp_path):
-    with pytest.raises(DataError, match=r"does not exist\. Make it with: sentiscale prepare"):
+    with pytest.raises(DataError, match=r"does not exist\. Create it with: sentiscale prepare"):
         PreparedDataset.open(tmp_path / "none")
     with pytest.raises(DataError, match="is not a prepared dataset"):
         PreparedDataset.open(tmp_path)

@@ -1,4 +1,4 @@
-"""From input files to a prepared dataset on disk, and from there to batches: sources, shards, phases, Dask.
+"""Prepare review files as a dataset on disk, locally or on a Dask cluster, and read batches from it.
 
-What a single row means is decided in `text`; nothing here imports torch.
+Parsing, labels and tokens of a single row are defined in `sentiscale.text`. No module here imports torch.
 """

@@ -1,4 +1,4 @@
-"""Global batches: which rows form a step is a pure function of (seed, epoch), never of the layout."""
+"""Global batches, whose rows depend only on seed, epoch and step, never on the layout."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,20 +13,21 @@ from sentiscale.text.vocab import PAD, UNK
 IntArray = npt.NDArray[np.int64]
 
 POOL_BATCHES = 100
-"""Batches sorted by length together: long enough to pad little, short enough to stay random."""
+"""Number of batches whose rows are sorted by length together; more pad less, fewer keep the order random."""
 
 PAD_MULTIPLE = 8
-"""Batches are padded to a multiple of this: oneDNN builds one primitive a shape, so few should occur."""
+"""Batch widths are rounded up to a multiple of this: oneDNN builds one primitive per shape, so fewer shapes
+are faster."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one step on one rank.
+    """The rows that one rank processes in one step.
 
     Shapes: ids_BT (B, T) int64, padded with 0 at the end; lengths_B (B,) int64 >= 1; labels_B (B,) float32,
     0 or 1; weights_B (B,) float32, 0 for a filler row; places_B (B,) int64, positions in the global batch.
-    `rows_global` counts the real rows of the whole step over all ranks, `tokens_global` their real tokens,
-    `padded_global` the places of all ranks' ids.
+    Totals of the step over all ranks: `rows_global` rows without fillers, `tokens_global` tokens without
+    padding, `padded_global` tokens with padding.
     """
 
     ids_BT: IntArray
@@ -40,15 +41,15 @@ class Batch:
 
 
 def token_lengths(split: Split, max_tokens: int) -> IntArray:
-    """Tokens of each row that a model sees, at least 1 (an empty row is one padding token)."""
+    """Number of tokens per row that reach the model; 1 for an empty row, which is one padding token."""
     return np.clip(split.lengths, 1, max_tokens)
 
 
 def epoch_order(lengths: IntArray, batch_size: int, seed: int, epoch: int) -> list[IntArray]:
-    """Cut a shuffled epoch into global batches of rows that are alike in length.
+    """Divide an epoch into global batches of rows with similar lengths, in random order.
 
-    Shuffle all rows, cut into pools of `POOL_BATCHES` batches, sort each pool by length, cut it into
-    batches, shuffle the batches. Every row occurs once.
+    Rows are shuffled and divided into pools of `POOL_BATCHES` batches. Each pool is sorted by length and cut
+    into batches, and all batches are shuffled. Every row occurs exactly once.
     """
     generator = np.random.default_rng([seed, epoch])
     rows = generator.permutation(len(lengths))
@@ -60,14 +61,14 @@ def epoch_order(lengths: IntArray, batch_size: int, seed: int, epoch: int) -> li
 
 
 def sorted_order(lengths: IntArray, batch_size: int) -> list[IntArray]:
-    """All rows once, shortest first: the order for evaluation and prediction."""
+    """Batches of all rows, shortest first, for evaluation and prediction."""
     return _cut(np.argsort(lengths, kind="stable"), batch_size)
 
 
 def training_rows(
     lengths: IntArray, batch_size: int, seed: int, first_step: int = 0
 ) -> Iterator[tuple[int, IntArray]]:
-    """Yield (step, rows of the global batch) without end, from any step on: a resumed run continues here."""
+    """Yield (step, rows of the global batch) endlessly, starting at `first_step`, as a resumed run does."""
     steps_per_epoch = -(-len(lengths) // batch_size)
     epoch, skip = divmod(first_step, steps_per_epoch)
     while True:
@@ -79,9 +80,9 @@ def training_rows(
 def make_batch(
     split: Split, rows: IntArray, max_tokens: int, *, data_rank: int = 0, data_size: int = 1
 ) -> Batch:
-    """Pad this rank's share of a global batch: every `data_size`-th row from `data_rank` on.
+    """Build this rank's part of a global batch: every `data_size`-th row, starting at `data_rank`.
 
-    A rank without a row gets one filler row of weight 0, so that all ranks take part in every step.
+    A rank without rows gets one filler row of weight 0, because every rank must run every step.
     """
     lengths = np.clip(split.offsets[rows + 1] - split.offsets[rows], 1, max_tokens)
     places = np.arange(data_rank, len(rows), data_size)
@@ -103,7 +104,7 @@ def make_batch(
 
 
 def micro_batches(batch: Batch, most: int) -> list[Batch]:
-    """Cut a batch into at most `most` parts of neighbouring rows, each no wider than its longest row.
+    """Split a batch into at most `most` parts of consecutive rows and trim the padding of each part.
 
     Rows of a batch are sorted by length, so the parts with short rows lose most of their padding.
     """
@@ -124,7 +125,7 @@ def micro_batches(batch: Batch, most: int) -> list[Batch]:
 
 
 def padded_width(lengths_B: IntArray) -> int:
-    """Columns of a batch: the longest row, rounded up to `PAD_MULTIPLE`."""
+    """Width of a batch: the length of its longest row, rounded up to a multiple of `PAD_MULTIPLE`."""
     return -(-int(lengths_B.max()) // PAD_MULTIPLE) * PAD_MULTIPLE
 
 
@@ -133,8 +134,8 @@ def padded_ids(
 ) -> tuple[IntArray, IntArray]:
     """Gather ragged rows into a padded matrix: ids_BT (B, T) and lengths_B (B,).
 
-    A row longer than `max_tokens` keeps its beginning and its end, half each: the verdict of a long
-    review often stands in its last sentences.
+    A row longer than `max_tokens` keeps its first and last `max_tokens` / 2 tokens, because long reviews
+    often state their opinion in the last sentences.
     """
     starts = np.asarray(offsets[rows])
     full_B = np.asarray(offsets[rows + 1]) - starts
@@ -149,9 +150,9 @@ def padded_ids(
 
 
 def drop_words(batch: Batch, share: float, max_tokens: int, generator: np.random.Generator) -> Batch:
-    """Replace a share of the real tokens by the unknown word, so that no single word is relied upon.
+    """Replace a random share of the tokens by the unknown word, for regularization.
 
-    Drawn for the whole global batch, so that every layout drops the same words.
+    Random numbers are drawn for the whole global batch, so that every layout drops the same words.
     """
     drawn = generator.random((batch.rows_global, max_tokens + PAD_MULTIPLE), dtype=np.float32)
     ids_BT = batch.ids_BT

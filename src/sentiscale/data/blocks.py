@@ -1,4 +1,4 @@
-"""Cut a file into raw blocks of whole records, reading it once and keeping little of it."""
+"""Divide a file into raw blocks of whole records in one pass and bounded memory."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from sentiscale.text.formats import base, format_of
 from sentiscale.text.formats.base import TableFormat
 
 LOOK_BACK_BYTES = 2**17
-"""The end of a block's last line is searched this far back; longer lines are found by reading on."""
+"""Number of bytes to search backwards for the end of a block's last line. `_Cutter` handles longer lines."""
 LINE_ENDS = re.compile(rb"\r\n?|\n")
 
 
@@ -18,31 +18,34 @@ class RawBlock:
     """Consecutive records of one file as bytes."""
 
     data: bytes
-    """Empty where the reader takes it from the file."""
+    """Bytes of the block; empty if the worker reads them from the file itself."""
     size: int
-    """Bytes of the block."""
+    """Size of the block in bytes."""
     offset: int
-    """Place of `data` in the decompressed file."""
+    """Offset of the block in the decompressed file."""
     consumed: int
-    """Bytes of the stored file read for this block (compressed ones where the file is)."""
+    """Bytes of the stored, possibly compressed, file that were read for this block."""
     too_long: bool = False
-    """Whether `data` is only the beginning of one record beyond the size limit."""
+    """Whether `data` is only the beginning of a single record that exceeds the size limit."""
     lines_before: int = 0
-    """Lines to count before the block that belong to no block: the header's."""
+    """Header lines before the block, which belong to no block but count for line numbers."""
     first: bool = False
-    """Whether it is the first block of its file."""
+    """Whether this is the first block of its file."""
 
 
 def cut_blocks(
     stream: Stream, table: TableFormat, block_bytes: int, *, in_place: bool = False
 ) -> Iterator[RawBlock]:
-    """Yield a file's records in blocks of about `block_bytes`; closes the stream in the end.
+    """Yield a file's records in blocks of about `block_bytes`, then close the stream.
 
     Args:
-        in_place: the reader takes plain data from the file by itself; where they need not be read to find
-            the ends of records, they are not.
+        stream: the opened file.
+        table: format of the file.
+        block_bytes: approximate size of a block.
+        in_place: leave `data` empty for blocks whose end can be found without reading them completely. The
+            consumer then reads the bytes from the file itself.
 
-    Raises: DataError when the file is cut short or damaged.
+    Raises: DataError when the file is truncated or damaged.
     """
     with stream:
         for place, block in enumerate(_blocks(stream, table, block_bytes, in_place)):
@@ -62,9 +65,9 @@ def _blocks(stream: Stream, table: TableFormat, block_bytes: int, in_place: bool
 
 
 def _line_blocks(stream: Stream, cutter: "_Cutter", block_bytes: int) -> Iterator[RawBlock]:
-    """Blocks of lines, looking only at the end of each; leaves the last block and long lines to the cutter.
+    """Yield blocks of lines, reading only their ends; `cutter` continues at the last block or a long line.
 
-    Reading the whole file here would take a core that the workers need (0.09 s per 115 MB).
+    Reading the whole file here would occupy a core that the workers need (0.09 s per 115 MB).
     """
     offset = len(BOM) if stream.read_at(0, len(BOM)) == BOM else 0
     while True:
@@ -82,7 +85,7 @@ def _line_blocks(stream: Stream, cutter: "_Cutter", block_bytes: int) -> Iterato
 
 
 class _Cutter:
-    """Cuts what it reads of a stream at the ends of records; holds at most a block and one record."""
+    """Reads a stream and divides it at the ends of records, holding at most one block and one record."""
 
     def __init__(self, stream: Stream, table: TableFormat, block_bytes: int) -> None:
         self.stream = stream
@@ -91,7 +94,7 @@ class _Cutter:
         self.terminator = table.terminator.to_bytes()
         self.block_bytes = max(block_bytes, len(BOM))
         self.rest = b""
-        """What was read but not yet yielded."""
+        """Bytes read but not yet yielded."""
         self.offset = 0
         self.consumed = 0
         self.ended = False
@@ -115,21 +118,21 @@ class _Cutter:
                 self._fill()
 
     def _fill(self) -> None:
-        """Read on; twice as much as is held, so that a long record is not searched over and over."""
+        """Read a block, or as many bytes as are held, so that a long record is searched only a few times."""
         size = max(self.block_bytes, len(self.rest))
         more = b"" if self.ended else self.stream.read(size)
         self.ended = len(more) < size
         self.rest = self.rest + more if self.rest else more
 
     def _last_end(self) -> int:
-        """One past the last complete record."""
+        """End of the last complete record in `rest`; 0 if there is none."""
         if self.ended and self.format.one_record_per_line:
             return len(self.rest)
         end = self.format.last_record_end(self.rest, self.table)
         return len(self.rest) if self.ended and not self._too_long(end) else end
 
     def _too_long(self, begin: int) -> bool:
-        """Whether what is held from `begin` on is more than a record may have; a CR may be its end."""
+        """Whether the bytes from `begin` on exceed the size limit of a record, not counting a final CR."""
         return len(self.rest) - begin - self.rest.endswith(b"\r") > base.MAX_RECORD_BYTES
 
     def _drop(self, size: int) -> None:
@@ -144,7 +147,7 @@ class _Cutter:
         return block
 
     def _skip_header(self) -> int:
-        """Drop the first CSV record and blank lines before it; returns their lines."""
+        """Drop the first CSV record and blank lines before it; return the number of lines dropped."""
         while not (end := self._header_end()) and not self.ended:
             self._fill()
         header = self.rest[: end or len(self.rest)]
@@ -152,18 +155,18 @@ class _Cutter:
         return len(LINE_ENDS.findall(header)) or 1
 
     def _header_end(self) -> int:
-        """One past the first record that is not a blank line; 0 when it may go on."""
+        """End of the first record that is not a blank line; 0 if more bytes are needed to find it."""
         first = len(self.rest) - len(self.rest.lstrip(b"\r\n"))
         for found in LINE_ENDS.finditer(self.rest, first):
-            # One byte more than the record shows that a CR is not the first half of CR LF.
+            # The byte after the record shows whether a CR is the first half of CR LF.
             if self.format.last_record_end(self.rest[: found.end() + 1], self.table) >= found.end():
                 return found.end()
         return 0
 
     def _skip_long_record(self, lines: int) -> RawBlock:
-        """Drop a record that is too long; the block holds its beginning.
+        """Drop the first line of a record that is too long; return a block with the line's beginning.
 
-        A CSV record may only seem long because a quote is never closed: then just its first line goes.
+        A CSV record can seem too long because a quote is never closed, so the lines after it are kept.
         """
         offset = self.offset
         while not (end := self._line_end()) and not self.ended:
@@ -178,7 +181,7 @@ class _Cutter:
         return replace(snippet, offset=offset, too_long=True)
 
     def _line_end(self) -> int:
-        """One past the first line; 0 when it may go on."""
+        """End of the first line in `rest`; 0 if more bytes are needed to find it."""
         if self.format.one_record_per_line:
             return self.rest.find(self.terminator) + 1
         found = LINE_ENDS.search(self.rest)

@@ -1,4 +1,4 @@
-"""Dask clients and their workers: on this machine, or behind a scheduler that may be lost and come back."""
+"""Dask clusters: workers on this machine, or a remote scheduler with reconnection after failures."""
 
 import asyncio
 import logging
@@ -29,31 +29,31 @@ CONNECT_SECONDS = 10.0
 RECONNECT_SECONDS = 60.0
 """How long to wait for a lost scheduler."""
 ANSWER_SECONDS = 5.0
-"""How long to wait for one answer of the scheduler."""
+"""How long to wait for each response of the scheduler."""
 CHECK_SECONDS, CHECK_SECONDS_WITHOUT_WORKERS = 2.0, 0.25
-"""How often to ask for the number of workers."""
+"""Interval between requests for the number of workers."""
 REMIND_SECONDS = 60.0
-"""How often to repeat that there are no workers."""
+"""Interval between reminders that there are no workers."""
 MAX_LOSSES = 10
-"""Connections lost in a row, without a result in between, before giving up."""
+"""Consecutive lost connections, without a result in between, before giving up."""
 
 Say = Callable[[str], None]
 
 
 class DaskCluster:
-    """A Dask client with workers: threads of this process, or processes that Dask restarts when they die."""
+    """A Dask client with local workers: threads of this process, or processes that Dask restarts."""
 
     client: Any
     workers: int
-    """How many tasks can run at once, as last seen."""
+    """Number of tasks that can run at once, as of the last check."""
 
     def __init__(self, stack: ExitStack, workers: int, *, processes: bool, folder: Path | None) -> None:
-        """Start the workers; they end with the stack."""
+        """Start the workers; closing `stack` stops them."""
         import dask
         import distributed
 
         place = str(folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="sentiscale-")))
-        stack.enter_context(dask.config.set({"temporary-directory": place}))  # the scheduler's files, too
+        stack.enter_context(dask.config.set({"temporary-directory": place}))  # for the scheduler's files too
         with _sigint_blocked():
             cluster = stack.enter_context(_start_local(workers, processes, place))
         self.client = stack.enter_context(_untyped(distributed).Client(cluster))
@@ -62,13 +62,13 @@ class DaskCluster:
         self._checked_at = self._answered_at = time.monotonic()
 
     def submit(self, function: Callable[..., Any], task: Any) -> Any:
-        """Send one task; returns its future."""
+        """Submit one task and return its future."""
         return self.client.submit(function, task, pure=False)
 
     def check(self) -> None:
-        """Look at connection and workers; cheap, to be called often.
+        """Check the connection and the workers; cheap enough to call often.
 
-        Raises: ClusterError when they are gone for good.
+        Raises: ClusterError when they have been unavailable for too long.
         """
         now = time.monotonic()
         if not self._processes or now - self._checked_at < CHECK_SECONDS:
@@ -78,23 +78,23 @@ class DaskCluster:
             self._answered_at = now
         elif now - self._answered_at > RECONNECT_SECONDS:
             raise ClusterError(
-                f"the worker processes ended and could not be started again for {RECONNECT_SECONDS:.0f} s, "
-                f"most likely for lack of memory. Use fewer --workers."
+                f"the worker processes ended and could not be restarted for {RECONNECT_SECONDS:.0f} s, "
+                f"most likely because memory ran out. Use fewer --workers."
             )
 
     def connection_lost(self) -> None:
-        """Note that results were lost because the connection broke; Dask connects again by itself."""
+        """Record that the connection broke and results were lost; Dask reconnects automatically."""
         raise ClusterError("Dask stopped inside this process.")
 
     def result_received(self) -> None:
-        """Note that the connection works."""
+        """Record that the connection works."""
 
     def workers_see(self, path: str, size: int) -> bool:
-        """Whether every worker reads a file of `size` bytes under this path."""
+        """Whether every worker can read a file of `size` bytes at `path`."""
         return True
 
     def _ask(self, method: Callable[[], Any]) -> Any:
-        """Call a method of the client.
+        """Call a method of the client and wait for its result.
 
         Raises: TimeoutError after ANSWER_SECONDS; OSError when the connection is lost.
         """
@@ -109,12 +109,12 @@ class DaskCluster:
 
 
 class RemoteCluster(DaskCluster):
-    """A running scheduler: it may be lost and come back, and so may its workers."""
+    """A running Dask scheduler; tolerates temporary loss of the scheduler and of workers."""
 
     def __init__(self, stack: ExitStack, address: str, *, folder: Path | None, say: Say) -> None:
-        """Connect, and wait until there is a worker.
+        """Connect and wait for the first worker.
 
-        Raises: UsageError when no scheduler answers, or it or its workers cannot do our tasks.
+        Raises: UsageError when no scheduler answers, or it or a worker cannot run our tasks.
         """
         self.address = address
         self.workers = 0
@@ -129,7 +129,8 @@ class RemoteCluster(DaskCluster):
         try:
             with _client(address, CONNECT_SECONDS, loop):
                 pass
-            # Dask retries a lost connection for as long as the first one, which must fail sooner.
+            # Dask uses one timeout for connecting and for reconnecting. The first connection should fail
+            # sooner than a reconnection, so it is tested with a client of its own.
             self.client = _client(address, RECONNECT_SECONDS, loop)
         except (OSError, ValueError, ImportError) as error:
             raise UsageError(
@@ -138,21 +139,21 @@ class RemoteCluster(DaskCluster):
             ) from error
         stack.callback(self._close)
         self._checked_at, self._answered_at = 0.0, time.monotonic()
-        while not self.workers:  # what workers can do and see is not known without one
+        while not self.workers:  # only a worker can show what workers can run and read
             self.check()
             time.sleep(0 if self.workers else CHECK_SECONDS_WITHOUT_WORKERS)
         if problem := self._problem():
             raise UsageError(problem)
 
     def submit(self, function: Callable[..., Any], task: Any) -> Any:
-        """Send one task together with the requirements; returns its future."""
+        """Submit one task together with the requirements and return its future."""
         name = f"{getattr(function, '__name__', 'task')}-{uuid4()}"
         return self.client.submit(run_task, function, task, self._requirements, pure=False, key=name)
 
     def check(self) -> None:
-        """Count the workers; report when there are none, or when the scheduler is lost or does not answer.
+        """Count the workers; report if there are none, or if the scheduler is lost or does not answer.
 
-        Raises: ClusterError when it stays away for RECONNECT_SECONDS.
+        Raises: ClusterError when the scheduler has been unavailable for RECONNECT_SECONDS.
         """
         now = time.monotonic()
         if self.client.status != "running":
@@ -160,14 +161,14 @@ class RemoteCluster(DaskCluster):
             self._check_deadline("been gone", now)
             return
         if self._lost_at is not None:
-            self.say(f"connected again to {self.address} after {now - self._lost_at:.0f} s")
+            self.say(f"reconnected to {self.address} after {now - self._lost_at:.0f} s")
             self._lost_at, self._checked_at = None, 0.0
-            with suppress(Exception):  # a new scheduler records tasks for the report only once asked
+            with suppress(Exception):  # without this request, a new scheduler records no tasks for the report
                 self._ask(lambda: self.client.get_task_stream(start=0, stop=0))
         if now - self._checked_at < (CHECK_SECONDS if self.workers else CHECK_SECONDS_WITHOUT_WORKERS):
             return
-        # Errors of Dask and its transport have no common base. They all mean that the connection broke just
-        # now, which the client's status shows the next time.
+        # Errors of Dask and its transport have no common base class. All of them mean that the connection has
+        # just broken, which the client's status shows at the next check.
         with suppress(Exception):
             self._count_workers()
         self._checked_at = time.monotonic()
@@ -178,9 +179,11 @@ class RemoteCluster(DaskCluster):
             return
         self._losses += 1
         if self._losses > MAX_LOSSES:
-            raise ClusterError(f"the scheduler was lost {MAX_LOSSES} times without a result between.")
+            raise ClusterError(f"the scheduler was lost {MAX_LOSSES} times without a result in between.")
         self._lost_at = time.monotonic()
-        self.say(f"lost the Dask scheduler at {self.address}; trying again for {RECONNECT_SECONDS:.0f} s")
+        self.say(
+            f"lost the Dask scheduler at {self.address}; trying to reconnect for {RECONNECT_SECONDS:.0f} s"
+        )
 
     def result_received(self) -> None:
         self._losses = 0
@@ -195,10 +198,10 @@ class RemoteCluster(DaskCluster):
             )
 
     def _count_workers(self) -> None:
-        """Count the workers, and report when the last one leaves or the first one comes."""
+        """Count the workers; report when the last one leaves or the first one joins."""
         try:
             self.workers = self._threads()
-        except TimeoutError:  # the link may be down for a while: running tasks are not lost
+        except TimeoutError:  # the network may be down for a while; running tasks are not lost
             if not self._silent:
                 self.say(
                     f"the Dask scheduler at {self.address} does not answer; "
@@ -212,7 +215,7 @@ class RemoteCluster(DaskCluster):
             self._silent = False
         if self.workers:
             if self._without_workers_since is not None:
-                self.say(f"going on with {self.workers} worker threads")
+                self.say(f"continuing with {self.workers} worker threads")
             self._without_workers_since = None
         elif self._without_workers_since is None or now - self._without_workers_since > REMIND_SECONDS:
             self.say(
@@ -222,39 +225,39 @@ class RemoteCluster(DaskCluster):
             self._without_workers_since = now
 
     def _problem(self) -> str | None:
-        """Why the scheduler or one of its workers cannot do our tasks; None if all can."""
+        """Return why the scheduler or a worker cannot run our tasks, or None if all can."""
         versions_only = Requirements(self._requirements.versions, "")  # the scheduler itself opens no files
         try:
             problems = [self._ask(lambda: self.client.run_on_scheduler(unmet_requirement, versions_only))]
         except OSError:
             raise
-        except Exception as error:  # whatever the check raised over there
+        except Exception as error:  # any error that the check raised on the scheduler
             problems = [
                 import_problem(error, f"the scheduler at {self.address}") or f"{self.address}: {error}"
             ]
         answers = self._ask(lambda: self.client.run(unmet_requirement, self._requirements, on_error="return"))
         for worker, answer in answers.items():
-            if isinstance(answer, Exception):  # other errors: a worker that has just left is no problem
+            if isinstance(answer, Exception):  # ignore other errors, such as a worker that has just left
                 answer = import_problem(answer, f"the worker at {worker}")
             problems.append(answer)
         return next((problem for problem in problems if problem), None)
 
     def _close(self) -> None:
-        with suppress(Exception):  # there may be no scheduler any more that could answer
+        with suppress(Exception):  # the scheduler may have stopped
             self.client.close(timeout=1)
 
 
 def _client(address: str, seconds: float, loop: Any) -> Any:
     import distributed
 
-    with warnings.catch_warnings():  # `Requirements` compare the versions
+    with warnings.catch_warnings():  # `Requirements` compares the versions
         warnings.simplefilter("ignore", _untyped(distributed).versions.VersionMismatchWarning)
         return _untyped(distributed).Client(address, timeout=seconds, loop=loop)
 
 
 @contextmanager
 def _running_loop() -> Iterator[Any]:
-    """An event loop on a thread of ours: a Dask client that fails to connect leaves its own one running."""
+    """Run an event loop on a thread: a Dask client that fails to connect does not stop its own loop."""
     from tornado.ioloop import IOLoop
 
     started: SimpleQueue[tuple[Any, asyncio.Event]] = SimpleQueue()
@@ -275,13 +278,13 @@ def _running_loop() -> Iterator[Any]:
 
 
 def _start_local(workers: int, processes: bool, folder: str) -> Any:
-    """Start a scheduler and its workers; none of them listens beyond this machine."""
+    """Start a scheduler and its workers, reachable only from this machine."""
     import distributed
 
     dd = _untyped(distributed)
     place = {"protocol": "tcp://", "host": "127.0.0.1"} if processes else {"protocol": "inproc://"}
-    # Not `LocalCluster`: with dashboards it takes the time to load Bokeh, without them it serves HTTP on
-    # all networks.
+    # `LocalCluster` is not used: with a dashboard it spends time loading Bokeh, and without one it serves
+    # HTTP on all network interfaces.
     common = place | {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
     options = common | {
         "nthreads": 1 if processes else workers,
@@ -299,7 +302,7 @@ def _start_local(workers: int, processes: bool, folder: str) -> Any:
 
 @contextmanager
 def _file_in(folder: Path) -> Iterator[str]:
-    """Write a file by which a worker elsewhere recognises the same folder."""
+    """Create a file whose presence shows a remote worker that it sees the same folder."""
     path = folder / f"shared-{uuid4().hex}"
     path.touch()
     try:
@@ -310,7 +313,7 @@ def _file_in(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _sigint_blocked() -> Iterator[None]:
-    """Block SIGINT while processes start: they inherit that, so Ctrl-C reaches only this process."""
+    """Block SIGINT while processes start: they inherit the mask, so Ctrl-C stops only this process."""
     resource_tracker.ensure_running()  # started later, it would unblock SIGINT again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
@@ -320,5 +323,5 @@ def _sigint_blocked() -> Iterator[None]:
 
 
 def _untyped(module: Any) -> Any:
-    """The module as mypy should see it: half of Dask's functions carry no types."""
+    """Return the module typed as Any, because many of Dask's functions have no type annotations."""
     return module

@@ -1,4 +1,4 @@
-"""Raw reviews in files: find the files, recognise the format of each, read them block by block."""
+"""Find review files, recognise the format of each, and read them block by block."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,33 +33,31 @@ class Source:
     size: int
     """Bytes as stored; 0 for a pipe."""
     pipe: Stream | None = None
-    """The opened pipe, which can be read once."""
+    """The opened pipe; it can be read only once."""
 
     @property
     def plain(self) -> bool:
-        """Whether records are bytes of the file itself: not compressed, not Parquet, not a pipe."""
+        """Whether records can be read from the file by offset: it is not compressed, Parquet or a pipe."""
         return self.compression is None and self.pipe is None and not format_of(self.table).in_batches
 
     def blocks(self, block_bytes: int, *, in_place: bool = False) -> Iterator[RawBlock]:
-        """Cut the file into raw blocks; with `in_place` the bytes of a plain file may be left out."""
+        """Divide the file into raw blocks; `in_place` may omit a plain file's bytes (see `cut_blocks`)."""
         if self.pipe is not None and self.pipe.closed:
-            raise DataError(
-                f"{self.path} is a pipe and a pipe can be read once. Write its content to a file."
-            )
+            raise DataError(f"{self.path} is a pipe and can be read only once. Write its content to a file.")
         stream = self.pipe or Stream(self.path, self.compression)
         return cut_blocks(stream, self.table, block_bytes, in_place=in_place and self.plain)
 
 
 @dataclass(frozen=True)
 class ReviewBlock:
-    """Usable reviews of consecutive lines of one file."""
+    """Usable reviews from consecutive lines of one file."""
 
     text: pa.Array
-    """Large binaries: UTF-8, title included."""
+    """Texts including titles, as UTF-8 in large binaries."""
     labels: NDArray[np.uint8]
-    """0 negative, 1 positive, 255 none."""
+    """0 for negative, 1 for positive, 255 for no label."""
     line: NDArray[np.int64]
-    """Line on which each review begins, from 1; the row for Parquet."""
+    """Number of the line on which each review begins, from 1; for Parquet, the row number."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -85,20 +83,20 @@ class Corpus:
 
         Args:
             inputs: files, globs, folders or fsspec URLs.
-            settings: format and column names; None is the defaults.
-            labels: "required" rejects rows without a usable label or text, "optional" keeps all rows and
-                their labels where there are any, "none" ignores labels.
+            settings: format and column names; None for the defaults.
+            labels: "required" rejects rows without a usable label or text, "optional" keeps rows with or
+                without a label, "none" ignores labels.
 
         Raises:
-            DataError: nothing found, or a file that cannot be used.
-            UsageError: a named column that a file does not have.
+            DataError: no file was found, or a file cannot be used.
+            UsageError: a file lacks a column that the settings name.
         """
         settings = settings or PrepareSettings()
         return cls(tuple(_source(path, settings, labels) for path in find_files(inputs)), settings, labels)
 
     @property
     def size(self) -> int:
-        """Bytes of all files as stored."""
+        """Total size of the files as stored, in bytes."""
         return sum(source.size for source in self.sources)
 
     @property
@@ -125,7 +123,7 @@ class Corpus:
                 line += reviews.line_count
 
     def label_kinds(self) -> set[int]:
-        """Kinds of label codes, read as far as needed to know whether "1" is negative or positive."""
+        """Return the label codes found, reading only until the meaning of "1" is known."""
         kinds: set[int] = set()
         for source in self.sources:
             for raw in source.blocks(int(self.settings.block_mb * MB)):

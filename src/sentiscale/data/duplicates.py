@@ -1,7 +1,7 @@
-"""Find equal texts among all partitions, in bounded memory: which rows to drop, which texts have both labels.
+"""Find duplicate texts and texts with conflicting labels across all partitions, in bounded memory.
 
-A partition returns one record for each of its different texts. Records stay in memory; beyond a limit they
-go to files by the top bits of their hash, so that each file holds all records of its texts.
+Each partition returns one record per distinct text. Records stay in memory up to a limit and are then
+written to files chosen by the top bits of their hash, so that all records of a text are in the same file.
 """
 
 from collections.abc import Iterator
@@ -24,18 +24,18 @@ RECORD = np.dtype(
         ("is_test", np.bool_),
     ]
 )
-"""First row of a text in its partition, how many rows there have it, and their label codes as bits."""
+"""One distinct text of a partition: its first row, its number of rows, and their label codes as bits."""
 
 Records = NDArray[np.void]
 FILES = 256
 COMPARE_FACTOR = 5
-"""Memory that comparing takes, as a multiple of the records' own."""
+"""Peak memory of comparing records, as a multiple of their size."""
 SPILL_PARTITIONS = 64
-"""Partitions whose records are sorted and written at once."""
+"""Number of partitions whose records are sorted and written together."""
 FILE_BITS = np.uint64(56)
 PARTITION_BITS = np.uint64(32)
 LAST, IN_TEST = np.uint64(2**64 - 1), np.uint64(2**64 - 2)
-"""Places that no row has."""
+"""Positions that no row can have."""
 CODE_BITS = np.zeros(256, np.uint8)
 CODES = (0, 1, 10, 11, 12, 13)
 CODE_BITS[list(CODES)] = 1 << np.arange(len(CODES))
@@ -43,16 +43,16 @@ CODE_BITS[list(CODES)] = 1 << np.arange(len(CODES))
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Rows that repeat others, and texts with contradictory labels."""
+    """Duplicate rows, and texts with conflicting labels."""
 
     partitions: NDArray[np.uint32]
-    """Partition of each row that repeats one of another partition."""
+    """Partition number of each row that duplicates a row of another partition."""
     rows: NDArray[np.uint32]
-    """That row in its partition."""
+    """Number of that row in its partition."""
     count: int
-    """Rows that repeat another one, within a partition or across; rows of the named test set never do."""
+    """Number of duplicate rows, within or across partitions; rows of the named test set never count."""
     leaks: int
-    """Those of them that repeat a row of the named test set."""
+    """Number of duplicate rows whose text is in the named test set."""
     conflicting: NDArray[np.uint64]
     """Hashes of texts that occur with both labels, ascending."""
 
@@ -61,7 +61,7 @@ class DuplicateFinder:
     """Collects the records of all partitions and finds equal texts."""
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
-        """Use up to about `limit_bytes` of memory, comparing included, and files in `folder` for the rest."""
+        """Use about `limit_bytes` of memory, including comparison, and store further records in `folder`."""
         self.folder = folder
         self.spilled_bytes = 0
         self._max_waiting_bytes = limit_bytes // COMPARE_FACTOR
@@ -87,7 +87,7 @@ class DuplicateFinder:
         )
 
     def _groups(self) -> Iterator[Records]:
-        """All records; equal hashes are in the same group."""
+        """Yield all records in groups; records with equal hashes are in the same group."""
         if not self.spilled_bytes:
             yield np.concatenate([np.empty(0, RECORD), *self._waiting])
             return
@@ -107,7 +107,7 @@ class DuplicateFinder:
             for number, part in enumerate(np.split(records, ends[:-1])):
                 if len(part):
                     with open(self._file(number), "ab") as file:
-                        file.write(part.data)  # numpy's tofile is silent about a full disk
+                        file.write(part.data)  # numpy's tofile does not report a full disk
         self.spilled_bytes += self._waiting_bytes
         self._waiting, self._waiting_bytes = [], 0
 
@@ -116,11 +116,11 @@ class DuplicateFinder:
 
 
 def first_of_each(hashes: NDArray[np.uint64], codes: NDArray[np.uint8], is_test: bool) -> Records:
-    """The records of a partition's rows, in the order of their first rows."""
+    """Return one record per distinct text of a partition, ordered by first row."""
     groups, count = group_equal(hashes)
     records = np.zeros(count, RECORD)
     rows = np.arange(len(hashes), dtype=np.uint32)
-    records["row"][groups[::-1]] = rows[::-1]  # the first row of a group is entered last and stays
+    records["row"][groups[::-1]] = rows[::-1]  # reversed, so that the first row of a group is written last
     records["hash"] = hashes[records["row"]]
     records["copies"] = np.bincount(groups, minlength=count)
     bits = np.zeros(count, np.uint8)
@@ -162,7 +162,7 @@ def firsts_of_groups(
     is_test: NDArray[np.bool_],
     codes: NDArray[np.uint8],
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    """For each group its first place in input order, IN_TEST if any row is in the test set; all code bits."""
+    """Return the first position (IN_TEST if a row is in the test set) and the code bits of each group."""
     first = np.full(count, LAST, np.uint64)
     bits = np.zeros(count, np.uint8)
     for i in range(len(groups)):
@@ -177,7 +177,7 @@ def firsts_of_groups(
 
 @kernel
 def group_equal(values: NDArray[np.uint64]) -> tuple[NDArray[np.int64], int]:
-    """Number the distinct values by first appearance; returns the number of each and how many there are."""
+    """Number distinct values by first appearance; return the number of each value and how many there are."""
     size = 16
     while size < 2 * len(values):
         size *= 2

@@ -1,4 +1,4 @@
-"""Run one function over many tasks on Dask, whatever happens to workers, connection and scheduler."""
+"""Map a function over many tasks on Dask; survives the loss of workers, the connection and the scheduler."""
 
 import gc
 import html
@@ -20,7 +20,7 @@ ResultT = TypeVar("ResultT")
 Describe = Callable[[int], str]
 
 IN_FLIGHT_PER_WORKER = 2
-"""One task that runs and one that is there when it ends."""
+"""One running task and one queued, so that a worker is never idle between tasks."""
 WAIT_SECONDS = 0.5
 QUIET_LOGGERS = ("distributed", "tornado", "asyncio", "bokeh")
 DASK_SETTINGS = {
@@ -43,26 +43,26 @@ def open_engine(
     """Start workers on this machine or connect to a running scheduler.
 
     Args:
-        workers: number of tasks that run at once (a cluster decides this itself).
-        scheduler: address of a running Dask scheduler, or None.
+        workers: number of local tasks that run at once; ignored with `scheduler`.
+        scheduler: address of a running Dask scheduler; None starts local workers.
         processes: whether local workers are processes rather than threads.
-        folder: where local workers may leave files; workers elsewhere must see it.
-        report: where to write Dask's own performance report.
-        say: receives one line when a cluster gives trouble.
+        folder: directory for temporary files of local workers; remote workers must be able to see it.
+        report: HTML file for Dask's performance report.
+        say: called with a one-line message about each problem of a cluster.
 
-    Raises: UsageError when the scheduler cannot be reached, or its workers cannot do our tasks.
+    Raises: UsageError when the scheduler cannot be reached, or its workers cannot run our tasks.
     """
     import dask
-    import distributed  # noqa: F401 - brings its default settings, which must outlast the `with`
+    import distributed  # noqa: F401 - loads its default settings, which must outlast the `with`
 
     with dask.config.set(DASK_SETTINGS), _quiet(), ExitStack() as stack:
         if scheduler is None:
-            with _collection_paused():  # Dask's statistics of collections fail if they begin during one
+            with _collection_paused():  # Dask's statistics of collections fail if one is running at the start
                 cluster = DaskCluster(stack, workers, processes=processes, folder=folder)
         else:
             cluster = RemoteCluster(stack, scheduler, folder=folder, say=say)
         dask_report = None
-        if report is not None:  # a scheduler in this process needs Bokeh here
+        if report is not None:  # a local scheduler needs Bokeh in this process
             dask_report = DaskReport(report, cluster.client, say, load_bokeh=scheduler is None)
             stack.callback(dask_report.abandon)
         yield PrepareEngine(cluster, dask_report)
@@ -71,7 +71,7 @@ def open_engine(
 
 
 class PrepareEngine:
-    """Workers that receive a bounded number of tasks at a time; use `open_engine`."""
+    """Sends tasks to workers, a bounded number at a time. Create it with `open_engine`."""
 
     def __init__(self, cluster: DaskCluster, report: "DaskReport | None") -> None:
         self._cluster = cluster
@@ -83,7 +83,7 @@ class PrepareEngine:
 
     @property
     def workers(self) -> int:
-        """How many tasks can run at once; changes when workers of a cluster come and go."""
+        """Number of tasks that can run at once; changes when cluster workers join or leave."""
         return max(1, self._cluster.workers)
 
     def map(
@@ -94,20 +94,20 @@ class PrepareEngine:
         in_flight: int | None = None,
         describe: Describe = "task {}".format,
     ) -> Iterator[tuple[int, ResultT]]:
-        """Yield (key, function(task)) as they finish; tasks are taken only as workers become free.
+        """Yield (key, function(task)) in order of completion, taking tasks only as workers become free.
 
         When a worker or the connection is lost, a task may run more than once, even at the same time on two
-        hosts: it must be harmless to repeat. Its result is yielded once.
+        hosts, so `function` must be idempotent. Each result is yielded once.
 
         Args:
-            function: what a worker calls; importable there.
+            function: the function to call; workers must be able to import it.
             tasks: (key, task) pairs; keys are unique.
-            in_flight: most tasks sent at the same time; None is two per worker.
-            describe: names the task of a key for messages: "block 7 (reviews.csv, from byte 7340032 on)".
+            in_flight: maximum number of submitted tasks; None for two per worker.
+            describe: returns a task's name for messages: "block 7 (reviews.csv, from byte 7340032 on)".
 
         Raises:
-            ClusterError: one task keeps killing workers, or the scheduler stays away.
-            Exception: whatever a task raises.
+            ClusterError: a task keeps killing workers, or the scheduler has been unavailable for too long.
+            Exception: any error that a task raises.
         """
         numbered = iter(tasks)
         flight: _Flight[TaskT, ResultT] = _Flight(self._cluster, function, describe)
@@ -122,36 +122,36 @@ class PrepareEngine:
         send_more()
         while flight.running:
             result = flight.receive()
-            send_more()  # before the caller works on the result: workers must not wait for that
+            send_more()  # before the caller handles the result, so that workers do not wait for it
             if result is not None:
                 yield result
 
     def workers_see(self, path: str, size: int) -> bool:
-        """Whether every worker reads a file of `size` bytes under this path; true on this machine."""
+        """Whether every worker can read a file of `size` bytes at `path`; always true for local workers."""
         return self._cluster.workers_see(path, size)
 
     def finish_report(self) -> None:
-        """Begin to draw Dask's report while the caller goes on; later tasks are not in it."""
+        """Start drawing Dask's report in the background; it does not include later tasks."""
         if self._report is not None:
             self._report.start_drawing()
 
 
 class _Ended(NamedTuple, Generic[TaskT]):
-    """How one attempt at a task ended."""
+    """Outcome of one attempt at a task."""
 
     key: int
     task: TaskT
     value: Any
     error: BaseException | None
     raised_by_task: bool
-    """Whether Dask reports the error as the task's own, rather than a broken connection."""
+    """Whether Dask reports an error of the task rather than a broken connection."""
 
 
 class _Flight(Generic[TaskT, ResultT]):
-    """Tasks that were sent and have not ended; a task that is lost is sent again.
+    """Submitted tasks that have not ended; lost tasks are submitted again.
 
-    Not `distributed.as_completed`: it never yields a future whose result was on its way when the connection
-    broke, so the loop over it never ends (docs/decisions/0011-own-loop-over-dask-futures.md).
+    `distributed.as_completed` is not used: it never yields a future whose result was in transit when the
+    connection broke, so a loop over it never ends (docs/decisions/0011-own-loop-over-dask-futures.md).
     """
 
     def __init__(
@@ -162,13 +162,13 @@ class _Flight(Generic[TaskT, ResultT]):
         self.describe = describe
         self.running = 0
         self._suspects: list[tuple[int, TaskT]] = []
-        """Tasks whose workers died again and again, perhaps because of another task on the same worker."""
+        """Tasks whose workers died repeatedly, possibly because of another task on the same worker."""
         self._alone = False
-        """Whether the one running task is a suspect."""
+        """Whether the running task is a suspect, which runs without other tasks."""
         self._ended: SimpleQueue[_Ended[TaskT]] = SimpleQueue()
 
     def takes_more(self, most: int) -> bool:
-        """Whether one more task may be sent; none while suspects are tried one by one."""
+        """Whether another task may be sent; false while suspects run one at a time."""
         return self.running < most and not self._suspects and not self._alone
 
     def send(self, key: int, task: TaskT) -> None:
@@ -177,18 +177,18 @@ class _Flight(Generic[TaskT, ResultT]):
         self.cluster.client.loop.add_callback(self._follow, key, task, future)
 
     async def _follow(self, key: int, task: TaskT, future: Any) -> None:
-        """Wait on Dask's own thread; the future, and with it the result on the cluster, are released here."""
+        """Wait for the result on Dask's thread. Returning releases the future and the cluster's result."""
         value, error = None, None
         try:
             value = await future.result()
-        except BaseException as caught:  # handed over: nobody sees what is raised on Dask's thread
+        except BaseException as caught:  # passed to the caller, because errors on Dask's thread are not shown
             error = caught
         self._ended.put(_Ended(key, task, value, error, future.status == "error"))
 
     def receive(self) -> tuple[int, ResultT] | None:
-        """Wait a moment for a task to end; returns its key and result if it ended well.
+        """Wait up to WAIT_SECONDS for a task to end; return its key and result, or None if none succeeded.
 
-        Raises: whatever a task raised; ClusterError.
+        Raises: any error that a task raised; ClusterError.
         """
         self.cluster.check()
         try:
@@ -207,11 +207,11 @@ class _Flight(Generic[TaskT, ResultT]):
         return (ended.key, ended.value) if ended.error is None else None
 
     def _handle(self, ended: _Ended[TaskT], error: BaseException, was_alone: bool) -> None:
-        """Send a lost task again, or suspect it; raise the task's own error."""
+        """Resubmit a lost task or mark it as a suspect; raise an error that the task itself raised."""
         kind = type(error).__name__  # by name: importing Dask's errors would import Dask
         if not ended.raised_by_task:
             self.cluster.connection_lost()
-        # A cluster may be configured to give up on tasks that no worker can take (NoValidWorkerError).
+        # A cluster may be configured to fail tasks that no worker can accept (NoValidWorkerError).
         if not ended.raised_by_task or kind == "NoValidWorkerError":
             self.send(ended.key, ended.task)
             self._alone = was_alone
@@ -222,15 +222,15 @@ class _Flight(Generic[TaskT, ResultT]):
             raise error
         elif was_alone:
             raise ClusterError(
-                f"{self.describe(ended.key)} kills every worker that takes it, most likely for lack of "
-                f"memory. Use smaller blocks (--set prepare.block_mb=1), or workers with more memory."
+                f"{self.describe(ended.key)} kills every worker that runs it, most likely because memory "
+                f"runs out. Use smaller blocks (--set prepare.block_mb=1), or workers with more memory."
             ) from error
         else:
             self._suspects.append((ended.key, ended.task))
 
 
 class DaskReport:
-    """Dask's task stream, profiles and bandwidth, from construction to `start_drawing`, as an HTML page."""
+    """Dask's HTML performance report, which covers the time from construction to `start_drawing`."""
 
     def __init__(self, path: Path, client: Any, say: Say, *, load_bokeh: bool) -> None:
         import distributed
@@ -247,7 +247,7 @@ class DaskReport:
             self._thread.submit(_load_bokeh)
 
     def start_drawing(self) -> None:
-        """Draw on the report's thread, 0.7 s; `finish` waits for it."""
+        """Draw the report on a background thread (about 0.7 s); `finish` waits for it."""
         if self._drawing is None:
             self._drawing = self._thread.submit(self._draw)
 
@@ -263,21 +263,21 @@ class DaskReport:
         try:
             with _collection_paused():
                 self._client.sync(self._report.__aexit__, None, None, None, code=command)
-        except Exception as error:  # the data are whole without it; a cluster's scheduler may lack Bokeh
+        except Exception as error:  # the dataset is complete without it; a remote scheduler may lack Bokeh
             self._say(f"Dask's report could not be drawn: {error}")
             self._path.write_text(f"<p>Dask's report could not be drawn: {html.escape(str(error))}</p>\n")
 
 
 def _load_bokeh() -> None:
-    """Import Bokeh, a third of a second, while the workers are busy outside the interpreter."""
-    with suppress(ImportError), _collection_paused():  # reported when the report is drawn
+    """Import Bokeh, which takes a third of a second, while workers run code that releases the GIL."""
+    with suppress(ImportError), _collection_paused():  # drawing the report shows the error
         import bokeh.plotting  # noqa: F401
         import distributed.dashboard.components.scheduler  # noqa: F401
 
 
 @contextmanager
 def _collection_paused() -> Iterator[None]:
-    """Switch garbage collection off while a library makes many objects that stay: a third of its time."""
+    """Disable garbage collection, a third of the time while a library creates many long-lived objects."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -289,11 +289,11 @@ def _collection_paused() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence Dask's loggers: what matters reaches the user as an exception or through `say`."""
+    """Silence Dask's loggers: important events reach the user as exceptions or through `say`."""
     known = [*QUIET_LOGGERS, *logging.root.manager.loggerDict]
     loggers = [logging.getLogger(name) for name in known if name.split(".")[0] in QUIET_LOGGERS]
     levels = [logger.level for logger in loggers]
-    for logger in loggers:  # each one: Dask gives some of its loggers levels of their own
+    for logger in loggers:  # individually, because Dask sets levels on some of its loggers
         logger.setLevel(logging.CRITICAL)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The reviews that get predictions: lines and tables, chunk by chunk, with the columns to copy."""
+"""Read the reviews to predict from lines and tables, in chunks, with the columns to copy to the output."""
 
 import os
 import select
@@ -32,21 +32,21 @@ from sentiscale.text.labels import NEGATIVE, ONE, POSITIVE, TWO, Reason, settle
 from sentiscale.text.reviews import judge
 
 BLOCK_BYTES = 2**22
-"""Bytes that are predicted together: some 10,000 reviews."""
+"""Size of a chunk: about 10,000 reviews."""
 PAUSE_SECONDS = 0.05
-"""When a pipe delivers nothing for this long, what has arrived is predicted."""
+"""When a pipe delivers nothing for this long, the reviews received so far are predicted."""
 LABELS = ("__label__1", "__label__2", "__label__negative", "__label__positive")
 MB = 10**6
 REPLACEMENT = "\ufffd".encode()
-"""Stands in a text for bytes that are not UTF-8."""
+"""Replaces bytes that are not valid UTF-8."""
 
 UInt8Array = npt.NDArray[np.uint8]
 
 
 def whole_lines(read: Callable[[], bytes]) -> Iterator[bytes]:
-    """Blocks of whole lines out of the bytes that `read` returns, until it returns none.
+    """Yield blocks of whole lines from the bytes that `read` returns, until it returns none.
 
-    Of a line beyond 16 MB only the beginning is kept, so that memory stays bounded. No model reads as much.
+    Only the beginning of a line longer than 16 MB is kept, to bound memory. No model uses more of it.
     """
     rest, skipping = b"", False
     while data := read():
@@ -69,13 +69,13 @@ def whole_lines(read: Callable[[], bytes]) -> Iterator[bytes]:
 def _read_standard_input() -> Callable[[], bytes]:
     try:
         descriptor = sys.stdin.fileno()
-    except (OSError, ValueError):  # not a file of the system, as in a test
+    except (OSError, ValueError):  # not backed by a file descriptor, as in tests
         return lambda: sys.stdin.buffer.read(BLOCK_BYTES)
     return lambda: _read_available(descriptor)
 
 
 def _read_available(descriptor: int) -> bytes:
-    """The next bytes of an open file or pipe: a block, or less when it pauses; empty at the end."""
+    """Read a block from an open file or pipe, or less if it pauses; empty at the end."""
     parts = [os.read(descriptor, BLOCK_BYTES)]
     size = len(parts[0])
     while parts[-1] and size < BLOCK_BYTES:
@@ -88,15 +88,15 @@ def _read_available(descriptor: int) -> bytes:
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that could not be read and gets no prediction."""
+    """A row that could not be read and therefore has no prediction."""
 
     file: str
     line: int
-    """From 1; of Parquet the row."""
+    """Line number from 1; for Parquet, the row number."""
     reason: str
-    """Name of a `Reason`."""
+    """Name of a `Reason`, in lower case."""
     text: str
-    """Its beginning."""
+    """Beginning of the row's text."""
 
 
 @dataclass(frozen=True)
@@ -105,36 +105,36 @@ class Chunk:
 
     file: str
     texts: pa.Array
-    """Large binaries, UTF-8."""
+    """UTF-8 texts as large binaries."""
     lines: npt.NDArray[np.int64]
-    """Line on which each begins, from 1; of Parquet the row."""
+    """Number of the line on which each review begins, from 1; for Parquet, the row number."""
     labels: UInt8Array | None
-    """0 negative, 1 positive, where the input is labelled."""
+    """0 for negative, 1 for positive; None if the input is not labelled."""
     extra: pa.Table | None
-    """The table's own columns."""
+    """Columns of the input to copy to the output."""
     rejects: tuple[Reject, ...] = ()
-    """Rows between them that could not be read."""
+    """Rows of this chunk that could not be read."""
     consumed: int = 0
-    """Stored bytes read for it."""
+    """Bytes of the stored file read for this chunk."""
 
     def __len__(self) -> int:
         return len(self.lines)
 
     @property
     def not_utf8(self) -> int:
-        """How many reviews hold U+FFFD, the replacement for bytes that are not UTF-8."""
+        """Number of reviews that contain U+FFFD, the replacement for bytes that are not UTF-8."""
         return int(pc.sum(pc.match_substring(self.texts, REPLACEMENT)).as_py() or 0)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Files in order, or standard input."""
+    """Input files in order, or standard input."""
 
     paths: tuple[str, ...]
     """Files or URLs; - is standard input."""
     settings: PrepareSettings
     labelled: bool = False
-    """Whether there are labels to compare with."""
+    """Whether to read labels, to compare predictions with them."""
 
     @classmethod
     def find(
@@ -142,7 +142,7 @@ class Inputs:
     ) -> "Inputs":
         """Resolve files, globs, folders and URLs; `-` is standard input.
 
-        Raises: DataError when one of them leads to no file, or `-` is not alone.
+        Raises: DataError when an item matches no file; UsageError when `-` is combined with other items.
         """
         settings = settings or PrepareSettings()
         if "-" in items and len(items) > 1:
@@ -153,12 +153,12 @@ class Inputs:
 
     @property
     def rereadable(self) -> bool:
-        """Whether an interrupted job can be resumed: pipes can be read once."""
+        """Whether an interrupted job can be resumed: pipes can be read only once."""
         return not any(path in ("-", STDIN) or is_pipe(path) for path in self.paths)
 
     @property
     def size(self) -> int | None:
-        """Bytes of all files as stored; None where that is not known."""
+        """Total size of the files as stored, in bytes; None if unknown."""
         if not self.rereadable:
             return None
         sizes = [fsspec.core.url_to_fs(path)[0].size(path) for path in self.paths]
@@ -166,7 +166,7 @@ class Inputs:
 
     @cached_property
     def tables(self) -> Corpus:
-        """The files that are tables.
+        """The input files with columns.
 
         Raises: DataError or UsageError when one of them cannot be read.
         """
@@ -177,14 +177,14 @@ class Inputs:
         return Corpus.find(found, self.settings, labels=mode)
 
     def _is_table(self, path: str) -> bool:
-        """Whether a file has columns; anything else has one review per line."""
+        """Whether a file has columns; other files have one review per line."""
         by_name = format_by_suffix(bare_name(path))
         return path != "-" and (
             _names_a_table(self.settings) or (by_name is not None and by_name.has_columns)
         )
 
     def with_columns(self, *, whole_records: bool) -> "InputReader":
-        """Read the tables' own columns too; `whole_records`: JSON lines as they are written."""
+        """Return a reader that also copies the columns; `whole_records` copies JSON lines unchanged."""
         return InputReader(self, *_with_extra(self.tables, whole_records=whole_records))
 
     def without_columns(self) -> "InputReader":
@@ -197,26 +197,26 @@ def _names_a_table(settings: PrepareSettings) -> bool:
 
 @dataclass(frozen=True)
 class InputReader:
-    """Reads the reviews of `inputs`, with the columns of tables that are copied to the output."""
+    """Reads the reviews of `inputs`, and the columns of tables that are copied to the output."""
 
     inputs: Inputs
     sources: dict[str, Source]
-    """The tables, by path."""
+    """Files with columns, by path."""
     schema: pa.Schema | None
-    """Columns of all tables together; None when none is copied."""
+    """Union of the columns of all tables; None if columns are not copied."""
 
     @property
     def names(self) -> list[str]:
-        """Names of the copied columns as far as they are known; of JSON lines those seen at the beginning."""
+        """Names of the copied columns known so far; for JSON lines, those in the first lines."""
         if self.schema is None:
             return []
         names = [name for source in self.sources.values() for name in source.table.columns]
         return [name for name in dict.fromkeys([*names, *self.schema.names]) if name != OBJECT]
 
     def chunks(self) -> Iterator[Chunk]:
-        """All reviews in order.
+        """Yield all reviews in order.
 
-        Raises: DataError when a file is damaged, or a labelled line has no label.
+        Raises: DataError when a file is damaged, or a line of labelled input has no label.
         """
         for path in self.inputs.paths:
             if path in self.sources:
@@ -237,12 +237,14 @@ class InputReader:
 def read_chunk(
     data: bytes, source: Source, first_line: int, kinds: set[int] | None, *, too_long: bool
 ) -> tuple[Chunk, int]:
-    """Parse one block of a table's records; returns its reviews and how many lines the block has.
+    """Parse one block of a table's records; return its reviews and its number of lines.
 
     Args:
+        data: bytes of the block.
+        source: the file that the block is part of.
         first_line: number of the block's first line.
-        kinds: label codes that occur in the input; None when it is not labelled.
-        too_long: whether the block is only the beginning of one record beyond the size limit.
+        kinds: label codes that occur in the input; None if it is not labelled.
+        too_long: whether the block is only the beginning of a single record that exceeds the size limit.
     """
     if too_long:
         return _one_reject(data, source, first_line), 1
@@ -304,9 +306,9 @@ def _chunks_of_lines(name: str, blocks: Iterator[bytes], labelled: bool) -> Iter
 def _line_labels(
     name: str, codes: UInt8Array, lines: npt.NDArray[np.int64], blank: npt.NDArray[np.int64]
 ) -> UInt8Array:
-    """Classes of fastText labels.
+    """Return the classes of fastText labels.
 
-    Raises: DataError naming file and line where a label is missing or unknown.
+    Raises: DataError, with file and line, when a label is missing or unknown.
     """
     wrong = np.concatenate([lines[~np.isin(codes, (NEGATIVE, POSITIVE, ONE, TWO))], blank])
     if len(wrong):
@@ -315,7 +317,7 @@ def _line_labels(
 
 
 def _with_extra(corpus: Corpus, *, whole_records: bool) -> tuple[dict[str, Source], pa.Schema]:
-    """Every table with the columns to copy, and the columns of all of them together."""
+    """Return every table with its columns to copy, by path, and the union of these columns."""
     sources: dict[str, Source] = {}
     together: dict[str, pa.DataType] = {}
     for source in corpus.sources:
@@ -327,15 +329,15 @@ def _with_extra(corpus: Corpus, *, whole_records: bool) -> tuple[dict[str, Sourc
             if pa.types.is_nested(before) and not pa.types.is_nested(kind):
                 raise DataError(
                     f"column '{field.name}' is of type {before} in one file and of type {field.type} in "
-                    f"{source.path}. Label the files one by one."
+                    f"{source.path}. Predict the files one by one."
                 )
     return sources, pa.schema(list(together.items()))
 
 
 def _own_columns(source: Source, *, whole_records: bool) -> pa.Schema | None:
-    """Names and types of one table's columns; None for lines.
+    """Return names and types of one table's columns; None for a file of lines.
 
-    Raises: UsageError when two have the same name, or they cannot be known before a pipe was read.
+    Raises: UsageError when two columns have the same name, or a pipe must be read to determine the columns.
     """
     file_format = format_of(source.table)
     if not file_format.has_columns:
@@ -346,5 +348,5 @@ def _own_columns(source: Source, *, whole_records: bool) -> pa.Schema | None:
     schema = file_format.full_schema(source.path, source.table, blocks, whole_records=whole_records)
     twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
     if twice is not None:
-        raise UsageError(f"{source.path} has two columns '{twice}'. Rename one of them.")
+        raise UsageError(f"{source.path} has two columns named '{twice}'. Rename one of them.")
     return schema

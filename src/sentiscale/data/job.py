@@ -1,4 +1,4 @@
-"""What one preparation is to do: files in order, settings, shares of the splits, memory of each part."""
+"""Input files, settings, split shares and memory budget of a preparation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ DEFAULT_SHARES_WITH_TEST = (0.95, 0.05)
 
 MB = 10**6
 BASE_MB = 330
-"""An interpreter with all libraries and the client's work."""
+"""Memory of an interpreter with all libraries and of the client's work."""
 PROCESS_MB = 200
-"""A worker process."""
+"""Memory of a worker process."""
 MEMORY_PER_BYTE = 12
-"""Bytes in memory for each byte of a partition while a worker encodes it, as measured."""
+"""Measured bytes of memory per byte of a partition while a worker encodes it."""
 LEAST_STATE_MB = 32
 LEAST_BLOCK_MB = 0.5
 DEFAULT_MB = 700
@@ -45,7 +45,7 @@ class PrepareJob:
     def find(cls, inputs: Paths, test: Paths, settings: PrepareSettings) -> "PrepareJob":
         """Find the files of the inputs and of the named test set, if any.
 
-        Raises: DataError as `Corpus.find`; UsageError when the number of shares does not fit.
+        Raises: DataError as `Corpus.find`; UsageError when the number of split shares is wrong.
         """
         corpus = Corpus.find(inputs, settings)
         job = cls(corpus, Corpus.find(test, settings) if test else None, settings)
@@ -59,24 +59,24 @@ class PrepareJob:
 
     @cached_property
     def sources(self) -> list[tuple[Source, bool]]:
-        """Files in order, and whether each belongs to the named test set."""
+        """Input files in order, and whether each belongs to the named test set."""
         tests = [(source, True) for source in self.test.sources] if self.test else []
         return [(source, False) for source in self.corpus.sources] + tests
 
     @property
     def size(self) -> int | None:
-        """Bytes of all files as stored; None if some come through a pipe."""
+        """Total size of the files as stored, in bytes; None if one is a pipe."""
         if any(source.pipe is not None for source, _ in self.sources):
             return None
         return sum(source.size for source, _ in self.sources)
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Shares of train, valid and, without a named test set, test."""
+        """Shares of train and valid, and of test unless a test set was given."""
         return self.settings.split or (DEFAULT_SHARES_WITH_TEST if self.test else DEFAULT_SHARES)
 
     def plan(self, block_bytes: int) -> dict[str, Any]:
-        """What must be equal for finished shards to be reused: files, settings, partition size, release."""
+        """Return the properties that must be equal to reuse finished shards of an interrupted run."""
         files = [[source.path, source.size, _version_of(source), test] for source, test in self.sources]
         settings = self.settings.model_dump(mode="json", exclude={"memory", "block_mb"})
         release = package_versions("sentiscale")
@@ -84,7 +84,7 @@ class PrepareJob:
 
 
 def _version_of(source: Source) -> str:
-    """Changes with the file's content; always new for a pipe, which nobody can read again."""
+    """Return a file's modification time or ETag; unique for a pipe, which cannot be read again."""
     if source.pipe is not None:
         return uuid4().hex
     filesystem, root = fsspec.core.url_to_fs(source.path)
@@ -94,22 +94,22 @@ def _version_of(source: Source) -> str:
 
 @dataclass(frozen=True)
 class Budget:
-    """Memory of each part, in bytes."""
+    """Division of the memory limit, in bytes."""
 
     block_bytes: int
-    """Raw bytes of a partition."""
+    """Raw bytes per partition."""
     duplicates_bytes: int
-    """Records of texts, to find equal ones; more goes to disk."""
+    """Memory for the records that find duplicate texts; further records go to disk."""
     words_bytes: int
-    """The table of words; more goes to disk."""
+    """Memory for the table of words; further words go to disk."""
 
 
 def share_out(memory: int | None, workers: int, block_mb: float, *, processes: bool) -> Budget:
-    """Divide `memory` bytes; None is 0.7 GB and 0.1 per worker, at most half of the machine's.
+    """Divide `memory` bytes; None is 0.7 GB plus 0.1 GB per worker, but at most half of the machine's memory.
 
-    Partitions become smaller when memory is too small for the wanted size; that does not change the result.
+    Partitions are smaller than `block_mb` if memory requires it, which does not change the result.
 
-    Raises: UsageError when it cannot be enough.
+    Raises: UsageError when `memory` is too small.
     """
     fixed = BASE_MB + (PROCESS_MB * workers if processes else 0)
     least = LEAST_STATE_MB + workers * LEAST_BLOCK_MB * MEMORY_PER_BYTE

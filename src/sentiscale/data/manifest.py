@@ -1,4 +1,4 @@
-"""Summarise a finished preparation as the manifest of its dataset."""
+"""Build the manifest of a dataset from the results of its preparation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,36 +15,36 @@ from sentiscale.data.shards import Partition, rejected
 from sentiscale.records import package_versions
 
 FEW, MANY = 0.01, 0.05
-"""Shares of the rows above which a problem deserves a warning."""
+"""Shares of the rows above which a problem causes a warning."""
 LOPSIDED = 0.2
-"""A smaller class below this share of the training rows deserves a warning."""
+"""Share of the smaller class in the training rows below which there is a warning."""
 
 
 @dataclass(frozen=True)
 class PrepareOutcome:
-    """Results of all phases."""
+    """Results of all phases of a preparation."""
 
     partitions: Sequence[Partition]
     duplicates: Duplicates
     totals: SplitCounts
     vocab_size: int
-    """Padding and unknown included."""
+    """Size of the vocabulary, including padding and the unknown word."""
     distinct_words: int
-    """Words of the training split, in the vocabulary or not."""
+    """Number of distinct words in the training split, in the vocabulary or not."""
     unknown: NDArray[np.int64]
-    """Unknown tokens of each split."""
+    """Number of unknown tokens per split."""
     conflicts: int
-    """Rows whose text occurs with both labels."""
+    """Number of rows whose text occurs with both labels."""
     oddities: Mapping[str, int]
-    """Rows that look unusual, by kind."""
+    """Number of unusual rows by kind."""
     files: Mapping[str, str]
-    """Digest of every file."""
+    """Digest of every file, by name."""
     spilled: Mapping[str, int]
-    """Bytes of texts and words that went to disk."""
+    """Bytes of text records and words that were written to disk because memory was full."""
 
 
 class Effort(NamedTuple):
-    """What a preparation took; for units see `Manifest`."""
+    """Resources that a preparation used; for units see `Manifest`."""
 
     seconds: float
     peak_memory_mb: float
@@ -106,7 +106,8 @@ def _warnings(manifest: Manifest, duplicates: Duplicates) -> list[str]:
         )
     if manifest.rejected["total"] > FEW * read:
         found.append(
-            f"{manifest.rejected['total']:,} of {read:,} rows were rejected; rejects.parquet says why."
+            f"{manifest.rejected['total']:,} of {read:,} rows were rejected; "
+            "rejects.parquet lists the reasons."
         )
     if foreign := manifest.rejected["by_reason"].get("invalid_utf8"):
         found.append(
@@ -115,9 +116,9 @@ def _warnings(manifest: Manifest, duplicates: Duplicates) -> list[str]:
         )
     if duplicates.count > FEW * read:
         done = "were dropped" if manifest.duplicates else "stay in, since --no-dedupe was given"
-        found.append(f"{duplicates.count:,} rows repeat the text of another one and {done}.")
+        found.append(f"{duplicates.count:,} rows repeat the text of another row and {done}.")
     if duplicates.leaks:
-        done = "left training" if manifest.leaks else "are still in training"
+        done = "were removed from training" if manifest.leaks else "are still in training"
         found.append(f"{duplicates.leaks:,} rows have the text of a test review and {done}.")
     if manifest.conflicts > FEW * read:
         found.append(
@@ -130,7 +131,7 @@ def _warnings(manifest: Manifest, duplicates: Duplicates) -> list[str]:
 
 
 def balance(partitions: Sequence[Partition]) -> dict[str, float]:
-    """How evenly the work was divided: number of partitions, and the largest over the mean."""
+    """Return the number of partitions, and mean and max/mean ratio of their rows and bytes."""
     rows = np.array([partition.summary.rows for partition in partitions])
     sizes = np.array([sum(part.size for part in partition.slices) for partition in partitions])
     return {

@@ -1,7 +1,7 @@
-"""The tables of a dataset about single rows: rejects.parquet, conflicts.parquet, oddities.parquet.
+"""Write the tables of individual rows: rejects.parquet, conflicts.parquet and oddities.parquet.
 
-Workers leave rejected rows in their shards, conflicting and odd rows in a file of notes. They are collected
-in input order, with the file and line of each.
+Workers store rejected rows in their shards, and conflicting and odd rows in notes files. This module
+collects them in input order, with the file and line of each row.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ SPLIT_NAMES = [*SPLITS, "dropped"]
 
 
 def write_rejects(path: Path, partitions: Sequence[Partition], shards: Sequence[Path]) -> None:
-    """Collect the rejected rows of all shards."""
+    """Collect the rejected rows of all shards in one Parquet file."""
     with pq.ParquetWriter(path, REJECTS) as writer:
         for partition, shard, lines in zip(partitions, shards, first_lines(partitions), strict=True):
             if partition.summary.rejects.any():
@@ -53,7 +53,7 @@ def collect_notes(
 ) -> tuple[int, dict[str, int]]:
     """Collect the notes of all partitions into conflicts.parquet and oddities.parquet.
 
-    Returns the rows with conflicting labels, and the rows of each oddity.
+    Returns: the number of rows with conflicting labels, and the number of rows per oddity.
     """
     conflicts = 0
     oddities = dict.fromkeys(ODDITY_NAMES, 0)
@@ -91,7 +91,7 @@ def _conflicts(partition: Partition, lines: list[int], rows: pa.Table) -> pa.Tab
 
 
 def _oddities(partition: Partition, lines: list[int], rows: pa.Table) -> pa.Table:
-    """One row for each oddity of each row."""
+    """Return a table with one row for every oddity of every input row."""
     flags = rows["oddities"].to_numpy()
     has = np.stack([(flags & oddity) > 0 for oddity in Oddity], axis=1)
     row, kind = np.nonzero(has)
@@ -103,7 +103,7 @@ def _oddities(partition: Partition, lines: list[int], rows: pa.Table) -> pa.Tabl
 def _place(
     partition: Partition, lines: list[int], slices: NDArray[np.uint32], within: NDArray[np.int64]
 ) -> tuple[pa.Array, pa.Array]:
-    """File and line of rows given by their slice and line of the slice."""
+    """Convert slice numbers and line numbers within slices to files and line numbers."""
     files = [part.file for part in partition.slices]
     return _named(slices, files), pa.array(within + np.array(lines, np.int64)[slices])
 
@@ -119,7 +119,7 @@ def write_notes(
     rows: NDArray[np.int64],
     columns: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Write some rows of a shard: their places, some columns, and the beginning of their cleaned texts."""
+    """Write slice, line, hash, `columns` and the start of the cleaned text of the given rows of a shard."""
     ends = np.cumsum(np.minimum(arrays["lengths"].astype(np.int64), max_tokens))
     starts = np.append(0, ends[:-1])
     data = np.empty(len(rows) * SNIPPET_BYTES, np.uint8)
@@ -143,7 +143,7 @@ def write_texts(
     out: Bytes,
     bounds: Offsets,
 ) -> None:
-    """Join the words of each row by spaces, as many whole words as fit into a snippet."""
+    """Join the words of each row with spaces, up to as many whole words as fit into a snippet."""
     pos = 0
     for row in range(len(starts)):
         begin = pos

@@ -1,4 +1,4 @@
-"""Detect reviews that are usable but unusual: nearly empty, badly encoded, with markup, of unusual words."""
+"""Detect usable but unusual reviews, such as nearly empty or badly encoded ones."""
 
 from enum import IntFlag
 
@@ -9,31 +9,31 @@ from sentiscale.text.bytes8 import HIGH_BITS, WIDTH, eight_times, has_byte, has_
 from sentiscale.text.compiled import Bytes, Offsets, kernel
 
 SHORT_TOKENS = 3
-"""Reviews with fewer tokens are nearly empty."""
+"""Reviews with fewer tokens count as nearly empty."""
 COMMON_WORDS, COMMON_SHARE = 200, 10
-"""At least one token in 10 is among the 200 most frequent words of the training rows if a review is in the
-language of the rest; in English six are."""
+"""In a review in the language of the dataset, at least one token in 10 is among the 200 most frequent words
+of the training rows. In English, about six in 10 are."""
 LONGEST_MARKUP = 64
-"""Bytes within which a tag or entity must end."""
+"""Maximum length of a tag or entity in bytes."""
 TAG, ENTITY = ord("<"), ord("&")
 TAGS, ENTITIES = eight_times("<"), eight_times("&")
 ENOUGH_TOKENS = 10
-"""Shorter reviews do not show their language."""
+"""Reviews with fewer tokens are too short to judge their language."""
 
 
 class Oddity(IntFlag):
-    """What is unusual about a row; the names in lower case are those of oddities.parquet."""
+    """Kinds of unusual rows; oddities.parquet contains their names in lower case."""
 
     NEARLY_EMPTY = 1
     """Fewer than three tokens."""
     BAD_ENCODING = 2
-    """Replacement characters, control characters, or UTF-8 that was encoded twice ("Ã©", "â€™")."""
+    """Contains replacement characters, control characters, or doubly encoded UTF-8 ("Ã©", "â€™")."""
     OTHER_SCRIPT = 4
     """Most letters are not Latin."""
     MARKUP = 8
-    """An HTML tag or entity."""
+    """Contains an HTML tag or entity."""
     UNUSUAL_WORDS = 16
-    """Few of the common words: perhaps another language, a list, or noise."""
+    """Contains few common words: possibly another language, a list, or noise."""
 
 
 BAD_ENCODING, OTHER_SCRIPT, MARKUP = (
@@ -42,14 +42,14 @@ BAD_ENCODING, OTHER_SCRIPT, MARKUP = (
 
 
 def raw_oddities(data: Bytes, offsets: Offsets) -> NDArray[np.uint8]:
-    """BAD_ENCODING, OTHER_SCRIPT and MARKUP of each row, from its raw bytes, which are valid UTF-8."""
+    """Return the flags BAD_ENCODING, OTHER_SCRIPT and MARKUP per row from raw bytes in valid UTF-8."""
     flags = np.zeros(len(offsets) - 1, np.uint8)
     mark_rows(data, offsets, flags)
     return flags
 
 
 def odd_words(lengths: NDArray[np.int64], common: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """NEARLY_EMPTY and UNUSUAL_WORDS of each row, from its numbers of tokens and of common words."""
+    """Return the flags NEARLY_EMPTY and UNUSUAL_WORDS per row from its numbers of tokens and common words."""
     flags = np.zeros(len(lengths), np.uint8)
     flags[lengths < SHORT_TOKENS] |= np.uint8(Oddity.NEARLY_EMPTY)
     flags[(lengths >= ENOUGH_TOKENS) & (common * COMMON_SHARE < lengths)] |= np.uint8(Oddity.UNUSUAL_WORDS)
@@ -66,7 +66,7 @@ def mark_rows(data: Bytes, offsets: Offsets, flags: NDArray[np.uint8]) -> None:
                 eight = load_eight(data, i)
                 odd = has_byte(eight, TAGS) or has_byte(eight, ENTITIES) or has_control(eight)
                 if not eight & HIGH_BITS and not odd:
-                    latin += WIDTH  # spaces count too: faster, and no other majority
+                    latin += WIDTH  # counts spaces too, which is faster and keeps the majority
                     i += WIDTH
                     continue
             byte = data[i]
@@ -76,7 +76,8 @@ def mark_rows(data: Bytes, offsets: Offsets, flags: NDArray[np.uint8]) -> None:
                 flags[row] |= BAD_ENCODING
             length = 1 if byte < 0x80 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
             latin += length == 1
-            # From Greek on, without lead bytes E2 and EF: punctuation, symbols, variation selectors of emoji.
+            # Count characters from Greek on, except lead bytes E2 and EF: these are punctuation, symbols and
+            # variation selectors of emoji.
             other += (length == 2 and byte >= 0xCD) or (length == 3 and byte not in (0xE2, 0xEF))
             i += length
         if 2 * other > latin:
@@ -85,7 +86,7 @@ def mark_rows(data: Bytes, offsets: Offsets, flags: NDArray[np.uint8]) -> None:
 
 @kernel
 def faulty(data: Bytes, i: int, end: int) -> bool:
-    """Whether the character at `i` is a control or replacement character or begins twice-encoded UTF-8."""
+    """Whether a control character, a replacement character or doubly encoded UTF-8 begins at `i`."""
     byte = data[i]
     if byte < 0x80:
         return bool(byte < 0x09 or 0x0D < byte < 0x20 or byte == 0x7F)
@@ -98,23 +99,23 @@ def faulty(data: Bytes, i: int, end: int) -> bool:
 
 @kernel
 def twice_encoded(data: Bytes, i: int, end: int) -> bool:
-    """Whether the characters from `i` on are the bytes of one, each encoded again: "Ã©", "Â£", "â€™"."""
+    """Whether the bytes of a character, each encoded again as UTF-8, begin at `i` ("Ã©", "Â£", "â€™")."""
     lead = ((data[i] & 0x1F) << 6) | (data[i + 1] & 0x3F)
     if lead == 0xE2 and i + 5 <= end and data[i + 2] == 0xE2 and data[i + 3] == 0x82 and data[i + 4] == 0xAC:
-        return True  # through Windows-1252, where most were a quotation mark or a dash
+        return True  # decoded as Windows-1252; mostly quotation marks and dashes
     following = 1 if lead < 0xE0 else 2 if lead < 0xF0 else 3
     if not 0xC2 <= lead <= 0xF4 or i + 2 + 2 * following > end:
         return False
     for k in range(following):
         if data[i + 2 + 2 * k] != 0xC2:
             return False
-    # "É" before a no-break space or a quotation mark is ordinary text; "Â" and "Ã" there are not.
+    # "É" before a no-break space or a quotation mark is ordinary text; "Â" or "Ã" before one is not.
     return following > 1 or lead <= 0xC3 or data[i + 3] not in (0xA0, 0xAB, 0xBB)
 
 
 @kernel
 def is_tag(data: Bytes, i: int, end: int) -> bool:
-    """Whether `<` at `i` begins an HTML tag, with or without attributes."""
+    """Whether the `<` at `i` begins an HTML tag, with or without attributes."""
     end = min(end, i + LONGEST_MARKUP)
     i += 2 if i + 1 < end and data[i + 1] == ord("/") else 1
     if i >= end or not is_letter(data[i]):
@@ -126,7 +127,7 @@ def is_tag(data: Bytes, i: int, end: int) -> bool:
 
 @kernel
 def is_entity(data: Bytes, i: int, end: int) -> bool:
-    """Whether `&` at `i` begins an HTML entity, such as `&amp;` or `&#34;`."""
+    """Whether the `&` at `i` begins an HTML entity, such as `&amp;` or `&#34;`."""
     end = min(end, i + LONGEST_MARKUP)
     i += 1
     first = i

@@ -1,10 +1,10 @@
 """The phases of a preparation; each sends tasks to the engine and collects their results.
 
-encode   partitions to shards; each returns a record of its different texts
-repeats  find rows whose text occurred before
-count    words, rows and tokens of the remaining rows; choose the vocabulary
-write    every partition's rows to their places in the splits
-finish   notes, digests
+encode   encode partitions as shards and record their distinct texts
+repeats  find rows with duplicate texts
+count    count words, rows and tokens of the remaining rows; choose the vocabulary
+write    write the rows of all partitions to their positions in the splits
+finish   collect notes and compute digests
 """
 
 import os
@@ -62,11 +62,11 @@ from sentiscale.util.progress import Advance, Progress
 
 TaskT = TypeVar("TaskT")
 
-# A count or write task of one 8 MB partition takes milliseconds, as long as Dask needs to hand it over, so
-# several travel together; but not so many that the last ones leave most workers idle.
+# Counting or writing one 8 MB partition takes milliseconds, no longer than Dask needs to send the task. Tasks
+# are therefore grouped, but into enough groups to keep all workers busy until the end.
 MAX_GROUP, MIN_GROUPS_PER_WORKER = 8, 4
 COUNT_BYTES_PER_WORD = 150
-"""Memory that counting takes for each different word, including its way to the client."""
+"""Memory for counting one distinct word, including the transfer to the client."""
 NO_RECORDS = np.empty(0, RECORD)
 
 
@@ -84,7 +84,7 @@ class Phases:
         self.progress = progress
         self.partitions: list[Partition] = []
         self.seconds: dict[str, float] = {}
-        """Time of each phase."""
+        """Duration of each phase."""
 
     def run(self) -> PrepareOutcome:
         with self._timed("encode"):
@@ -126,7 +126,7 @@ class Phases:
         self.seconds[phase] = time.monotonic() - started_at
 
     def _encode(self) -> DuplicateFinder:
-        """Cut the input into partitions and have each encoded into a shard."""
+        """Divide the input into partitions and encode each as a shard."""
         finder = DuplicateFinder(self.work.overflow, self.budget.duplicates_bytes)
         total = self.job.size
         with self.progress.task("read and clean", total and total / MB, "MB") as advance:
@@ -140,9 +140,9 @@ class Phases:
         return finder
 
     def _encode_tasks(self, finder: DuplicateFinder, advance: Advance) -> Iterator[tuple[int, EncodeTask]]:
-        """Enter all partitions in the list and yield a task for each one without a finished shard.
+        """Append all partitions to `partitions` and yield a task for each one without a finished shard.
 
-        The engine takes a task only when a worker is free, so the input is never read far ahead of them.
+        The engine requests a task only when a worker is free, so input is not read far ahead of the workers.
         """
         partitions = cut_partitions(self.job.sources, self.work, self.budget.block_bytes, self._in_place)
         for partition in partitions:
@@ -164,27 +164,27 @@ class Phases:
 
     def _in_place(self, source: Source) -> bool:
         """Whether workers read a file themselves, rather than copies of its blocks."""
-        # A worker of a cluster may see another file under the same path, or none: the client then reads it
-        # and leaves copies in the shared workspace.
+        # A remote worker may see no file at this path, or a different one. The client then reads the file and
+        # writes copies of its blocks to the shared workspace.
         local = is_local(source.path) and source.plain
         return local and self.engine.workers_see(str(Path(source.path).absolute()), source.size)
 
     def _take(self, partition: Partition, summary: PartitionSummary, finder: DuplicateFinder) -> None:
         finder.add(partition.number, summary.records)
-        # The finder holds the records now, or has written them to disk; a second reference here would keep
-        # 22 bytes per text in memory, beyond the budget.
+        # The finder now holds the records or has written them to disk. A second reference would keep 22 bytes
+        # per text in memory, outside the budget.
         partition.summary = summary._replace(records=NO_RECORDS)
         for part in partition.slices:
-            self.work.unspool(part.path)  # only now: the task of a worker that dies runs again
+            self.work.unspool(part.path)  # not earlier, because a task runs again if its worker dies
 
     def _describe(self, number: int) -> str:
         first = self.partitions[number].slices[0]
         return f"block {number} ({first.file}, from byte {first.offset} on)"
 
     def _label_classes(self) -> NDArray[np.uint8]:
-        """The class of each label code."""
-        # Only all codes together show whether "1" means positive (0/1 labels) or negative (1/2 labels), so
-        # shards hold codes and the classes are settled here.
+        """Return the class of each label code."""
+        # Only the codes of all partitions show whether "1" means positive (0/1 labels) or negative (1/2
+        # labels), so shards hold codes, which are converted to classes here.
         codes = sum((partition.summary.codes for partition in self.partitions), np.zeros(256, np.int64))
         if not codes.any():
             raise DataError(_nothing_left(rejected(self.partitions)))
@@ -207,11 +207,11 @@ class Phases:
         ]
 
     def _count(self, placements: list[Placement]) -> tuple[list[SplitCounts], WordCounter]:
-        """Count rows and tokens of each partition, and the words of the training rows of all."""
+        """Count rows and tokens of each partition, and the words of all training rows."""
         counter = WordCounter(self.work.overflow, self.budget.words_bytes)
         counts: dict[int, list[SplitCounts]] = {}
-        # A worker counts a group in one table, so groups of partitions with many words are smaller: the table
-        # must fit where the partition was when it was encoded.
+        # A worker counts a group in one table, which must fit into the memory that encoding a partition used.
+        # Partitions with many words therefore form smaller groups.
         room = int(self.budget.block_bytes * MEMORY_PER_BYTE / COUNT_BYTES_PER_WORD)
         groups = self._grouped(placements, [partition.summary.words / room for partition in self.partitions])
         with self.progress.task("count words", len(placements), "blocks") as advance:
@@ -224,7 +224,10 @@ class Phases:
     def _grouped(
         self, tasks: Sequence[TaskT], shares: Sequence[float] = ()
     ) -> Iterator[tuple[int, tuple[TaskT, ...]]]:
-        """Yield runs of tasks, each with the number of its first; `shares` of one run add up to at most 1."""
+        """Yield groups of consecutive tasks with the number of their first task.
+
+        The `shares` of a group add up to at most 1, unless it has a single task.
+        """
         most = max(1, min(MAX_GROUP, len(tasks) // (MIN_GROUPS_PER_WORKER * self.engine.workers)))
         first, used = 0, 0.0
         for number, share in enumerate(shares or [0.0] * len(tasks)):
@@ -247,9 +250,9 @@ class Phases:
     def _write(
         self, placements: list[Placement], counts: list[SplitCounts], size: int, duplicates: Duplicates
     ) -> tuple[NDArray[np.int64], dict[int, Path]]:
-        """Have every partition write its rows; returns unknown tokens by split, and files of notes."""
-        # Counting came first, so each partition knows its place in every split and writes there in any order:
-        # the result is the same for any number of workers, and nothing is copied together afterwards.
+        """Write the rows of all partitions; return unknown tokens per split, and notes files by partition."""
+        # The counts determine each partition's position in every split. Partitions can therefore be written
+        # in any order: the result is the same for any number of workers, and no files need to be merged.
         rows = np.array([part.rows for part in counts])
         tokens = np.array([part.tokens for part in counts])
         _allocate(self.work.result, rows.sum(axis=0), tokens.sum(axis=0), token_dtype(size))
@@ -282,7 +285,7 @@ class Phases:
         return unknown, notes
 
     def _digests(self) -> dict[str, str]:
-        """The digest of every file of the result, by chunks on all workers."""
+        """Compute the digest of every file of the result, in chunks on all workers."""
         names = [split_file(split, part) for split in SPLITS for part in ("tokens", "offsets", "labels")]
         names += [VOCABULARY, *NOTES]
         tasks = [(name, task) for name in names for task in digest_tasks(self.work.result / name)]
@@ -296,8 +299,8 @@ class Phases:
 def _allocate(
     result: Path, rows: NDArray[np.int64], tokens: NDArray[np.int64], dtype: type[np.generic]
 ) -> None:
-    """Make the split files at full size."""
-    # A full disk fails here, before the work of writing, and partitions can then write at the same time.
+    """Create the split files at their full size."""
+    # A full disk is detected before the rows are written, and partitions can be written concurrently.
     for split, row_count, token_count in zip(SPLITS, rows.tolist(), tokens.tolist(), strict=True):
         (result / split).mkdir()
         sizes = {
@@ -310,7 +313,7 @@ def _allocate(
                 if size and hasattr(os, "posix_fallocate"):  # not on macOS
                     os.posix_fallocate(file.fileno(), 0, size)
                 file.truncate(size)
-                if part == "offsets":  # the end of the last row, which belongs to no partition
+                if part == "offsets":  # the end of the last row, which no partition writes
                     file.seek(8 * row_count)
                     file.write(np.int64(token_count).tobytes())
 
@@ -320,8 +323,8 @@ def _check_training(totals: SplitCounts, duplicates: Duplicates) -> None:
     if not negative + positive:
         usable = int(totals.rows.sum()) + duplicates.count
         raise DataError(
-            f"no row is left for training: of {usable} usable rows {duplicates.count} repeat another "
-            f"one, the rest is in valid and test. Give more reviews, a larger first share in --split, "
+            f"no row is left for training: of {usable} usable rows, {duplicates.count} repeat another "
+            f"row and the rest are in valid and test. Give more reviews, a larger first share in --split, "
             f"or another --test."
         )
     if not (negative and positive):

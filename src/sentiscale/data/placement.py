@@ -1,4 +1,4 @@
-"""Assign the rows of an encoded partition to splits: count its training words, then write its rows."""
+"""Assign the rows of encoded partitions to splits, count their training words and write them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,23 +26,23 @@ from sentiscale.text.word_table import WordTable, look_up
 
 TRAIN, VALID, TEST = range(3)
 DROPPED = 255
-"""Split code of a row that is in no split; the others index SPLITS."""
+"""Split code of a row that is in no split; other codes are indices into SPLITS."""
 FIRST_COMMON = len(SPECIAL)
 END_COMMON = FIRST_COMMON + COMMON_WORDS
 LENGTH_POWERS = 33
-"""Lengths are counted by powers of two; no text has 2^32 tokens."""
+"""Size of the histogram of lengths by powers of two; no text has more than 2^32 tokens."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Which rows of a shard belong to which split."""
+    """Rules that assign the rows of a shard to splits."""
 
     shard: str
     """File with the encoded partition."""
     is_test: bool
-    """Whether all of it belongs to the named test set."""
+    """Whether the partition belongs to the named test set."""
     shares: tuple[float, ...]
-    """Of train, valid and test."""
+    """Shares of train and valid, and of test unless a test set was given."""
     dedupe: bool
     duplicates: NDArray[np.uint32]
     """Rows whose text occurs in an earlier partition or in the named test set."""
@@ -52,16 +52,16 @@ class Placement:
 
 
 class SplitCounts(NamedTuple):
-    """What one or more partitions bring to the dataset."""
+    """Counts of rows and tokens that one or more partitions add to the dataset."""
 
     tokens: NDArray[np.int64]
-    """Tokens of each split."""
+    """Number of tokens per split."""
     labels: NDArray[np.int64]
-    """Rows by split and class (3, 2)."""
+    """Number of rows by split and class, of shape (3, 2)."""
     lengths: NDArray[np.int64]
-    """Kept rows by tokens before cutting: entry p counts those of 2^(p-1) + 1 to 2^p."""
+    """Kept rows by tokens before truncation: entry p counts rows of 2^(p-1) + 1 to 2^p tokens."""
     cut: NDArray[np.int64]
-    """Kept rows longer than max_tokens, and their tokens beyond it."""
+    """Number of kept rows longer than max_tokens, and of their tokens beyond max_tokens."""
 
     @classmethod
     def total(cls, counts: Sequence["SplitCounts"]) -> "SplitCounts":
@@ -69,16 +69,16 @@ class SplitCounts(NamedTuple):
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """Rows of each split."""
+        """Number of rows per split."""
         rows: NDArray[np.int64] = self.labels.sum(axis=1)
         return rows
 
 
 def count_partitions(tasks: Sequence[Placement]) -> tuple[list[SplitCounts], WordCounts]:
-    """Count rows and tokens of each of some shards, and the training words of all of them."""
+    """Count rows and tokens of each shard, and the training words of all shards together."""
     tally = WordTally()
     counts = [_count(task, tally) for task in tasks]
-    return counts, WordCounts(*map(np.array, tally.counted()))  # copies: half of a table is empty room
+    return counts, WordCounts(*map(np.array, tally.counted()))  # copies: half of a table may be unused
 
 
 def _count(task: Placement, tally: WordTally) -> SplitCounts:
@@ -103,7 +103,7 @@ def _count(task: Placement, tally: WordTally) -> SplitCounts:
 
 
 def _occurring(words: Bytes, offsets: Offsets, counts: NDArray[np.int64]) -> WordCounts:
-    """The words with a count above 0."""
+    """Return the words with a count above 0."""
     seen = np.flatnonzero(counts)
     if len(seen) == len(counts):
         return WordCounts(words, offsets, counts)
@@ -112,7 +112,7 @@ def _occurring(words: Bytes, offsets: Offsets, counts: NDArray[np.int64]) -> Wor
 
 
 def _splits(arrays: Mapping[str, NDArray[Any]], task: Placement) -> NDArray[np.uint8]:
-    """The split of every row of a shard."""
+    """Return the split code of every row of a shard."""
     hashes = arrays["hashes"]
     if task.is_test:
         return np.full(len(hashes), TEST, np.uint8)
@@ -126,10 +126,10 @@ def _splits(arrays: Mapping[str, NDArray[Any]], task: Placement) -> NDArray[np.u
 
 
 def split_of(hashes: NDArray[np.uint64], shares: Sequence[float]) -> NDArray[np.uint8]:
-    """The split of each hash: its low 32 bits, as a fraction, against the cumulated shares."""
+    """Assign each hash to a split: compare its low 32 bits, as a fraction, with the cumulative shares."""
     fraction = (hashes & np.uint64(2**32 - 1)).astype(np.float64) / 2**32
     bounds = np.cumsum(shares)[:-1]
-    filled = np.flatnonzero(np.asarray(shares) > 0)[-1]  # rounding must not fill an empty last split
+    filled = np.flatnonzero(np.asarray(shares) > 0)[-1]  # rounding must not fill a last split of share 0
     splits: NDArray[np.uint8] = np.minimum(np.searchsorted(bounds, fraction, side="right"), filled).astype(
         "u1"
     )
@@ -138,30 +138,30 @@ def split_of(hashes: NDArray[np.uint64], shares: Sequence[float]) -> NDArray[np.
 
 @dataclass(frozen=True)
 class WriteTask:
-    """Where a partition's rows go."""
+    """A partition to write, and its positions in the files of the dataset."""
 
     placement: Placement
     result: str
     """Directory with the preallocated split files and the vocabulary."""
     vocab: str
-    """File with the vocabulary."""
+    """Vocabulary file."""
     vocab_digest: str
     first_row: tuple[int, ...]
-    """Rows before this partition, in each split."""
+    """Number of rows before this partition, per split."""
     first_token: tuple[int, ...]
-    """Tokens before this partition, in each split."""
+    """Number of tokens before this partition, per split."""
     conflicting: NDArray[np.uint64]
     """Hashes of texts with both labels, ascending."""
     notes: str
-    """File for conflicting and unusual rows."""
+    """File to write conflicting and unusual rows to."""
     text_part: int | None
-    """Number of the partition's text files; None if texts are not kept."""
+    """Number in the names of the partition's text files; None if texts are not kept."""
 
 
 def write_partitions(tasks: Sequence[WriteTask]) -> list[tuple[NDArray[np.int64], bool]]:
-    """Write the rows of some shards.
+    """Write the rows of the given shards.
 
-    Returns for each the unknown tokens of each split, and whether it has a file of notes.
+    Returns: for each shard, the number of unknown tokens per split and whether it has a notes file.
     """
     return [_write(task) for task in tasks]
 
@@ -201,13 +201,13 @@ def _write(task: WriteTask) -> tuple[NDArray[np.int64], bool]:
 
 @lru_cache(maxsize=1)
 def _table(path: str, digest: str) -> WordTable:
-    """The vocabulary, read once per process; the digest separates it from that of an earlier run."""
+    """Read the vocabulary, once per process; `digest` prevents reuse of an earlier run's vocabulary."""
     del digest
     return read_table(Path(path))
 
 
 def _write_at(directory: str, split: str, part: str, values: NDArray[Any], place: int) -> None:
-    """Write values to a preallocated file, from element `place` on."""
+    """Write values to a preallocated file, starting at element `place`."""
     if len(values):
         with open(Path(directory) / split_file(split, part), "r+b") as file:
             file.seek(place * values.itemsize)
@@ -224,7 +224,7 @@ def _write_text(task: WriteTask, split: str, text: pa.Array) -> None:
 def count_ids(
     ids: NDArray[Any], kept: NDArray[np.int64], chosen: NDArray[np.bool_], words: int
 ) -> NDArray[np.int64]:
-    """How often each word occurs in the chosen rows; row r has kept[r] ids."""
+    """Count the occurrences of each word in the chosen rows; row r has kept[r] ids."""
     counts = np.zeros(words, np.int64)
     at = 0
     for row in range(len(kept)):
@@ -244,9 +244,9 @@ def gather_tokens(
     tokens: NDArray[Any],
     common: NDArray[np.int64],
 ) -> int:
-    """Write the chosen rows' tokens, which are numbers[id], back to back; set each row's common words.
+    """Write the tokens numbers[id] of the chosen rows contiguously, and count common words in each row.
 
-    Returns how many of them are unknown.
+    Returns: the number of unknown tokens.
     """
     unknown = at = place = 0
     for row in range(len(kept)):

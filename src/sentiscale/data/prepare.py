@@ -1,6 +1,6 @@
-"""Raw reviews to a prepared dataset: encode partitions, find equal texts, count words, write the splits.
+"""Prepare raw reviews: encode partitions, find duplicate texts, count words and write the splits.
 
-The result depends only on input and settings, not on workers, partitions or the order in which they end.
+The result depends only on input and settings, not on workers, partitions or the order of completion.
 """
 
 import time
@@ -23,8 +23,8 @@ from sentiscale.util.memory import PeakMemory, reused_memory
 from sentiscale.util.progress import Progress
 
 PROCESSES_FROM_WORKERS = 9
-"""Fewer workers are threads of this process: the kernels release the GIL, while processes take seconds to
-start and stop and 150 MB each (decision 3)."""
+"""Number of workers from which they are processes. Fewer run as threads: the kernels release the GIL, and
+processes take seconds to start and stop and use 150 MB each (decision 3)."""
 
 
 def prepare(
@@ -41,26 +41,27 @@ def prepare(
     progress: Progress | None = None,
     **overrides: Any,
 ) -> PreparedDataset:
-    """Turn review files into a memory-mapped dataset.
+    """Prepare review files as a memory-mapped dataset.
 
     Args:
         inputs: files, globs, folders, named pipes or fsspec URLs, plain or compressed.
-        out: directory to write; it appears whole or not at all.
-        test: a test set of its own; without one the inputs are split in three.
-        settings: how to read and clean; None is the defaults.
-        workers: partitions processed at once; None is one per core.
-        processes: whether workers are processes rather than threads; None is from 9 workers on. With
-            processes a script must call this under `if __name__ == "__main__":`.
-        scheduler: address of a running Dask scheduler whose workers see `out`; None is this machine.
+        out: dataset directory to write; it is created only if preparation succeeds.
+        test: files of a separate test set; without one, the inputs are split into train, valid and test.
+        settings: how to read and clean reviews; None for the defaults.
+        workers: number of partitions processed at once; None for one per core.
+        processes: whether workers are processes rather than threads; None uses processes from 9 workers on.
+            With processes, a script must call this function under `if __name__ == "__main__":`.
+        scheduler: address of a running Dask scheduler whose workers see `out`; None runs on this machine.
         resume: continue an interrupted preparation of the same inputs and settings.
         force: replace `out` if it exists.
-        progress: shows progress; None is silent.
-        **overrides: single settings, as in `stars_column="stars"`.
+        progress: object that displays progress; None for no display.
+        **overrides: individual settings, such as `stars_column="stars"`.
 
     Raises:
-        DataError: no usable input.
-        UsageError: settings that cannot work, or `out` cannot be written.
-        ClusterError, Interrupted: the workers are gone for good, or a signal; resume=True continues.
+        DataError: there is no usable input.
+        UsageError: the settings are invalid, or `out` cannot be written.
+        ClusterError: the workers are permanently lost. Continue with `resume=True`.
+        Interrupted: a signal stopped the preparation. Continue with `resume=True`.
     """
     started_at = time.monotonic()
     explicit = settings.model_dump(exclude_unset=True) if settings else {}

@@ -1,4 +1,4 @@
-"""A prepared dataset: a directory of memory-mapped token ids, offsets and labels, with a manifest."""
+"""Prepared datasets: directories of memory-mapped token ids, offsets and labels, with a manifest."""
 
 import hashlib
 import json
@@ -29,99 +29,99 @@ REJECTS, CONFLICTS, ODDITIES = NOTES = ("rejects.parquet", "conflicts.parquet", 
 
 
 class Manifest(Record):
-    """What a prepared dataset holds and how it was made."""
+    """Contents of a prepared dataset and how it was prepared."""
 
     schema_version: int = DATASET_SCHEMA
-    """Version of the directory's format; other versions are refused."""
+    """Version of the dataset format; datasets of other versions are refused."""
     rows: dict[str, int]
-    """Rows of each split."""
+    """Number of rows per split."""
     labels: dict[str, int]
-    """Rows of each class ("negative", "positive") over all splits."""
+    """Number of rows per class ("negative", "positive") over all splits."""
     labels_per_split: dict[str, dict[str, int]]
-    """Rows of each class in each split."""
+    """Number of rows per class in each split."""
     rejected: dict[str, Any]
-    """{"total": rows, "by_reason": {reason: rows}}; each is a row of rejects.parquet."""
+    """Number of rejected rows, {"total": rows, "by_reason": {reason: rows}}; listed in rejects.parquet."""
     duplicates: int
-    """Rows dropped because an equal cleaned text was kept."""
+    """Number of rows dropped because a row with the same cleaned text was kept."""
     leaks: int = 0
-    """Dropped duplicates whose text is also in the named test set."""
+    """Number of dropped duplicates whose text is also in the named test set."""
     conflicts: int
-    """Rows whose cleaned text occurs with both labels; each is a row of conflicts.parquet."""
+    """Number of rows whose cleaned text occurs with both labels; listed in conflicts.parquet."""
     conflicting_texts: int = 0
-    """Different texts among these rows."""
+    """Number of distinct texts in these rows."""
     oddities: dict[str, int] = Field(default_factory=dict)
-    """Kept rows that look unusual, by kind; each is a row of oddities.parquet."""
+    """Number of kept rows that look unusual, by kind; listed in oddities.parquet."""
     warnings: list[str] = Field(default_factory=list)
-    """Problems of the data, one sentence each."""
+    """Problems with the data, one sentence each."""
     tokens: int
-    """Tokens stored over all splits."""
+    """Number of stored tokens over all splits."""
     unknown: dict[str, int]
-    """Stored tokens of each split that are not in the vocabulary."""
+    """Number of stored tokens per split that are not in the vocabulary."""
     cut: int
-    """Kept rows that had more than max_tokens tokens."""
+    """Number of kept rows that had more than max_tokens tokens."""
     tokens_cut: int = 0
-    """Tokens of kept rows beyond max_tokens, which were dropped."""
+    """Number of tokens of kept rows that were dropped because they are beyond max_tokens."""
     distinct_words: int = 0
-    """Different words of the training split, whether in the vocabulary or not."""
+    """Number of distinct words in the training split, in the vocabulary or not."""
     vocab_size: int
-    """Words of the vocabulary, padding and unknown included."""
+    """Size of the vocabulary, including padding and the unknown word."""
     cleaning: Cleaning
     """Cleaning profile: alpha or words."""
     max_tokens: int
-    """Most tokens stored of a review."""
+    """Maximum number of tokens stored per review."""
     length_histogram: dict[str, int]
-    """Kept rows by tokens before cutting: key n (1, 2, 4, 8, …) counts rows of n/2 + 1 to n tokens."""
+    """Kept rows by tokens before truncation: key n (1, 2, 4, 8, …) counts rows of n/2 + 1 to n tokens."""
     settings: dict[str, Any]
-    """The resolved settings of preparation."""
+    """Resolved settings of the preparation."""
     inputs: list[str]
-    """Files that were read, in order."""
+    """Input files, in order."""
     test_inputs: list[str] = Field(default_factory=list)
     """Files of the named test set."""
     versions: dict[str, str]
     """Versions of sentiscale and of the libraries used, by name."""
     bytes_in: int
-    """Bytes of raw input after decompression."""
+    """Size of the decompressed input, in bytes."""
     seconds: float
-    """Seconds of the whole preparation."""
+    """Duration of the preparation."""
     mb_per_s: float
-    """Megabytes (10^6 bytes) of raw input per second."""
+    """Decompressed input per second, in MB of 10^6 bytes."""
     peak_memory_mb: float
-    """Largest memory of all processes together, in MB of 2^20 bytes."""
+    """Peak memory of all processes together, in MB of 2^20 bytes."""
     workers: int
-    """Processes or threads that worked at once."""
+    """Number of worker processes or threads."""
     partitions: dict[str, float] = Field(default_factory=dict)
-    """How the input was divided: count, rows_mean, bytes_mean, and for both the largest over the mean."""
+    """Partitioning of the input: count, and for rows and bytes the mean and the ratio of maximum to mean."""
     spilled_mb: dict[str, float] = Field(default_factory=dict)
-    """MB of texts and words that did not fit into memory and went to disk."""
+    """MB of text records and words that were written to disk because they did not fit into memory."""
     phases: dict[str, float] = Field(default_factory=dict)
-    """Seconds of each phase."""
+    """Seconds per phase."""
     files: dict[str, str]
-    """Digest of every file but the manifest, made by `sentiscale.data.prepared`."""
+    """Digests of the split, vocabulary and notes files, by name, as computed by `file_digest`."""
     digest: str
-    """Identity of the content: equal for equal input and settings, whatever the number of workers."""
+    """Digest of the content: equal for equal input and settings, for any number of workers."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of one split; row i has the word ids tokens[offsets[i]:offsets[i + 1]] and the label labels[i]."""
+    """Rows of one split: row i has the token ids tokens[offsets[i]:offsets[i + 1]] and label labels[i]."""
 
     name: str
     tokens: NDArray[np.uint16] | NDArray[np.uint32]
     offsets: NDArray[np.int64]
     labels: NDArray[np.uint8]
-    """0 negative, 1 positive."""
+    """0 for negative, 1 for positive."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Stored tokens of each row, at least 1."""
+        """Number of stored tokens per row, at least 1."""
         return np.diff(self.offsets)
 
 
 class PreparedDataset:
-    """Opened prepared data; use `open`. Files are read on access."""
+    """A prepared dataset, opened with `open`. Files are read on access."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
@@ -132,10 +132,10 @@ class PreparedDataset:
         """Open a directory that `prepare` wrote.
 
         Args:
-            path: the directory.
+            path: the dataset directory.
             verify: compare every file with its digest (half a second per GB on two cores).
 
-        Raises: DataError when it is missing, damaged or of another version.
+        Raises: DataError when the dataset is missing, damaged or of another version.
         """
         path = Path(path)
         manifest = _read_manifest(path)
@@ -172,13 +172,12 @@ class PreparedDataset:
         tokens = self._map(name, "tokens", token_dtype(self.manifest.vocab_size))
         if len(labels) != rows[name] or len(offsets) != len(labels) + 1 or offsets[-1] != len(tokens):
             raise DataError(
-                f"the files of split '{name}' in {self.path} do not fit together. "
-                f"Prepare it again with --force."
+                f"the files of split '{name}' in {self.path} are inconsistent. Prepare it again with --force."
             )
         return Split(name, tokens, offsets, labels)
 
     def described(self) -> TrainedOn:
-        """A copy of the important numbers for records, which may outlive the data."""
+        """Return the main facts about the dataset, for records that may outlive it."""
         manifest = self.manifest
         return TrainedOn(
             path=str(self.path.absolute()),
@@ -201,7 +200,7 @@ class PreparedDataset:
 
 
 def split_file(split: str, part: str) -> str:
-    """Name of a split's file; part is tokens, offsets or labels."""
+    """Return the relative path of a split's file; `part` is tokens, offsets or labels."""
     return f"{split}/{part}.bin"
 
 
@@ -210,7 +209,7 @@ def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
 
 
 def content_digest(files: Mapping[str, str], cleaning: str) -> str:
-    """One digest over the files that training reads and the cleaning that predictions must repeat."""
+    """Combine the digests of the files that training reads with the cleaning profile."""
     content = {name: digest for name, digest in files.items() if name not in NOTES}
     return hashlib.sha256(json.dumps([cleaning, content], sort_keys=True).encode()).hexdigest()
 
@@ -220,7 +219,7 @@ def _verify(path: Path, files: Mapping[str, str]) -> None:
     for (name, digest), actual in zip(files.items(), found, strict=True):
         if actual != digest:
             raise DataError(
-                f"{path / name} was changed after it was written: its digest is not the manifest's. "
+                f"{path / name} was changed after it was written: its digest differs from the manifest. "
                 f"Prepare {path} again with --force."
             )
 
@@ -231,13 +230,13 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 
 def _read_manifest(path: Path) -> Manifest:
     if not path.exists():
-        raise DataError(f"{path} does not exist. Make it with: sentiscale prepare INPUT --out {path}")
+        raise DataError(f"{path} does not exist. Create it with: sentiscale prepare INPUT --out {path}")
     try:
         document = json.loads((path / MANIFEST).read_bytes())
         version = document.get("schema_version")
         if version != DATASET_SCHEMA:
             raise DataError(
-                f"{path} has format version {version}, this release reads {DATASET_SCHEMA}. "
+                f"{path} has format version {version}; this release reads {DATASET_SCHEMA}. "
                 f"Prepare it again with --force."
             )
         return Manifest.model_validate(document)
@@ -257,27 +256,27 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 class DigestTask(NamedTuple):
-    """Some chunks of a file."""
+    """Consecutive chunks of a file to digest."""
 
     path: str
     first: int
-    """Number of the first chunk."""
+    """Number of the first chunk, from 0."""
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 over the SHA-256 of each 4 MB, in hexadecimal: chunks can be hashed on all cores."""
+    """Return the SHA-256 of the SHA-256 digests of 4 MB chunks, so that chunks can be hashed in parallel."""
     return combined(map(chunk_digests, digest_tasks(path)))
 
 
 def file_digests(paths: Iterable[Path]) -> Iterator[str]:
-    """The digests of files in order, computed on all cores (hashing releases the GIL)."""
+    """Yield the digests of files in order, computed on all cores (hashing releases the GIL)."""
     with ThreadPoolExecutor() as threads:
         for parts in [threads.map(chunk_digests, digest_tasks(path)) for path in paths]:
             yield combined(parts)
 
 
 def digest_tasks(path: Path) -> list[DigestTask]:
-    """Divide a file into tasks; an empty one has none."""
+    """Divide a file into tasks; an empty file has none."""
     chunks = -(-path.stat().st_size // CHUNK_BYTES)
     return [DigestTask(str(path), first) for first in range(0, chunks, TASK_CHUNKS)]
 
@@ -294,5 +293,5 @@ def chunk_digests(task: DigestTask) -> list[bytes]:
 
 
 def combined(parts: Iterable[list[bytes]]) -> str:
-    """The digest of a file from those of its chunks."""
+    """Return the digest of a file from the digests of its chunks."""
     return hashlib.sha256(b"".join(chain.from_iterable(parts))).hexdigest()

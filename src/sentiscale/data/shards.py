@@ -1,7 +1,7 @@
-"""Partitions of the input, and the shard that a worker encodes from one.
+"""Divide the input into partitions and encode each one as a shard.
 
-A shard holds the usable reviews of its partition as ids into the partition's own word list. It is written
-whole or not at all, so `--resume` uses finished shards as they are.
+A shard holds the usable reviews of its partition as ids into the partition's own word list. Shards are
+written atomically, so `--resume` can reuse finished ones.
 """
 
 import json
@@ -33,47 +33,47 @@ from sentiscale.text.reviews import Reviews
 from sentiscale.text.tokens import number_new, rule_for
 
 MAX_FILL = 1.1
-"""A partition takes a further slice up to this multiple of its target size."""
+"""Slices are added to a partition up to this multiple of its target size."""
 
 
 @dataclass(frozen=True)
 class FileSlice:
-    """Whole records of one file, and where a worker reads them."""
+    """Consecutive whole records of one file, and where workers read them."""
 
     file: str
-    """Path or URL of the reviews, for messages."""
+    """Path or URL of the input file, for messages."""
     path: str
-    """File with the bytes: the same, or a copy that workers can read."""
+    """File that workers read: the input file, or a copy of the slice."""
     offset: int
-    """Where they begin in `path`."""
+    """Offset of the slice in `path`."""
     begin: int
-    """Where they begin in the reviews' file, decompressed."""
+    """Offset of the slice in the decompressed input file."""
     size: int
-    """Bytes, decompressed."""
+    """Decompressed size in bytes."""
     table: TableFormat
     too_long: bool
-    """Whether the bytes are only the beginning of one record beyond the size limit."""
+    """Whether the slice is only the beginning of a single record that exceeds the size limit."""
     lines_before: int | None
     """Header lines before the first slice of a file; None for its other slices."""
 
 
 class PartitionSummary(NamedTuple):
-    """What the client needs to know about an encoded partition."""
+    """Counts and text records of an encoded partition, as returned to the client."""
 
     rows: int
-    """Usable rows, repeated ones included."""
+    """Number of usable rows, including duplicates."""
     words: int
-    """Different words in them."""
+    """Number of distinct words in these rows."""
     codes: NDArray[np.int64]
-    """Usable rows by label code."""
+    """Number of usable rows per label code."""
     records: Records
-    """Its different texts."""
+    """One record per distinct text."""
     rejects: NDArray[np.int64]
-    """Rejected rows by Reason."""
+    """Number of rejected rows per Reason."""
     line_counts: NDArray[np.int64]
-    """Lines of each slice."""
+    """Number of lines per slice."""
     size: int
-    """Bytes of raw input."""
+    """Size of the raw input in bytes."""
 
 
 @dataclass
@@ -81,13 +81,13 @@ class Partition:
     """Consecutive slices of the input, either all or none of them from the named test set."""
 
     number: int
-    """From 0, in input order."""
+    """Number of the partition in input order, from 0."""
     is_test: bool
     slices: tuple[FileSlice, ...]
     consumed: int
-    """Stored bytes read for it."""
+    """Bytes of the stored files read for this partition."""
     summary: PartitionSummary = field(init=False)
-    """Set once it is encoded."""
+    """Set when the partition has been encoded."""
 
 
 def cut_partitions(
@@ -96,13 +96,13 @@ def cut_partitions(
     target_bytes: int,
     readable: Callable[[Source], bool],
 ) -> Iterator[Partition]:
-    """Cut files into slices of about `target_bytes` and put small ones together, reading each file once.
+    """Divide files into slices of about `target_bytes` and combine small ones, reading each file once.
 
     Args:
         sources: files in order, and whether each belongs to the named test set.
-        work: where slices go that workers cannot read from the file itself.
-        target_bytes: bytes of a partition.
-        readable: whether workers can open a file themselves.
+        work: workspace for copies of slices that workers cannot read from the file itself.
+        target_bytes: target size of a partition.
+        readable: returns whether workers can open a file themselves.
     """
     number, size, consumed = 0, 0, 0
     slices: list[FileSlice] = []
@@ -123,7 +123,7 @@ def cut_partitions(
 
 
 def _slice_bytes(source: Source, target_bytes: int) -> int:
-    """Bytes that divide a plain file evenly, so that its last slice is no smaller than the others."""
+    """Return the slice size that divides a plain file evenly, to avoid a small last slice."""
     if not source.plain or not source.size:
         return target_bytes
     return -(-source.size // -(-source.size // target_bytes))
@@ -143,7 +143,7 @@ def _file_slice(source: Source, raw: RawBlock, copy: Path | None) -> FileSlice:
 
 
 def first_lines(partitions: Sequence[Partition]) -> list[list[int]]:
-    """Number of the first line of each slice in its file, from 1."""
+    """Return the number of the first line of each slice in its file, from 1, by partition."""
     lines, line = [], 1
     for partition in partitions:
         own = []
@@ -157,14 +157,14 @@ def first_lines(partitions: Sequence[Partition]) -> list[list[int]]:
 
 
 def rejected(partitions: Sequence[Partition]) -> dict[str, int]:
-    """Rejected rows by reason, without reasons that did not occur."""
+    """Return the number of rejected rows by reason, without reasons that did not occur."""
     counts = sum((partition.summary.rejects for partition in partitions), np.zeros(len(Reason), np.int64))
     return {reason.name.lower(): int(counts[reason]) for reason in Reason if counts[reason]}
 
 
 @dataclass(frozen=True)
 class EncodeTask:
-    """A partition and what to do with it; small, because it travels to a worker."""
+    """A partition to encode, without its data, because tasks are sent to workers."""
 
     slices: tuple[FileSlice, ...]
     is_test: bool
@@ -177,7 +177,7 @@ class EncodeTask:
 
 
 def encode_partition(task: EncodeTask) -> PartitionSummary:
-    """Parse, clean and number one partition, and write its shard."""
+    """Parse, clean and tokenize one partition, and write its shard."""
     parts = [_read_slice(part) for part in task.slices]
     good = [np.flatnonzero(part.reasons == Reason.NONE) for part in parts]
     texts = [
@@ -222,7 +222,7 @@ def _read_slice(part: FileSlice) -> Reviews:
 
 
 def _reject_empty(parts: list[Reviews], good: list[NDArray[np.int64]], filled: NDArray[np.bool_]) -> None:
-    """Reject the rows of which cleaning left nothing."""
+    """Reject rows whose text is empty after cleaning."""
     first = 0
     for part, rows in zip(parts, good, strict=True):
         empty = ~filled[first : first + len(rows)]
@@ -231,7 +231,7 @@ def _reject_empty(parts: list[Reviews], good: list[NDArray[np.int64]], filled: N
 
 
 def _reject_arrays(parts: list[Reviews]) -> dict[str, NDArray[Any]]:
-    """Rejected rows and blank lines of all slices, by slice and line."""
+    """Return the rejected rows and blank lines of all slices, ordered by slice and line."""
     slices, lines, reasons, texts = [], [], [], []
     for number, part in enumerate(parts):
         bad = np.flatnonzero(part.reasons != Reason.NONE)
@@ -252,7 +252,7 @@ def _reject_arrays(parts: list[Reviews]) -> dict[str, NDArray[Any]]:
 
 
 def _plain_arrays(name: str, values: pa.Array) -> dict[str, NDArray[Any]]:
-    """An array of binaries as two plain arrays; `shard_rows` reads them back."""
+    """Convert an array of binaries to NumPy arrays of bytes and offsets; `shard_rows` converts them back."""
     data, offsets = raw_rows(values)
     return {name: data[offsets[0] : offsets[-1]], f"{name}_offsets": offsets - offsets[0]}
 
@@ -272,7 +272,7 @@ def _summary_of(arrays: Mapping[str, NDArray[Any]]) -> PartitionSummary:
 
 
 def _write_shard(path: Path, arrays: dict[str, NDArray[Any]], slices: tuple[FileSlice, ...]) -> None:
-    """Write under a unique name, then rename: another worker may be writing the same shard."""
+    """Write to a unique temporary name, then rename, because another worker may be writing the same shard."""
     temporary = path.with_suffix(f".{uuid4().hex}.tmp")
     try:
         temporary.write_bytes(save(arrays, {"checksum": _checksum(arrays), "slices": _names(slices)}))
@@ -283,10 +283,10 @@ def _write_shard(path: Path, arrays: dict[str, NDArray[Any]], slices: tuple[File
 
 
 def finished_summary(path: Path, slices: tuple[FileSlice, ...]) -> PartitionSummary | None:
-    """The summary of a shard on disk; None if it is missing, damaged or of other slices.
+    """Return the summary of a shard on disk; None if it is missing, damaged or made from other slices.
 
-    Slices differ when an earlier run could not read the file in place and cut it elsewhere. After a power
-    cut a file of the right size may hold zeros, which the checksum shows.
+    Slices differ if an earlier run could not read the file in place and divided it differently. After a power
+    failure, a file of the right size may contain zeros, which the checksum detects.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -300,17 +300,17 @@ def finished_summary(path: Path, slices: tuple[FileSlice, ...]) -> PartitionSumm
 
 
 def shard_rows(arrays: Mapping[str, NDArray[Any]], name: str) -> pa.Array:
-    """An array of binaries that a shard holds as two plain ones."""
+    """Return an array of binaries that a shard stores as bytes and offsets."""
     return binary_array(arrays[name], arrays[f"{name}_offsets"])
 
 
 def _names(slices: tuple[FileSlice, ...]) -> str:
-    """Identifies slices among others of the same files."""
+    """Return a string that identifies the slices."""
     return json.dumps([[part.file, part.begin, part.size] for part in slices])
 
 
 def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Names and a sum over all bytes, at the speed of memory: it shows accidents, not forgery."""
+    """Return the arrays' names and a fast sum of their bytes, which detects accidents but not tampering."""
     total = 0
     for array in arrays.values():
         data = array.view(np.uint8)

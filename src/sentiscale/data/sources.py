@@ -1,4 +1,4 @@
-"""Find review files from paths, globs, folders and URLs (fsspec), and open them decompressed."""
+"""Find review files from paths, globs, folders and fsspec URLs, and open and decompress them."""
 
 import io
 import lzma
@@ -19,7 +19,7 @@ from sentiscale.text.formats.base import FileStart
 STDIN = "/dev/stdin"
 MB = 2**20
 START_BYTES = 2**20
-"""Bytes of a file that its format is recognised by."""
+"""Number of bytes from which a file's format is recognised."""
 BOM = b"\xef\xbb\xbf"
 MAGIC_BYTES = 8
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -28,11 +28,11 @@ TESTERS = {"gzip": "gzip -t", "bz2": "bzip2 -t", "xz": "xz -t", "zstd": "zstd -t
 
 
 def find_files(inputs: str | Path | Sequence[str | Path]) -> list[str]:
-    """Resolve files, globs, folders and URLs to files: in the order given, sorted within, each once.
+    """Resolve files, globs, folders and URLs to files, in the given order and without duplicates.
 
-    A named pipe stands for itself, and `-` for standard input.
+    Files of a glob or folder are sorted. Named pipes are kept, and `-` is standard input.
 
-    Raises: DataError when one of them leads to no file.
+    Raises: DataError when an item matches no file.
     """
     items = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     if not items:
@@ -55,7 +55,7 @@ def _resolve(item: str) -> list[str]:
             if not found:
                 suffixes = ", ".join(suffix for each in FORMATS.values() for suffix in each.suffixes)
                 raise DataError(
-                    f"folder {item} holds no review files. Looked for {suffixes}, also compressed."
+                    f"folder {item} contains no review files. Looked for {suffixes}, also compressed."
                 )
         elif any(sign in item for sign in "*?["):
             hidden = Path(root).name.startswith(".")
@@ -68,7 +68,7 @@ def _resolve(item: str) -> list[str]:
             return [path if local else str(filesystem.unstrip_protocol(path)) for path in found]
     except DataError:
         raise
-    except Exception as error:  # each file system of fsspec has errors of its own
+    except Exception as error:  # each fsspec file system has its own error classes
         raise DataError(f"{item} cannot be reached: {error}. Check the address.") from error
     folder = Path(item).parent
     hint = did_you_mean(Path(item).name, os.listdir(folder)) if folder.is_dir() else ""
@@ -76,7 +76,7 @@ def _resolve(item: str) -> list[str]:
 
 
 def _review_files(paths: list[str], root: str) -> list[str]:
-    """The files of a folder that can be reviews; those of prepared datasets in it cannot."""
+    """Return the possible review files of a folder, without files of prepared datasets in it."""
     datasets = tuple(path.removesuffix("manifest.json") for path in paths if path.endswith("/manifest.json"))
     return [path for path in paths if _is_review_file(path[len(root) :]) and not path.startswith(datasets)]
 
@@ -87,13 +87,13 @@ def _is_review_file(relative: str) -> bool:
 
 
 def bare_name(path: str) -> str:
-    """The file's name without a compression suffix."""
+    """Return the file's name without its compression suffix."""
     name = PurePosixPath(path)
     return name.stem if name.suffix.lower() in COMPRESSION_SUFFIXES else name.name
 
 
 def is_pipe(path: str) -> bool:
-    """Whether the path is a named pipe, or standard input where that is a pipe."""
+    """Whether the path is a named pipe, or is standard input and that is a pipe."""
     try:
         return stat.S_ISFIFO(os.stat(path).st_mode)
     except OSError:
@@ -101,15 +101,15 @@ def is_pipe(path: str) -> bool:
 
 
 def is_local(path: str) -> bool:
-    """Whether workers on this machine can open the path by themselves."""
+    """Whether the path is a file path rather than a URL."""
     return "://" not in path
 
 
 def compression_of(path: str) -> str | None:
-    """gzip, bz2, xz or zstd by the first bytes; None for plain files.
+    """Detect gzip, bz2, xz or zstd from the first bytes; None for plain files.
 
-    Raises: DataError when the file is empty or cannot be read, or its name promises a compression it
-        does not have.
+    Raises: DataError when the file is empty, cannot be read, or is not compressed although its suffix
+        indicates compression.
     """
     try:
         with fsspec.open(path, "rb") as file:
@@ -126,18 +126,15 @@ def _compression(path: str, head: bytes) -> str | None:
     found = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
     suffix = Path(path).suffix
     if suffix.lower() in COMPRESSION_SUFFIXES and not found:
-        raise DataError(f"{path} is named {suffix} but is not compressed so. Rename it or get it again.")
+        raise DataError(f"{path} has the suffix {suffix} but is not compressed. Rename it or get it again.")
     return found
 
 
 class Stream:
-    """A file opened for reading in order, decompressed; a context manager."""
+    """A file opened for sequential, decompressed reading; a context manager."""
 
     def __init__(self, path: str, compression: str | None) -> None:
-        """Open the file.
-
-        Raises: DataError when it cannot be opened.
-        """
+        """Raises: DataError when the file cannot be opened."""
         self.path = path
         self.compression = compression
         self._peeked = b""
@@ -146,9 +143,9 @@ class Stream:
 
     @classmethod
     def of_pipe(cls, path: str) -> "Stream":
-        """Open a named pipe, which can be done once only, and find out how it is compressed.
+        """Open a named pipe and detect its compression. A pipe can be opened only once.
 
-        Raises: DataError when it is empty or cannot be opened.
+        Raises: DataError when the pipe is empty or cannot be opened.
         """
         stream = cls.__new__(cls)
         stream.path, stream.compression, stream._peeked = path, None, b""
@@ -166,7 +163,7 @@ class Stream:
             self._bytes = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), self.compression)
 
     def start(self) -> FileStart:
-        """The beginning of the file, which will be read again."""
+        """Return the beginning of the file; `read` returns these bytes again."""
         self._peeked = data = self.read(START_BYTES)
         whole = len(data) < START_BYTES
         return FileStart(
@@ -179,9 +176,9 @@ class Stream:
         )
 
     def read(self, size: int) -> bytes:
-        """The next bytes, fewer than `size` only at the end of the file.
+        """Read `size` bytes, or fewer at the end of the file.
 
-        Raises: DataError when the file is cut short or damaged.
+        Raises: DataError when the file is truncated or damaged.
         """
         peeked, self._peeked = self._peeked[:size], self._peeked[size:]
         with self._explained():
@@ -191,7 +188,7 @@ class Stream:
             return b"".join(parts)
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """`size` bytes of a plain file from `offset` on."""
+        """Read `size` bytes of a plain file, starting at `offset`."""
         self.seek(offset)
         return self.read(size)
 
@@ -200,7 +197,7 @@ class Stream:
         self._bytes.seek(offset)
 
     def consumed(self) -> int:
-        """Bytes of the stored (compressed) file that were read so far."""
+        """Return the number of bytes of the stored, possibly compressed, file read so far."""
         return int(self._file.tell())
 
     @property
@@ -228,10 +225,10 @@ class Stream:
 
 
 class _Pipe(io.RawIOBase):
-    """A pipe whose first bytes can be looked at before they are read; knows how much was read.
+    """A pipe whose first bytes can be inspected before reading, and which supports `tell`.
 
-    A buffered reader does not do: its `peek` may return fewer bytes than a signature has, and pipes refuse
-    `tell`.
+    A buffered reader is not enough: its `peek` may return fewer bytes than a signature needs, and its `tell`
+    fails for pipes.
     """
 
     def __init__(self, path: str) -> None:

@@ -1,7 +1,8 @@
-"""Add up the words of all partitions in bounded memory, and choose the vocabulary among them.
+"""Count the words of all partitions in bounded memory and choose the vocabulary.
 
-Words are counted in one compiled table. When it outgrows its limit, it goes to files by the words' hashes
-and starts empty; at the end each file's words are added up separately. The result is exact either way.
+Words are counted in one compiled table. When the table exceeds its limit, its words are written to files
+chosen by their hashes, and a new table starts. At the end, the counts of each file are added up separately.
+The result is exact in both cases.
 """
 
 from collections.abc import Iterator
@@ -22,11 +23,11 @@ FILE_BITS = np.uint64(58)
 FIRST_WORDS = 2**17
 FIRST_BYTES = 2**20
 BYTES_PER_WORD = 48
-"""In a table, without the word itself: two slots of 16, an offset, a count."""
+"""Memory per word in a table, without the word itself: two slots of 16 bytes, an offset and a count."""
 
 
 class WordCounts(NamedTuple):
-    """Distinct words, back to back (word i is data[offsets[i]:offsets[i + 1]]), and how often each occurs."""
+    """Distinct words (word i is data[offsets[i]:offsets[i + 1]]) and the number of occurrences of each."""
 
     data: Bytes
     offsets: Offsets
@@ -34,15 +35,15 @@ class WordCounts(NamedTuple):
 
 
 class WordCounter:
-    """Adds up word counts of partitions."""
+    """Sums the word counts of partitions."""
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
-        """Use up to `limit_bytes` of memory, growing included, and files in `folder` for the rest."""
+        """Use up to `limit_bytes` of memory, including table growth, and store further words in `folder`."""
         self.folder = folder
         self.limit_bytes = limit_bytes
         self.spilled_bytes = 0
         self.distinct = 0
-        """Different words in all, known after `vocabulary`."""
+        """Total number of distinct words; set by `vocabulary`."""
         self._table = WordTally()
         self._writers: list[pa.ipc.RecordBatchStreamWriter] = []
 
@@ -52,9 +53,9 @@ class WordCounter:
         self._table.add(part)
 
     def vocabulary(self, size: int, min_count: int) -> pa.Array:
-        """The most frequent words, at most `size`, without those seen less than `min_count` times.
+        """Return up to `size` of the most frequent words that occur at least `min_count` times.
 
-        Returns binaries by falling count; equal counts by the words' bytes.
+        Words are binaries in descending order of count, then in ascending order of their bytes.
         """
         best = pa.table({"word": pa.array([], pa.large_binary()), "count": pa.array([], pa.int64())})
         for tally in self._tallies():
@@ -62,7 +63,7 @@ class WordCounter:
             counted = tally.counted()
             frequent = _as_batch(counted).filter(pa.array(counted.counts >= min_count))
             best = pa.concat_tables([best, pa.Table.from_batches([frequent])])
-            best = _most_frequent(best, size)  # after each file: 64 of them may hold too much
+            best = _most_frequent(best, size)  # after each file: the words of all files may not fit in memory
         words = best.sort_by([("count", "descending"), ("word", "ascending")])
         return words["word"].slice(0, size).combine_chunks()
 
@@ -81,7 +82,7 @@ class WordCounter:
             yield table
 
     def _spill(self) -> None:
-        """Write the table to the files and start an empty one."""
+        """Write the table's words to the files and start an empty table."""
         part = self._table.counted()
         files = (word_hashes(frozen(part.data), frozen(part.offsets, np.int64)) >> FILE_BITS).astype(np.uint8)
         batch = _as_batch(part)
@@ -97,7 +98,7 @@ class WordCounter:
 
 
 class WordTally:
-    """Words with their counts, in one table that grows."""
+    """A growing table of words and their counts."""
 
     def __init__(self) -> None:
         offsets = np.zeros(FIRST_WORDS + 1, np.int64)
@@ -107,7 +108,7 @@ class WordTally:
         self.count = 0
 
     def bytes_to_add(self, part: WordCounts) -> int:
-        """Most memory while it adds these counts: a table that grows exists twice for a moment."""
+        """Return the peak memory of adding these counts: a growing table briefly exists twice."""
         held = sum(array.nbytes for array in self.words) + self.counts.nbytes
         size, words = self._room_for(part)
         grows = (size, words) != (len(self.words.data), len(self.counts))
@@ -127,12 +128,12 @@ class WordTally:
         self.count = add_words(frozen(part.data), bounds, numbers, self.words, self.counts, self.count)
 
     def counted(self) -> WordCounts:
-        """All words, by first appearance."""
+        """Return all words and counts, in order of first appearance."""
         offsets = self.words.offsets[: self.count + 1]
         return WordCounts(self.words.data[: offsets[-1]], offsets, self.counts[: self.count])
 
     def _room_for(self, part: WordCounts) -> tuple[int, int]:
-        """Bytes and words the table must have room for: its present size, or at least twice as much."""
+        """Return the capacity needed, in bytes and words: the present one, or at least twice as much."""
         size, words = len(self.words.data), len(self.counts)
         used = int(self.words.offsets[self.count]) + len(part.data)
         while words < self.count + len(part.counts):
@@ -151,7 +152,7 @@ def _as_batch(part: WordCounts) -> pa.RecordBatch:
 
 
 def _most_frequent(words: pa.Table, size: int) -> pa.Table:
-    """The words that can be among the `size` most frequent."""
+    """Return the `size` most frequent words, and all that are as frequent as the last of them."""
     if len(words) <= size:
         return words
     counts = words["count"].to_numpy()

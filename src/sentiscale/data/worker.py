@@ -1,4 +1,4 @@
-"""What runs on a worker of another host: check that it can do the client's tasks, then do them."""
+"""Run tasks on a remote worker after checking that it meets the client's requirements."""
 
 import getpass
 import hashlib
@@ -20,27 +20,27 @@ TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
 
 CODE = ("*.py", "util/*.py", "text/*.py", "data/*.py", "inference/*.py")
-"""Modules that decide the result of a task; they must be the same on all hosts."""
+"""Modules that affect the result of a task; they must be the same on all hosts."""
 
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a worker must have. Travels with every task, so that a worker that joins late is checked too."""
+    """Requirements for workers; sent with every task, so that workers that join late are checked too."""
 
     versions: tuple[tuple[str, str], ...]
-    """The client's `local_versions`."""
+    """Result of `local_versions` on the client."""
     shared_file: str
-    """A file that the client wrote into the shared folder; empty without a shared folder."""
+    """File that the client wrote into the shared folder; empty if there is no shared folder."""
 
 
 @lru_cache(maxsize=1)
 def local_versions() -> tuple[tuple[str, str], ...]:
-    """Name and version of everything that must be the same where a job runs."""
+    """Return name and version of everything that must be the same on all hosts of a job."""
     return (
         ("Python", f"{sys.version_info.major}.{sys.version_info.minor}"),
         ("dask", version("dask")),
         ("distributed", version("distributed")),
-        ("numpy", version("numpy").split(".")[0]),  # arrays travel between versions with the same major
+        ("numpy", version("numpy").split(".")[0]),  # versions with the same major number can exchange arrays
         ("code of sentiscale", _code_digest()),
     )
 
@@ -57,8 +57,8 @@ def run_task(function: Callable[[TaskT], ResultT], task: TaskT, requirements: Re
     """Call `function(task)` if this worker meets the requirements.
 
     Raises:
-        ClusterError: it does not.
-        DataError: as raised by the function, with the name of the host.
+        ClusterError: this worker does not meet the requirements.
+        DataError: `function` raised it; the message includes the name of the host.
     """
     if problem := unmet_requirement(requirements):
         raise ClusterError(problem)
@@ -69,7 +69,7 @@ def run_task(function: Callable[[TaskT], ResultT], task: TaskT, requirements: Re
 
 
 def unmet_requirement(requirements: Requirements) -> str | None:
-    """Why this process cannot do the client's tasks; None if it can."""
+    """Return why this process cannot run the client's tasks, or None if it can."""
     here = dict(local_versions())
     different = [(name, there) for name, there in requirements.versions if here.get(name) != there]
     if different:
@@ -84,7 +84,7 @@ def unmet_requirement(requirements: Requirements) -> str | None:
 
 def _folder_problem(shared_file: Path) -> str | None:
     if not shared_file.exists():
-        for folder in reversed(shared_file.parents):  # listing makes a network file system refresh its cache
+        for folder in reversed(shared_file.parents):  # listing refreshes the cache of a network file system
             with suppress(OSError):
                 os.listdir(folder)
     if not shared_file.exists():
@@ -108,7 +108,7 @@ def _user() -> str:
 
 
 def file_size(path: str) -> int | None:
-    """Bytes of a file as this process sees it; None if it cannot read it."""
+    """Return the size of a file as this process sees it; None if it is not readable."""
     try:
         return os.stat(path).st_size if os.access(path, os.R_OK) else None
     except OSError:
@@ -116,8 +116,8 @@ def file_size(path: str) -> int | None:
 
 
 def import_problem(error: BaseException, where: str) -> str | None:
-    """A sentence about a task whose code could not be loaded in `where`; None for other errors."""
-    text = repr(error)  # Dask may send an error as the text of another one
+    """Return a message if `where` failed to import the code of a task; None for other errors."""
+    text = repr(error)  # Dask may include the original error only as text
     kinds = [kind for kind in ("ModuleNotFoundError", "ImportError", "AttributeError") if kind in text]
     if "ModuleNotFoundError" in kinds or (kinds and "sentiscale" in text):
         missing = re.search(r"No module named '[^']*'", text)

@@ -1,4 +1,4 @@
-"""The hidden directory in which a job works: one process at a time, kept only to be resumed."""
+"""Hidden working directories of jobs: locked for one process, and kept only for `--resume`."""
 
 import fcntl
 import json
@@ -16,20 +16,20 @@ PLAN = "plan.json"
 
 
 class Workspace:
-    """Folders of one job; `result` becomes its output."""
+    """Folders of one job; `result` becomes the output."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.result = root / "result"
         self.scratch = root / "dask"
         self.overflow = root / "overflow"
-        """Files for what does not fit into memory."""
+        """Folder for data that does not fit into memory."""
         self._shards = root / "shards"
         self._spool = root / "spool"
         self._notes = root / "notes"
 
     def prepare_folders(self) -> None:
-        """Make the folders; of an earlier run only the shards are kept."""
+        """Create the folders, keeping only the shards of an earlier run."""
         for folder in (self.result, self.scratch, self.overflow, self._spool, self._notes):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
@@ -43,22 +43,22 @@ class Workspace:
         return self._notes / f"{number:08d}.arrow"
 
     def spool(self, name: str, data: bytes) -> Path:
-        """Write raw bytes for a worker to pick up."""
+        """Write raw bytes to a file for a worker to read."""
         path = self._spool / name
         path.write_bytes(data)
         return path
 
     def unspool(self, path: str) -> None:
-        """Remove raw bytes that were spooled; other files stay."""
+        """Remove a file that `spool` wrote; ignore other files."""
         if Path(path).parent == self._spool:
             Path(path).unlink(missing_ok=True)
 
 
 @contextmanager
 def workspace(out: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Workspace]:
-    """Yield the folders of a preparation; on success its result becomes `out`.
+    """Yield the workspace of a preparation; on success its result becomes `out`.
 
-    Raises: as `working_directory`; SentiscaleError when writing failed, for instance on a full disk.
+    Raises: the errors of `working_directory`; SentiscaleError when writing fails, for example on a full disk.
     """
     with working_directory(out, plan, resume=resume) as root:
         try:
@@ -74,22 +74,22 @@ def workspace(out: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Work
 def working_directory(
     out: Path, plan: dict[str, Any], *, resume: bool, keep_on_failure: bool = False
 ) -> Iterator[Path]:
-    """Yield a hidden directory next to `out` for the finished parts of a job; removed when the job is done.
+    """Yield a hidden directory next to `out` for the finished parts of a job; it is removed on success.
 
-    After an interruption, or when the cluster fails, it stays for `resume`, which reuses it if the plan is
-    the same; after any other failure it is removed.
+    After an interruption or a cluster failure, the directory is kept, and `resume` reuses it if the plan is
+    the same. After other failures it is removed.
 
     Args:
-        out: what the job writes.
-        plan: everything the finished parts depend on.
-        resume: reuse what an interrupted job left.
-        keep_on_failure: keep it after any failure but a DataError, which a resumed job would meet again.
+        out: output path of the job.
+        plan: everything that the finished parts depend on.
+        resume: reuse the finished parts of an interrupted job.
+        keep_on_failure: keep the directory after any failure except a DataError, which would occur again.
 
     Raises:
-        Interrupted: stopped by the user or a signal.
-        ClusterError: the workers are gone.
+        Interrupted: the user or a signal stopped the job.
+        ClusterError: the workers were lost.
         UsageError: another process is writing the same output.
-        SentiscaleError: the directory cannot be made.
+        SentiscaleError: the directory cannot be created.
     """
     root = out.with_name(f".{out.name}.partial")
     try:
@@ -104,9 +104,9 @@ def working_directory(
                 write_file(root / PLAN, json.dumps(plan))
             yield root
         except KeyboardInterrupt as error:
-            raise Interrupted(f"interrupted; what was done is {_kept(root)}") from error
+            raise Interrupted(f"interrupted; finished work is {_kept(root)}") from error
         except ClusterError as error:
-            raise ClusterError(f"{error} What was done is {_kept(root)}") from error
+            raise ClusterError(f"{error} Finished work is {_kept(root)}") from error
         except UsageError:
             if not resumed:  # a mistyped flag must not cost the work of an earlier run
                 shutil.rmtree(root, ignore_errors=True)
@@ -120,7 +120,7 @@ def working_directory(
 
 @contextmanager
 def _locked(root: Path, out: Path) -> Iterator[None]:
-    """Lock the working directory; the lock ends with the process, however that ends."""
+    """Lock the working directory; the lock is released even if the process is killed."""
     descriptor = os.open(root, os.O_RDONLY)
     try:
         try:
@@ -135,7 +135,7 @@ def _locked(root: Path, out: Path) -> Iterator[None]:
 
 
 def _kept(root: Path) -> str:
-    return f"kept in {root}. Run the same command with --resume to go on."
+    return f"kept in {root}. Run the same command with --resume to continue."
 
 
 def _plan_of(root: Path) -> Any:

@@ -1,1 +1,1 @@
-"""Atomic files, child processes, progress and memory; nothing here knows about reviews or models."""
+"""General utilities that do not depend on reviews or models: atomic files, processes, progress, memory."""

@@ -1,4 +1,4 @@
-"""Write files and directories that are whole or absent: temporary name, fsync, rename."""
+"""Write files and directories atomically, with temporary names, fsync and rename."""
 
 import errno
 import os
@@ -17,14 +17,14 @@ DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """Replace `path` with `content` in one step; a crash leaves the old file or the new one."""
+    """Write `content` to `path` atomically; after a crash, `path` is either the old file or the new one."""
     with whole_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file open for writing; it becomes `path` if the block succeeds, else it is removed.
+    """Yield a file open for writing; it becomes `path` if the block succeeds and is removed otherwise.
 
     Raises: SentiscaleError when the disk is full or fails while writing.
     """
@@ -46,12 +46,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def whole_directory(path: Path, *, replace: bool = False, marker: str | None = None) -> Iterator[Path]:
-    """Yield an empty working directory next to `path`; on success it becomes `path`, else it is removed.
+    """Yield an empty working directory that becomes `path` if the block succeeds and is removed otherwise.
 
     Args:
         path: the directory to write.
         replace: replace an existing directory.
-        marker: with `replace`, only if it is empty or holds a file of this name.
+        marker: with `replace`, replace the directory only if it is empty or contains a file of this name.
 
     Raises:
         OutputExistsError: `path` exists and `replace` is false.
@@ -78,7 +78,7 @@ def check_output(path: Path, *, replace: bool = False, marker: str | None = None
 
     Raises:
         OutputExistsError: `path` exists and `replace` is false.
-        UsageError: it cannot be written, or it is not empty and lacks `marker` (see `whole_directory`).
+        UsageError: `path` cannot be written, or it is not empty and lacks `marker` (see `whole_directory`).
     """
     if path.exists() and not replace:
         raise OutputExistsError(f"{path} exists already. Choose another --out, or add --force to replace it.")
@@ -98,7 +98,7 @@ def check_output(path: Path, *, replace: bool = False, marker: str | None = None
 
 
 def publish_directory(working: Path, path: Path) -> None:
-    """Give a finished working directory its final name, replacing an existing directory."""
+    """Rename a finished working directory to `path`, replacing an existing directory."""
     for file in working.rglob("*"):
         if file.is_file():
             with open(file, "rb") as opened:
@@ -119,9 +119,9 @@ def publish_directory(working: Path, path: Path) -> None:
 
 
 def remove_abandoned(path: Path) -> None:
-    """Remove what killed processes of this machine left next to `path`.
+    """Remove temporary files that killed processes of this machine left next to `path`.
 
-    A process that was killed between its two renames left `path` itself under another name: restore it.
+    If a process was killed between its two renames, also restore `path` from its temporary name.
     """
     pattern = re.compile(re.escape(f".{path.name}.{platform.node()}.") + r"(\d+)\.[0-9a-f]{8}\.(tmp|old)")
     for found in list(path.parent.iterdir()):
@@ -137,9 +137,9 @@ def remove_abandoned(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory unless it exists.
+    """Create a directory and its parents if they do not exist.
 
-    Raises: UsageError when it is a file; SentiscaleError when the disk fails.
+    Raises: UsageError when `path` is a file; SentiscaleError when the disk fails.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def make_directory(path: Path) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make a rename inside `path` survive a power cut."""
+    """Flush renames inside `path` to disk, so that they survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -159,7 +159,7 @@ def sync_directory(path: Path) -> None:
 
 
 def disk_error(path: Path, error: OSError) -> SentiscaleError:
-    """Turn an operating-system error while writing `path` into one that says what to do."""
+    """Convert an operating-system error while writing `path` to one that suggests a remedy."""
     reason = (error.strerror or str(error)).rstrip(".")
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "Free some space, or choose a place on another disk." if full else "Choose another place."
@@ -167,7 +167,7 @@ def disk_error(path: Path, error: OSError) -> SentiscaleError:
 
 
 def _temporary_name(path: Path) -> Path:
-    """A hidden name next to `path` with the machine and process that write it."""
+    """Return a hidden name next to `path` that contains the name of this machine and the process id."""
     return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
 
 
@@ -186,6 +186,6 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's, but alive
+    except PermissionError:  # it runs as another user
         return True
     return True

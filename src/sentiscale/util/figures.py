@@ -1,4 +1,4 @@
-"""Matplotlib figures as files: PNG, or SVG that stands alone. Pages are drawn by `report.charts` instead."""
+"""Render Matplotlib figures as PNG or SVG files. HTML pages use `report.charts` instead."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 def render_figure(
     draw: Callable[[], "Figure"], formats: Sequence[str], style: dict[Any, Any]
 ) -> dict[str, bytes]:
-    """Draw a figure and return it as file contents by format, png or svg.
+    """Draw a figure and return the contents of its files by format.
 
     Args:
-        draw: makes the figure.
-        formats: file formats by suffix.
-        style: matplotlib's rcParams to draw it with.
+        draw: creates the figure.
+        formats: file formats, png or svg.
+        style: Matplotlib rcParams for drawing.
     """
     import matplotlib as mpl
 
-    # Without the salt and the date the same data would make another file each time.
+    # With a fixed salt and no date, equal data result in identical files.
     with mpl.rc_context({"svg.hashsalt": "sentiscale", **style}):
         figure = draw()
         files = {}

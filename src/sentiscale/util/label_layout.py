@@ -1,13 +1,13 @@
-"""Place labels in a chart so that they cover neither each other nor what is drawn."""
+"""Place labels in a chart so that they overlap neither each other nor the data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 OUTSIDE, ON_LABEL, ON_DOT, ON_CURVE = 1000.0, 50.0, 10.0, 0.5
-"""Costs in lines of text that a label might be moved by instead."""
+"""Costs of overlaps, in lines of text: a label moves up to this distance to avoid one."""
 MOST_FOR_CURVES = 2.5
-"""A label on a curve stays readable, so keeping it off is worth no longer way than this."""
+"""Maximum total cost of crossing curves, because a label on a curve stays readable."""
 ROUNDING = 1e-9
 
 
@@ -25,7 +25,7 @@ class Box(NamedTuple):
         return cls(x - half_width, x + half_width, y - half_height, y + half_height)
 
     def overlaps(self, other: "Box") -> bool:
-        """Whether they share more than an edge; the last bits of coordinates decide nothing."""
+        """Whether the boxes share more than an edge, within a tolerance for rounding errors."""
         return (
             self.left < other.right - ROUNDING
             and other.left < self.right - ROUNDING
@@ -40,30 +40,30 @@ class Box(NamedTuple):
 
 @dataclass
 class LabelLayout:
-    """Labels of one chart; those placed first choose first."""
+    """Labels of one chart; labels placed earlier have priority."""
 
     canvas: Box
     dots: Sequence[Box] = ()
-    """Points, which no label should cover."""
+    """Data points, which labels should not cover."""
     curves: Sequence[Box] = ()
-    """Places along lines, which labels should rather not cross."""
+    """Boxes along curves, which labels should avoid if possible."""
     labels: list[Box] = field(default_factory=list)
     """Labels placed so far."""
 
     def place(
         self, boxes: Sequence[Box], distances: Sequence[float], *, optional: bool = False
     ) -> int | None:
-        """Choose the box where a label disturbs least.
+        """Choose the box with the lowest cost for a label.
 
         Args:
-            boxes: possible places of the label.
-            distances: how far each is from where the label belongs, in lines of text.
-            optional: leave the label out where every box is outside the canvas or covers something.
+            boxes: candidate boxes for the label.
+            distances: distance of each box from the label's preferred position, in lines of text.
+            optional: omit the label if the best box is outside the canvas or covers something.
 
-        Returns: the index of the box; None for an optional label without a free one.
+        Returns: the index of the box; None if an optional label is omitted.
         """
         costs = [self._cost(box) for box in boxes]
-        # Rounded, so that of equally good places the first is taken whatever the last bits say.
+        # Rounded, so that the first of equally good boxes is chosen despite rounding errors.
         totals = [round(cost + way, 6) for cost, way in zip(costs, distances, strict=True)]
         best = totals.index(min(totals))
         if optional and costs[best]:

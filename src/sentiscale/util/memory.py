@@ -1,4 +1,4 @@
-"""Measure the memory of processes, and let the C library reuse freed memory."""
+"""Measure the memory of processes, and make the C library reuse freed memory."""
 
 import ctypes
 import os
@@ -15,17 +15,17 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Parameters of glibc's mallopt (malloc.h)."""
 SAMPLES_PER_SECOND = 40
 REFRESH_SECONDS = 0.2
-"""How often to look for new child processes: that reads all processes of the machine, so it costs more than
-reading the memory of known ones (ten times a second, 6 % of a core)."""
+"""Interval between searches for new child processes. A search reads all processes of the machine, so it costs
+more than reading the memory of known ones (6 % of a core at ten searches per second)."""
 MIB = 2**20
 
 
 @contextmanager
 def reused_memory() -> Iterator[None]:
-    """Let glibc keep freed memory for the next allocation inside the block.
+    """Make glibc keep freed memory for later allocations inside the block.
 
-    By default it returns every array of some megabytes to the system when it is freed, so each training step
-    and each partition gets all its pages anew, zeroed by the kernel. Does nothing without glibc.
+    By default, glibc returns freed arrays of several megabytes to the system, so every training step and
+    every partition requests new pages, which the kernel zeroes. Does nothing without glibc.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is None or not hasattr(libc, "mallopt"):
@@ -42,22 +42,22 @@ def reused_memory() -> Iterator[None]:
 
 
 class PeakMemory:
-    """A context manager that samples resident memory on a thread; peaks between two samples can be missed."""
+    """A context manager that samples resident memory on a thread; it can miss peaks between two samples."""
 
     def __init__(self, pid: int | None = None, *, children: bool = True) -> None:
-        """Watch a process, by default this one, and with `children` all its descendants.
+        """Measure a process, by default this one, and with `children` all its descendants.
 
-        Pages that processes share count once per process.
+        Pages shared between processes count once per process.
         """
         self.peak = 0
-        """Bytes."""
+        """Peak resident memory in bytes."""
         self.anonymous = 0
-        """Bytes, without pages of mapped files and shared memory."""
+        """Peak resident memory in bytes, without pages of mapped files and shared memory."""
         self.processes = 0
-        """Most seen at once."""
+        """Maximum number of processes at once."""
         self.samples = 0
         self.longest_gap = 0.0
-        """Longest time between two samples, in seconds."""
+        """Longest interval between two samples, in seconds."""
         self._root = psutil.Process(pid or os.getpid())
         self._children = children
         self._known = [self._root]
@@ -76,7 +76,7 @@ class PeakMemory:
 
     @property
     def mb(self) -> float:
-        """Peak so far in MB of 2^20 bytes."""
+        """Peak resident memory so far, in MB of 2^20 bytes."""
         self._sample()
         return round(self.peak / MIB, 1)
 
@@ -96,7 +96,7 @@ class PeakMemory:
         for process in self._known:
             try:
                 memory = process.memory_info()
-            except psutil.Error:  # it has ended
+            except psutil.Error:  # the process has ended
                 continue
             resident += memory.rss
             anonymous += memory.rss - getattr(memory, "shared", 0)

@@ -1,15 +1,15 @@
-"""Numbers, sizes and lists as text for people: in messages, tables, charts and sentences."""
+"""Format numbers, sizes and lists for messages, tables, charts and sentences."""
 
 import math
 from collections.abc import Sequence
 
 DIGITS = 3
 SMALLEST = 1e-5
-"""Anything closer to zero is shown as less than this."""
+"""Values closer to zero are shown as less than this."""
 
 
 def figure(value: float) -> str:
-    """A number in three significant digits, whole from 100 on, with separators: 0.0213, 1.83, 15,796."""
+    """Format a number with three significant digits, or as an integer from 100 on: 0.0213, 1.83, 15,796."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     if abs(value) < SMALLEST:
@@ -22,12 +22,12 @@ def figure(value: float) -> str:
 
 
 def count(value: float) -> str:
-    """A whole number with separators."""
+    """Format a number as an integer with thousands separators."""
     return f"{value:,.0f}"
 
 
 def short_number(value: float) -> str:
-    """A number in few characters: 950, 12k, 3.4M."""
+    """Format a number in few characters: 950, 12k, 3.4M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"
@@ -35,22 +35,22 @@ def short_number(value: float) -> str:
 
 
 def interval(ends: tuple[float, float] | None) -> str:
-    """A 95 % interval; empty for none."""
+    """Format a confidence interval; an empty string for None."""
     return f"{figure(ends[0])} to {figure(ends[1])}" if ends else ""
 
 
 def with_interval(value: float, ends: tuple[float, float] | None) -> str:
-    """`1.83 (1.79 to 1.86)`."""
+    """Format a number with its confidence interval: `1.83 (1.79 to 1.86)`."""
     return f"{figure(value)} ({interval(ends)})" if ends else figure(value)
 
 
 def per_cent(share: float) -> str:
-    """A share in whole per cent, which may be more than 100."""
+    """Format a share as an integer percentage, which may exceed 100."""
     return f"{100 * share:.0f} %"
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share as per cent; only exactly none and all are shown as 0 and 100."""
+    """Format a share as a percentage; only exactly 0 and 1 are shown as 0 % and 100 %."""
     if share in (0, 1):
         return f"{100 * share:.0f} %"
     shown = f"{100 * share:.{digits}f}"
@@ -63,19 +63,19 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def many(number: float, noun: str) -> str:
-    """`1 rank`, `2 ranks`, `2 copies`."""
+    """Format a number with a noun in singular or plural: `1 rank`, `2 ranks`, `2 copies`."""
     plural = f"{noun[:-1]}ies" if noun.endswith("py") else f"{noun}s"
     return f"{count(number)} {noun if number == 1 else plural}"
 
 
 def joined(words: Sequence[object]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """Join words as in a sentence: `a`, `a and b`, `a, b and c`."""
     *first, last = map(str, words)
     return f"{', '.join(first)} and {last}" if first else last
 
 
 def size(amount: float) -> str:
-    """A number of bytes in the unit a person would use."""
+    """Format a number of bytes in bytes, kB, MB or GB."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if amount >= scale:
             return f"{amount / scale:.3g} {unit}"
@@ -83,7 +83,7 @@ def size(amount: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit a person would use."""
+    """Format seconds as seconds below 100 s, otherwise as minutes and seconds."""
     if seconds < 100:
         return f"{seconds:.3g} s"
     minutes, left = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""Run commands as child processes: with a limit on threads, messages in a file, ended with this process."""
+"""Run commands as child processes, and configure threads and signals of this process."""
 
 import gc
 import os
@@ -14,18 +14,18 @@ from typing import Any
 from sentiscale.errors import DataError, SentiscaleError, UsageError
 
 SHOWN_CHARACTERS = 400
-"""Characters shown of a failed process's messages, from their end."""
+"""Number of characters shown from the end of a failed process's output."""
 TERMINATE_SECONDS = 10.0
 KINDS = {error.exit_code: error for error in (UsageError, DataError)}
-"""A wrong setting or file that the process refuses is the user's mistake here, too."""
+"""Errors by exit code: if a child process reports invalid usage or data, this process reports the same."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 Watch = Callable[[int], AbstractContextManager[object]]
-"""watch(pid) is a context manager that is open while the process runs."""
+"""watch(pid) returns a context manager that is active while the process runs."""
 
 
 def with_threads(threads: int) -> dict[str, str]:
-    """The environment of this process, with a limit on the threads of numerical libraries."""
+    """Return the environment of this process with a thread limit for numerical libraries."""
     return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
 
 
@@ -39,9 +39,9 @@ def call(
 
     Args:
         command: program and arguments.
-        log: file for its output and messages.
-        variables: its environment; None is that of this process.
-        watch: measures it while it runs.
+        log: file for standard output and standard error.
+        variables: environment of the command; None for that of this process.
+        watch: called with the process id; returns a context manager that is active while the command runs.
     """
     with open(log, "wb") as messages:
         process = subprocess.Popen(
@@ -61,28 +61,29 @@ def call(
 
 
 def failure(what: str, code: int, log: Path, kept: Path) -> SentiscaleError:
-    """The error of a failed process, with the end of its messages; all of them go to the file `kept`."""
+    """Return the error for a failed process, with the end of its output; copy all output to `kept`."""
     text = log.read_text(encoding="utf-8", errors="replace")
     kept.write_text(text, encoding="utf-8")
     ended = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
     kind = KINDS.get(code, SentiscaleError)
     return kind(
         f"{what} {ended}: {text.strip()[-SHOWN_CHARACTERS:]}\n"
-        f"All of its messages: {kept}. Finished runs are kept; the same command continues after them."
+        f"Full output: {kept}. Finished runs are kept; run the same command again to continue."
     )
 
 
 def prepare_process() -> None:
-    """Adjust threads, messages and garbage collection of this process; call it before torch is loaded."""
-    # Bound how long OpenMP threads spin before they sleep. They meet hundreds of times in one LSTM step: when
-    # another program holds a core, spinning costs a time slice at each meeting (10 instead of 2,000 reviews/s
-    # were measured); sleeping at once costs a third of the speed on an idle machine. See decision 0001.
+    """Configure OpenMP, torch's logging and garbage collection; call it before importing torch."""
+    # Limit how long OpenMP threads spin before they sleep. They synchronize hundreds of times per LSTM step.
+    # If another program occupies a core, spinning costs a time slice at each synchronization (10 instead of
+    # 2,000 reviews/s were measured). Sleeping immediately costs a third of the speed on an idle machine. See
+    # decision 0001.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "400")
-    # Under torchrun every store that closes writes stack traces; what matters is raised as well.
+    # Under torchrun, every store that closes logs stack traces; relevant errors are raised as well.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    # Python's default of 700 new objects costs a quarter second of every start, while libraries are loaded,
-    # and finds nothing.
+    # With Python's default threshold of 700 new objects, collections take a quarter of a second while
+    # libraries are imported, and free nothing.
     gc.set_threshold(100_000, 20, 20)
 
 
@@ -90,7 +91,7 @@ def prepare_process() -> None:
 def signal_handler(
     handler: Callable[[signal.Signals], None], *numbers: signal.Signals
 ) -> Iterator[dict[signal.Signals, Any]]:
-    """Call `handler` for these signals inside the block; yield the handlers that were replaced.
+    """Call `handler` for the given signals inside the block; yield the replaced handlers.
 
     Does nothing outside the main thread, where Python allows no signal handlers.
     """

@@ -1,4 +1,4 @@
-"""Jinja templates: pages and documents, and findings that become sentences."""
+"""Jinja templates for pages and documents, and for phrasing findings as sentences."""
 
 import re
 from collections.abc import Iterable
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class Finding(NamedTuple):
-    """A fact worth a sentence."""
+    """A fact to report in a sentence."""
 
     kind: str
-    """Name of the macro that phrases it."""
+    """Name of the template macro that phrases the finding."""
     values: dict[str, Any]
-    """What the macro is called with."""
+    """Keyword arguments of the macro."""
 
 
 def finding(kind: str, /, **values: Any) -> Finding:
@@ -26,12 +26,12 @@ def finding(kind: str, /, **values: Any) -> Finding:
 
 @cache
 def environment(package: str, *, html: bool) -> "Environment":
-    """The templates of a package; `html` escapes every value, whatever it holds."""
+    """Return the Jinja environment for the templates of a package; `html` escapes every value."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     found = Environment(
         loader=PackageLoader(package),
-        autoescape=html,  # noqa: S701 - text and Markdown have no HTML to escape
+        autoescape=html,  # noqa: S701 - text and Markdown need no HTML escaping
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -54,6 +54,6 @@ def environment(package: str, *, html: bool) -> "Environment":
 
 
 def sentences(package: str, template: str, findings: Iterable[Finding]) -> list[str]:
-    """Phrase findings with the macros of a template, where a line break counts as a space."""
+    """Phrase findings with the macros of a template; line breaks in the result become spaces."""
     module: Any = environment(package, html=False).get_template(template).module
     return [re.sub(r"\s*\n\s*", " ", getattr(module, kind)(**values)).strip() for kind, values in findings]

@@ -1,4 +1,4 @@
-"""Progress bars on stderr with rate and ETA; plain lines if stderr is not a terminal."""
+"""Progress bars on stderr with rate and ETA, or plain lines if stderr is not a terminal."""
 
 import sys
 import time
@@ -25,7 +25,7 @@ LINE_EVERY_SECONDS = 10.0
 
 
 class TerminalProgress(Progress):
-    """Draw tasks on stderr: a live bar on a terminal, a line every ten seconds elsewhere."""
+    """Shows tasks on stderr: a live bar on a terminal, otherwise a line every ten seconds."""
 
     def __init__(self) -> None:
         self.console = Console(file=sys.stderr, highlight=False)
@@ -52,7 +52,7 @@ class TerminalProgress(Progress):
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
         )
-        # By default, Rich replaces sys.stdout too, and results of a redirected command end up on stderr.
+        # By default, Rich also replaces sys.stdout, which would send results of the command to stderr.
         with RichProgress(*columns, console=self.console, redirect_stdout=False) as bars:
             task = bars.add_task(name, total=total, note="")
             yield lambda amount, note: bars.update(task, advance=amount, note=note)
@@ -74,7 +74,7 @@ class TerminalProgress(Progress):
 
 
 class RateColumn(ProgressColumn):
-    """Units per second, or a question mark before the first measurement."""
+    """Column with units per second, or a question mark before the first measurement."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class RateColumn(ProgressColumn):
 
 
 def progress_line(name: str, done: float, total: float | None, unit: str, seconds: float, note: str) -> str:
-    """One line of progress: share, rate, time left and the note of the task."""
+    """Format one line of progress: percentage, units done, rate, time left and the task's note."""
     rate = done / seconds if seconds > 0 else 0.0
     share = f" {100 * done / total:.0f} %" if total else ""
     left = f", {(total - done) / rate:.0f} s left" if total and rate > 0 else ""

@@ -50,7 +50,7 @@ def test_connection_reset_and_restored(wire: Wire, told, tmp_path, nothing_left)
         assert engine.workers == 2
         assert squares_with(engine, cut_for_two_seconds) == SQUARES
     assert "lost the Dask scheduler" in told[0]
-    assert "connected again" in told[1]
+    assert "reconnected" in told[1]
     assert "Task Stream" in report.read_text()
 
 
@@ -63,7 +63,7 @@ def test_connection_lost_several_times_in_a_row(wire: Wire, told, tmp_path):
                 wire.cut()
                 wire.mend()
     assert sorted(found) == SQUARES
-    assert str(told).count("connected again") >= 3
+    assert str(told).count("reconnected") >= 3
 
 
 def test_silent_network_for_some_seconds(two_workers: DaskProcesses, told, tmp_path, monkeypatch):
@@ -99,7 +99,7 @@ def test_scheduler_killed_and_started_anew(two_workers: DaskProcesses, told, tmp
     with open_engine(1, two_workers.address, folder=tmp_path, report=report, say=told.append) as engine:
         assert squares_with(engine, kill_scheduler) == SQUARES
     assert "has no workers; waiting for one" in str(told)
-    assert "going on with 1 worker" in str(told)
+    assert "continuing with 1 worker" in str(told)
     assert "Task Stream" in report.read_text()
 
 
@@ -121,7 +121,7 @@ def test_last_worker_leaves_and_another_one_joins(two_workers: DaskProcesses, to
     with open_engine(1, two_workers.address, folder=tmp_path, say=told.append) as engine:
         assert squares_with(engine, kill_workers) == SQUARES
     assert "has no workers; waiting for one. Start it with: dask worker tcp://" in told[0]
-    assert "going on with 1 worker" in told[1]
+    assert "continuing with 1 worker" in told[1]
 
 
 def test_workers_come_only_after_the_start(dask_processes: DaskProcesses, told, tmp_path):

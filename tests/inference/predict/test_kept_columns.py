@@ -188,7 +188,7 @@ def test_two_columns_of_one_name_are_refused(cli, model, tmp_path):
     (tmp_path / "in.csv").write_text("x,text,x\n1,good,2\n")
     failed = cli("predict", model, "in.csv", "--out", "out.csv")
     assert failed.returncode == 2
-    assert "two columns 'x'" in failed.stderr
+    assert "two columns named 'x'" in failed.stderr
 
 
 def test_bytes_that_are_no_utf8_are_replaced(cli, model, tmp_path):
