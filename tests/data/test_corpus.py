@@ -234,7 +234,7 @@ def test_a_file_cut_short_is_refused_by_name(write, suffix, keep):
 
 
 def test_a_suffix_that_lies(write):
-    with pytest.raises(DataError, match=r"named \.gz but is not compressed"):
+    with pytest.raises(DataError, match=r"suffix \.gz but is not compressed"):
         read(write("a.txt.gz", FASTTEXT))
 
 

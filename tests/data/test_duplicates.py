@@ -160,7 +160,9 @@ def test_a_manifest_accounts_for_all_rows(tmp_path, dedupe):
     assert manifest.rows["train"] + manifest.rows["valid"] + manifest.duplicates == 60
     told = " ".join(manifest.warnings)
     assert "20 rows repeat the text of another row and " + ("were dropped" if dedupe else "stay in") in told
-    assert "5 rows have the text of a test review and " + ("were removed" if dedupe else "are still in") in told
+    assert (
+        "5 rows have the text of a test review and " + ("were removed" if dedupe else "are still in") in told
+    )
 
 
 def test_a_full_disk_is_named_when_texts_go_to_it(small_disk):
