@@ -86,11 +86,7 @@ def test_report_of_a_hung_rank_carries_its_process_through_the_store():
 @pytest.mark.parametrize(
     ("code", "kind", "words"),
     [
-        (
-            -9,
-            RankFailed,
-            "killed by SIGKILL; it was last seen in phase compute at step 12. If nobody sent it",
-        ),
+        (-9, RankFailed, "killed by SIGKILL; it was last seen in phase compute at step 12. If nobody"),
         (-11, RankFailed, "killed by SIGSEGV"),
         (-60, RankFailed, "killed by signal 60"),
         (3, DataError, "exit code 3"),

@@ -87,14 +87,14 @@ def test_force_deletes_nothing_that_a_run_without_a_record_cannot_have_left(tmp_
     run.create(resume=False, force=False)
     (run.path / name).mkdir()
     assert run.has_begun
-    with pytest.raises(OutputExistsError, match="no run directory"):
+    with pytest.raises(OutputExistsError, match="not a run directory"):
         run.create(resume=False, force=True)
     assert (run.path / name).exists()
 
 
 def test_force_deletes_no_file(tmp_path):
     (tmp_path / "run").write_text("a letter")
-    with pytest.raises(OutputExistsError, match="no run directory"):
+    with pytest.raises(OutputExistsError, match="not a run directory"):
         RunDir(tmp_path / "run").check(resume=False, force=True)
 
 

@@ -168,7 +168,7 @@ def test_an_existing_run_is_not_overwritten_unless_forced(dataset, tmp_path):
 def test_force_does_not_delete_what_is_no_run(dataset, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
-    with pytest.raises(OutputExistsError, match="no run directory"):
+    with pytest.raises(OutputExistsError, match="not a run directory"):
         train(dataset, tmp_path / "thesis", quick(), force=True)
     assert (tmp_path / "thesis" / "chapter.tex").exists()
 
