@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sentiscale.data.duplicates import CODE_BITS, CODES, DuplicateFinder, first_of_each
 from sentiscale.data.placement import DROPPED, TEST, Placement, _splits
 from sentiscale.data.prepare import prepare
-from sentiscale.text.labels import MINUS_ONE, NEGATIVE, ONE, POSITIVE, TWO, ZERO, settle
+from sentiscale.text.labels import MINUS_ONE, NEGATIVE, ONE, POSITIVE, TWO, ZERO, resolve_labels
 
 # Texts whose hashes lie in the same file and in different ones, and differ in high or low bits only.
 HASHES = [0, 1, 2, 2**32, 2**55, 2**56, 2**63, 2**64 - 1, 2**64 - 2, 0x0123456789ABCDEF]
@@ -27,7 +27,7 @@ def corpora(draw):
     kinds = draw(KINDS)
     rows = st.lists(st.tuples(st.sampled_from(HASHES), st.sampled_from(kinds)), max_size=8)
     partitions = draw(st.lists(st.tuples(st.booleans(), rows), min_size=1, max_size=6))
-    return partitions, settle(np.arange(256, dtype=np.uint8), set(kinds))
+    return partitions, resolve_labels(np.arange(256, dtype=np.uint8), set(kinds))
 
 
 def records_of(is_test, rows):
@@ -126,7 +126,7 @@ def test_more_than_all_files_hold_together(root):
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**64 - 1, 20_000, dtype=np.uint64)
     parts = [np.concatenate([hashes[i * 4000 : i * 4000 + 8000], hashes[:50]]) for i in range(4)]
-    labels = settle(np.arange(256, dtype=np.uint8), {ZERO, ONE})
+    labels = resolve_labels(np.arange(256, dtype=np.uint8), {ZERO, ONE})
     results = []
     for limit in (0, 10_000, 10**9):
         finder = DuplicateFinder(root, limit)

@@ -35,7 +35,7 @@ def test_every_division_has_every_row_once_however_they_come(some, ends):
     counting = counted(cut(rows, ends))
     whole = counting.everything()
     assert whole.rows == len(rows.labels)
-    assert whole.right == rows.right.sum()
+    assert whole.correct == rows.correct.sum()
     assert counting.counts.rows == whole.rows
     assert counting.counts.true_positive == count(rows.logits, rows.labels).true_positive
     divisions = counting.divisions("shop")
@@ -44,7 +44,7 @@ def test_every_division_has_every_row_once_however_they_come(some, ends):
         groups = division.groups
         assert all(group.rows for group in groups)
         assert sum(group.rows for group in groups) == whole.rows
-        assert sum(group.right for group in groups) == whole.right
+        assert sum(group.correct for group in groups) == whole.correct
         assert sum(group.positive for group in groups) == rows.labels.sum()
         confidence = sum(group.confidence * group.rows for group in groups)
         assert confidence / whole.rows == pytest.approx(rows.confidence.mean())
@@ -90,12 +90,12 @@ def test_groups_by_hand():
         categories=["a", "b", "a", "a"],
     )
     length, unknown, rare, category = (part.groups for part in counted([block]).divisions("shop"))
-    assert [(group.name, group.rows, group.right) for group in length] == [
+    assert [(group.name, group.rows, group.correct) for group in length] == [
         ("3", 2, 2),
         ("4 to 9", 1, 0),
         ("10 and more", 1, 1),
     ]
-    assert [(group.name, group.rows, group.right) for group in unknown] == [
+    assert [(group.name, group.rows, group.correct) for group in unknown] == [
         ("none", 1, 1),
         ("up to 1 %", 1, 1),
         ("1 to 2 %", 1, 1),

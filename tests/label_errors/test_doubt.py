@@ -12,7 +12,7 @@ from tests.label_errors.made_rows import cut, drawn_rows, with_errors
 def judged(blocks) -> LabelDoubt | None:
     grid = DoubtGrid()
     for block in blocks:
-        grid.add(block.labels, block.other)
+        grid.add(block.labels, block.opposite_probability)
     return grid.result()
 
 
@@ -35,7 +35,7 @@ def plain_joint(labels, chances) -> tuple[list[float], list[list[int]], list[int
 def test_it_is_the_paper(some, ends):
     rows = drawn_rows(*some)
     assume(0 < rows.labels.sum() < len(rows.labels))
-    other = rows.other
+    other = rows.opposite_probability
     chances = np.where((rows.labels == 1)[:, None], np.c_[other, 1 - other], np.c_[1 - other, other])
     thresholds, joint, doubtful = plain_joint(rows.labels, chances)
     near = [np.abs(chances[:, c] - at).min() for c in (0, 1) for at in (thresholds[c], 0.5)]
@@ -86,7 +86,7 @@ def test_wrong_labels_are_found_and_their_share_is_estimated(share):
     """A calibrated classifier, 96 % right: most doubtful labels are wrong, and most wrong ones doubtful."""
     rows, wrong = with_errors(20_000, share, seed=1)
     found = judged([rows])
-    other = rows.other
+    other = rows.opposite_probability
     pairs = zip(rows.labels.tolist(), other.tolist(), strict=True)
     doubtful = np.array([found.is_doubtful(label, chance) for label, chance in pairs])
     precision, recall = wrong[doubtful].mean(), doubtful[wrong].mean()
@@ -104,6 +104,8 @@ def test_classes_that_go_wrong_unevenly_are_told_apart():
     turned = (rows.labels == 1) & (random.random(len(rows.labels)) < 0.1)
     labels = np.where(turned, 0, rows.labels).astype(np.uint8)
     grid = DoubtGrid()
-    grid.add(labels, np.where(labels == rows.labels, rows.other, 1 - rows.other))
+    grid.add(
+        labels, np.where(labels == rows.labels, rows.opposite_probability, 1 - rows.opposite_probability)
+    )
     negative, positive = grid.result().doubted
     assert negative > 3 * positive

@@ -14,7 +14,7 @@ from tests.report.test_eda_page import HOSTILE, Page
 def facts_of(block: ScoredBlock, **changes) -> TriageFacts:
     counting, grid = ReviewCounts(frequent_words=100, kept_tokens=60, by_category=True), DoubtGrid()
     counting.add(block)
-    grid.add(block.labels, block.other)
+    grid.add(block.labels, block.opposite_probability)
     values = {
         "model": "some/where/run/model",
         "data": "some/where/reviews.csv",

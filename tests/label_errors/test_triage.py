@@ -132,8 +132,8 @@ def test_prepared_data_and_their_file_agree(predictor, of_table, apart, monkeypa
     facts = counter.facts("run/model", "data", "test", cautions)
     assert facts.counts.model_dump(exclude={"loss_sum"}) == of_table.counts.model_dump(exclude={"loss_sum"})
     for found, expected in zip(facts.divisions, of_table.divisions[:3], strict=True):
-        assert [(group.name, group.rows, group.right) for group in found.groups] == [
-            (group.name, group.rows, group.right) for group in expected.groups
+        assert [(group.name, group.rows, group.correct) for group in found.groups] == [
+            (group.name, group.rows, group.correct) for group in expected.groups
         ]
     margins = [row.margin for row in of_table.mistakes]
     assert [row.margin for row in facts.mistakes] == pytest.approx(margins, abs=1e-5)

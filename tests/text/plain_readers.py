@@ -4,7 +4,7 @@ import json
 import re
 from typing import NamedTuple
 
-from sentiscale.text.labels import MIDDLE, NAMES, NONE, UNKNOWN
+from sentiscale.text.labels import MIDDLE, NAMES, NO_LABEL, UNKNOWN
 from tests.data.encoding import cleaned
 
 BLANKS = b" \t\r"
@@ -16,7 +16,7 @@ class Record(NamedTuple):
 
     line: int
     reason: str | None
-    code: int = NONE
+    code: int = NO_LABEL
     text: str = ""
 
 
@@ -27,7 +27,7 @@ def judged(line: int, label: bytes | None, text: bytes, limit: int) -> Record:
         return Record(line, "too_long")
     if fault := _fault(text):
         return Record(line, fault)
-    refused = {NONE: "no_label", UNKNOWN: "unknown_label", MIDDLE: "neutral"}
+    refused = {NO_LABEL: "no_label", UNKNOWN: "unknown_label", MIDDLE: "neutral"}
     if code in refused:
         return Record(line, refused[code])
     if not text:
@@ -39,7 +39,7 @@ def judged(line: int, label: bytes | None, text: bytes, limit: int) -> Record:
 def _code(label: bytes | None) -> int:
     plain = (label or b"").decode("utf-8", "replace").strip().lower()
     plain = plain.removeprefix("__label__").removesuffix(".0")
-    return NAMES.get(plain, UNKNOWN) if plain else NONE
+    return NAMES.get(plain, UNKNOWN) if plain else NO_LABEL
 
 
 def _fault(text: bytes) -> str | None:

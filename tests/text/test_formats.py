@@ -14,7 +14,7 @@ from sentiscale.text.compiled import frozen
 from sentiscale.text.csv_scanner import last_csv_end, split_csv
 from sentiscale.text.formats import parse
 from sentiscale.text.formats.base import TableFormat
-from sentiscale.text.labels import NONE, ONE, TWO, ZERO, Reason, label_codes, settle, star_codes
+from sentiscale.text.labels import NO_LABEL, ONE, TWO, ZERO, Reason, label_codes, resolve_labels, star_codes
 from sentiscale.text.reviews import judge
 
 LINES = TableFormat("fasttext", label="label")
@@ -226,11 +226,11 @@ def test_labels_by_name_and_by_number():
     import pyarrow as pa
 
     values = ["Negative", " pos ", "__label__2", "0", "2.0", "", None, "maybe"]
-    assert label_codes(pa.array(values)).tolist() == [0, 1, TWO, ZERO, TWO, NONE, NONE, 254]
-    assert label_codes(pa.array([True, False, None])).tolist() == [1, 0, NONE]
+    assert label_codes(pa.array(values)).tolist() == [0, 1, TWO, ZERO, TWO, NO_LABEL, NO_LABEL, 254]
+    assert label_codes(pa.array([True, False, None])).tolist() == [1, 0, NO_LABEL]
     assert label_codes(pa.array([0, 1])).tolist() == [ZERO, ONE]
     assert label_codes(pa.array(["neg"]).dictionary_encode()).tolist() == [0]
-    assert label_codes(pa.nulls(1)).tolist() == [NONE]
+    assert label_codes(pa.nulls(1)).tolist() == [NO_LABEL]
 
 
 @pytest.mark.parametrize(
@@ -244,16 +244,16 @@ def test_labels_by_name_and_by_number():
     ],
 )
 def test_what_one_means_depends_on_the_other_label(codes, labels):
-    assert settle(np.array(codes, np.uint8), set(codes)).tolist() == labels
+    assert resolve_labels(np.array(codes, np.uint8), set(codes)).tolist() == labels
 
 
 def test_mixed_numbering_is_refused():
     with pytest.raises(DataError, match="mix 1/2 with 0/1"):
-        settle(np.array([ZERO, ONE, TWO], np.uint8), {ZERO, ONE, TWO})
+        resolve_labels(np.array([ZERO, ONE, TWO], np.uint8), {ZERO, ONE, TWO})
 
 
 def test_stars():
     import pyarrow as pa
 
     values = ["1", "2.0", "3", "4", "5", "2.5", "6", "0", "many", "", None]
-    assert star_codes(pa.array(values)).tolist() == [0, 0, 253, 1, 1, 0, 254, 254, 254, NONE, NONE]
+    assert star_codes(pa.array(values)).tolist() == [0, 0, 253, 1, 1, 0, 254, 254, 254, NO_LABEL, NO_LABEL]

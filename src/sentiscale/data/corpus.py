@@ -15,7 +15,17 @@ from sentiscale.data.sources import Stream, compression_of, find_files, is_pipe
 from sentiscale.errors import DataError
 from sentiscale.text.formats import format_of, parse, recognise
 from sentiscale.text.formats.base import LabelMode, TableFormat
-from sentiscale.text.labels import MINUS_ONE, NEGATIVE, NONE, ONE, POSITIVE, TWO, ZERO, Reason, settle
+from sentiscale.text.labels import (
+    MINUS_ONE,
+    NEGATIVE,
+    NO_LABEL,
+    ONE,
+    POSITIVE,
+    TWO,
+    ZERO,
+    Reason,
+    resolve_labels,
+)
 from sentiscale.text.reviews import Reviews, judge, too_long
 
 MB = 10**6
@@ -159,7 +169,7 @@ def _source(path: str, settings: PrepareSettings, mode: LabelMode) -> Source:
 
 def _review_block(reviews: Reviews, line: int, kinds: set[int]) -> ReviewBlock:
     good = reviews.reasons == Reason.NONE
-    labels = settle(reviews.codes, kinds)[good]
-    labels[(labels != NEGATIVE) & (labels != POSITIVE)] = NONE
+    labels = resolve_labels(reviews.codes, kinds)[good]
+    labels[(labels != NEGATIVE) & (labels != POSITIVE)] = NO_LABEL
     text = reviews.text if good.all() else reviews.text.filter(pa.array(good))
     return ReviewBlock(text, labels, reviews.lines[good] + line)

@@ -28,7 +28,7 @@ from sentiscale.errors import DataError, UsageError
 from sentiscale.text.formats import format_by_suffix, format_of, named_format, parse
 from sentiscale.text.formats.base import MAX_RECORD_BYTES, SNIPPET_BYTES, LabelMode, TableFormat
 from sentiscale.text.formats.json_lines import OBJECT, WHOLE_OBJECTS, common_type
-from sentiscale.text.labels import NEGATIVE, ONE, POSITIVE, TWO, Reason, settle
+from sentiscale.text.labels import NEGATIVE, ONE, POSITIVE, TWO, Reason, resolve_labels
 from sentiscale.text.reviews import judge
 
 BLOCK_BYTES = 2**22
@@ -263,7 +263,7 @@ def read_chunk(
             lines[bad].tolist(), reviews.reasons[bad].tolist(), reviews.snippets(bad).to_pylist(), strict=True
         )
     )
-    labels = settle(reviews.codes, kinds)[good] if kinds is not None else None
+    labels = resolve_labels(reviews.codes, kinds)[good] if kinds is not None else None
     return Chunk(source.path, texts, lines[good], labels, extra, rejects), columns.line_count
 
 
@@ -313,7 +313,7 @@ def _line_labels(
     wrong = np.concatenate([lines[~np.isin(codes, (NEGATIVE, POSITIVE, ONE, TWO))], blank])
     if len(wrong):
         raise DataError(f"{name}:{wrong.min()} does not begin with a label; allowed are {', '.join(LABELS)}.")
-    return settle(codes, {ONE, TWO})
+    return resolve_labels(codes, {ONE, TWO})
 
 
 def _with_extra(corpus: Corpus, *, whole_records: bool) -> tuple[dict[str, Source], pa.Schema]:

@@ -56,7 +56,7 @@ from sentiscale.data.sources import is_local
 from sentiscale.data.wordcount import WordCounter
 from sentiscale.data.workspace import Workspace
 from sentiscale.errors import DataError
-from sentiscale.text.labels import ALLOWED, settle
+from sentiscale.text.labels import ALLOWED, resolve_labels
 from sentiscale.text.vocab import SPECIAL, write_words
 from sentiscale.util.progress import Advance, Progress
 
@@ -188,7 +188,7 @@ class Phases:
         codes = sum((partition.summary.codes for partition in self.partitions), np.zeros(256, np.int64))
         if not codes.any():
             raise DataError(_nothing_left(rejected(self.partitions)))
-        return settle(np.arange(256, dtype=np.uint8), set(np.flatnonzero(codes).tolist()))
+        return resolve_labels(np.arange(256, dtype=np.uint8), set(np.flatnonzero(codes).tolist()))
 
     def _placements(self, labels: NDArray[np.uint8], duplicates: Duplicates) -> list[Placement]:
         order = np.argsort(duplicates.partitions, kind="stable")

@@ -1,1 +1,1 @@
-"""Review data to try things on: a generator, and the public Amazon collection. Reading files is `data`."""
+"""Sources of review data: a generator of synthetic reviews, and the public Amazon collection."""

@@ -1,4 +1,4 @@
-"""Download the large public review collection, or check files that were downloaded by hand."""
+"""Download a public collection of reviews, or check files that were downloaded by hand."""
 
 import bz2
 import hashlib
@@ -18,7 +18,7 @@ from sentiscale.util.atomic import check_output
 from sentiscale.util.progress import Advance, Progress
 
 ROWS = {"train": 3_600_000, "test": 400_000}
-"""Reviews of Amazon Review Polarity, half of them positive."""
+"""Number of reviews per split of Amazon Review Polarity; half of them are positive."""
 
 Files = dict[str, list[Path]]
 """Files by split."""
@@ -26,39 +26,39 @@ Files = dict[str, list[Path]]
 AMAZON_POLARITY = "amazon-polarity"
 NAMES = (AMAZON_POLARITY,)
 REPOSITORY = "fancyzhx/amazon_polarity"
-"""Where the hub keeps the collection, as Parquet files."""
+"""Hugging Face repository that contains the collection as Parquet files."""
 TIMEOUT_SECONDS = 10
 BLOCK_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
 class Edition:
-    """A form in which the collection is published."""
+    """A published form of the collection."""
 
     source: str
     patterns: tuple[str, ...]
-    """File names, with SPLIT for train or test; the first that exists counts."""
+    """File name patterns, with SPLIT for train or test; the first pattern that matches is used."""
     count: Callable[[Path], int]
-    """Number of reviews in one file."""
+    """Function that counts the reviews in a file."""
     options: str = ""
     """Flags that `prepare` needs for these files."""
 
     def find(self, folder: Path) -> Files:
-        """Its files by split, at any depth under `folder`; a missing split is left out."""
+        """Find the edition's files by split, at any depth under `folder`; missing splits are omitted."""
         found = {split: self._find_split(folder, split) for split in ROWS}
         return {split: files for split, files in found.items() if files}
 
     def _find_split(self, folder: Path, split: str) -> list[Path]:
         for pattern in self.patterns:
             files = sorted(folder.rglob(pattern.replace("SPLIT", split)))
-            # the hub's client keeps its records, and half-finished files, under .cache
+            # the hub's client stores metadata and partial downloads under .cache
             files = [file for file in files if ".cache" not in file.relative_to(folder).parts]
             if files:
                 return files
         return []
 
     def prepare_command(self, files: Files, folder: Path) -> str:
-        """The command line that turns the files into a prepared dataset named after `folder`."""
+        """Return the command that prepares the files, with an output directory named after `folder`."""
         quoted = {split: [shlex.quote(str(file)) for file in listed] for split, listed in files.items()}
         tests = [f"--test {file}" for file in quoted["test"]]
         out = shlex.quote(f"{folder.resolve().name}-prepared")
@@ -69,10 +69,10 @@ class Edition:
 def find_complete(
     folder: Path, expected: Mapping[str, int], progress: Progress
 ) -> tuple[Edition, Files] | None:
-    """The first edition with all its reviews.
+    """Find the first edition in `folder` that contains all reviews.
 
-    Raises: DataError when files put there by hand are damaged or incomplete; a partial download from the hub
-        only counts as absent.
+    Raises: DataError when files that were put there by hand are damaged or incomplete. A partial download
+        from the hub is ignored.
     """
     for edition in EDITIONS:
         files = edition.find(folder)
@@ -116,7 +116,7 @@ def _count_parquet(file: Path) -> int:
 
 
 def _count_lines(file: Path) -> int:
-    """Lines of a file, compressed with bz2 or not; a last line without line end counts."""
+    """Count the lines of a plain or bz2 file, including a last line without a line break."""
     lines, last = 0, b"\n"
     try:
         with bz2.open(file) if file.suffix == ".bz2" else open(file, "rb") as opened:
@@ -131,7 +131,7 @@ def _count_lines(file: Path) -> int:
 
 
 def _count_csv(file: Path) -> int:
-    """Records of a CSV file; line ends inside quotes do not end one."""
+    """Count the records of a CSV file; line breaks inside quotes do not end a record."""
     from pyarrow import ArrowInvalid
     from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, open_csv
 
@@ -156,17 +156,17 @@ HUB = Edition(
 FASTTEXT = Edition("fastText lines", ("SPLIT.ft.txt.bz2", "SPLIT.ft.txt"), _count_lines)
 CSV = Edition("original CSV", ("SPLIT.csv",), _count_csv)
 EDITIONS = (HUB, FASTTEXT, CSV)
-"""In the order in which they are looked for."""
+"""All editions, in the order in which they are searched for."""
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file as the hub describes it."""
+    """Description of a file on the hub."""
 
     path: str
-    """Within the collection."""
+    """Path within the repository."""
     revision: str
-    """Commit of the collection."""
+    """Commit of the repository."""
     size: int
     sha256: str
 
@@ -175,7 +175,7 @@ def download(folder: Path, progress: Progress) -> None:
     """Download the Parquet files into `folder`, resuming an interrupted download.
 
     Raises:
-        UsageError: the client is not installed.
+        UsageError: the package `huggingface_hub` is not installed.
         SentiscaleError: the hub cannot be reached, the disk is too small, or a digest is wrong.
     """
     try:
@@ -196,10 +196,10 @@ def download(folder: Path, progress: Progress) -> None:
 
 
 def _hub_files(hub: Any, folder: Path) -> list[HubFile]:
-    """The large files of the collection, for which the hub has a SHA-256."""
+    """List the collection's Parquet files, for which the hub states a SHA-256 digest."""
     try:
         info = hub.HfApi().dataset_info(REPOSITORY, files_metadata=True, timeout=TIMEOUT_SECONDS)
-    # The client passes on any exception of its HTTP library, and has changed that library twice.
+    # The client raises the exceptions of its HTTP library, and has changed that library twice.
     except Exception as error:
         raise _unreachable(folder, error) from error
     return [
@@ -210,10 +210,10 @@ def _hub_files(hub: Any, folder: Path) -> list[HubFile]:
 
 
 def _download_file(remote_files: Any, file: HubFile, folder: Path, advance: Advance) -> None:
-    """Append block after block to a hidden file, which is renamed once its digest is right.
+    """Append blocks to a hidden file, which is renamed once its digest has been verified.
 
-    The client's own download function restarts a file in every process; by blocks, an interruption costs
-    one block.
+    The client's own download function restarts each file in a new process. Downloading in blocks loses at
+    most one block after an interruption.
     """
     partial = _partial(file, folder)
     partial.parent.mkdir(parents=True, exist_ok=True)
@@ -229,13 +229,13 @@ def _download_file(remote_files: Any, file: HubFile, folder: Path, advance: Adva
         partial.unlink()
         raise SentiscaleError(
             f"the content of {file.path} is not what the hub states (SHA-256 {file.sha256}); it was removed. "
-            "Try again; if it happens again, something between this machine and the hub alters it."
+            "Try again; if it happens again, something between this machine and the hub alters the file."
         )
     os.replace(partial, folder / file.path)
 
 
 def _partial(file: HubFile, folder: Path) -> Path:
-    """The file during its download; its name holds the digest, so that two versions are never mixed."""
+    """Return the path of the partial download; it contains the digest, so that versions are never mixed."""
     path = folder / file.path
     return path.with_name(f".{path.name}.{file.sha256[:12]}.part")
 
@@ -271,13 +271,13 @@ def _check_space(folder: Path, files: list[HubFile]) -> None:
 def _unreachable(folder: Path, error: Exception) -> SentiscaleError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
     return SentiscaleError(
-        f"the Hugging Face hub did not deliver ({reason}). Whatever has arrived is kept: repeat the command "
-        f"when this machine is online, and it goes on from there. Or download by hand:\n{by_hand(folder)}"
+        f"the download from the Hugging Face hub failed ({reason}). Completed parts are kept: repeat the "
+        f"command when this machine is online to resume. Or download by hand:\n{by_hand(folder)}"
     )
 
 
 def by_hand(folder: Path) -> str:
-    """How to download the collection with a browser, and what to do then."""
+    """Return instructions for downloading the collection with a browser and checking the files."""
     files = {split: [folder / f"{split}.ft.txt.bz2"] for split in ROWS}
     return (
         "  1. Get one of these, on any machine:\n"
@@ -287,28 +287,28 @@ def by_hand(folder: Path) -> str:
         "       unpack it there: tar xzf amazon_review_polarity_csv.tgz\n"
         f"  2. Put the files into {folder} and have them checked:\n"
         f"     sentiscale fetch {AMAZON_POLARITY} --out {shlex.quote(str(folder))}\n"
-        "  3. Run the command that it then shows; for the first kind:\n"
+        "  3. Run the command that it shows; for the first of these, it is:\n"
         f"     {FASTTEXT.prepare_command(files, folder)}"
     )
 
 
 class FetchSummary(Record):
-    """The checked files of the directory."""
+    """Files of a collection that were checked by `fetch`."""
 
     out: str
-    """The directory."""
+    """Directory that contains the files."""
     source: str
-    """The form of the collection."""
+    """Published form of the collection, such as "Hugging Face hub"."""
     files: dict[str, list[str]]
-    """By split: train and test."""
+    """Paths of the files of each split: train and test."""
     rows: dict[str, int]
-    """Reviews of each split."""
+    """Number of reviews in each split."""
     bytes: int
-    """Of all files."""
+    """Total size of the files in bytes."""
     seconds: float
-    """For downloading and checking."""
+    """Time in seconds for downloading and checking."""
     next: str
-    """The command that prepares these files."""
+    """Command that prepares these files."""
 
 
 def fetch(
@@ -317,20 +317,21 @@ def fetch(
     """Download a review collection into `out` and check it; complete files are not downloaded again.
 
     Args:
-        name: "amazon-polarity": 3.6 million reviews for training and 400,000 for testing.
-        out: a directory; files that were put there by hand are recognised and checked.
-        expected: number of reviews of each split.
-        progress: receives the megabytes done.
+        name: name of the collection. "amazon-polarity" has 3.6 million reviews for training and 400,000 for
+            testing.
+        out: a directory; files that were put there by hand are detected and checked.
+        expected: number of reviews in each split.
+        progress: receives the number of megabytes processed.
 
     Raises:
-        UsageError: another name, `out` is not a directory, or the package for downloads is missing.
-        DataError: a file put there by hand is damaged or has another number of reviews.
+        UsageError: the name is unknown, `out` is not a directory, or the package for downloads is missing.
+        DataError: a file that was put there by hand is damaged or has the wrong number of reviews.
         SentiscaleError: the hub cannot be reached (the message says what to download by hand), or its files
             are incomplete.
     """
     if name not in NAMES:
         raise UsageError(
-            f"there is no collection '{name}'; there is {', '.join(NAMES)}.{did_you_mean(name, NAMES)}"
+            f"there is no collection '{name}'. Available: {', '.join(NAMES)}.{did_you_mean(name, NAMES)}"
         )
     folder, progress = Path(out), progress or Progress()
     if folder.exists() and not folder.is_dir():
@@ -343,8 +344,8 @@ def fetch(
         found = find_complete(folder, expected, progress)
     if found is None:
         raise SentiscaleError(
-            f"{REPOSITORY} on the Hugging Face hub does not have {_listed(expected)} reviews any more. "
-            f"Remove what came from there and download the collection by hand:\n{by_hand(folder)}"
+            f"{REPOSITORY} on the Hugging Face hub does not have {_listed(expected)} reviews. "
+            f"Remove the downloaded files and download the collection by hand:\n{by_hand(folder)}"
         )
     edition, files = found
     return FetchSummary(

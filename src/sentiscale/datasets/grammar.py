@@ -1,9 +1,9 @@
-"""Compile grammar.toml into flat tables: fragments, choice lists, sentence templates.
+"""Compile grammar.toml into flat tables: fragments, choice lists, and sentence templates.
 
-A *fragment* is a piece of text that is drawn whole ("the old one", " is ", "."). A *choice list* holds the
-fragments that one place of a sentence is drawn from; plain text is a list of one. A *template* is a
-sentence: a sequence of choice lists. All text is computed here, so that generating reviews is index
-arithmetic.
+A *fragment* is an indivisible piece of text ("the old one", " is ", "."). A *choice list* contains the
+fragments that can fill one position of a sentence; plain text is a list with one fragment. A *template* is a
+sentence, stored as a sequence of choice lists. All text is computed here, so that generating reviews only
+needs index arithmetic.
 """
 
 import re
@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 MISSPELLINGS = 8
-"""Ways to misspell each fragment."""
+"""Number of misspelt variants of each fragment."""
 POLARITIES = ("-", "+")
 SURFACES = ("plain", "turned", "mixed")
 STARS = (1, 2, 3, 4, 5)
 
 WORD = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*")
-"""A word of lower-cased text; fragments never cut one in two."""
+"""Pattern of a word in lower-case text; fragment boundaries never split a word."""
 
 _STATEMENT = re.compile(r"<(\^?)([=!])>")
 _SLOT = re.compile(r"(\{\^?(?:a )?[a-z]+(?:[+-]|:zipf)?\})")
@@ -40,7 +40,7 @@ def grammar_source() -> dict[str, Any]:
 
 
 def split_entries(text: str) -> list[str]:
-    """Split a word list at its commas; "_" is the empty entry."""
+    """Split a comma-separated word list; "_" stands for the empty entry."""
     entries = [entry.strip() for entry in text.replace("\n", " ").split(",")]
     return ["" if entry == "_" else entry for entry in entries if entry]
 
@@ -50,7 +50,7 @@ def _rare_parts(name: str) -> list[str]:
 
 
 def names() -> list[str]:
-    """2**17 invented proper names, the commonest first."""
+    """Return 2**17 invented proper names, the most frequent first."""
     syllables = [onset + vowel for onset, vowel in product(_rare_parts("onsets"), "aeio")]
     codas, endings = _rare_parts("codas"), _rare_parts("endings")
     found = []
@@ -58,14 +58,14 @@ def names() -> list[str]:
         rest, first = divmod(_scatter(rank, 2**17), len(syllables))
         rest, ending = divmod(rest, len(endings))
         middle, coda = divmod(rest, len(codas))
-        # eight middles remain; the first syllable decides which eight of the syllables they are
+        # `middle` selects none or one of several second syllables, which depend on the first syllable
         second = syllables[(first * 8 + middle * 17) % len(syllables)] if middle else ""
         found.append((syllables[first] + codas[coda] + second + endings[ending]).capitalize())
     return found
 
 
 def terms() -> list[str]:
-    """2**15 compound words such as "microfiltering", the commonest first."""
+    """Return 2**15 compound words such as "microfiltering", the most frequent first."""
     prefixes, stems, suffixes = (_rare_parts(name) for name in ("prefixes", "stems", "suffixes"))
     found = []
     for rank in range(2**15):
@@ -77,7 +77,7 @@ def terms() -> list[str]:
 
 
 def codes() -> list[str]:
-    """2**16 model numbers such as "KX-402", the commonest first."""
+    """Return 2**16 model numbers such as "KX-402", the most frequent first."""
     letters, step = "ABCDEFGHJKLMNPRSTVWXZ", 6  # numbers from 100 to 999 for each of the 441 pairs of letters
     found = []
     for rank in range(2**16):
@@ -88,24 +88,27 @@ def codes() -> list[str]:
 
 
 RARE_WORDS: dict[str, Callable[[], list[str]]] = {"name": names, "term": terms, "code": codes}
-"""The lists of `{name:zipf}`, `{term:zipf}` and `{code:zipf}`; their lengths are powers of two."""
+"""Functions that return the words of `{name:zipf}`, `{term:zipf}` and `{code:zipf}`.
+
+The lengths of these lists are powers of two.
+"""
 
 
 def _scatter(rank: int, size: int) -> int:
-    """A one-to-one map of 0 … size - 1 (a power of two) onto itself, so that neighbours look unlike."""
+    """Permute 0 … size - 1, where `size` is a power of two, so that consecutive ranks get unrelated words."""
     code = (rank * 0x9E3779B1 + 0x5BD1) % size
     code ^= code >> 7
     return (code * 0x85EBCA6B) % size
 
 
 _NEIGHBOURS = dict(zip("abcdefghijklmnopqrstuvwxyz", "svxfrghjokklnmioptayibwzux", strict=True))
-"""A neighbouring key of each key."""
+"""An adjacent keyboard key for each letter."""
 
 
 def misspellings(text: str, count: int) -> list[str]:
-    """`count` ways to mistype one word of `text`: swapped, dropped, doubled or neighbouring letters.
+    """Return `count` misspelt variants of `text`, with one swapped, dropped, doubled or replaced letter each.
 
-    Returns an empty list when no word has four letters in a row.
+    Returns an empty list if `text` has no four consecutive letters.
     """
     windows = [text[at - 1 : at + 3] for at in range(1, len(text) - 2)]
     spots = [at for at, letters in enumerate(windows, 1) if letters.isalpha() and letters.isascii()]
@@ -119,7 +122,7 @@ def misspellings(text: str, count: int) -> list[str]:
 
 
 class Slot(NamedTuple):
-    """A place in a sentence: the list it is drawn from, and how its entries are inflected."""
+    """A position in a sentence: the word list that fills it, and how its entries are inflected."""
 
     name: str
     capital: bool
@@ -131,18 +134,18 @@ class Slot(NamedTuple):
 class Grammar:
     """The compiled grammar.
 
-    Entry k of choice list c is fragment `choices[list_start[c] + k]`, 0 <= k < list_size[c]. A list with
-    `octaves[c]` = n > 0 holds 2**n rare words, from `list_start[c]` on, drawn by octaves.
-    Template t in category g is the lists `parts[template_start[t] + g * parts_per_category :]`,
-    `template_length[t]` of them; template t + 1 is the same sentence after a space. Group i is
-    `members[group_start[i] :]`, `group_size[i]` of them: template numbers, weighted by repetition.
+    Entry k of choice list c is fragment `choices[list_start[c] + k]`, where 0 <= k < list_size[c]. A list
+    with `octaves[c]` = n > 0 contains 2**n rare words, which are drawn by octaves. Template t in category g
+    consists of the `template_length[t]` lists in `parts` from `template_start[t] + g * parts_per_category`;
+    template t + 1 is the same sentence preceded by a space. Group i consists of the `group_size[i]` template
+    numbers in `members` from `group_start[i]`; a template's weight is the number of times it is repeated.
     """
 
     fragments: list[str]
     frame: dict[str, int]
-    """Fragments that a file format fills in: "start/STARS", "middle", "end/CATEGORY NUMBER"."""
+    """Numbers of the fragments filled in by a file format: "start/STARS", "middle", "end/CATEGORY NUMBER"."""
     misspelt: NDArray[np.int64]
-    """First of a fragment's MISSPELLINGS variants, -1 without any."""
+    """Number of the first of a fragment's MISSPELLINGS variants; -1 if it has none."""
     choices: NDArray[np.int64]
     list_start: NDArray[np.int64]
     list_size: NDArray[np.uint64]
@@ -161,7 +164,7 @@ class Grammar:
 
 @cache
 def compile_grammar() -> Grammar:
-    """Compile the package's grammar; the result is shared, do not change it."""
+    """Compile the package's grammar. The result is cached, so it must not be modified."""
     compiler = _Compiler(grammar_source())
     for group, weight, sentence in _sentences(grammar_source()):
         compiler.add_sentence(group, weight, sentence)
@@ -170,11 +173,11 @@ def compile_grammar() -> Grammar:
 
 
 def _sentences(source: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
-    """Every sentence with its group and weight; polar ones once per class."""
+    """Yield every sentence with its group and weight; polar sentences are yielded once per class."""
     statements = source["statements"]["sentences"]
     for kind in source["evidence"]:
         written = [full for sentence in kind["sentences"] for full in _with_statements(sentence, statements)]
-        # the weight of a kind is divided among its sentences, however many it has
+        # the weight of a kind is divided among its sentences
         weight = max(1, round(200 * kind["weight"] / len(written)))
         for polarity in POLARITIES:
             for sentence in written:
@@ -191,7 +194,7 @@ def _sentences(source: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
 
 
 def _with_statements(sentence: str, statements: Sequence[str]) -> Iterator[str]:
-    """The sentence with statements in its places: every statement once in every place."""
+    """Yield the sentence with its placeholders filled, so that each takes every statement once."""
     places = _STATEMENT.findall(sentence)
     if not places:
         yield sentence
@@ -199,7 +202,7 @@ def _with_statements(sentence: str, statements: Sequence[str]) -> Iterator[str]:
     for number in range(len(statements)):
         full = sentence
         for order, (capital, role) in enumerate(places):
-            # 5 is coprime to most counts, so two places hardly ever get the same statement
+            # 5 is coprime to most counts, so two placeholders rarely get the same statement
             statement = statements[(number * (1 + 4 * order) + 3 * order) % len(statements)]
             if capital and statement[0] == "{":
                 statement = statement.replace("{", "{^", 1)
@@ -217,7 +220,7 @@ def _with_polarity(sentence: str, polarity: str) -> str:
 def parse(sentence: str) -> list[str | Slot]:
     """Split a sentence of the grammar into plain text and slots.
 
-    Raises: ValueError when a brace belongs to no slot (a mistake in grammar.toml).
+    Raises: ValueError when a brace is not part of a slot, which is an error in grammar.toml.
     """
     found: list[str | Slot] = []
     for piece in _SLOT.split(sentence):
@@ -233,14 +236,14 @@ def parse(sentence: str) -> list[str | Slot]:
 
 
 def inflect(entry: str, slot: Slot) -> str:
-    """The entry with the article and the capital letter of its slot."""
+    """Add the article and the capital letter that the slot requires."""
     if slot.article:
         entry = ("an " if _VOWEL_SOUND.match(entry) else "a ") + entry
     return entry[:1].upper() + entry[1:] if slot.capital else entry
 
 
 class _Compiler:
-    """Collects fragments, lists and templates under numbers; `grammar` turns them into arrays."""
+    """Collects and numbers fragments, lists and templates; `grammar` converts them to arrays."""
 
     def __init__(self, source: Mapping[str, Any]) -> None:
         self.categories: list[dict[str, str]] = source["category"]
@@ -248,7 +251,7 @@ class _Compiler:
             section: {name: split_entries(text) for name, text in source[section].items()}
             for section in ("words", "polar", "optional", "trailing")
         }
-        # an optional word brings its own space, so that its absence leaves none behind
+        # an optional word includes its space, so that no extra space remains without it
         optional = {
             name: [entry and f"{entry} " for entry in listed] for name, listed in entries["optional"].items()
         }
@@ -266,7 +269,7 @@ class _Compiler:
         self.groups: dict[str, list[int]] = {}
 
     def add_sentence(self, group: str, weight: int, sentence: str) -> None:
-        """Add a sentence to a group, and after it the same sentence after a space."""
+        """Add two templates: the sentence, which joins the group, and the same sentence after a space."""
         for text in (sentence, " " + sentence):
             pieces = parse(text)
             self.templates.append(
@@ -275,7 +278,7 @@ class _Compiler:
         self.groups.setdefault(group, []).extend([len(self.templates) - 2] * weight)
 
     def add_frame(self) -> None:
-        """Add templates of one empty fragment each, for the text that a file format puts around a review."""
+        """Add templates with one empty fragment each, for the text that a format puts around a review."""
         categories = len(self.categories)
         for stars in STARS:
             self._add_empty("start", [f"start/{stars}"] * categories)
@@ -308,7 +311,7 @@ class _Compiler:
         return self.list_number[key]
 
     def _new_weighted(self, listed: list[str], slot: Slot) -> None:
-        """Add a list whose entries are drawn about as often as one over their rank."""
+        """Add a list whose entries are drawn with frequencies roughly inverse to their ranks."""
         numbers: list[int] = []
         for rank, entry in enumerate(listed):
             numbers += [self._fragment(inflect(entry, slot))] * (24 // (rank + 4) + 1)
@@ -348,7 +351,7 @@ class _Compiler:
         rows = np.array(self.list_rows)
         sizes = np.array([len(numbers) for numbers in self.groups.values()])
         return Grammar(
-            misspelt=np.array(self._misspell()),  # first, since it adds fragments
+            misspelt=np.array(self._misspell()),  # must come first, because it adds fragments
             fragments=self.fragments,
             frame=self.frame,
             choices=np.array(self.choices),

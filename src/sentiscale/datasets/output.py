@@ -1,4 +1,4 @@
-"""Write generated reviews: to a file that is whole or absent, to a named pipe, or to standard output."""
+"""Write generated reviews atomically to a file, or to a named pipe or standard output."""
 
 import json
 import shutil
@@ -25,17 +25,17 @@ from sentiscale.util.progress import Progress
 
 @dataclass(frozen=True)
 class ReviewFormat:
-    """How one review is written; a file is `header` followed by the reviews."""
+    """Describes how a review is written; a file consists of `header` followed by the reviews."""
 
     name: str
     suffix: str
     header: str
     start: Callable[[int], str]
-    """Text before the title, from the stars."""
+    """Function that returns the text before the title, given the stars."""
     middle: str
     """Text between title and review."""
     end: Callable[[str], str]
-    """Text after the review, from the category."""
+    """Function that returns the text after the review, given the category."""
     escape: Callable[[str], str]
 
 
@@ -71,9 +71,9 @@ FORMATS = (
 
 
 def find_format(name: str | None, out: str) -> ReviewFormat:
-    """The format of that name, or by the suffix of `out`; "-" is fastText.
+    """Return the format `name`, or the format for the suffix of `out` if `name` is None; "-" means fastText.
 
-    Raises: UsageError when there is none.
+    Raises: UsageError when there is no such format.
     """
     for known in FORMATS:
         if name == known.name or (name is None and out.endswith(known.suffix)):
@@ -88,7 +88,7 @@ def find_format(name: str | None, out: str) -> ReviewFormat:
 
 
 class Renderer:
-    """Turns ranges of rows into the bytes of a file in one format, and keeps the words used."""
+    """Renders ranges of rows as the bytes of a file, and tracks the words used."""
 
     def __init__(self, review_format: ReviewFormat) -> None:
         self.header = review_format.header.encode()
@@ -96,7 +96,7 @@ class Renderer:
         self._used = np.zeros(len(self._texts), dtype=bool)
 
     def rows(self, seed: int, start: int, count: int) -> memoryview:
-        """Rows start … start + count - 1 of a seed, without the header."""
+        """Render rows start … start + count - 1 of a seed, without the header."""
         fragments = choose_fragments(plan_sentences(plan_rows(seed, start, count)))
         self._used[fragments] = True
         taken = self._texts.take(pa.array(fragments))
@@ -105,7 +105,7 @@ class Renderer:
         return memoryview(data)[:end]
 
     def types(self) -> int:
-        """Number of distinct words of titles and texts so far, lower-cased."""
+        """Count the distinct lower-case words in all titles and texts rendered so far."""
         grammar = compile_grammar()
         used = np.flatnonzero(self._used)
         return len({word for n in used for word in WORD.findall(grammar.fragments[n].lower())})
@@ -113,7 +113,7 @@ class Renderer:
 
 @cache
 def _fragment_texts(review_format: ReviewFormat) -> Any:
-    """Every fragment as it stands in the file, a pyarrow array of bytes."""
+    """Return every fragment as it is written to the file, as an Arrow array of binaries."""
     grammar = compile_grammar()
     texts = [review_format.escape(text) for text in grammar.fragments]
     for name, number in grammar.frame.items():
@@ -128,34 +128,34 @@ def _fragment_texts(review_format: ReviewFormat) -> Any:
 
 
 BLOCK_ROWS = 4096
-"""Rows generated at once, about 2 MB of text; the result does not depend on it."""
+"""Number of rows generated at once, about 2 MB of text; it does not affect the result."""
 
 
 class SynthSummary(Record):
-    """Reviews that `synth` wrote."""
+    """Summary of the reviews that `synth` wrote."""
 
     out: str
-    """The file, or - for standard output."""
+    """Path of the file, or "-" for standard output."""
     rows: int
-    """Reviews written."""
+    """Number of reviews written."""
     bytes: int
-    """Before compression."""
+    """Number of bytes written, before compression."""
     types: int
-    """Distinct words, lower-cased."""
+    """Number of distinct lower-case words."""
     seconds: float
-    """For all of it."""
+    """Total time in seconds."""
     rows_per_s: float
-    """`rows` over `seconds`."""
+    """Reviews written per second."""
 
 
 def blocks(rows: int, seed: int = 0, *, format: str = "fasttext", start: int = 0) -> Iterator[bytes]:  # noqa: A002 - the flag's name
-    """Yield whole lines of a generated file, a few megabytes at a time and without a CSV header.
+    """Yield complete lines of a generated file, a few megabytes at a time and without a CSV header.
 
     Args:
-        rows: how many; row i depends on the seed and i alone.
+        rows: number of rows; row i depends only on the seed and i.
         seed: any integer.
         format: fasttext, csv or jsonl.
-        start: the first row, where several processes share the work.
+        start: number of the first row, for dividing the work among processes.
     """
     renderer = Renderer(find_format(format, "-"))
     for first in range(start, start + rows, BLOCK_ROWS):
@@ -174,16 +174,16 @@ def synth(
     """Write `rows` generated product reviews with sentiment labels.
 
     Args:
-        rows: how many, at least 1; half of them positive.
-        seed: any integer; the same seed gives the same bytes everywhere.
+        rows: number of reviews, at least 1; half of them are positive.
+        seed: any integer; the same seed produces the same bytes on every machine.
         out: a file, a named pipe, or "-" for standard output.
-        format: fasttext, csv (stars,title,text,category) or jsonl; None: by the suffix of `out`.
-        force: replace an existing file.
-        progress: receives the rows written.
+        format: fasttext, csv (stars,title,text,category) or jsonl; None selects it by the suffix of `out`.
+        force: whether to replace an existing file.
+        progress: receives the number of rows written.
 
     Raises:
-        UsageError: rows or suffix out of range, or the file exists.
-        SentiscaleError: the disk is too small or fails; nothing is left behind.
+        UsageError: `rows` is below 1, the format is unknown, or the file exists.
+        SentiscaleError: the disk is too small or fails; no partial file remains.
     """
     if rows < 1:
         raise UsageError(f"--rows is {rows}; it must be at least 1.")
@@ -237,7 +237,7 @@ def _is_stream(path: Path) -> bool:
 
 
 def _check_space(out: Path | str, needed: int) -> None:
-    """Fail after the first block, not after the first hour, when a file cannot fit on its disk."""
+    """Raise SentiscaleError before most of the work is done if the file will not fit on its disk."""
     if str(out) == "-" or _is_stream(Path(out)):
         return
     free = shutil.disk_usage(Path(out).parent).free

@@ -1,4 +1,4 @@
-"""Likely label errors and confident mistakes of a model, on one page.
+"""Implementation of `triage`: likely label errors and confident mistakes of a model, on one page.
 
-Only what `triage` does; scores are `inference.evaluate`'s, page parts are `report`'s.
+`inference.evaluate` computes the scores, and `report` provides the components of the page.
 """

@@ -15,49 +15,49 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 FEW_ROWS = 100
-"""Groups with fewer rows are shown in grey and never named in a finding."""
+"""Minimum size of a group; smaller groups are shown in grey and never mentioned in a finding."""
 BANDS = 8
-"""Parts of about equal size that rows are divided into by length and by rare words."""
+"""Number of groups of roughly equal size into which rows are divided by length and by rare words."""
 UNKNOWN_ENDS = (0.0, 0.01, 0.02, 0.05, 0.1)
-"""Ends of the groups by share of unknown words."""
+"""Upper limits of the groups by share of unknown words."""
 SHARE_STEPS = 1000
-"""Shares are counted in steps of one in so many."""
+"""Number of steps between 0 and 1 in which shares are counted."""
 MOST_CATEGORIES = 10_000
-"""Different ones that are counted; a column with more holds something else."""
+"""Maximum number of distinct categories; a column with more values probably contains something else."""
 SHOWN_CATEGORIES = 20
 OTHERS = "others"
 
 
 @dataclass(frozen=True)
 class ScoredBlock:
-    """Consecutive labelled rows and the model's answers; all arrays (rows,)."""
+    """Consecutive labelled rows with the model's logits; all arrays have shape (rows,)."""
 
     logits: NDArray[np.float32]
     labels: NDArray[np.uint8]
-    """0 negative, 1 positive."""
+    """0 for negative, 1 for positive."""
     lengths: IntArray
-    """Tokens, as many as preparation keeps of a review."""
+    """Number of tokens that preparation keeps of each review."""
     unknown: FloatArray
-    """Share of a row's tokens that the model's vocabulary does not have."""
+    """Share of each row's tokens that are not in the model's vocabulary."""
     rare: FloatArray
-    """Share of its tokens that are rare or unknown."""
+    """Share of each row's tokens that are rare or unknown."""
     categories: Sequence[str] | None = None
 
     @property
-    def right(self) -> NDArray[np.bool_]:
-        """Whether the model predicts the label."""
-        right: NDArray[np.bool_] = (self.logits > 0) == (self.labels == 1)
-        return right
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether the prediction equals the label."""
+        correct: NDArray[np.bool_] = (self.logits > 0) == (self.labels == 1)
+        return correct
 
     @property
-    def against(self) -> FloatArray:
-        """Log-odds of the other class than the label; above 0 the model contradicts the label."""
-        against: FloatArray = np.where(self.labels == 1, -1.0, 1.0) * self.logits
-        return against
+    def contradiction(self) -> FloatArray:
+        """Log-odds of the class opposite to the label; above 0, the model contradicts the label."""
+        contradiction: FloatArray = np.where(self.labels == 1, -1.0, 1.0) * self.logits
+        return contradiction
 
     @property
-    def other(self) -> FloatArray:
-        """Probability of the other class than the label."""
+    def opposite_probability(self) -> FloatArray:
+        """Probability of the class opposite to the label."""
         chances = probabilities(self.logits)
         return np.where(self.labels == 1, 1 - chances, chances)
 
@@ -71,69 +71,69 @@ class ScoredBlock:
 
 @dataclass(frozen=True)
 class ReviewGroup:
-    """Rows that have something in common."""
+    """Counts of a group of rows."""
 
     name: str
     rows: int
-    right: int
+    correct: int
     positive: int
-    """Rows labelled positive."""
+    """Number of rows labelled positive."""
     confidence: float
-    """Mean probability of the predicted classes."""
+    """Mean probability of the predicted class."""
 
     @property
     def accuracy(self) -> float:
-        return self.right / max(self.rows, 1)
+        return self.correct / max(self.rows, 1)
 
     @property
     def mistakes(self) -> int:
-        return self.rows - self.right
+        return self.rows - self.correct
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The accuracy's 95 % interval (Wilson, 1927)."""
-        return wilson(self.right, self.rows)
+        """95 % confidence interval of the accuracy (Wilson, 1927)."""
+        return wilson(self.correct, self.rows)
 
     @property
     def is_small(self) -> bool:
-        """Whether it has too few rows to conclude anything."""
+        """Whether the group has too few rows for conclusions."""
         return self.rows < FEW_ROWS
 
     @property
     def gap(self) -> float | None:
-        """Mean confidence less accuracy, above 0 where the model is too sure; None for small groups."""
+        """Mean confidence minus accuracy, above 0 if the model is overconfident; None for small groups."""
         return None if self.is_small else self.confidence - self.accuracy
 
     @property
     def is_off(self) -> bool:
-        """Whether the mean confidence lies outside of the accuracy's interval."""
+        """Whether the mean confidence lies outside the confidence interval of the accuracy."""
         low, high = self.interval
         return not self.is_small and not low <= self.confidence <= high
 
 
 @dataclass(frozen=True)
 class Division:
-    """One way to divide the rows; every row is in one group."""
+    """A partition of the rows into groups."""
 
     key: str
-    """length, unknown, rare or category."""
+    """Name of the division: length, unknown, rare or category."""
     title: str
     note: str
-    """How the groups are formed."""
+    """Explanation of how the groups are formed."""
     groups: list[ReviewGroup]
 
 
 class Tally:
-    """Rows counted by a whole number: how many, right ones, positive ones, and their confidence."""
+    """Counts of all, correct and positive rows, and sums of their confidence, by an integer key."""
 
     def __init__(self, size: int) -> None:
         self.sums = np.zeros((4, size))
 
     def add(self, keys: IntArray, block: ScoredBlock) -> None:
-        """Count a block whose row i belongs to `keys[i]`; the tally grows as needed."""
+        """Count a block whose row i has key `keys[i]`; the tally grows as needed."""
         width = max(self.sums.shape[1], int(keys.max(initial=0)) + 1)
         self.sums = np.pad(self.sums, ((0, 0), (0, width - self.sums.shape[1])))
-        for place, weights in enumerate((None, block.right, block.labels, block.confidence)):
+        for place, weights in enumerate((None, block.correct, block.labels, block.confidence)):
             self.sums[place] += np.bincount(keys, weights, minlength=width)
 
     @property
@@ -142,12 +142,12 @@ class Tally:
         return rows
 
     def group(self, name: str, numbers: slice | Sequence[int]) -> ReviewGroup:
-        """All rows with these numbers."""
-        rows, right, positive, confidence = self.sums[:, numbers].sum(axis=1).tolist()
-        return ReviewGroup(name, int(rows), int(right), int(positive), confidence / max(rows, 1))
+        """Combine the rows with these keys into one group."""
+        rows, correct, positive, confidence = self.sums[:, numbers].sum(axis=1).tolist()
+        return ReviewGroup(name, int(rows), int(correct), int(positive), confidence / max(rows, 1))
 
     def bands(self, parts: int) -> list[tuple[int, int]]:
-        """Ranges (first, end) of numbers with about equally many rows; fewer where many rows are alike."""
+        """Return at most `parts` ranges (first, end) of keys, with roughly equal numbers of rows."""
         reached = np.cumsum(self.rows)
         if not len(reached) or reached[-1] == 0:
             return []
@@ -158,11 +158,11 @@ class Tally:
 
 
 class CategoryTally:
-    """Rows counted by name; names beyond the ten-thousandth are counted together."""
+    """Counts of rows by category name; the first 10,000 names are counted separately, all others together."""
 
     def __init__(self) -> None:
         self.numbers: dict[str | None, int] = {None: 0}
-        """Place of each name in the tally; None stands for all names that are not counted."""
+        """Key of each name in the tally; None stands for all names that are not counted separately."""
         self.tally = Tally(1)
 
     @property
@@ -170,14 +170,14 @@ class CategoryTally:
         return len(self.numbers) > MOST_CATEGORIES
 
     def add(self, names: Sequence[str], block: ScoredBlock) -> None:
-        """Count a block whose row i belongs to `names[i]`."""
+        """Count a block whose row i has the category `names[i]`."""
         for name in dict.fromkeys(names):
             if not self.is_full:
                 self.numbers.setdefault(name, len(self.numbers))
         self.tally.add(np.array([self.numbers.get(name, 0) for name in names], np.int64), block)
 
     def groups(self, most: int) -> list[ReviewGroup]:
-        """The categories with most rows, then all others together."""
+        """Return the `most` categories with the most rows, followed by all others as one group."""
         rows = self.tally.rows
         named = [(name, number) for name, number in self.numbers.items() if name is not None]
         ranked = sorted(named, key=lambda item: (-rows[item[1]], item[0]))
@@ -190,14 +190,14 @@ class CategoryTally:
 
 
 class ReviewCounts:
-    """Counts of all rows that were read; their memory does not grow with the rows."""
+    """Counts of all rows read so far; memory use does not grow with the number of rows."""
 
     def __init__(self, *, frequent_words: int, kept_tokens: int, by_category: bool) -> None:
-        """Begin.
+        """Create empty counts.
 
         Args:
-            frequent_words: words of the model's vocabulary that are not rare.
-            kept_tokens: tokens kept of a review.
+            frequent_words: number of words in the model's vocabulary that are not rare.
+            kept_tokens: maximum number of tokens kept of a review.
             by_category: whether blocks have categories.
         """
         self.frequent_words, self.kept_tokens = frequent_words, kept_tokens
@@ -207,7 +207,6 @@ class ReviewCounts:
         self.categories = CategoryTally() if by_category else None
 
     def add(self, block: ScoredBlock) -> None:
-        """Count a block."""
         self.counts += count(block.logits, block.labels)
         self.by_length.add(block.lengths, block)
         self.by_unknown.add(np.searchsorted(UNKNOWN_ENDS, block.unknown), block)
@@ -218,11 +217,11 @@ class ReviewCounts:
             self.categories.add(block.categories, block)
 
     def everything(self) -> ReviewGroup:
-        """All rows as one group."""
+        """Combine all rows into one group."""
         return self.by_confidence.group("all rows", slice(None))
 
     def calibration(self) -> list[CalibrationBin]:
-        """The bins of a reliability diagram, like those of `metrics.calibration_bins`."""
+        """Return the bins of a reliability diagram, as `metrics.calibration_bins` does."""
         bins = [self.by_confidence.group("", [place]) for place in range(CALIBRATION_BINS)]
         return [
             CalibrationBin(
@@ -237,7 +236,7 @@ class ReviewCounts:
         ]
 
     def divisions(self, category_column: str | None) -> list[Division]:
-        """The rows by length, by unknown words, by rare words and, with a column, by category."""
+        """Divide the rows by length, unknown words, rare words and, if a column is given, by category."""
         kept = self.kept_tokens
         lengths = [
             self.by_length.group(_span(first, end - 1, kept), slice(first, end))
@@ -254,44 +253,44 @@ class ReviewCounts:
             Division(
                 "length",
                 "length in tokens",
-                f"Bands of about equally many rows. The model keeps {kept:,} tokens of a review.",
+                f"Groups of roughly equal size. The model keeps at most {kept:,} tokens of a review.",
                 lengths,
             ),
             Division(
                 "unknown",
                 "unknown words",
-                "Share of a review's words that the model's vocabulary does not have.",
+                "Share of a review's words that are not in the model's vocabulary.",
                 [group for group in unknown if group.rows],
             ),
             Division(
                 "rare",
                 "rare words",
                 f"Share of a review's words that are not among the {self.frequent_words:,} most frequent of "
-                "the model's vocabulary, unknown ones included. Bands of about equally many rows.",
+                "the model's vocabulary, including unknown words. Groups of roughly equal size.",
                 rare,
             ),
         ]
         if self.categories is not None and category_column is not None:
-            note = f"The {SHOWN_CATEGORIES} with most rows; the others together."
+            note = f"The {SHOWN_CATEGORIES} categories with the most rows, and all others together."
             if self.categories.is_full:
-                note += f" The column has more than {MOST_CATEGORIES:,} values: is it one of categories?"
+                note += f" The column has more than {MOST_CATEGORIES:,} values: does it contain categories?"
             groups = self.categories.groups(SHOWN_CATEGORIES)
             found.append(Division("category", f"category ({category_column})", note, groups))
         return found
 
 
 def _span(first: int, last: int, kept: int) -> str:
-    """`17 to 31`; a review of all tokens that are kept may have been longer."""
+    """Format a range of lengths, as in `17 to 31`; a review with `kept` tokens may have been truncated."""
     if last == kept:
         return f"{first:,} and more"
     return f"{first:,}" if first == last else f"{first:,} to {last:,}"
 
 
 def _shares(first: int, last: int) -> str:
-    """Shares in steps, each rounded up: `2.3 to 4.1 %`."""
+    """Format a range of steps, each of which was rounded up, as shares: `2.3 to 4.1 %`."""
     return "none" if last == 0 else _range(max(first - 1, 0) / SHARE_STEPS, last / SHARE_STEPS)
 
 
 def _range(low: float, high: float) -> str:
-    """Shares above `low` up to `high`."""
+    """Format the range of shares above `low` and up to `high`."""
     return f"up to {100 * high:g} %" if low == 0 else f"{100 * low:g} to {100 * high:g} %"

@@ -1,13 +1,15 @@
-"""Which labels are probably wrong: confident learning, from counts in one pass over the rows.
+"""Find labels that are probably wrong by confident learning, in one pass over the rows.
 
-Northcutt, Jiang & Chuang, "Confident learning: estimating uncertainty in dataset labels" (JAIR 70, 2021). A
-class' threshold is its mean probability on the rows labelled so. A row counts for the class whose threshold
-its probability reaches, the likelier one where it reaches both; the table of labels against these classes is
-the confident joint. Rows off its diagonal have a doubtful label. They are ranked by normalised margin: the
-probability of the other class less that of the label.
+The method is that of Northcutt, Jiang & Chuang, "Confident learning: estimating uncertainty in dataset
+labels" (JAIR 70, 2021). The threshold of a class is its mean probability over the rows with that label. A row
+counts for the class whose threshold its probability reaches, or for the more probable one if it reaches both.
+The contingency table of labels and these classes is the confident joint. Rows off its diagonal have a
+doubtful label. They are ranked by normalised margin: the probability of the opposite class minus that of the
+label.
 
-cleanlab does the same for any number of classes, but needs pandas and more. For two classes the lines below
-do, and a grid of probabilities keeps their memory independent of the number of rows.
+cleanlab implements the method for any number of classes, but requires pandas and other packages. This
+implementation handles two classes, and its grid of probabilities keeps memory independent of the number of
+rows.
 """
 
 import math
@@ -19,25 +21,25 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 STEPS = 2**16
-"""Probabilities are counted in steps of one in so many; what is decided of a row is decided on its step."""
+"""Number of steps between 0 and 1 in which probabilities are counted; all decisions use the step of a row."""
 NEAR = 1e-3
-"""Of a step: what rounding may add to a threshold."""
+"""Tolerance for rounding errors of thresholds, as a fraction of a step."""
 
 
 @dataclass(frozen=True)
 class LabelDoubt:
-    """Results of confident learning; class 0 is negative, 1 positive."""
+    """Results of confident learning; class 0 is negative and class 1 positive."""
 
     thresholds: tuple[float, float]
-    """Mean probability of each class on the rows labelled so."""
+    """Mean probability of each class over the rows with that label."""
     rows: tuple[int, int]
     joint: list[list[int]]
-    """The confident joint: [label][class], rows that are sure enough for one of them."""
+    """The confident joint, [label][class]: numbers of rows that reach the threshold of a class."""
     doubted: tuple[int, int]
-    """Rows of each label that are off the diagonal and whose label the model does not predict."""
+    """Number of rows of each label that are off the diagonal and have another predicted class."""
 
     def is_doubtful(self, label: int, other: float) -> bool:
-        """Whether a row's label is doubtful, by the probability of the other class."""
+        """Return whether a row's label is doubtful, given the probability of the opposite class."""
         return step_of(other) >= least_step(self.thresholds[1 - label])
 
     @property
@@ -46,7 +48,7 @@ class LabelDoubt:
 
     @property
     def estimated(self) -> list[list[float]]:
-        """Share of all rows by [label][class]: the joint, each label scaled to its rows."""
+        """Estimated share of all rows, [label][class]: the joint, scaled to the rows of each label."""
         shares = []
         for label, counted in enumerate(self.joint):
             sure = sum(counted)
@@ -61,15 +63,15 @@ class LabelDoubt:
 
 
 class DoubtGrid:
-    """Rows of each label by the probability of the other class."""
+    """Counts of the rows of each label by the probability of the opposite class."""
 
     def __init__(self) -> None:
         self.rows = np.zeros((2, STEPS + 1), np.int64)
         self.own = np.zeros(2)
-        """Sum over rows of the probability of their label."""
+        """Sum of the probabilities of the rows' labels, by label."""
 
     def add(self, labels: NDArray[np.uint8], other: FloatArray) -> None:
-        """Count rows; shapes (rows,), probabilities between 0 and 1."""
+        """Count rows, given the probability of the opposite class; both arrays have shape (rows,)."""
         steps = (other * STEPS).astype(np.int64)
         for label in (0, 1):
             of_label = labels == label
@@ -77,7 +79,7 @@ class DoubtGrid:
             self.own[label] += float((1 - other[of_label]).sum())
 
     def result(self) -> LabelDoubt | None:
-        """None where one of the labels does not occur, as it has no threshold then."""
+        """Compute the result; None if only one label occurs, because the other has no threshold."""
         rows = self.rows.sum(axis=1)
         if not rows.all():
             return None
@@ -96,10 +98,10 @@ class DoubtGrid:
 
 
 def step_of(probability: float) -> int:
-    """The step that a probability is counted in."""
+    """Return the step in which a probability is counted."""
     return int(probability * STEPS)
 
 
 def least_step(threshold: float) -> int:
-    """The first step of the other class that makes a label doubtful: beyond its threshold and beyond half."""
+    """Return the first step, above the opposite class's threshold and 0.5, at which a label is doubtful."""
     return max(math.ceil(threshold * STEPS - NEAR), STEPS // 2 + 1)

@@ -1,4 +1,4 @@
-"""A model's mistakes on labelled rows as plain values, and what stands out among them."""
+"""A model's mistakes on labelled rows, and the findings derived from them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,54 +17,54 @@ from sentiscale.util.templates import Finding, environment, finding, sentences
 
 TEMPLATE = "triage.jinja"
 CLEAR = 0.01
-"""A difference in accuracy that is worth a sentence where it is beyond chance."""
+"""Minimum difference in accuracy that is reported as a finding if it is statistically significant."""
 TOO_FAR = 0.02
-"""The same for a difference between confidence and accuracy."""
+"""Minimum difference between confidence and accuracy that is reported as a finding."""
 MOST_NAMED = 3
 LONGEST_TEXT = 32_768
-"""Characters of a review that are kept: more than a model reads of any that people wrote."""
+"""Maximum number of characters kept of a review, more than a model reads of any realistic review."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A row whose label the model does not predict."""
+    """A row whose predicted class differs from its label."""
 
     file: str
-    """Where it stands; the split's name for prepared data."""
+    """File that contains the row; for prepared data, the name of the split."""
     number: int
-    """Its line in the file, from 1; its row in the split, from 0."""
+    """Line number in the file, from 1; for prepared data, the row number in the split, from 0."""
     label: int
-    """0 negative, 1 positive."""
+    """0 for negative, 1 for positive."""
     logit: float
     tokens: int
     text: str
-    """Empty until it is read, for prepared data."""
+    """Text of the review; for prepared data, empty until it is read."""
     category: str | None = None
 
     @property
     def margin(self) -> float:
-        """Normalised margin: probability of the other class less that of the label, 0 to 1."""
+        """Normalised margin, 0 to 1: probability of the opposite class minus that of the label."""
         return float(np.tanh(abs(self.logit) / 2))
 
     @property
     def probability(self) -> float:
-        """Of the predicted class, 0.5 to 1."""
+        """Probability of the predicted class, 0.5 to 1."""
         return (1 + self.margin) / 2
 
 
 class TopMistakes:
-    """The mistakes with the largest keys of those offered, largest first; of equal keys the earlier one."""
+    """The mistakes with the largest keys, largest first; among equal keys, the earlier ones."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self._kept: list[tuple[float, Mistake]] = []
 
     def offer(self, keys: FloatArray, make: Callable[[int], Mistake]) -> None:
-        """Offer a block of rows.
+        """Add the rows of a block that have large enough keys.
 
         Args:
-            keys: one a row (rows,); rows with keys of 0 or less are never kept.
-            make: returns the row of a number; called for few of them.
+            keys: one key per row (rows,); rows with keys of 0 or less are never kept.
+            make: returns the mistake for a row number; called only for rows that may be kept.
         """
         floor = max(self._kept[-1][0], 0.0) if len(self._kept) == self.most else 0.0
         chosen = np.flatnonzero(keys > floor)
@@ -78,9 +78,9 @@ class TopMistakes:
 
 
 def random_keys(first: int, rows: int) -> FloatArray:
-    """A number in (0, 1] for each of the rows `first`, `first` + 1, …; always the same for the same row.
+    """Return a reproducible pseudo-random number in (0, 1] for each of the rows `first`, `first` + 1, …
 
-    The mixing function of SplitMix64 (Steele, Lea & Flood, 2014) on the row's number.
+    Applies the mixing function of SplitMix64 (Steele, Lea & Flood, 2014) to the row number.
     """
     mixed = np.arange(first + 1, first + rows + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -92,57 +92,57 @@ def random_keys(first: int, rows: int) -> FloatArray:
 
 @dataclass(frozen=True)
 class TriageFacts:
-    """A model's answers on labelled rows, broken down."""
+    """Analysis of a model's predictions on labelled rows."""
 
     model: str
     data: str
-    """Prepared data or files, as named by the caller."""
+    """Path of the prepared data or files, as given by the caller."""
     split: str | None
-    """Of prepared data; None for files."""
+    """Split of prepared data; None for files."""
     rejected: int
-    """Rows of files without a usable label or text."""
+    """Number of rows in files that have no usable label or text."""
     counts: EvalCounts
     everything: ReviewGroup
     calibration: list[CalibrationBin]
     divisions: list[Division]
     doubt: LabelDoubt | None
-    """None where only one label occurs."""
+    """Doubtful labels; None if only one label occurs."""
     mistakes: list[Mistake]
-    """Those that the model is surest of, surest first, the ones with a doubtful label included."""
+    """Most confident mistakes in order of decreasing confidence, including those with a doubtful label."""
     drawn: list[Mistake]
-    """Drawn at random from the mistakes whose label is not doubtful, surest first."""
+    """Random sample of the mistakes without a doubtful label, in order of decreasing confidence."""
     cautions: list[str]
-    """What a reader should know about these rows, one sentence each."""
+    """Caveats about the data, one sentence each."""
 
     @property
     def doubtful(self) -> list[Mistake]:
-        """The kept mistakes whose label is doubtful, by falling margin."""
+        """Mistakes in `mistakes` that have a doubtful label, in order of decreasing margin."""
         return [row for row in self.mistakes if self.is_doubtful(row)]
 
     @property
     def ece(self) -> float:
-        """Expected calibration error over 15 equal bins of confidence (Guo et al., 2017)."""
+        """Expected calibration error over 15 confidence bins of equal width (Guo et al., 2017)."""
         return expected_calibration_error(self.calibration)
 
     @property
     def confusion(self) -> list[list[int]]:
-        """Rows by [label][predicted class]."""
+        """Number of rows by [label][predicted class]."""
         counts = self.counts
         return [[counts.true_negative, counts.false_positive], [counts.false_negative, counts.true_positive]]
 
     @property
     def headline(self) -> str:
-        """`1,600 mistakes in 26,224 reviews`."""
+        """Summary such as `1,600 mistakes in 26,224 reviews`."""
         mistakes, rows = self.everything.mistakes, self.everything.rows
         return f"{count(mistakes)} mistake{'s' if mistakes != 1 else ''} in {count(rows)} reviews"
 
     @property
     def findings(self) -> list[str]:
-        """What stands out, one sentence each, the most important first."""
+        """Findings, one sentence each, the most important first."""
         return phrase(*_findings(self))
 
     def is_doubtful(self, row: Mistake) -> bool:
-        """Whether confident learning doubts the label of a mistake."""
+        """Return whether confident learning finds the label of a mistake doubtful."""
         return self.doubt is not None and self.doubt.is_doubtful(row.label, row.probability)
 
     def summary(self) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def phrase(*findings: Finding) -> list[str]:
 
 
 def accuracy_text(group: ReviewGroup) -> str:
-    """`91.2 % (90.3 to 92.0)`."""
+    """Format a group's accuracy with its interval, as in `91.2 % (90.3 to 92.0)`."""
     module: Any = environment(__package__, html=False).get_template(TEMPLATE).module
     return str(module.accuracy(group))
 
@@ -246,7 +246,7 @@ def _harder_class(facts: TriageFacts) -> Iterator[Finding]:
 
 
 def _weak_groups(division: Division, accuracy: float) -> Iterator[Finding]:
-    """The groups that are clearly less accurate than all rows."""
+    """Report the groups that are significantly less accurate than all rows together."""
     weak = [
         group
         for group in division.groups

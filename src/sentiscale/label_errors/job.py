@@ -1,4 +1,4 @@
-"""Analyse a model's mistakes on labelled reviews: numbers, doubtful labels, one HTML page."""
+"""Analyse a model's mistakes on labelled reviews and write an HTML page about them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ from sentiscale.util.templates import finding
 
 
 def cautions_of_split(record: dict[str, Any], dataset: PreparedDataset, split: str) -> list[str]:
-    """What to know about a split, given the record of the run that made the model."""
+    """Return caveats about a split, given the record of the run that trained the model."""
     if record.get("data_digest") != dataset.manifest.digest:
         return phrase(finding("other_data")) if record else []
     kinds = {"train": "trained_on_them", "valid": "calibrated_on_them"}
@@ -39,7 +39,7 @@ def cautions_of_split(record: dict[str, Any], dataset: PreparedDataset, split: s
 
 
 def cautions_of_files(record: dict[str, Any], paths: list[str]) -> list[str]:
-    """What to know about files: whether training reviews came from them."""
+    """Return caveats about files, such as that the model was trained on reviews from them."""
     trained_on = record.get("data") or {}
     inputs = {_absolute(path) for path in trained_on.get("inputs", [])} & {_absolute(path) for path in paths}
     if not inputs:
@@ -51,7 +51,7 @@ def cautions_of_files(record: dict[str, Any], paths: list[str]) -> list[str]:
 
 
 def _test_inputs(path: str, digest: str) -> set[str] | None:
-    """Files that were named as the test set; None where the prepared data are gone."""
+    """Return the files that were given as the test set; None if the prepared data no longer exist."""
     try:
         manifest: Manifest = PreparedDataset.open(path, verify=False).manifest
     except DataError:
@@ -64,18 +64,18 @@ def _absolute(path: str) -> str:
 
 
 SHOWN = 20
-"""Reviews of each list that the page shows, and explains."""
+"""Number of reviews per list that the page shows and explains."""
 MOST_DRAWN = 10 * SHOWN
-"""Mistakes drawn at random before it is known which labels are doubtful; those are taken out again."""
+"""Number of mistakes drawn at random; those with a doubtful label are removed later."""
 NOT_AS_WRITTEN = (
-    "The texts are as cleaned and as long as the data keep them; --set prepare.keep_text=true would keep "
-    "them as written. ▢ stands for a word outside the vocabulary."
+    "The texts are cleaned and truncated, as stored in the prepared data; preparation with "
+    "--set prepare.keep_text=true stores the original texts. ▢ stands for a word outside the vocabulary."
 )
 
 
 @dataclass(frozen=True)
 class Triage:
-    """The written page and its numbers."""
+    """Result of `triage`: the written page and the analysis."""
 
     out: Path
     bytes: int
@@ -94,22 +94,22 @@ def triage(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Triage:
-    """Write a page on where a model errs and which labels are probably wrong.
+    """Write a page that shows a model's mistakes and the labels that are probably wrong.
 
     Args:
         model: a model directory.
         data: prepared data, or a raw labelled file, glob or folder in any input format.
-        out: the .html file to write, whole or not at all.
-        split: which split of prepared data.
-        category_column: column of a table to divide the rows by.
-        top: confident mistakes to keep, for the numbers; the page shows the first twenty.
-        settings: how raw files are read (format, columns).
-        force: replace `out` if it exists.
-        progress: where to show how it goes.
+        out: the .html file to write.
+        split: split to analyse, if `data` is prepared data.
+        category_column: column by whose values the rows of a table are grouped.
+        top: number of confident mistakes to return; the page shows the first twenty.
+        settings: format and columns of raw files.
+        force: whether to replace `out` if it exists.
+        progress: receives the progress.
 
     Raises:
-        DataError: model or data cannot be used, or hold no labelled row.
-        UsageError: `out` exists or is no name of a page; a column that is not there; `top` below 1.
+        DataError: the model or data cannot be used, or the data contain no labelled row.
+        UsageError: `out` exists or is not an .html file, a column does not exist, or `top` is below 1.
     """
     out, progress = Path(out), progress or Progress()
     if top < 1:
@@ -130,7 +130,7 @@ def triage(
 
 
 class TriageCounter:
-    """Counts all rows, and keeps few of them."""
+    """Counts all rows and keeps the few that the results list."""
 
     def __init__(self, predictor: Predictor, most: int, category_column: str | None) -> None:
         self.predictor, self.category_column = predictor, category_column
@@ -146,34 +146,34 @@ class TriageCounter:
     def take_split(
         self, dataset: PreparedDataset, split: str, record: dict[str, Any], progress: Progress
     ) -> tuple[SplitTexts, list[str]]:
-        """Read a split; returns its texts, and what to know about its rows."""
+        """Count the rows of a split; returns its texts and caveats about it."""
         if self.category_column is not None:
             raise UsageError(
-                f"{dataset.path} is prepared data, which have no columns. Give the table itself with "
-                "--category-column."
+                f"{dataset.path} is prepared data, which has no columns. With --category-column, give the "
+                "original table."
             )
         texts = SplitTexts(dataset, split, self.predictor.model.vocab)
         self._take(split_chunks(self.predictor, dataset, split, progress))
         return texts, cautions_of_split(record, dataset, split)
 
     def take_files(self, data: str, settings: PrepareSettings, progress: Progress) -> None:
-        """Read files.
+        """Count the rows of files.
 
-        Raises: DataError when they hold no labelled review.
+        Raises: DataError when the files contain no labelled review.
         """
         self._take(file_chunks(self.predictor, data, settings, self.category_column, progress))
         if self.rows == 0:
             raise DataError(
-                f"{data} holds no labelled review. Name it with --label-column or --stars-column."
+                f"{data} holds no labelled review. Name the label with --label-column or --stars-column."
             )
 
     def _take(self, chunks: Iterator[LabelledChunk]) -> None:
         for chunk in chunks:
             block = chunk.block
             self.counts.add(block)
-            self.grid.add(block.labels, block.other)
-            wrong = ~block.right
-            self.surest.offer(block.against * wrong, chunk.row)
+            self.grid.add(block.labels, block.opposite_probability)
+            wrong = ~block.correct
+            self.surest.offer(block.contradiction * wrong, chunk.row)
             self.drawn.offer(random_keys(self.rows, len(wrong)) * wrong, chunk.row)
             self.rows += len(wrong)
             self.rejected += chunk.rejected

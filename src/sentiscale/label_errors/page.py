@@ -1,4 +1,4 @@
-"""The triage page: one HTML file that needs no network."""
+"""Render the triage page, a self-contained HTML file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,56 +15,57 @@ from sentiscale.study.analysis.intervals import wilson
 from sentiscale.util.numbers import count, percent
 
 LONGEST_SHOWN = 3_000
-"""Characters of a review that the page shows."""
+"""Maximum number of characters of a review that the page shows."""
 BOUNDS = (0.15, 0.4, 0.75)
-"""Shares of a review's largest contribution from which a word is tinted faintly, clearly, strongly."""
+"""Minimum shares of a review's largest contribution for a weak, medium and strong tint of a word."""
 LEAST_LARGEST = 0.3
-"""Logit that the largest contribution counts as at least: where no word says much, no tint is strong."""
+"""Lower limit, as a logit, for the largest contribution; without it, negligible words would get a strong
+tint in reviews in which no word contributes much."""
 ROOM = 1.02
-"""The longest bar ends a little before the end of its scale."""
+"""Length of the scale relative to the longest bar."""
 
 Tint = tuple[int, int, float]
-"""A word's first character, one past its last, and what it contributed to the logit."""
+"""Position of a word's first character, position after its last, and the word's contribution to the logit."""
 
 
 @dataclass(frozen=True)
 class ShownMistake:
-    """A mistake as the page shows it."""
+    """A mistake with the text and contributions that the page shows."""
 
     row: Mistake
     text: str
-    """For a person; of prepared data the cleaned text, unless the raw one was kept."""
+    """Text for display; for prepared data, the cleaned text unless the original one was stored."""
     tints: Sequence[Tint] = ()
-    """Empty where contributions are not known."""
+    """Contributions of the words; empty if they are unknown."""
 
     @property
     def place(self) -> str:
-        """File and line, without folders: they may tell more than they should."""
+        """File name and line, without folders, which may reveal private information."""
         return f"{PurePath(self.row.file).name}:{self.row.number}"
 
     @property
     def pieces(self) -> list[TextPiece]:
-        """The text, cut where it is long, with its words tinted."""
+        """The text, truncated if it is long, as pieces with tinted words."""
         return tinted(self.text[:LONGEST_SHOWN], self.tints)
 
     @property
     def more(self) -> int:
-        """Characters that are not shown."""
+        """Number of characters that are not shown."""
         return max(0, len(self.text) - LONGEST_SHOWN)
 
 
 def triage_page(
     facts: TriageFacts, doubtful: Sequence[ShownMistake], drawn: Sequence[ShownMistake], note: str
 ) -> str:
-    """The page as HTML.
+    """Render the page as HTML.
 
     Args:
-        facts: all numbers.
-        doubtful: rows with a doubtful label; the most confident mistakes where no label is doubtful.
-        drawn: mistakes drawn at random.
-        note: where the texts come from; may be empty.
+        facts: results of the analysis.
+        doubtful: rows with a doubtful label, or the most confident mistakes if no label is doubtful.
+        drawn: randomly drawn mistakes.
+        note: remark about the origin of the texts; may be empty.
     """
-    model = PurePath(facts.model)  # RUN/model is known by the name of RUN
+    model = PurePath(facts.model)  # RUN/model is shown as RUN
     return render(
         "triage.html",
         facts=facts,
@@ -82,7 +83,7 @@ def triage_page(
 
 
 def tinted(text: str, tints: Sequence[Tint]) -> list[TextPiece]:
-    """Cut a text into pieces, its words graded by what they contributed: above 0 speaks for positive."""
+    """Split a text into pieces, with words tinted by contribution; above 0, a word supports positive."""
     largest = max([LEAST_LARGEST, *(abs(share) for _, _, share in tints)])
     pieces: list[TextPiece] = []
     at = 0
@@ -99,7 +100,7 @@ def tinted(text: str, tints: Sequence[Tint]) -> list[TextPiece]:
 
 
 def mistake_bars(division: Division) -> BarChart:
-    """Share of mistakes of each group, on one scale that large groups set."""
+    """Chart the share of mistakes of each group, on a scale determined by the large groups."""
     counted = [group for group in division.groups if not group.is_small]
     high = round_up(ROOM * max((1 - group.interval[0] for group in counted or division.groups), default=1.0))
     axis = Axis("", 0, min(high, 1.0), percent=True)
@@ -109,7 +110,7 @@ def mistake_bars(division: Division) -> BarChart:
         title += f": {percent(min(shares))} to {percent(max(shares))}"
     return BarChart(
         title,
-        f"Share of mistakes by {division.title}, one line for each group.",
+        f"Share of mistakes by {division.title}, one line per group.",
         "share of mistakes; the pale end is the 95 % interval",
         [_bar(group, axis.high) for group in division.groups],
         axis,
@@ -117,7 +118,7 @@ def mistake_bars(division: Division) -> BarChart:
 
 
 def _bar(group: ReviewGroup, high: float) -> Bar:
-    """Solid up to the interval's low end, pale up to its high end."""
+    """Create a bar that is solid up to the interval's lower end and pale up to its upper end."""
     least, most = 1 - group.interval[1], 1 - group.interval[0]
     solid = round(100 * min(least / high, 1), 2)
     pale = round(100 * min(most / high, 1) - solid, 2)
@@ -133,21 +134,21 @@ def _bar(group: ReviewGroup, high: float) -> Bar:
 
 
 def reliability_chart(bins: Sequence[CalibrationBin]) -> Chart:
-    """How often the model is right, by how sure it is."""
+    """Chart accuracy against mean confidence."""
     intervals = [wilson(round(part.accuracy * part.rows), part.rows) for part in bins]
     low = min([0.5, *(least for least, _ in intervals)])
     chart = Chart(
         "reliability",
-        "As sure as it is right?",
-        "Accuracy over mean confidence, one dot for each bin of confidence, with 95 % intervals; on the"
-        " diagonal a model is exactly as sure as it is right, below it too sure.",
+        "Confidence and accuracy",
+        "Accuracy against mean confidence, one dot per confidence bin, with 95 % intervals. On the diagonal,"
+        " confidence equals accuracy; below it, the model is overconfident.",
         Axis("probability of the predicted class", 0.5, 1, percent=True),
-        Axis("share of right answers", 0.1 * int(10 * low), 1, percent=True),
+        Axis("accuracy", 0.1 * int(10 * low), 1, percent=True),
     )
-    chart.line([(0.5, 0.5), (1, 1)], "ideal dashed", "as sure as right")
+    chart.line([(0.5, 0.5), (1, 1)], "ideal dashed", "perfect calibration")
     for part, ends in zip(bins, intervals, strict=True):
         chart.line([(part.confidence, end) for end in ends], "whisker accent")
-        shares = f"{percent(part.confidence)} sure, {percent(part.accuracy)} right"
+        shares = f"confidence {percent(part.confidence)}, accuracy {percent(part.accuracy)}"
         tip = f"{shares}, {count(part.rows)} reviews"
         chart.dots([(part.confidence, part.accuracy)], "accent", tip)
     return chart

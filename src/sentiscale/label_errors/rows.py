@@ -1,4 +1,4 @@
-"""Label prepared data or files chunk by chunk, and read the texts of single rows again."""
+"""Predict prepared data or files chunk by chunk, and read the texts of single rows."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,25 +25,25 @@ from sentiscale.text.vocab import SPECIAL, UNK, Vocab
 from sentiscale.util.progress import Progress
 
 FREQUENT_WORDS = 5_000
-"""Words at the head of a vocabulary that are not rare; of a small one, its first half."""
+"""Number of most frequent words that are not rare; in a small vocabulary, half of its words."""
 NO_CATEGORY = "(none)"
 LONGEST_CATEGORY = 80
-"""Characters of a category's name that are kept."""
+"""Maximum number of characters kept of a category's name."""
 
 IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class LabelledChunk:
-    """Consecutive labelled rows and the model's answers."""
+    """Consecutive labelled rows with their origin and the model's predictions."""
 
     block: ScoredBlock
     file: str
-    """The split's name for prepared data."""
+    """Path of the file; for prepared data, the name of the split."""
     numbers: IntArray
-    """Lines of the file from 1, or rows of the split from 0."""
+    """Line numbers in the file, from 1; for prepared data, row numbers in the split, from 0."""
     texts: pa.Array | None = None
-    """Large binaries; None for prepared data."""
+    """Texts as large binaries; None for prepared data."""
     rejected: int = 0
 
     def row(self, place: int) -> Mistake:
@@ -63,16 +63,16 @@ class LabelledChunk:
 
 
 def frequent_words(predictor: Predictor) -> int:
-    """How many of the model's words are not rare; its vocabulary has them by falling frequency."""
+    """Number of words that are not rare: the first ones of the model's vocabulary."""
     return min(FREQUENT_WORDS, (len(predictor.model.vocab) - len(SPECIAL)) // 2)
 
 
 def split_chunks(
     predictor: Predictor, dataset: PreparedDataset, name: str, progress: Progress
 ) -> Iterator[LabelledChunk]:
-    """Label a split of prepared data.
+    """Predict the rows of a split of prepared data.
 
-    Raises: DataError when the data were cleaned otherwise than the model needs, or the split is empty.
+    Raises: DataError when the data and the model have different cleaning profiles, or the split is empty.
     """
     numbers = vocabulary_mapping(predictor, dataset)
     split = dataset.split(name)
@@ -90,18 +90,18 @@ def split_chunks(
 def file_chunks(
     predictor: Predictor, data: str, settings: PrepareSettings, column: str | None, progress: Progress
 ) -> Iterator[LabelledChunk]:
-    """Label the usable rows of files, a few megabytes in memory at a time.
+    """Predict the usable rows of files, with a few megabytes in memory at a time.
 
     Args:
         predictor: the model.
         data: a file, glob, folder or URL.
-        settings: how files are read.
-        column: the tables' column with the category, if it is wanted.
-        progress: where to show how it goes.
+        settings: format and columns of the files.
+        column: column that contains the category, if any.
+        progress: receives the progress.
 
     Raises:
         DataError: a file cannot be read, or has no labels.
-        UsageError: a named column is not there.
+        UsageError: a named column does not exist.
     """
     corpus = Corpus.find([data], settings)
     sources = [source_with_column(source, column) if column else source for source in corpus.sources]
@@ -122,7 +122,7 @@ def file_chunks(
 
 
 def source_with_column(source: Source, column: str) -> Source:
-    """The source with one more column to read with text and label.
+    """Return the source with an additional column to read.
 
     Raises: UsageError when the file has no such column.
     """
@@ -161,7 +161,7 @@ def _scored(
 
 
 def _names(others: pa.Table | None, column: str | None) -> list[str] | None:
-    """The category of each row as a short text."""
+    """Return the category of each row as a short text."""
     if others is None or column is None:
         return None
     values = (str(value).strip() if value is not None else "" for value in others[column].to_pylist())
@@ -169,27 +169,27 @@ def _names(others: pa.Table | None, column: str | None) -> list[str] | None:
 
 
 AT_ONCE = 8
-"""Reviews explained together, between two signs of progress."""
+"""Number of reviews explained between two progress reports."""
 SAME = 0.01
-"""Logit by which an explanation may differ from what was said of the row, else it is not shown."""
+"""Maximum difference between the logits of explanation and prediction for the explanation to be shown."""
 
 
 @dataclass(frozen=True)
 class RowText:
-    """A text for a person and for the model, which may differ in how its words are put together."""
+    """A text for display and for the model; the two may differ in how words are joined."""
 
     shown: str
     read: str
-    """What the model reads; gives the very tokens of the row."""
+    """Text that the model reads; it has exactly the tokens of the row."""
     spans: Sequence[tuple[int, int]] | None = None
-    """Where each token stands in `shown`; None where both texts are the same."""
+    """Start and end of each token in `shown`; None if both texts are equal."""
 
 
 class SplitTexts:
-    """Texts of the rows of a split: the raw ones where they were kept, else put together from the tokens."""
+    """Texts of the rows of a split: the original ones if stored, otherwise reconstructed from the tokens."""
 
     def __init__(self, dataset: PreparedDataset, name: str, vocab: Vocab) -> None:
-        """Open the split; `vocab` is the model's."""
+        """Open the split `name`; `vocab` is the model's vocabulary."""
         self.split = dataset.split(name)
         self.words = dataset.vocab.words
         self.joined = dataset.manifest.cleaning == "words"
@@ -201,7 +201,7 @@ class SplitTexts:
         return self.raw is not None
 
     def __getitem__(self, row: int) -> RowText:
-        """The text of a row, counted from 0."""
+        """Return the text of a row, counted from 0."""
         if self.raw is not None:
             text = self.raw(row)
             return RowText(text, text)
@@ -213,7 +213,7 @@ class SplitTexts:
 
 
 def word_beyond(vocab: Vocab) -> str:
-    """A word that the vocabulary does not have, to stand for any unknown one."""
+    """Return a word that is not in the vocabulary, to represent any unknown word."""
     word = "unknownword"
     while vocab.id_of(word) != UNK:
         word += "x"
@@ -221,14 +221,14 @@ def word_beyond(vocab: Vocab) -> str:
 
 
 def with_texts(rows: Sequence[Mistake], texts: SplitTexts | None) -> list[Mistake]:
-    """The rows with their text filled in; `texts` None leaves them as they are."""
+    """Return the rows with their texts filled in, or unchanged if `texts` is None."""
     return list(rows) if texts is None else [replace(row, text=texts[row.number].shown) for row in rows]
 
 
 def read_rows(
     predictor: Predictor, rows: Sequence[Mistake], texts: SplitTexts | None, progress: Progress
 ) -> list[ShownMistake]:
-    """The rows with what each of their words contributed; some ten reviews a second."""
+    """Add texts and the contributions of their words to the rows, at about ten reviews per second."""
     read = [RowText(row.text, row.text) if texts is None else texts[row.number] for row in rows]
     found: list[ShownMistake] = []
     with progress.task("explain", len(rows), "reviews") as advance:
@@ -244,7 +244,7 @@ def read_rows(
 
 
 def _placed(words: Sequence[Tint], text: RowText) -> Iterator[Tint]:
-    """Contributions at the words' places in the text that is shown."""
+    """Yield the contributions with the words' positions in the displayed text."""
     if text.spans is None:
         yield from words
     elif len(words) == len(text.spans):

@@ -1,4 +1,4 @@
-"""What is learnt: the network, the n-gram model, word vectors, their scores, and the model directory.
+"""The models: the network, the n-gram model, word vectors, their scores, and the model directory.
 
-How a model is fitted stands in `training`, how it is spread over ranks in `parallel`.
+`training` fits a model; `parallel` distributes it over ranks.
 """

@@ -1,6 +1,7 @@
 """Write and read a model directory: the settings, vocabulary and weights that a prediction needs.
 
-`config.toml`, `vocab.txt`, `weights.safetensors` and, for people, `record.json`. No pickle anywhere.
+The files are `config.toml`, `vocab.txt`, `weights.safetensors` and, for human readers, `record.json`. None of
+them is a pickle, so loading an untrusted model cannot execute code.
 """
 
 import tomllib
@@ -28,33 +29,33 @@ FORMAT_VERSION = 1
 
 
 class ModelConfig(BaseModel):
-    """`config.toml`: the cleaning profile, the network's shape, the combination of the parts."""
+    """Contents of `config.toml`: cleaning profile, network shape, and weights that combine the models."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: int = FORMAT_VERSION
-    """Version of the directory's format; any other is refused."""
+    """Version of the directory format; any other version is rejected."""
     cleaning: Cleaning
     """Cleaning profile: alpha or words."""
     max_tokens: int
-    """Tokens the network reads of a review."""
+    """Maximum number of tokens of a review that the network reads."""
     stored_tokens: int
-    """Tokens a review is cut to first, as in preparation; the n-gram model reads all of them."""
+    """Maximum number of tokens kept of a review, as in preparation; the n-gram model reads all of them."""
     model: ModelSettings
     """Shape of the network."""
     combination: dict[str, float]
-    """Weights of the combination: net, wide, bias."""
+    """Weights that combine the logits of the two models: net, wide, bias."""
     wide_longest: int | None = None
-    """Longest n-gram of the n-gram model; None without one."""
+    """Longest n-gram of the n-gram model; None if there is no n-gram model."""
     wide_gaps: int = 0
-    """Most words between the two of a pair that counts as a feature of the n-gram model."""
+    """Maximum number of words between the two words of a pair that is a feature of the n-gram model."""
     wide_intercept: float = 0.0
-    """Logit of the n-gram model for a text without features."""
+    """Logit of the n-gram model for a text that has no features."""
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """Everything a model directory holds, in memory."""
+    """The contents of a model directory, in memory."""
 
     config: ModelConfig
     vocab: Vocab
@@ -65,13 +66,13 @@ class SavedModel:
 
     @property
     def parameters(self) -> int:
-        """Number of parameters: the network's, and a weight and a scale per bucket of the n-gram model."""
+        """Parameters of the network, plus one weight and one scale per bucket of the n-gram model."""
         own = sum(parameter.numel() for parameter in self.net.parameters())
         return own + (self.wide.weights.size + self.wide.scales.size if self.wide else 0)
 
 
 def save_model(path: Path, model: SavedModel, record: RunRecord | None = None) -> None:
-    """Write the directory, whole or not at all, replacing an existing one."""
+    """Write the directory atomically, replacing an existing one."""
     tensors: dict[str, Tensor] = {f"net.{name}": value for name, value in model.net.state_dict().items()}
     if model.wide is not None:
         tensors["wide.scales"] = torch.from_numpy(model.wide.scales)
@@ -87,7 +88,7 @@ def save_model(path: Path, model: SavedModel, record: RunRecord | None = None) -
 def load_model(path: Path) -> SavedModel:
     """Read a model directory that `save_model` wrote.
 
-    Raises: DataError when it is missing, incomplete, damaged or of another version.
+    Raises: DataError when it is missing, incomplete or damaged, or has another format version.
     """
     config = _read_config(path)
     vocab = Vocab.read(path / "vocab.txt")
@@ -96,7 +97,8 @@ def load_model(path: Path) -> SavedModel:
     try:
         tensors = load_file(path / "weights.safetensors")
         weights = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
-        # The large table stays in the mapped file, whose pages processes share; the rest must be aligned.
+        # The large embedding table stays memory-mapped, so that processes share its pages. All other weights
+        # are copied, because kernels need aligned memory.
         weights = {k: v if k.startswith("embedding.") else v.clone() for k, v in weights.items()}
         net.load_state_dict(weights, assign=True)
         wide = _wide_of(config, tensors)
@@ -117,7 +119,7 @@ def model_config(
     wide: WideModel | None,
     combination: Combination,
 ) -> ModelConfig:
-    """The contents of `config.toml`."""
+    """Collect the settings that `config.toml` stores."""
     return ModelConfig(
         cleaning=cleaning,
         max_tokens=max_tokens,
@@ -131,7 +133,7 @@ def model_config(
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record of the run that made the model, or an empty dictionary."""
+    """Return the record of the run that trained the model; empty if it is missing or unreadable."""
     try:
         return RunRecord.model_validate_json((path / "record.json").read_bytes()).model_dump(mode="json")
     except (OSError, ValidationError):

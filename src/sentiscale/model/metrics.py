@@ -13,47 +13,47 @@ CALIBRATION_BINS = 15
 
 
 class CalibrationBin(Record):
-    """Rows of similar confidence: how sure the model was of its labels, and how often it was right."""
+    """One bin of a reliability diagram: mean confidence and accuracy of rows with similar confidence."""
 
     low: float
-    """Least confidence of the bin; confidence is the probability of the predicted label, 0.5 or more."""
+    """Lower edge of the bin; confidence is the probability of the predicted label, 0.5 or more."""
     high: float
-    """Largest confidence of the bin."""
+    """Upper edge of the bin."""
     rows: int
     """Number of rows in the bin."""
     confidence: float
-    """Mean over the bin's rows."""
+    """Mean confidence of the bin's rows."""
     accuracy: float
-    """Share of the bin's rows labelled correctly."""
+    """Share of the bin's rows predicted correctly."""
 
 
 class Scores(Record):
-    """Scores of predictions on labelled rows; f1, precision and recall are those of the class "positive"."""
+    """Scores of predictions on labelled rows; f1, precision and recall refer to the class "positive"."""
 
     accuracy: float
-    """Share of rows labelled correctly."""
+    """Share of rows predicted correctly."""
     loss: float
-    """Mean binary cross-entropy, nats."""
+    """Mean binary cross-entropy, in nats."""
     f1: float
     """Harmonic mean of precision and recall."""
     precision: float
-    """Share of the rows predicted positive that are; 0 without any."""
+    """Share of the rows predicted positive that are positive; 0 if no row is predicted positive."""
     recall: float
-    """Share of the positive rows predicted so; 0 without any."""
+    """Share of the positive rows that are predicted positive; 0 if no row is positive."""
     auc: float | None
-    """Area under the ROC curve; None when only one class occurs."""
+    """Area under the ROC curve; None if only one class occurs."""
     ece: float
-    """Expected calibration error over 15 equal bins of confidence (Guo et al., 2017)."""
+    """Expected calibration error over 15 confidence bins of equal width (Guo et al., 2017)."""
     rows: int
     """Number of scored rows."""
     confusion: list[list[int]]
     """[[true negatives, false positives], [false negatives, true positives]]."""
     calibration: list[CalibrationBin] = Field(default_factory=list)
-    """The bins that have rows, by confidence; empty in records from before they were kept."""
+    """The non-empty bins, by confidence; an empty list in records written before this field existed."""
 
 
 def count(logits: FloatArray, labels: LabelArray) -> EvalCounts:
-    """Confusion counts and summed loss; shapes (rows,)."""
+    """Count the confusion matrix and sum the loss; all shapes are (rows,)."""
     positive, truth = logits > 0, labels == 1
     wide_logits = logits.astype(np.float64)
     return EvalCounts(
@@ -66,8 +66,8 @@ def count(logits: FloatArray, labels: LabelArray) -> EvalCounts:
 
 
 def score(logits: FloatArray, labels: LabelArray) -> Scores:
-    """All scores of logits (rows,) against labels (rows,) of 0 and 1."""
-    from sklearn.metrics import precision_recall_fscore_support, roc_auc_score  # prediction needs none
+    """Score logits (rows,) against labels (rows,) of 0 and 1."""
+    from sklearn.metrics import precision_recall_fscore_support, roc_auc_score  # not needed for prediction
 
     counts = count(logits, labels)
     bins = calibration_bins(probabilities(logits), labels)
@@ -92,16 +92,16 @@ def score(logits: FloatArray, labels: LabelArray) -> Scores:
 
 
 def probabilities(logits: FloatArray) -> npt.NDArray[np.float64]:
-    """Probability of "positive" for each logit, between 0 and 1."""
+    """Return the probability of "positive" for each logit."""
     return 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -700, 700)))
 
 
 def calibration_bins(
     positive_probability: npt.NDArray[np.float64], labels: LabelArray
 ) -> list[CalibrationBin]:
-    """Confidence against accuracy in 15 equal bins of confidence; shapes (rows,).
+    """Compute confidence and accuracy in 15 confidence bins of equal width; all shapes are (rows,).
 
-    The bins of a reliability diagram (Niculescu-Mizil and Caruana, 2005), those without rows left out.
+    These are the bins of a reliability diagram (Niculescu-Mizil and Caruana, 2005), without empty bins.
     """
     confidence = np.maximum(positive_probability, 1 - positive_probability)
     right = (positive_probability > 0.5) == (labels == 1)
@@ -122,6 +122,6 @@ def calibration_bins(
 
 
 def expected_calibration_error(bins: list[CalibrationBin]) -> float:
-    """Mean distance between confidence and accuracy, weighted by the rows of each bin; 0 without rows."""
+    """Mean absolute difference of confidence and accuracy, weighted by rows per bin; 0 without rows."""
     rows = sum(bin_.rows for bin_ in bins)
     return sum(bin_.rows * abs(bin_.accuracy - bin_.confidence) for bin_ in bins) / max(rows, 1)

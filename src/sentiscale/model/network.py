@@ -1,15 +1,16 @@
-"""The whole network in one file: embedding -> recurrent (LSTM or GRU, with its pooling) -> head.
+"""The whole network: embedding -> recurrent layer (LSTM or GRU, with pooling) -> head.
 
-What is unusual, and why:
-- Input is padded and masked, never packed: packed sequences leave oneDNN's fused LSTM kernel on the CPU.
-- Each part draws its first weights from a generator of its own, so a rank that holds only one part starts
-  with the same numbers as a rank that holds all.
-- Pooling belongs to the recurrent stage, so that only (B, D) leaves it, not (B, T, D).
+Design decisions:
+- Input is padded and masked, never packed: PyTorch does not use oneDNN's fused LSTM kernel for packed
+  sequences on the CPU.
+- Each part draws its initial weights from its own random generator, so a rank that holds only one part starts
+  with the same weights as a rank that holds all parts.
+- Pooling belongs to the recurrent stage, so that its output is (B, D) rather than (B, T, D).
 - Dropout applies to the pooled vector only: for (B, T, E) the CPU would draw a large mask serially. The
   caller draws the mask for a whole global batch, so that every layout drops the same units.
-- `forward` returns logits, one per row; the probability of "positive" is their sigmoid.
+- `forward` returns one logit per row; the probability of "positive" is its sigmoid.
 
-Shape suffixes: B rows, T tokens, E embedding width, H units of one direction, D pooled width.
+Shape suffixes: B rows, T tokens, E embedding width, H hidden units per direction, D pooled width.
 """
 
 from collections.abc import Collection
@@ -20,15 +21,16 @@ from torch import Tensor, nn
 from sentiscale.config import ModelSettings
 
 PARTS = ("embedding", "recurrent", "head")
-"""The children of the network, in the order data flows."""
+"""Names of the network's child modules, in the order in which data flows through them."""
 
 
 class SentimentNet(nn.Module):
-    """Embedding, recurrent and head: the three children are the stage boundaries."""
+    """Classify token ids; the children `embedding`, `recurrent` and `head` can be pipeline stages."""
 
     def __init__(self, settings: ModelSettings, vocab_size: int) -> None:
         super().__init__()
-        # nn.Embedding(...) draws numbers, which on "meta" loads PyTorch's compiler for over a second.
+        # nn.Embedding(...) draws random weights; on the "meta" device this loads PyTorch's compiler, which
+        # takes over a second.
         weight_VE = torch.empty(vocab_size, settings.embedding_dim)
         self.embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
             weight_VE, freeze=False, padding_idx=0
@@ -40,9 +42,9 @@ class SentimentNet(nn.Module):
     def build(
         cls, settings: ModelSettings, vocab_size: int, seed: int, parts: Collection[str] = PARTS
     ) -> "SentimentNet":
-        """A network with the first weights of a seed.
+        """Create a network with initial weights drawn from `seed`.
 
-        Parts that are not in `parts` stay on PyTorch's "meta" device, where they take no memory.
+        Parts that are not in `parts` stay on PyTorch's "meta" device, where they use no memory.
         """
         with torch.device("meta"):
             net = cls(settings, vocab_size)
@@ -53,16 +55,17 @@ class SentimentNet(nn.Module):
         return net
 
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """Logits (B,) of token ids (B, T), padded at the end, with `lengths_B` (B,) real tokens per row."""
+        """Compute logits (B,) from token ids (B, T), padded at the end; `lengths_B` counts real tokens."""
         logits_B: Tensor = self.head(self.recurrent(self.embedding(ids_BT), lengths_B))
         return logits_B
 
 
 class Recurrent(nn.Module):
-    """A recurrent layer and the pooling of its outputs over the real tokens.
+    """A recurrent layer whose outputs are pooled over the real tokens.
 
-    The second direction is a layer of its own that reads every row from its last real token: PyTorch's
-    bidirectional layers would start in the padding, and a row's logit would depend on its neighbours.
+    The backward direction is a separate layer that reads each row from its last real token. PyTorch's
+    bidirectional layers would start in the padding, so a row's logit would depend on the other rows of its
+    batch.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -76,7 +79,7 @@ class Recurrent(nn.Module):
         self.pooled_dim = settings.hidden_dim * directions * (2 if settings.pooling == "max_mean" else 1)
 
     def forward(self, embedded_BTE: Tensor, lengths_B: Tensor) -> Tensor:
-        """Pool the outputs of the cell: (B, T, E) and (B,) to (B, D)."""
+        """Apply the layer and pool its outputs: (B, T, E) and (B,) to (B, D)."""
         pooled_BH = self._pool(self.cell(embedded_BTE)[0], lengths_B)
         if self.backward_cell is None:
             return pooled_BH
@@ -84,7 +87,7 @@ class Recurrent(nn.Module):
         return torch.cat([pooled_BH, self._pool(self.backward_cell(reversed_BTE)[0], lengths_B)], dim=1)
 
     def _pool(self, out_BTH: Tensor, lengths_B: Tensor) -> Tensor:
-        if out_BTH.dtype in (torch.bfloat16, torch.float16):  # under autocast; sums need more digits
+        if out_BTH.dtype in (torch.bfloat16, torch.float16):  # under autocast; sums need higher precision
             out_BTH = out_BTH.float()
         if self.pooling == "last":
             return last_pool(out_BTH, lengths_B)
@@ -94,14 +97,14 @@ class Recurrent(nn.Module):
 
 
 class Head(nn.Module):
-    """Pooled vector (B, D) to logit (B,)."""
+    """Linear layer from the pooled vector (B, D) to a logit (B,)."""
 
     def __init__(self, pooled_dim: int) -> None:
         super().__init__()
         self.linear = nn.Linear(pooled_dim, 1)
 
     def forward(self, pooled_BD: Tensor, mask_BD: Tensor | None = None) -> Tensor:
-        """Logits (B,) of pooled vectors (B, D); in training, these are first multiplied by `mask_BD`."""
+        """Compute logits (B,) from pooled vectors (B, D), which are first multiplied by a mask if given."""
         if mask_BD is not None:
             pooled_BD = pooled_BD * mask_BD
         logits_B: Tensor = self.linear(pooled_BD).squeeze(1)
@@ -109,14 +112,14 @@ class Head(nn.Module):
 
 
 def dropout_mask(rows: int, width: int, dropout: float, generator: torch.Generator) -> Tensor | None:
-    """Dropout as a factor for each unit, 0 or 1 / (1 - dropout): (rows, width); None without dropout."""
+    """Draw a factor of 0 or 1 / (1 - dropout) for each unit: (rows, width); None if `dropout` is 0."""
     if dropout == 0:
         return None
     return (torch.rand(rows, width, generator=generator) >= dropout).float() / (1 - dropout)
 
 
 def reverse_rows(rows_BTE: Tensor, lengths_B: Tensor) -> Tensor:
-    """Reverse the real tokens of each row; padding stays at the end: (B, T, E) to (B, T, E)."""
+    """Reverse the real tokens of each row and leave the padding at the end: (B, T, E) to (B, T, E)."""
     position_T = torch.arange(rows_BTE.shape[1], device=rows_BTE.device)
     mirrored_BT = lengths_B[:, None] - 1 - position_T
     source_BT = torch.where(mirrored_BT >= 0, mirrored_BT, position_T)
@@ -124,12 +127,12 @@ def reverse_rows(rows_BTE: Tensor, lengths_B: Tensor) -> Tensor:
 
 
 def real_tokens(lengths_B: Tensor, width: int) -> Tensor:
-    """Mask (B, T, 1): true where a token is real, false where it is padding."""
+    """Return a mask (B, T, 1) that is true for real tokens and false for padding."""
     return (torch.arange(width, device=lengths_B.device) < lengths_B[:, None])[:, :, None]
 
 
 def max_pool(out_BTH: Tensor, lengths_B: Tensor) -> Tensor:
-    """Largest value of each unit over the real tokens: (B, T, H) to (B, H)."""
+    """Maximum of each unit over the real tokens: (B, T, H) to (B, H)."""
     lowest = torch.finfo(out_BTH.dtype).min
     return out_BTH.masked_fill(~real_tokens(lengths_B, out_BTH.shape[1]), lowest).amax(dim=1)
 
@@ -137,7 +140,7 @@ def max_pool(out_BTH: Tensor, lengths_B: Tensor) -> Tensor:
 def mean_pool(out_BTH: Tensor, lengths_B: Tensor) -> Tensor:
     """Mean of each unit over the real tokens: (B, T, H) to (B, H)."""
     mask_B1T = real_tokens(lengths_B, out_BTH.shape[1]).to(out_BTH.dtype).transpose(1, 2)
-    # A product needs no masked copy of (B, T, H), and with the mask first no transposed one.
+    # A matrix product avoids a masked copy of (B, T, H); with the mask on the left, also a transposed copy.
     sum_BH: Tensor = torch.bmm(mask_B1T, out_BTH).squeeze(1)
     return sum_BH / lengths_B[:, None]
 
@@ -148,7 +151,7 @@ def last_pool(out_BTH: Tensor, lengths_B: Tensor) -> Tensor:
 
 
 def initialise(part: nn.Module, generator: torch.Generator) -> None:
-    """Draw the first weights of a part of the network."""
+    """Draw the initial weights of one part of the network."""
     with torch.no_grad():
         for module in part.modules():
             if isinstance(module, nn.Embedding):
@@ -163,7 +166,7 @@ def initialise(part: nn.Module, generator: torch.Generator) -> None:
 
 
 def initialise_cell(cell: nn.RNNBase, generator: torch.Generator) -> None:
-    """Orthogonal recurrent weights; a forget gate that starts open (Jozefowicz et al., 2015)."""
+    """Draw orthogonal recurrent weights and set the forget-gate bias to 1 (Jozefowicz et al., 2015)."""
     hidden = cell.hidden_size
     for name, parameter in cell.named_parameters():
         if name.startswith("weight_hh"):
@@ -178,9 +181,10 @@ def initialise_cell(cell: nn.RNNBase, generator: torch.Generator) -> None:
 
 
 def step_flops(settings: ModelSettings, rows: int, tokens: int) -> int:
-    """Floating-point operations of the matrix multiplications of one training step.
+    """Count the floating-point operations in the matrix multiplications of one training step.
 
-    `rows` x `tokens` padded positions; forward plus twice that backward; multiply and add count separately.
+    The batch has `rows` x `tokens` positions, padding included. The backward pass costs twice the forward
+    pass. A multiplication and an addition count as two operations.
     """
     gates = {"lstm": 4, "gru": 3}[settings.cell]
     directions = 2 if settings.bidirectional else 1

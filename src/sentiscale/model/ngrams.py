@@ -1,8 +1,9 @@
-"""The n-grams of a row, hashed into buckets: the features of the linear model.
+"""Hash the n-grams of a row into buckets: the features of the n-gram model.
 
-Features are words, pairs and triples of neighbours, and pairs with a few words between them ("not ... good"),
-hashed into 2**bits buckets (Weinberger et al., 2009, "Feature hashing for large scale multitask learning").
-N-grams with an unknown word do not count. Compiled: the same in plain numpy took 1.55 times as long.
+Features are single words, pairs and triples of adjacent words, and pairs with a few words between them
+("not ... good"), hashed into 2**bits buckets (Weinberger et al., 2009, "Feature hashing for large scale
+multitask learning"). N-grams that contain an unknown word are skipped. The loops are compiled; a plain NumPy
+version took 1.55 times as long.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,29 +25,30 @@ Tokens = npt.NDArray[Any]
 Buckets = npt.NDArray[np.int32]
 
 MOST_CACHED = 120_000_000
-"""Features kept in memory between passes, 8 bytes each; more are computed again in every pass."""
+"""Maximum number of features cached between passes, at 8 bytes each; if there are more, every pass
+recomputes them."""
 
 JOIN_FACTOR = np.uint64(0x9E3779B97F4A7C15)
-"""Multiplies the key of an n-gram before the next word is added."""
+"""Factor that an n-gram's key is multiplied by before the next word is added."""
 
 
 class Ngrams(NamedTuple):
-    """Which n-grams are features, and the number of buckets."""
+    """Settings that define which n-grams are features, and the number of buckets."""
 
     bits: int
-    """2**bits buckets."""
+    """Base-2 logarithm of the number of buckets."""
     longest: int
-    """Most words of an n-gram of neighbours."""
+    """Maximum number of words in an n-gram of adjacent words."""
     gaps: int
-    """Most words between the two of a pair."""
+    """Maximum number of words between the two words of a pair."""
 
     @property
     def per_token(self) -> int:
-        """Most features that begin at one token."""
+        """Maximum number of features that begin at one token."""
         return self.longest + self.gaps
 
     def matrix(self, tokens: Tokens, offsets: IntArray, rows: IntArray) -> scipy.sparse.csr_matrix:
-        """Ones where a row of `rows` has a feature: (len(rows), 2**bits)."""
+        """Return a sparse matrix (len(rows), 2**bits) with a one for each feature of each of `rows`."""
         offsets = np.ascontiguousarray(offsets, dtype=np.int64)
         starts = np.zeros(len(rows) + 1, np.int64)
         buckets = np.empty(int((offsets[rows + 1] - offsets[rows]).sum()) * self.per_token, np.int32)
@@ -57,9 +59,9 @@ class Ngrams(NamedTuple):
     def products(
         self, tokens: Tokens, offsets: IntArray, rows: IntArray, scales: FloatArray, weights: FloatArray
     ) -> FloatArray:
-        """The scaled `matrix` times `weights`: (len(rows),), without storing the matrix.
+        """Multiply the scaled `matrix` by `weights` without storing it: (len(rows),).
 
-        The sum runs over a row's features as they first occur, in double precision.
+        Each row's features are summed in order of first occurrence, in double precision.
         """
         products = np.zeros(len(rows), np.float32)
         offsets = np.ascontiguousarray(offsets, dtype=np.int64)
@@ -67,7 +69,7 @@ class Ngrams(NamedTuple):
         return products
 
     def occurrences(self, row: Tokens) -> tuple[Buckets, list[tuple[int, ...]]]:
-        """Every occurrence of a feature in one row of token ids: its bucket, and the places of its words.
+        """List every occurrence of a feature in one row of token ids: its bucket and its words' positions.
 
         Both lists have the same order; a feature that occurs twice is listed twice.
         """
@@ -88,21 +90,24 @@ class Ngrams(NamedTuple):
 
 
 class FeatureChunks:
-    """The features of chunks of rows, in order; cached if they fit, else computed again in each pass."""
+    """Iterate over the features of chunks of rows, in order.
+
+    Features are cached if they fit into memory; otherwise each pass recomputes them.
+    """
 
     def __init__(
         self, ngrams: Ngrams, tokens: Tokens, offsets: IntArray, chunks: Sequence[IntArray], threads: int
     ) -> None:
         self.chunks = chunks
         self.cached_share = min(1.0, MOST_CACHED / max(1, len(tokens) * ngrams.per_token))
-        """Share of the features that fits into memory; if it is 1, they are cached."""
+        """Share of the features that fits into memory; features are cached only if it is 1."""
         self._ngrams, self._corpus = ngrams, (tokens, offsets)
         self._threads = threads
         self._scales: FloatArray | None = None
         self._cache: list[scipy.sparse.csr_matrix] = []
 
     def __iter__(self) -> Iterator[tuple[IntArray, scipy.sparse.csr_matrix]]:
-        """Each chunk's rows and features, computed by threads a little ahead of their use."""
+        """Yield each chunk's rows and features; threads compute a few chunks ahead."""
         if self._cache:
             yield from zip(self.chunks, self._cache, strict=True)
             return
@@ -117,7 +122,7 @@ class FeatureChunks:
                 yield rows, matrix
 
     def scale_by(self, scales: FloatArray) -> None:
-        """Scale all features from now on."""
+        """Scale the cached features and all features computed later."""
         self._scales = scales
         for matrix in self._cache:
             scale(matrix, scales)
@@ -130,26 +135,26 @@ class FeatureChunks:
 
 
 def scale(matrix: scipy.sparse.csr_matrix, scales: FloatArray) -> None:
-    """Multiply features by `scales` and bring every row to length 1, in place."""
+    """Multiply the features by `scales` and normalise each row to Euclidean length 1, in place."""
     _scale(matrix.data, matrix.indices, matrix.indptr, scales)
 
 
 def count_by_class(
     matrix: scipy.sparse.csr_matrix, labels: npt.NDArray[np.uint8], rows_with: npt.NDArray[np.float64]
 ) -> None:
-    """Add to `rows_with` (2, 2**bits) how many rows of each class have each feature."""
+    """Add the number of rows of each class that have each feature to `rows_with` (2, 2**bits)."""
     _count_by_class(matrix.indices, matrix.indptr, labels, rows_with)
 
 
 @numba.njit(inline="always")
 def _joined(key: np.uint64, token: np.uint64) -> np.uint64:
-    """The key of an n-gram with one more word."""
+    """Return the key of an n-gram extended by one word."""
     return finish_hash(key * JOIN_FACTOR + token)
 
 
 @numba.njit(inline="always")
 def _hash_row(tokens: Tokens, first: int, last: int, ngrams: Ngrams, found: Buckets) -> int:
-    """Write the buckets of all features of a row into `found`; return their number."""
+    """Write the buckets of a row's features into `found` and return their number."""
     bits, longest, gaps = ngrams
     shift = np.uint64(64 - bits)
     size = 0
@@ -161,7 +166,8 @@ def _hash_row(tokens: Tokens, first: int, last: int, ngrams: Ngrams, found: Buck
             key = _joined(key, np.uint64(tokens[end]))
             found[size] = np.int32(key >> shift)
             size += 1
-        apart = _joined(np.uint64(0), np.uint64(tokens[begin])) + np.uint64(1)  # not the key of neighbours
+        # The addition makes the key of a pair differ from that of two adjacent words.
+        apart = _joined(np.uint64(0), np.uint64(tokens[begin])) + np.uint64(1)
         for end in range(begin + 2, min(begin + 2 + gaps, last)):
             if tokens[begin] != UNK and tokens[end] != UNK:
                 found[size] = np.int32(_joined(apart, np.uint64(tokens[end])) >> shift)
@@ -235,7 +241,7 @@ def _multiply_rows(
     places = 2
     while places < 2 * len(found):
         places *= 2
-    # A hash table of the buckets of one row. It is never cleared: a place is taken if the same row took it.
+    # A hash table of one row's buckets. Instead of being cleared, each slot records the row that filled it.
     seen = np.empty(places, np.int32)
     seen_by = np.full(places, -1, np.int64)
     for index, row in enumerate(rows):
@@ -255,7 +261,7 @@ def _multiply_rows(
                 found[distinct] = bucket
                 distinct += 1
         squares = product = 0.0
-        for position in range(distinct):  # a loop of its own, so that many reads from memory run at once
+        for position in range(distinct):  # separate loop, so that memory reads overlap
             value = np.float64(scales[found[position]])
             squares += value * value
             product += value * weights[found[position]]

@@ -1,7 +1,8 @@
-"""The linear model on hashed n-grams: fitted in seconds; its logits are combined with the network's.
+"""The n-gram model, a linear model on hashed n-grams whose logits are combined with the network's.
 
-Each n-gram is scaled by how much more often it occurs in one class than in the other, and rows have length 1
-(Wang & Manning, 2012, "Baselines and bigrams": naive Bayes as the features of a linear model).
+Each n-gram is scaled by how much more often it occurs in one class than in the other, and each row is
+normalised to length 1 (Wang & Manning, 2012, "Baselines and bigrams": naive Bayes ratios as features of a
+linear model).
 """
 
 from dataclasses import dataclass
@@ -14,25 +15,25 @@ from sentiscale.config import WideSettings
 from sentiscale.model.ngrams import FeatureChunks, FloatArray, IntArray, Ngrams, count_by_class
 
 CHUNK_ROWS = 16_384
-"""Rows whose features are computed together: bounds the memory of `fit_wide`."""
+"""Number of rows whose features are computed together; it bounds the memory use of `fit_wide`."""
 
 LEAST_SCALE = 0.1
-"""Added to every scale: an n-gram that is equally frequent in both classes still counts a little."""
+"""Constant added to every scale, so that n-grams equally frequent in both classes keep a small weight."""
 
 
 @dataclass(frozen=True)
 class WideModel:
-    """A fitted linear model; `scales` and `weights` have one number per bucket (2**bits,)."""
+    """A fitted n-gram model; `scales` and `weights` have shape (2**bits,), one number per bucket."""
 
     scales: FloatArray
-    """Factor of each feature: how unevenly it is distributed over the classes."""
+    """Factor of each feature, larger the more unevenly it is distributed over the classes."""
     weights: FloatArray
     intercept: float
-    """Logit of a text without features."""
+    """Logit of a text that has no features."""
     ngrams: Ngrams
 
     def logits(self, tokens: npt.NDArray[Any], offsets: IntArray, rows: IntArray | None = None) -> FloatArray:
-        """Logits (len(rows),) of some rows of ragged token ids; of all without `rows`."""
+        """Compute the logits of `rows` of ragged token ids, or of all rows if `rows` is None."""
         rows = np.arange(len(offsets) - 1) if rows is None else rows
         products = self.ngrams.products(tokens, offsets, rows, self.scales, self.weights)
         return products + np.float32(self.intercept)
@@ -47,12 +48,13 @@ def fit_wide(
     seed: int,
     threads: int,
 ) -> WideModel:
-    """Fit the linear model to labelled rows by stochastic gradient descent on the logistic loss.
+    """Fit the n-gram model to labelled rows by stochastic gradient descent on the logistic loss.
 
-    Shapes: tokens (all,), offsets (rows + 1,), labels (rows,) of 0 and 1, both occurring. Memory does not
-    grow with the rows: features that do not fit are computed again, in fewer passes.
+    Shapes: tokens (all,), offsets (rows + 1,), labels (rows,). Labels are 0 and 1, and both must occur.
+    Memory use does not grow with the number of rows: features that do not fit are recomputed, in fewer
+    passes.
     """
-    from sklearn.linear_model import SGDClassifier  # seconds to load; prediction needs none
+    from sklearn.linear_model import SGDClassifier  # slow to import; not needed for prediction
 
     ngrams = Ngrams(settings.bits, settings.longest, settings.gaps)
     order = np.random.default_rng(seed).permutation(len(labels))
@@ -71,7 +73,7 @@ def fit_wide(
 
 
 def class_ratios(rows_with: npt.NDArray[np.float64]) -> FloatArray:
-    """Absolute log ratio of each feature's shares in the two classes: (2**bits,)."""
+    """Return the absolute log ratio of each feature's shares in the two classes: (2**bits,)."""
     negative, positive = rows_with / rows_with.sum(axis=1, keepdims=True)
     ratios: FloatArray = (np.abs(np.log(positive / negative)) + LEAST_SCALE).astype(np.float32)
     return ratios
@@ -89,11 +91,11 @@ class Combination:
     def fit(
         cls, net_logits: FloatArray, wide_logits: FloatArray | None, labels: npt.NDArray[np.uint8]
     ) -> "Combination":
-        """Fit the weights by logistic regression; the plain network when there is only one class.
+        """Fit the weights by logistic regression; if only one class occurs, use the network's logits alone.
 
-        Shapes: all (rows,); `wide_logits` None leaves the n-gram model out.
+        All shapes are (rows,). If `wide_logits` is None, the n-gram model is left out.
         """
-        from sklearn.linear_model import LogisticRegression  # seconds to load; prediction needs none
+        from sklearn.linear_model import LogisticRegression  # slow to import; not needed for prediction
 
         if len(np.unique(labels)) < 2:
             return cls()
@@ -103,7 +105,7 @@ class Combination:
         return cls(net, wide[0] if wide else 0.0, float(fitted.intercept_[0]))
 
     def logits(self, net_logits: FloatArray, wide_logits: FloatArray | None) -> FloatArray:
-        """Combined logits (rows,)."""
+        """Combine the logits of both models: (rows,)."""
         joined = self.net * net_logits + self.bias
         if wide_logits is not None:
             joined = joined + self.wide * wide_logits

@@ -1,12 +1,13 @@
-"""First word vectors: learnt from the words of the reviews, without their labels.
+"""Learn initial word vectors from the text of the reviews, without their labels.
 
-Continuous bag of words with negative sampling (Mikolov et al., 2013, "Distributed representations of words
-and phrases and their compositionality"): the mean of a word's neighbours learns to distinguish it from random
-words. A network that starts from these vectors gets further in one pass than one that starts from random
-numbers.
+The method is continuous bag of words with negative sampling (Mikolov et al., 2013, "Distributed
+representations of words and phrases and their compositionality"): the mean vector of a word's neighbours is
+trained to distinguish the word from random words. A network initialised with these vectors reaches a higher
+accuracy in one pass than one with random initial vectors.
 
-The two halves of the width are learnt separately, each over all rows. So two threads share the work without
-waiting for each other, and the vectors of a seed do not depend on the number of threads.
+The two halves of the vector dimensions are learnt independently, each from all rows. Two threads can
+therefore share the work without synchronisation, and the result for a seed does not depend on the number of
+threads.
 """
 
 from collections.abc import Callable
@@ -24,16 +25,17 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 FREQUENT = 1e-4
-"""Share of all tokens above which a word is subsampled: that "the" is near says little about a word."""
+"""Share of all tokens above which a word is subsampled: frequent words such as "the" carry little
+information about their neighbours."""
 
 DRAWS = 2**20
-"""Length of the table that negative samples are drawn from."""
+"""Size of the table from which negative samples are drawn."""
 
 STD = 0.1
-"""Standard deviation of the result: that of random first vectors."""
+"""Standard deviation of the result, equal to that of random initial vectors."""
 
 ROWS_AT_ONCE = 4096
-"""Rows between two reports of progress."""
+"""Number of rows between two progress reports."""
 
 
 def learn_vectors(
@@ -46,10 +48,10 @@ def learn_vectors(
     threads: int = 1,
     keep_going: Callable[[float], bool] = lambda rows: True,
 ) -> FloatArray:
-    """Vectors of all words, of the given shape (vocabulary, width); random for words that do not occur.
+    """Learn vectors of all words, with shape (vocabulary, width); words that do not occur get random vectors.
 
-    Shapes: tokens (all,), offsets (rows + 1,). `keep_going` receives the rows done since its last call, of
-    `rows_to_read` in all, and returns whether to continue.
+    Shapes: tokens (all,), offsets (rows + 1,). `keep_going` receives the number of rows read since its last
+    call, of `rows_to_read` in total, and returns whether to continue.
     """
     vocab_size, width = shape
     counts = np.bincount(tokens, minlength=vocab_size)
@@ -74,12 +76,12 @@ def learn_vectors(
 
 
 def rows_to_read(rows: int, tokens: int, settings: VectorSettings) -> int:
-    """Rows of all passes; fewer passes where there are many tokens."""
+    """Total number of rows read in all passes; long corpora get fewer passes."""
     return int(rows * min(settings.passes, settings.most_tokens / max(1, tokens)))
 
 
 def keep_probabilities(counts: IntArray) -> FloatArray:
-    """Share of each word's tokens that is used: all of a rare word, few of a frequent one."""
+    """Return the share of each word's tokens that is used: 1 for rare words, less for frequent ones."""
     frequency = counts / max(1, counts.sum())
     rarity = np.divide(FREQUENT, frequency, out=np.zeros(len(counts)), where=counts > 0)
     shares: FloatArray = np.minimum(1, np.sqrt(rarity) + rarity).astype(np.float32)
@@ -87,7 +89,7 @@ def keep_probabilities(counts: IntArray) -> FloatArray:
 
 
 def negative_table(counts: IntArray) -> npt.NDArray[np.int32]:
-    """A table with each word in proportion to the square root of its count."""
+    """Return a table in which each word occurs in proportion to the square root of its count."""
     edges = np.cumsum(np.sqrt(counts))
     table: npt.NDArray[np.int32] = np.searchsorted(
         edges, (np.arange(DRAWS) + 0.5) / DRAWS * edges[-1]
@@ -112,7 +114,7 @@ def _learn_half(
     for first in range(0, total, ROWS_AT_ONCE):
         last = min(total, first + ROWS_AT_ONCE)
         span = (first, last, total)
-        # numba returns a Python int, which it would take as signed at the next call
+        # numba returns a Python int, which the next call would treat as signed
         state = np.uint64(_learn_rows(corpus, (vectors, outputs), numbers, span, state))
         if not keep_going((last - first) / 2):
             break
@@ -125,7 +127,7 @@ def _learn_half(
 
 @numba.njit(inline="always")
 def _next(state: np.uint64) -> np.uint64:
-    """The next number of a xorshift generator (Marsaglia, 2003)."""
+    """Return the next number of a xorshift generator (Marsaglia, 2003)."""
     state ^= state << np.uint64(13)
     state ^= state >> np.uint64(7)
     return state ^ (state << np.uint64(17))
@@ -133,7 +135,7 @@ def _next(state: np.uint64) -> np.uint64:
 
 @numba.njit(inline="always")
 def _subsample(tokens, start, end, shares, words, state):  # type: ignore[no-untyped-def]
-    """Write the tokens that are used into `words`; return their number."""
+    """Write the tokens that subsampling keeps into `words`; return their number and the generator's state."""
     size = 0
     for position in range(start, end):
         state = _next(state)
@@ -145,7 +147,7 @@ def _subsample(tokens, start, end, shares, words, state):  # type: ignore[no-unt
 
 @numba.njit(inline="always")
 def _mean_of_others(words, first, last, place, vectors, context):  # type: ignore[no-untyped-def]
-    """Write the mean of the vectors of the words from `first` to `last`, except `place`, into `context`."""
+    """Write the mean vector of words `first` to `last` - 1, except `place`, into `context`."""
     context[:] = 0
     for near in range(first, last):
         if near != place:
@@ -157,7 +159,7 @@ def _mean_of_others(words, first, last, place, vectors, context):  # type: ignor
 
 @numba.njit(inline="always")
 def _add_to_others(words, first, last, place, vectors, change):  # type: ignore[no-untyped-def]
-    """Add `change` to each of those vectors."""
+    """Add `change` to the vectors of words `first` to `last` - 1, except `place`."""
     for near in range(first, last):
         if near != place:
             for unit in range(len(change)):
@@ -166,7 +168,7 @@ def _add_to_others(words, first, last, place, vectors, change):  # type: ignore[
 
 @numba.njit(inline="always")
 def _descend(word, truth, step, context, outputs, change):  # type: ignore[no-untyped-def]
-    """One gradient step on a word's output vector; add the context's gradient to `change`."""
+    """Make one gradient step on a word's output vector and add the context's gradient step to `change`."""
     score = np.float32(0)
     for unit in range(len(context)):
         score += context[unit] * outputs[word, unit]
@@ -179,7 +181,10 @@ def _descend(word, truth, step, context, outputs, change):  # type: ignore[no-un
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def _learn_rows(corpus, tables, settings, span, state):  # type: ignore[no-untyped-def]
-    """Learn from rows first to last of `span` (first, last, total); return the generator's next state."""
+    """Learn from rows `first` to `last` - 1, where `span` is (first, last, total).
+
+    Returns the generator's next state.
+    """
     tokens, offsets, shares, draws = corpus
     vectors, outputs = tables
     window, negatives, rate = settings

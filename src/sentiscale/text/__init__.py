@@ -1,4 +1,4 @@
-"""From bytes to word numbers: input formats, cleaning, tokens, vocabulary; compiled or Arrow code.
+"""Convert bytes to word ids: input formats, cleaning, tokens and vocabulary, in compiled or Arrow code.
 
-Files, workers and datasets are the business of `data`.
+Files, worker processes and datasets belong to `data`.
 """

@@ -1,8 +1,8 @@
 """Examine eight bytes of text at once (SIMD within a register), compiled.
 
-A loop over single bytes takes a branch per character. One 64-bit number holds eight characters, and a few
-additions test or fold all of them. The three intrinsics are machine instructions that numba has no function
-for.
+A loop over single bytes needs a branch per character. A 64-bit integer holds eight characters, and a few
+additions test or case-fold all of them. The three intrinsics expose machine instructions for which numba has
+no function.
 """
 
 from collections.abc import Callable
@@ -19,13 +19,13 @@ WIDTH = 8
 
 
 def _each(byte: int) -> np.uint64:
-    """The same byte eight times."""
+    """Repeat a byte eight times in a 64-bit integer."""
     return np.uint64(byte * 0x0101010101010101)
 
 
 HIGH_BITS, LOW_BITS, CASE_BITS = _each(0x80), _each(0x7F), _each(0x20)  # 0x20 is also the first printable
-# Added to a byte below 0x80, these set its high bit from "a", beyond "z", from "0", beyond "9" on. The sum
-# stays below 0x100, so nothing carries over into the next byte.
+# Added to a byte below 0x80, these set its high bit if the byte is at least "a", above "z", at least "0" or
+# above "9", respectively. The sum stays below 0x100, so nothing carries over into the next byte.
 FROM_A, PAST_Z = _each(0x80 - ord("a")), _each(0x80 - ord("z") - 1)
 FROM_0, PAST_9 = _each(0x80 - ord("0")), _each(0x80 - ord("9") - 1)
 ONES = _each(1)
@@ -34,7 +34,7 @@ TO_BYTES = np.uint64(3)
 
 
 def _load(typing: Any, data: Any, i: Any) -> Any:
-    """data[i:i + 8] as one little-endian number; not checked against the end of the data."""
+    """Load data[i:i + 8] as a little-endian integer, without a bounds check."""
     del typing
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -46,13 +46,13 @@ def _load(typing: Any, data: Any, i: Any) -> Any:
 
 
 def _reverse(typing: Any, value: Any) -> Any:
-    """The eight bytes in reverse order."""
+    """Reverse the order of the eight bytes."""
     del typing
     return types.uint64(value), lambda _context, builder, _signature, arguments: builder.bswap(arguments[0])
 
 
 def _zeros(typing: Any, value: Any) -> Any:
-    """Number of zero bits below the lowest set bit; the value must not be 0."""
+    """Count the zero bits below the lowest set bit; the value must not be 0."""
     del typing
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -68,9 +68,9 @@ zeros_below = cast("Callable[[np.uint64], np.uint64]", intrinsic(_zeros))
 
 @inlined
 def fold_eight(eight: np.uint64, letters_only: bool) -> tuple[np.uint64, int]:
-    """Lower-case the ASCII letters among eight bytes, and count the word characters before the first other.
+    """Lower-case the ASCII letters among eight bytes, and count the leading word characters.
 
-    Word characters are the ASCII letters and, unless `letters_only`, digits.
+    Word characters are ASCII letters and, unless `letters_only`, digits.
     """
     low = eight & LOW_BITS
     folded = low | CASE_BITS
@@ -85,22 +85,22 @@ def fold_eight(eight: np.uint64, letters_only: bool) -> tuple[np.uint64, int]:
 
 @inlined
 def plain_ascii(eight: np.uint64) -> bool:
-    """Whether all eight bytes are ASCII and none is NUL."""
+    """Return whether all eight bytes are ASCII and none is NUL."""
     return not (eight | (eight - ONES)) & HIGH_BITS
 
 
 @inlined
 def has_byte(eight: np.uint64, eightfold: np.uint64) -> bool:
-    """Whether one of eight ASCII bytes is that of `eightfold`, which repeats one byte."""
+    """Return whether one of eight ASCII bytes equals the byte that `eightfold` repeats."""
     return bool((((eight ^ eightfold) - ONES) & HIGH_BITS) != 0)
 
 
 @inlined
 def has_control(eight: np.uint64) -> bool:
-    """Whether one of eight ASCII bytes is a control character, white space included."""
+    """Return whether one of eight ASCII bytes is a control character, such as a tab or a line break."""
     return bool((((eight - CASE_BITS) | (eight + ONES)) & HIGH_BITS) != 0)
 
 
 def eight_times(character: str) -> np.uint64:
-    """An ASCII character in each of eight bytes."""
+    """Repeat an ASCII character in each of eight bytes."""
     return _each(ord(character))

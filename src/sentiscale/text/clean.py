@@ -1,18 +1,18 @@
-"""Cleaning profiles: raw review bytes to tokens joined by one space, compiled.
+"""Cleaning profiles: convert raw review bytes to tokens joined by single spaces, compiled.
 
-`alpha` is the classic rule: lower-case, drop everything but a-z and white space.
+`alpha` is the classic rule: convert to lower case and drop everything except a-z and white space.
 
-`words` keeps what carries sentiment. Tokens are
+`words` keeps the characters that carry sentiment. Its tokens are
 
-- runs of letters and digits with apostrophes inside; n't, 's, 'm, 're, 've, 'll and 'd are split off,
-  as many published corpora write them ("don't" and "do n't" both become "do n't");
-- each `!` and `?`, at most three in a row, however they are spaced;
-- each character beyond U+FFFF (emoji).
+- runs of letters and digits that may contain apostrophes; n't, 's, 'm, 're, 've, 'll and 'd are split off,
+  as in many published corpora ("don't" and "do n't" both become "do n't");
+- each `!` and `?`, at most three in a row, regardless of spaces between them;
+- each character above U+FFFF (emoji).
 
-Everything else separates. Bytes from 0x80 on count as letters, except Latin-1 signs (U+0080-U+00BF) and
-general punctuation (U+2000-U+206F), of which U+2019 is an apostrophe. Tokens are cut to 64 bytes at a
-character boundary. The tokens of a review joined by one space are its *cleaned text*; reviews with equal
-cleaned texts are equal, and cleaning a cleaned text changes nothing.
+All other characters are separators. Characters outside ASCII count as letters, except Latin-1 signs
+(U+0080-U+00BF) and general punctuation (U+2000-U+206F), of which U+2019 is an apostrophe. Tokens are
+truncated to 64 bytes at a character boundary. The tokens of a review joined by single spaces are its *cleaned
+text*. Reviews with equal cleaned texts are duplicates, and cleaning a cleaned text changes nothing.
 """
 
 from dataclasses import dataclass
@@ -32,23 +32,26 @@ SPACE = ord(" ")
 QUOTE = ord("'")
 MARKS_KEPT = 3
 
-# The kernels look characters up in tables of all bytes; those from 0x80 on are decided by `character`.
+# The kernels look up ASCII characters in these tables; `character` classifies all others.
 ASCII = [chr(code) for code in range(128)]
 ASCII_KINDS = np.array([WORD if char.isalnum() else SEPARATOR for char in ASCII], np.uint8)
 ASCII_KINDS[QUOTE] = APOSTROPHE
 ASCII_KINDS[[ord("!"), ord("?")]] = MARK
 
 WORD_BYTES = np.zeros(256, np.uint8)
-"""The lower-case letter or digit that each byte stands for, else 0."""
+"""Lower-case letter or digit for each byte that is a letter or digit; 0 for all other bytes."""
 WORD_BYTES[:128] = [ord(char.lower()) if char.isalnum() else 0 for char in ASCII]
 
 LETTER_BYTES = np.zeros(256, np.uint8)
-"""The lower-case letter a-z that each byte stands for, a space for white space, else 0."""
+"""Lower-case letter for each byte that is a letter, a space for white space, and 0 for all other bytes."""
 LETTER_BYTES[:128] = [ord(char.lower()) if char.isalpha() else SPACE * char.isspace() for char in ASCII]
 
 
 def _two_byte_lower() -> NDArray[np.uint16]:
-    """Lower case of U+0000-U+07FF where it is one character of the same range, else the character."""
+    """Return the lower case of U+0000-U+07FF.
+
+    A character maps to itself if its lower case is not a single character in U+0080-U+07FF.
+    """
     table = np.arange(0x800, dtype=np.uint16)
     for code in range(0x80, 0x800):
         low = chr(code).lower()
@@ -62,7 +65,7 @@ TWO_BYTE_LOWER = _two_byte_lower()
 
 @dataclass(frozen=True)
 class CleanRows:
-    """Cleaned texts back to back; row i is `data[offsets[i]:offsets[i + 1]]`."""
+    """Concatenated cleaned texts; row i is `data[offsets[i]:offsets[i + 1]]`."""
 
     data: Bytes
     offsets: Offsets
@@ -71,18 +74,19 @@ class CleanRows:
         return len(self.offsets) - 1
 
     def texts(self) -> list[str]:
-        """The cleaned texts as strings (slow)."""
+        """Decode the cleaned texts to strings (slow)."""
         raw = self.data.tobytes()
         return [raw[start:end].decode("utf-8", "replace") for start, end in pairwise(self.offsets.tolist())]
 
 
 def clean(texts: pa.Array, cleaning: Cleaning) -> CleanRows:
-    """Clean an array of strings or binaries; a null counts as an empty text.
+    """Clean an array of strings or binaries; a null is treated as an empty text.
 
-    Bytes that are not UTF-8 do no harm, but their result is undefined: reject such rows before.
+    Invalid UTF-8 is safe, but its result is undefined: reject such rows first.
     """
     data, offsets = raw_rows(texts)
-    # Splitting contractions and symbols at most doubles a text; a kernel writes a token before it is cut.
+    # Splitting contractions and symbols at most doubles a text. The rest is headroom, because a kernel may
+    # write past the end of a token before truncating it.
     out = np.empty(2 * int(offsets[-1] - offsets[0]) + 2 * len(texts) + MAX_TOKEN_BYTES + 8, np.uint8)
     ends = np.zeros(len(texts) + 1, np.int64)
     clean_rows(data, offsets, cleaning == "alpha", out, ends)
@@ -90,7 +94,7 @@ def clean(texts: pa.Array, cleaning: Cleaning) -> CleanRows:
 
 
 def raw_rows(texts: pa.Array) -> tuple[Bytes, Offsets]:
-    """The bytes of a string or binary array and where its rows begin (rows + 1 offsets)."""
+    """Return the bytes of a string or binary array and the offsets (rows + 1,) of its rows."""
     if not pa.types.is_large_binary(texts.type):
         texts = texts.cast(pa.large_binary())
     if texts.null_count:
@@ -104,12 +108,12 @@ def raw_rows(texts: pa.Array) -> tuple[Bytes, Offsets]:
 
 @kernel
 def character(data: Bytes, i: int, end: int) -> tuple[int, int]:
-    """Kind and length in bytes of the character at `i`, by the `words` rule."""
+    """Return the kind, by the `words` rule, and the length in bytes of the character at `i`."""
     byte = data[i]
     if byte < 0x80:
         return ASCII_KINDS[byte], 1
     length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-    if byte < 0xC2 or i + length > end:  # no start of a character, or one cut short
+    if byte < 0xC2 or i + length > end:  # not the start of a character, or incomplete
         return SEPARATOR, 1
     if length == 4:
         return SYMBOL, 4
@@ -128,7 +132,7 @@ def character(data: Bytes, i: int, end: int) -> tuple[int, int]:
 
 @kernel
 def copy_character(data: Bytes, i: int, length: int, out: Bytes, pos: int) -> None:
-    """Copy one character of two or three bytes in lower case."""
+    """Copy a character of two or three bytes; two-byte characters are converted to lower case."""
     if length == 2:
         low = TWO_BYTE_LOWER[((data[i] & 0x1F) << 6) | (data[i + 1] & 0x3F)]
         out[pos] = 0xC0 | (low >> 6)
@@ -141,7 +145,7 @@ def copy_character(data: Bytes, i: int, length: int, out: Bytes, pos: int) -> No
 def copy_word(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[int, int, bool]:
     """Copy the run of letters, digits and inner apostrophes that begins at `i`.
 
-    Returns the place after it in `data` and in `out`, and whether it has an apostrophe.
+    Returns the positions after it in `data` and in `out`, and whether it contains an apostrophe.
     """
     limit = pos + MAX_TOKEN_BYTES
     quoted = False
@@ -162,7 +166,7 @@ def copy_word(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[int,
                 copy_character(data, i, length, out, pos)
                 pos += length
             else:
-                limit = pos  # a shorter character after this one must not slip in
+                limit = pos  # a shorter character after this one must not be copied
         elif kind == APOSTROPHE and i + length < end:
             next_kind, next_length = character(data, i + length, end)
             if next_kind != WORD:
@@ -181,7 +185,7 @@ def copy_word(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[int,
 
 @kernel
 def clitic_start(out: Bytes, start: int, end: int) -> int:
-    """Where the contraction at the end of a word begins ("n't", "'s", …); `end` without one."""
+    """Return where the contraction at the end of a word begins ("n't", "'s", …); `end` if there is none."""
     size = end - start
     last = out[end - 1]
     if size > 3 and last == ord("t") and out[end - 2] == QUOTE and out[end - 3] == ord("n"):
@@ -199,13 +203,13 @@ def clitic_start(out: Bytes, start: int, end: int) -> int:
 
 @kernel
 def split_clitics(out: Bytes, start: int, end: int) -> int:
-    """Separate contractions at the end of out[start:end] with spaces; returns the new end."""
+    """Separate contractions at the end of out[start:end] with spaces and return the new end."""
     inner = end
     while True:
         cut = clitic_start(out, start, inner)
         if cut == inner:
             return end
-        if out[cut - 1] == QUOTE:  # "x'n't": the apostrophe between the two would be left dangling
+        if out[cut - 1] == QUOTE:  # "x'n't": the apostrophe before "n't" would be left over
             out[cut - 1] = SPACE
             inner = cut - 1
             continue
@@ -218,11 +222,14 @@ def split_clitics(out: Bytes, start: int, end: int) -> int:
 
 @kernel
 def lone_clitic(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[int, int]:
-    """Copy the clitic ("'s" in tokenised text) that begins with the apostrophe at `i`, if any."""
+    """Copy the contraction ("'s" in tokenised text) that begins with the apostrophe at `i`, if any.
+
+    Returns the positions after it in `data` and in `out`.
+    """
     _, length = character(data, i, end)
     if i + length >= end or WORD_BYTES[data[i + length]] == 0:
         return i + length, pos
-    out[pos] = ord("x")  # stands for the word before, so that one rule knows all clitics
+    out[pos] = ord("x")  # stands in for the preceding word, so that `clitic_start` applies
     out[pos + 1] = QUOTE
     after, stop, _ = copy_word(data, i + length, end, out, pos + 2)
     if stop - pos > 4 or clitic_start(out, pos, stop) != pos + 1:
@@ -234,10 +241,10 @@ def lone_clitic(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[in
 
 @kernel
 def next_words(data: Bytes, i: int, end: int, out: Bytes, pos: int, marks: int) -> tuple[int, int, int]:
-    """Copy the tokens that begin with the character at `i`, joined by one space, if any.
+    """Copy the tokens, if any, that begin with the character at `i`, joined by single spaces.
 
-    `marks` counts `!` and `?` since the last other token. Returns the place after the tokens in `data` and
-    in `out`, and the new number of marks.
+    `marks` counts `!` and `?` since the last other token. Returns the positions after the tokens in `data`
+    and in `out`, and the new number of marks.
     """
     kind, length = character(data, i, end)
     if kind == WORD:
@@ -259,7 +266,7 @@ def next_words(data: Bytes, i: int, end: int, out: Bytes, pos: int, marks: int) 
 
 @kernel
 def white_space(data: Bytes, i: int, end: int) -> int:
-    """Bytes of the non-ASCII white space at `i` (as in Python's str.isspace), 0 for other characters."""
+    """Return the length in bytes of the non-ASCII white space (by str.isspace) at `i`; 0 if there is none."""
     first = data[i]
     if first == 0xC2 and i + 1 < end and (data[i + 1] == 0x85 or data[i + 1] == 0xA0):
         return 2
@@ -278,7 +285,7 @@ def white_space(data: Bytes, i: int, end: int) -> int:
 
 @kernel
 def next_alpha(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[int, int]:
-    """Copy the letters from `i` to the next white space; returns the places after it in `data` and `out`."""
+    """Copy the letters from `i` to the next white space; return the positions after it in both arrays."""
     limit = pos + MAX_TOKEN_BYTES
     while i < end:
         low = LETTER_BYTES[data[i]]
@@ -298,7 +305,7 @@ def next_alpha(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[int
 
 @kernel
 def clean_rows(data: Bytes, offsets: Offsets, letters_only: bool, out: Bytes, ends: Offsets) -> None:
-    """Clean every row into `out`; row r ends at `ends[r + 1]`. `letters_only` is the `alpha` profile."""
+    """Clean every row into `out`; row r ends at `ends[r + 1]`. `letters_only` selects the `alpha` profile."""
     pos = 0
     for row in range(len(offsets) - 1):
         i, end = offsets[row], offsets[row + 1]

@@ -1,4 +1,4 @@
-"""Texts in memory, from any library, as one Arrow array."""
+"""Convert in-memory texts from any library to an Arrow array."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
@@ -11,27 +11,27 @@ from sentiscale.errors import DataError
 
 
 class ArrowColumn(Protocol):
-    """A column that exports itself through Arrow's C stream interface: pandas, Polars and others."""
+    """A column that supports Arrow's C stream interface, as in pandas, Polars and other libraries."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
 Texts: TypeAlias = Iterable[str] | ArrowColumn | npt.NDArray[Any] | pa.Array | pa.ChunkedArray
-"""What is accepted as texts; nulls are empty texts."""
+"""Types accepted as texts; nulls are treated as empty texts."""
 
 
 def replace_surrogates(text: str) -> str:
-    """The text with `?` for halves of surrogate pairs, which UTF-8 cannot hold."""
+    """Replace lone surrogates, which UTF-8 cannot encode, with `?`."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def as_array(texts: Texts) -> pa.Array:
-    """One Arrow array of strings or binaries; nulls stay nulls.
+    """Convert texts to one Arrow array of strings or binaries; nulls remain nulls.
 
-    Raises: DataError for anything but a column of texts, naming the first other value.
+    Raises: DataError when `texts` is not a column of texts; the message names the first invalid value.
     """
     if isinstance(texts, str | bytes):
-        raise DataError("the texts are a single one; put it into a list.")
+        raise DataError("the texts are a single text; put it into a list.")
     array: Any = texts
     if not isinstance(texts, pa.Array | pa.ChunkedArray):
         if hasattr(texts, "__arrow_c_stream__"):
@@ -56,7 +56,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _from_values(texts: Any) -> pa.Array:
-    """Strings in a list, a numpy array or the like; also with lone surrogates, as JSON escapes make them."""
+    """Convert a sequence of strings; lone surrogates, which JSON escapes can produce, are replaced."""
     if isinstance(texts, np.ndarray) and texts.ndim != 1:
         raise DataError(f"the texts have shape {texts.shape}; one column (rows,) is needed.")
     kind = pa.large_string() if isinstance(texts, Sequence) else None

@@ -1,7 +1,7 @@
 """Find records and fields of CSV (RFC 4180) in raw bytes, compiled.
 
-CSV libraries do not report the line on which each record begins, nor resume after a stray quote. Here every
-line is accounted for, so that rejects are named by line.
+CSV libraries neither report the line on which each record begins nor recover from a stray quote. This scanner
+tracks every line, so that rejected rows can be reported by line number.
 """
 
 from typing import NamedTuple
@@ -19,31 +19,32 @@ FIELD_START, UNQUOTED, QUOTED, QUOTE_IN_QUOTED, LINE_END = range(5)
 
 
 class Fields(NamedTuple):
-    """Fields of CSV records; record r has fields first[r]:first[r + 1]."""
+    """Fields of CSV records; the fields of record r are first[r]:first[r + 1]."""
 
     starts: Offsets
-    """First byte of each field, an opening quote left out."""
+    """Position of the first byte of each field, after an opening quote if any."""
     ends: Offsets
-    """One past the last byte of each field, a closing quote left out."""
+    """Position after the last byte of each field, before a closing quote if any."""
     escaped: NDArray[np.bool_]
-    """Whether a field holds doubled quotes."""
+    """Whether each field contains doubled quotes."""
     first: Offsets
-    """Number of each record's first field (records + 1)."""
+    """Index of each record's first field (records + 1,)."""
     begins: Offsets
-    """First byte of each record."""
+    """Position of the first byte of each record."""
     lines: Offsets
-    """Line of the data on which each record begins, from 0."""
+    """Line on which each record begins, counted from 0."""
     blank: Offsets
-    """Blank lines of the data, from 0; they are no records."""
+    """Line numbers, from 0, of blank lines, which are not records."""
     unclosed: bool
-    """Whether the data ends inside quotes."""
+    """Whether the data ends inside a quoted field."""
 
 
 @kernel
 def last_csv_end(data: Bytes, delimiter: int, limit: int) -> int:
-    """One past the last record that ends within `data`, which begins with a record; 0 when none ends.
+    """Return the end of the last complete record in `data`, or 0 if none is complete.
 
-    Stops at a record of more than `limit` bytes, which may only seem long because of a stray quote.
+    `data` must begin with a record. The scan stops at a record longer than `limit` bytes, because it may only
+    appear long due to a stray quote.
     """
     state = FIELD_START
     last = 0
@@ -60,7 +61,7 @@ def last_csv_end(data: Bytes, delimiter: int, limit: int) -> int:
             if state != LINE_END and i - last > limit:
                 break
             state = LINE_END
-            if byte == LF or (i + 1 < len(data) and data[i + 1] != LF):  # the last CR may be half of CR LF
+            if byte == LF or (i + 1 < len(data) and data[i + 1] != LF):  # a CR at the end may belong to CR LF
                 last = i + 1
         else:
             state = UNQUOTED
@@ -69,10 +70,10 @@ def last_csv_end(data: Bytes, delimiter: int, limit: int) -> int:
 
 @kernel
 def split_csv(data: Bytes, delimiter: int) -> Fields:
-    """Split whole CSV records into fields; blank lines are not records.
+    """Split complete CSV records into fields; blank lines are not records.
 
-    A quote opens only at the start of a field, "" within quotes is a quote, and text between a closing
-    quote and the delimiter belongs to the field as it is written.
+    A quote opens a quoted field only at the start of a field, and "" inside a quoted field is a quote. Text
+    between a closing quote and the delimiter belongs to the field unchanged.
     """
     room = 2  # every delimiter and line break ends a field
     for i in range(len(data)):
@@ -138,7 +139,7 @@ def split_csv(data: Bytes, delimiter: int) -> Fields:
 def unescape(
     data: Bytes, starts: Offsets, ends: Offsets, escaped: NDArray[np.bool_], out: Bytes, offsets: Offsets
 ) -> None:
-    """Copy the spans back to back, in escaped ones each "" as one quote; `out` must have room for all."""
+    """Copy the spans to `out`, replacing "" with one quote in escaped spans; `out` must be large enough."""
     pos = 0
     for row in range(len(starts)):
         i = starts[row]
@@ -152,7 +153,7 @@ def unescape(
 
 
 def csv_column(data: Bytes, fields: Fields, column: int, records: NDArray[np.int64]) -> pa.Array:
-    """One column of some records as binaries; each of them must have that many fields."""
+    """Return one column of the given records as binaries; each of these records must have that column."""
     chosen = fields.first[records] + column
     starts, ends = fields.starts[chosen], fields.ends[chosen]
     escaped = fields.escaped[chosen]

@@ -1,4 +1,4 @@
-"""Encode texts as token ids of a fixed vocabulary, by the rule that preparation uses."""
+"""Encode texts as token ids of a fixed vocabulary, by the same rules as preparation."""
 
 import numpy as np
 
@@ -10,13 +10,13 @@ from sentiscale.text.tokens import SCRATCH_BYTES, NumberedRows, number_known, ru
 from sentiscale.text.vocab import UNK, Vocab
 
 Span = tuple[str, int, int]
-"""A token as cleaning writes it; its first character in the raw text, and one past the last."""
+"""A cleaned token, the position of its first character in the raw text, and the position after its last."""
 
 
 def token_spans(text: str, cleaning: Cleaning) -> list[Span]:
-    """The tokens of one text in order, the same that `clean` and an encoder find.
+    """Return the tokens of one text with their positions; the tokens equal those of `clean` and `Encoder`.
 
-    The span of a token that was cut at its 64th byte ends there.
+    The span of a truncated token ends where the token was truncated.
     """
     raw = text.encode("utf-8", "replace")  # a lone surrogate becomes "?", as in `as_array`
     data = frozen(raw)
@@ -28,15 +28,15 @@ def token_spans(text: str, cleaning: Cleaning) -> list[Span]:
         return []
     character_of = np.concatenate([[0], np.cumsum((data & 0xC0) != 0x80)])  # characters before each byte
     characters = character_of[spans[:count]].tolist()
-    tokens = out[:size].tobytes().decode().split(" ")  # not at other white space, which tokens may hold
+    tokens = out[:size].tobytes().decode().split(" ")  # other white space may be part of a token
     return [(token, start, end) for token, (start, end) in zip(tokens, characters, strict=True)]
 
 
 @kernel
 def words_with_spans(data: Bytes, out: Bytes, spans: Offsets) -> tuple[int, int]:
-    """Clean one text by the `words` rule into `out`; `spans` (tokens, 2) gets each token's place in `data`.
+    """Clean a text by the `words` rule into `out`; write each token's place in `data` to `spans` (tokens, 2).
 
-    Returns the number of bytes and tokens written.
+    Returns the numbers of bytes and tokens written.
     """
     i, pos, count, marks = 0, 0, 0, 0
     while i < len(data):
@@ -74,13 +74,13 @@ def add_spans(data: Bytes, at: int, out: Bytes, pos: int, stop: int, spans: Offs
 
 @kernel
 def width(first: int) -> int:
-    """Bytes of the character that begins with the byte `first`."""
+    """Return the length in bytes of the UTF-8 character that begins with the byte `first`."""
     return 1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
 
 
 @kernel
 def alpha_with_spans(data: Bytes, out: Bytes, spans: Offsets) -> tuple[int, int]:
-    """As `words_with_spans`, by the `alpha` rule, which drops characters inside words."""
+    """Like `words_with_spans`, but by the `alpha` rule, which drops characters inside words."""
     i, pos, count = 0, 0, 0
     while i < len(data):
         begin = i
@@ -102,26 +102,26 @@ def alpha_with_spans(data: Bytes, out: Bytes, spans: Offsets) -> tuple[int, int]
 
 
 class Encoder:
-    """Turns raw texts into ids, the same that `prepare` stores for the same text."""
+    """Encode raw texts as ids, identical to those that `prepare` stores for the same texts."""
 
     def __init__(self, vocab: Vocab, cleaning: Cleaning, max_tokens: int | None) -> None:
         self.vocab = vocab
         self.cleaning = cleaning
         self.max_tokens = max_tokens
-        """Tokens after which a text is cut; None keeps it whole."""
+        """Number of tokens to which texts are truncated; None keeps all tokens."""
 
     def encode(self, texts: Texts) -> NumberedRows:
-        """Clean, tokenise and number texts; an empty text, or a null, is an empty row.
+        """Clean and tokenise texts and encode them as ids; an empty text or a null becomes an empty row.
 
         Args:
             texts: strings (lone surrogates are replaced), or a column of strings or binaries.
 
-        Raises: DataError for anything but texts.
+        Raises: DataError when `texts` is not a column of texts.
         """
         limit = np.iinfo(np.int64).max if self.max_tokens is None else self.max_tokens
         data, offsets = raw_rows(as_array(texts))
         return number_known(data, offsets, rule_for(self.cleaning, limit, UNK), self.vocab.table)
 
     def spans(self, text: str) -> list[Span]:
-        """The tokens of one text and where they stand: (token, first character, one past the last)."""
+        """Return the tokens of one text with their positions, as (token, start, end) in characters."""
         return token_spans(text, self.cleaning)

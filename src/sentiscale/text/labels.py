@@ -1,7 +1,7 @@
-"""Labels, stars, and the reasons for which a row is rejected.
+"""Parse labels and stars, and define the reasons for which a row is rejected.
 
-Whether "1" is the negative class of 1/2 or the positive one of 0/1 depends on the other labels of the data,
-so label codes leave it open (`ONE`) until all rows are known; `settle` then decides.
+Whether "1" is the negative class of 1/2 or the positive class of 0/1 depends on the other labels in the data.
+It therefore has its own code (`ONE`) until all rows have been read; `resolve_labels` then decides.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from sentiscale.errors import DataError
 
 NEGATIVE, POSITIVE = 0, 1
 ZERO, ONE, TWO, MINUS_ONE = 10, 11, 12, 13
-NONE, UNKNOWN, MIDDLE = 255, 254, 253
+NO_LABEL, UNKNOWN, MIDDLE = 255, 254, 253
 
 NAMES = {
     "negative": NEGATIVE,
@@ -34,11 +34,11 @@ NAMES = {
 }
 LABEL_PREFIX = "__label__"
 ALLOWED = "negative/positive, 0/1, 1/2 or -1/1"
-"""For messages."""
+"""Allowed label values, for messages."""
 
 
 class Reason(IntEnum):
-    """Why a row is not used; rejects.parquet has the names in lower case."""
+    """Why a row is rejected; rejects.parquet stores the names in lower case."""
 
     NONE = 0
     MALFORMED = 1
@@ -54,42 +54,42 @@ class Reason(IntEnum):
 
 
 def label_codes(values: pa.Array) -> NDArray[np.uint8]:
-    """Codes of label values: strings, binaries, numbers, truth values, with or without `__label__`."""
+    """Return the codes of labels: strings (with or without `__label__`), binaries, numbers or booleans."""
     return _code_distinct(values, _label_code)
 
 
 def star_codes(values: pa.Array) -> NDArray[np.uint8]:
-    """NEGATIVE below three stars, MIDDLE at three, POSITIVE above; UNKNOWN outside 1 to 5."""
+    """Return NEGATIVE below three stars, MIDDLE for three, POSITIVE above, and UNKNOWN outside 1 to 5."""
     return _code_distinct(values, _star_code)
 
 
-def settle(codes: NDArray[np.uint8], kinds: set[int]) -> NDArray[np.uint8]:
-    """Turn ZERO, ONE, TWO and MINUS_ONE into classes, given all kinds of codes of the whole input.
+def resolve_labels(codes: NDArray[np.uint8], kinds: set[int]) -> NDArray[np.uint8]:
+    """Replace ZERO, ONE, TWO and MINUS_ONE with classes, given the set of codes in the whole input.
 
     Raises: DataError when 1/2 labels are mixed with 0/1 or -1/1 labels.
     """
     if TWO in kinds and kinds & {ZERO, MINUS_ONE}:
         raise DataError(
-            "the labels mix 1/2 with 0/1, so it is open whether 1 is positive. "
+            "the labels mix 1/2 with 0/1, so it is unclear whether 1 is positive. "
             "Prepare such files one by one, or write the labels as negative and positive."
         )
     table = np.arange(256, dtype=np.uint8)
     table[[ZERO, MINUS_ONE]] = NEGATIVE
     table[TWO] = POSITIVE
-    table[ONE] = POSITIVE if kinds & {ZERO, MINUS_ONE} else NEGATIVE  # alone, 1 is the class of 1/2
-    settled: NDArray[np.uint8] = table[codes]
-    return settled
+    table[ONE] = POSITIVE if kinds & {ZERO, MINUS_ONE} else NEGATIVE  # 1 alone belongs to 1/2
+    resolved: NDArray[np.uint8] = table[codes]
+    return resolved
 
 
 def _code_distinct(values: pa.Array, code: Callable[[str], int]) -> NDArray[np.uint8]:
-    """Code each distinct value once, in Python, and spread the codes over the rows."""
+    """Compute the code of each distinct value once, in Python, and assign the codes to the rows."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if not (pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type)):
         values = pc.cast(values, pa.large_string())
     encoded = values.cast(pa.large_binary()).dictionary_encode()
     table = np.array(
-        [code(_normalised(value)) for value in encoded.dictionary.to_pylist()] + [NONE], np.uint8
+        [code(_normalised(value)) for value in encoded.dictionary.to_pylist()] + [NO_LABEL], np.uint8
     )
     numbers = encoded.indices.fill_null(len(table) - 1).to_numpy(zero_copy_only=False)
     codes: NDArray[np.uint8] = table[numbers]
@@ -101,12 +101,12 @@ def _normalised(value: bytes) -> str:
 
 
 def _label_code(value: str) -> int:
-    return NAMES.get(value, UNKNOWN) if value else NONE
+    return NAMES.get(value, UNKNOWN) if value else NO_LABEL
 
 
 def _star_code(value: str) -> int:
     if not value:
-        return NONE
+        return NO_LABEL
     try:
         stars = float(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Lines and other spans of raw bytes, compiled."""
+"""Find and copy lines and other spans of raw bytes, compiled."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +9,7 @@ LF, CR, TAB, SPACE = 10, 13, 9, 32
 
 
 def line_spans(data: Bytes, terminator: int = LF) -> tuple[Offsets, Offsets]:
-    """Start and end of each line, its terminator left out; the last line needs none."""
+    """Return the start and end of each line without its terminator, which the last line may lack."""
     breaks = np.flatnonzero(data == terminator)
     if len(data) and (not len(breaks) or breaks[-1] != len(data) - 1):
         breaks = np.append(breaks, len(data))
@@ -26,14 +26,14 @@ def gather(data: Bytes, starts: Offsets, ends: Offsets) -> pa.Array:
 
 
 def binary_array(data: Bytes, offsets: Offsets) -> pa.Array:
-    """An Arrow array of binaries over bytes and offsets, without a copy."""
+    """Create an Arrow array of binaries from bytes and offsets, without copying them."""
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
 
 
 @kernel
 def copy_spans(data: Bytes, starts: Offsets, offsets: Offsets, out: Bytes) -> None:
-    """Copy span r of `data`, from starts[r] on, to out[offsets[r]:offsets[r + 1]]."""
+    """Copy span r of `data`, which begins at starts[r], to out[offsets[r]:offsets[r + 1]]."""
     for row in range(len(starts)):
         size = offsets[row + 1] - offsets[row]
         out[offsets[row] : offsets[row + 1]] = data[starts[row] : starts[row] + size]
@@ -41,7 +41,7 @@ def copy_spans(data: Bytes, starts: Offsets, offsets: Offsets, out: Bytes) -> No
 
 @kernel
 def skip_blanks(data: Bytes, i: int, end: int) -> int:
-    """The first place from `i` on that holds no space, tab or carriage return."""
+    """Return the first position at or after `i` that is not a space, tab or carriage return."""
     while i < end and (data[i] == SPACE or data[i] == TAB or data[i] == CR):
         i += 1
     return i
@@ -49,7 +49,7 @@ def skip_blanks(data: Bytes, i: int, end: int) -> int:
 
 @kernel
 def trimmed(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, Offsets]:
-    """Start and end of each line without blanks at both ends; equal for a blank line."""
+    """Return the start and end of each line without surrounding blanks; they are equal for a blank line."""
     inner, last = np.empty(len(starts), np.int64), np.empty(len(starts), np.int64)
     for row in range(len(starts)):
         i, end = skip_blanks(data, starts[row], ends[row]), ends[row]

@@ -1,4 +1,4 @@
-"""From parsed columns to reviews: label codes, and why a record cannot be used."""
+"""Convert parsed columns to reviews: assign label codes, and reasons to reject records."""
 
 from dataclasses import dataclass, field
 
@@ -12,26 +12,26 @@ from sentiscale.text.clean import raw_rows
 from sentiscale.text.compiled import Bytes, Offsets, kernel
 from sentiscale.text.formats import base
 from sentiscale.text.formats.base import Columns, LabelMode, TableFormat, no_lines
-from sentiscale.text.labels import MIDDLE, NONE, UNKNOWN, Reason, label_codes, star_codes
+from sentiscale.text.labels import MIDDLE, NO_LABEL, UNKNOWN, Reason, label_codes, star_codes
 
 
 @dataclass(frozen=True)
 class Reviews:
-    """Judged records of a block."""
+    """Records of a block with their label codes and reasons to reject them."""
 
     text: pa.Array
-    """Large binaries, those of rejected rows included."""
+    """Texts as large binaries, including those of rejected rows."""
     codes: NDArray[np.uint8]
-    """Label codes of `sentiscale.text.labels`."""
+    """Label codes as defined in `sentiscale.text.labels`."""
     lines: NDArray[np.int64]
     line_count: int
     reasons: NDArray[np.uint8]
-    """Reason of each row, NONE where it is good so far."""
+    """Reason to reject each row; `Reason.NONE` if there is none so far."""
     blank: NDArray[np.int64] = field(default_factory=no_lines)
-    """Blank lines of the block, which are not rows."""
+    """Line numbers of the block's blank lines, which are not rows."""
 
     def snippets(self, rows: NDArray[np.int64]) -> pa.Array:
-        """The first bytes of some rows' texts as valid strings, for rejects.parquet."""
+        """Return the first bytes of the given rows' texts as valid strings, for rejects.parquet."""
         cut = [text[: base.SNIPPET_BYTES] for text in self.text.take(pa.array(rows)).to_pylist()]
         return pa.array(
             [text.decode("utf-8", "replace").replace("\0", "\ufffd") for text in cut], pa.string()
@@ -39,15 +39,16 @@ class Reviews:
 
 
 def judge(columns: Columns, table: TableFormat, mode: LabelMode) -> Reviews:
-    """Give every record its label code and the reason why it cannot be used, if any.
+    """Assign each record its label code and, if it cannot be used, the reason.
 
-    With mode "required" faulty texts and labels are reasons to reject. Otherwise only records that could not
-    be parsed are, so that every review gets a prediction, and bytes that are not UTF-8 become U+FFFD.
+    In mode "required", invalid texts and labels are reasons to reject a record. In other modes, only records
+    that cannot be parsed are rejected, so that every review gets a prediction, and invalid UTF-8 becomes
+    U+FFFD.
     """
     text = columns.text
     reasons = columns.faults.copy()
     _note(reasons, np.asarray(pc.binary_length(text)) > base.MAX_RECORD_BYTES, Reason.TOO_LONG)
-    codes = np.full(len(text), NONE, np.uint8)
+    codes = np.full(len(text), NO_LABEL, np.uint8)
     if columns.label is not None and mode != "none":
         codes = star_codes(columns.label) if table.stars else label_codes(columns.label)
     data, offsets = raw_rows(text)
@@ -58,7 +59,7 @@ def judge(columns: Columns, table: TableFormat, mode: LabelMode) -> Reviews:
         text = _repaired(text, faults != 0) if faults.any() else text
     else:
         _note(reasons, faults != 0, faults)
-        _note(reasons, codes == NONE, Reason.NO_LABEL)
+        _note(reasons, codes == NO_LABEL, Reason.NO_LABEL)
         _note(reasons, codes == UNKNOWN, Reason.UNKNOWN_LABEL)
         _note(reasons, codes == MIDDLE, Reason.NEUTRAL)
         _note(reasons, np.diff(offsets) == 0, Reason.NO_TEXT)
@@ -66,28 +67,28 @@ def judge(columns: Columns, table: TableFormat, mode: LabelMode) -> Reviews:
 
 
 def _note(reasons: NDArray[np.uint8], where: NDArray[np.bool_], reason: int | NDArray[np.uint8]) -> None:
-    """Set the reason of rows that have none yet."""
+    """Set the reason of the rows selected by `where` that have none yet."""
     where = where & (reasons == Reason.NONE)
     reasons[where] = reason[where] if isinstance(reason, np.ndarray) else reason
 
 
 def _repaired(text: pa.Array, faulty: NDArray[np.bool_]) -> pa.Array:
-    """The texts with U+FFFD for bytes that are not UTF-8."""
+    """Replace invalid UTF-8 with U+FFFD."""
     mask = pa.array(faulty)
     repaired = [value.decode("utf-8", "replace").encode() for value in text.filter(mask).to_pylist()]
     return pc.replace_with_mask(text, mask, pa.array(repaired, pa.large_binary()))
 
 
 def too_long(snippet: bytes) -> Reviews:
-    """The one rejected row that stands for a record beyond the size limit."""
+    """Return a single rejected row for a record that exceeds the size limit."""
     text = pa.array([snippet], pa.large_binary())
-    code, reason = np.array([NONE], np.uint8), np.array([Reason.TOO_LONG], np.uint8)
+    code, reason = np.array([NO_LABEL], np.uint8), np.array([Reason.TOO_LONG], np.uint8)
     return Reviews(text, code, np.zeros(1, np.int64), 1, reason)
 
 
 @kernel
 def text_faults(data: Bytes, offsets: Offsets, nul: int, invalid: int, faults: NDArray[np.uint8]) -> None:
-    """Set faults[row] to `nul` or `invalid` where a text holds a NUL byte or is not valid UTF-8."""
+    """Set faults[row] to `nul` or `invalid` if a text contains a NUL byte or invalid UTF-8."""
     for row in range(len(offsets) - 1):
         i, end = offsets[row], offsets[row + 1]
         while i < end:
@@ -107,7 +108,7 @@ def text_faults(data: Bytes, offsets: Offsets, nul: int, invalid: int, faults: N
 
 @kernel
 def utf8_length(data: Bytes, i: int, end: int) -> int:
-    """Bytes of the non-ASCII character at `i`; 0 when it is not valid UTF-8."""
+    """Return the length in bytes of the non-ASCII character at `i`; 0 if it is not valid UTF-8."""
     byte = data[i]
     if byte < 0xC2 or byte > 0xF4:
         return 0

@@ -1,9 +1,9 @@
-"""One compiled pass over raw text: clean it, hash every row, and number its words.
+"""Clean raw text, hash every row, and number its words, in one compiled pass.
 
-The result is that of `clean` followed by a split at spaces, without writing the cleaned text: a plain token
-(ASCII letters and digits, clearly ended) is read in place, eight bytes at a time; all others, 3 % of the
-tokens of the real reviews, go through the cleaning kernels. Measured on 8 MB blocks: 26 ms, against 91 ms for
-cleaning into a copy and numbering its tokens.
+The result equals that of `clean` followed by a split at spaces, but the cleaned text is not written. Plain
+tokens (ASCII letters and digits with an unambiguous end) are read in place, eight bytes at a time. All other
+tokens, 3 % in the real reviews, are processed by the cleaning kernels. An 8 MB block takes 26 ms, compared
+with 91 ms for cleaning into a copy and numbering its tokens.
 """
 
 from typing import NamedTuple
@@ -39,43 +39,44 @@ from sentiscale.text.word_table import (
     slots_for,
 )
 
-# A token is loaded eight bytes at a time without looking for the end of the data, so that many bytes must be
-# left. Tokens within the last 72 bytes of a block take the slow way.
+# A token is loaded eight bytes at a time without checking for the end of the data, so this many bytes must
+# remain. Tokens within the last 72 bytes of a block are read by the slower cleaning kernels.
 LOOK_AHEAD = MAX_TOKEN_BYTES + WIDTH
 BITS = np.uint64(8)
-# Room for what one call of a cleaning kernel writes: a token of 64 bytes, its contractions and their spaces.
+# Buffer size for one call of a cleaning kernel: a token of 64 bytes, its contractions and their spaces.
 SCRATCH_BYTES = 4 * MAX_TOKEN_BYTES
-# A megabyte, which stays in a core's own cache; the words of 8 MB of reviews fill two thirds of it. Twice the
-# size measured the same, and so did reading tokens ahead of their look-ups: instructions are the limit here.
+# A table of one megabyte, which fits into a core's own cache; the words of 8 MB of reviews fill two thirds of
+# it. A table of twice the size was equally fast, and so was reading tokens ahead of their look-ups, because
+# the number of instructions is the bottleneck here.
 FIRST_SLOTS = 2**16
 FIRST_WORD_BYTES = 2**19
 MOST_FILLED = 0.75
-"""Share of a table's slots in use, at most: beyond it, probing for an empty one takes long."""
+"""Maximum share of a table's slots in use; in a fuller table, finding an empty slot is slow."""
 ADD = -1
-"""`Rule.unknown` for adding unknown words to the table."""
+"""Value of `Rule.unknown` that adds unknown words to the table."""
 FIXED = -1
-"""The next word's number in a table to which none is added."""
+"""Value of `count` in `number_token` for a table to which no words are added."""
 
 
 class Rule(NamedTuple):
     max_tokens: int
     letters_only: bool
-    """The `alpha` profile; otherwise `words`."""
+    """Whether the profile is `alpha` rather than `words`."""
     unknown: int
-    """Number of words that the table does not have, or ADD."""
+    """Word number to use for words that are not in the table, or ADD."""
 
 
 class NumberedRows(NamedTuple):
     ids: NDArray[np.int32]
-    """Word numbers back to back, at most max_tokens a row."""
+    """Concatenated word numbers, at most max_tokens per row."""
     offsets: Offsets
-    """Where each row's ids begin (rows + 1)."""
+    """Position of each row's first id (rows + 1,)."""
     lengths: Offsets
-    """Tokens of each row before cutting."""
+    """Number of tokens of each row before truncation."""
     hashes: NDArray[np.uint64]
-    """Hash of each whole cleaned text. The split of a review depends on it, so it must never change."""
+    """Hash of each untruncated cleaned text. It determines a review's split, so it must never change."""
     unknown: Offsets
-    """How many of a row's ids stand for words that the table does not have."""
+    """Number of each row's ids that represent words outside the table."""
 
 
 def rule_for(cleaning: Cleaning, max_tokens: int, unknown: int = ADD) -> Rule:
@@ -83,7 +84,7 @@ def rule_for(cleaning: Cleaning, max_tokens: int, unknown: int = ADD) -> Rule:
 
 
 def number_new(data: Bytes, offsets: Offsets, rule: Rule) -> tuple[NumberedRows, WordTable]:
-    """Number the words of raw rows by first appearance; the table holds exactly those words."""
+    """Number the words of raw rows by first appearance and return a table of exactly these words."""
     table = WordTable(
         np.empty(FIRST_WORD_BYTES, np.uint8),
         np.zeros(int(MOST_FILLED * FIRST_SLOTS) + 1, np.int64),
@@ -93,7 +94,7 @@ def number_new(data: Bytes, offsets: Offsets, rule: Rule) -> tuple[NumberedRows,
     scratch = np.empty(SCRATCH_BYTES, np.uint8)
     row, count = number_rows(data, offsets, rule, rows, table, (0, 0), scratch)
     while row < len(offsets) - 1:
-        # Growing inside the kernel would make it count references for every token: 4 times slower.
+        # Growing the table inside the kernel would add reference counting per token: 4 times slower.
         size = int(offsets[row + 1] - offsets[row])
         table = _grown(table, count, min(rule.max_tokens, size), size)
         row, count = number_rows(data, offsets, rule, rows, table, (row, count), scratch)
@@ -103,7 +104,7 @@ def number_new(data: Bytes, offsets: Offsets, rule: Rule) -> tuple[NumberedRows,
 
 
 def number_known(data: Bytes, offsets: Offsets, rule: Rule, table: WordTable) -> NumberedRows:
-    """Number the words of raw rows by a fixed table; `rule.unknown` stands for all others."""
+    """Number the words of raw rows by a fixed table; all other words get the number `rule.unknown`."""
     rows = _empty_rows(data, offsets)
     scratch = np.empty(SCRATCH_BYTES, np.uint8)
     number_rows(data, offsets, rule, rows, table, (0, len(table.offsets) - 1), scratch)
@@ -113,7 +114,7 @@ def number_known(data: Bytes, offsets: Offsets, rule: Rule, table: WordTable) ->
 def _empty_rows(data: Bytes, offsets: Offsets) -> NumberedRows:
     count = len(offsets) - 1
     return NumberedRows(
-        ids=np.empty(len(data), np.int32),  # a token has at least a byte; untouched memory costs nothing
+        ids=np.empty(len(data), np.int32),  # a token has at least one byte; untouched memory is free
         offsets=np.zeros(count + 1, np.int64),
         lengths=np.empty(count, np.int64),
         hashes=np.empty(count, np.uint64),
@@ -122,7 +123,7 @@ def _empty_rows(data: Bytes, offsets: Offsets) -> NumberedRows:
 
 
 def _grown(table: WordTable, count: int, row_words: int, row_bytes: int) -> WordTable:
-    """A copy with room for at least twice as many words, and for those of the next row."""
+    """Copy a table into one with room for at least twice as many words and for those of the next row."""
     data, offsets, slots = table
     more_data = np.empty(2 * len(data) + row_bytes, np.uint8)
     more_data[: offsets[count]] = data[: offsets[count]]
@@ -136,9 +137,9 @@ def _grown(table: WordTable, count: int, row_words: int, row_bytes: int) -> Word
 
 @inlined
 def plain_token(data: Bytes, i: int, end: int, letters_only: bool) -> tuple[Token, int]:
-    """The token at or after `i`, behind ASCII separators, if it can be read in place; and where to continue.
+    """Skip ASCII separators and read the next token in place; return it and the position to continue at.
 
-    An empty token at the place to continue when the row ends or the token needs the cleaning kernels.
+    The token is empty if the row ends or if only the cleaning kernels can read the token.
     """
     while i < end and data[i] < 0x80 and ASCII_KINDS[data[i]] == SEPARATOR:
         i += 1
@@ -151,16 +152,16 @@ def plain_token(data: Bytes, i: int, end: int, letters_only: bool) -> tuple[Toke
         folded, count = fold_eight(load_eight(data, at), letters_only)
         if count == 0:
             return nothing, i
-        # The first byte of a word becomes the highest: the key that `read_token` computes byte by byte.
+        # The first byte of a word becomes the most significant, as in the key that `read_token` computes.
         packed = reversed_bytes(folded) >> (BITS * np.uint64(KEY_BYTES - count))
         at += count
         if count < WIDTH or fold_eight(load_eight(data, at), letters_only)[1] == 0:
             break
-        if at - i >= MAX_TOKEN_BYTES - WIDTH:  # may be longer than a token: the kernels know how to cut it
+        if at - i >= MAX_TOKEN_BYTES - WIDTH:  # may exceed the token limit: the kernels truncate it
             return nothing, i
         state = absorb(state, packed)
     after = at
-    if letters_only:  # other characters do not end a word: they are dropped, and letters may follow
+    if letters_only:  # other characters are dropped without ending the word
         while after < end and data[after] < 0x80 and LETTER_BYTES[data[after]] == 0:
             after += 1
         ended = after == end or LETTER_BYTES[data[after]] == SPACE
@@ -175,7 +176,7 @@ def plain_token(data: Bytes, i: int, end: int, letters_only: bool) -> tuple[Toke
 
 @inlined
 def number_token(words: Bytes, starts: Offsets, slots: Slots, data: Bytes, token: Token, count: int) -> int:
-    """Number of a token's word; a new word gets number `count`, or -1 where `count` is FIXED."""
+    """Return the number of a token's word; a new word gets number `count`, or -1 if `count` is FIXED."""
     if count == FIXED:
         return find_word(words, starts, slots, data, token)
     return enter_word(words, starts, slots, data, token, count)
@@ -191,9 +192,10 @@ def number_rows(
     begin: tuple[int, int],
     scratch: Bytes,
 ) -> tuple[int, int]:
-    """Number rows from `begin` (row, words known) on, until the table may lack room for the next row.
+    """Number rows until the table may not have enough room for the next row.
 
-    Returns the row to continue with and the number of words in the table.
+    `begin` holds the first row and the number of words in the table. Returns the same two numbers to continue
+    with.
     """
     ids, kept, lengths, hashes, unknown = rows
     words, starts, slots = table

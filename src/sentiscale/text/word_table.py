@@ -1,11 +1,11 @@
 """Number words with an open-addressing hash table over their bytes, compiled.
 
-A slot of the table is two 64-bit numbers: the word's key, and its length and number. The key of a word of
-up to 8 bytes is the word itself, so most look-ups compare one number and touch no text; longer words
-have their hash as key, and their bytes are compared as well.
+A slot of the table consists of two 64-bit integers: the word's key, and its length and number. The key of a
+word of up to 8 bytes is the word itself, so most look-ups compare one integer and read no text. The key of a
+longer word is its hash, and its bytes are compared as well.
 
-Why not Python's dict or Arrow's dictionary encoding: both need each token as a value of its own first, and
-merging the word counts of 115 MB with Arrow's group_by took 0.27 s on the core that hands out the work.
+Python's dict and Arrow's dictionary encoding are slower: both require each token as a separate value, and
+merging the word counts of 115 MB with Arrow's group_by took 0.27 s in the process that distributes the work.
 """
 
 from typing import NamedTuple
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from sentiscale.text.clean import SPACE
 from sentiscale.text.compiled import Bytes, Offsets, inlined, kernel
 
-# FNV-1a (Fowler, Noll, Vo), but over eight bytes at a time: `absorb` therefore also folds the high bits down,
-# which a multiplication alone never does. MurmurHash3's finaliser then spreads them for `hash & mask`.
+# FNV-1a (Fowler, Noll, Vo), but over eight bytes at a time. A multiplication alone never carries high bits
+# down, so `absorb` also folds them into the low bits. MurmurHash3's finaliser then mixes all bits, so that
+# `hash & mask` depends on all of them.
 HASH_START = np.uint64(0xCBF29CE484222325)
 HASH_PRIME = np.uint64(0x100000001B3)
 MIX_FACTORS = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
@@ -30,21 +31,21 @@ WORD_BITS = np.uint64(32)
 WORD_MASK = np.uint64(2**32 - 1)
 KEY_BYTES = 8
 BATCH = 256
-"""Words looked up together."""
+"""Number of words looked up together."""
 FEWEST_SLOTS = 16
 
 LOWER = np.frombuffer(bytes(range(256)).lower(), np.uint8)
-"""Every byte, ASCII capitals as small letters."""
+"""All byte values, with ASCII letters in lower case."""
 
 Slots = NDArray[np.uint64]
-"""Shape (size, 2), size a power of two: key; length << 32 | word number + 1, 0 where empty."""
+"""Shape (size, 2), where size is a power of two: key, and length << 32 | word number + 1 (0 if empty)."""
 
 Tokens = NDArray[np.uint64]
-"""Shape (BATCH, 2): key and hash of some words."""
+"""Shape (BATCH, 2): key and hash of each word."""
 
 
 class WordTable(NamedTuple):
-    """Distinct words and the slots that find them; word w is `data[offsets[w]:offsets[w + 1]]`."""
+    """Distinct words and their hash table; word w is `data[offsets[w]:offsets[w + 1]]`."""
 
     data: Bytes
     offsets: Offsets
@@ -52,7 +53,7 @@ class WordTable(NamedTuple):
 
 
 class Token(NamedTuple):
-    """The place of a word in some data, where it may be written in capitals."""
+    """Position, key and hash of a word in some data, where it may contain capital letters."""
 
     start: int
     end: int
@@ -62,7 +63,7 @@ class Token(NamedTuple):
 
 @inlined
 def finish_hash(value: np.uint64) -> np.uint64:
-    """Spread every input bit over all output bits (the finaliser of MurmurHash3); ONNX graphs repeat it."""
+    """Mix every input bit into all output bits (MurmurHash3's finaliser); ONNX graphs replicate it."""
     value ^= value >> MIX_SHIFT
     value *= MIX_FACTORS[0]
     value ^= value >> MIX_SHIFT
@@ -73,14 +74,14 @@ def finish_hash(value: np.uint64) -> np.uint64:
 
 @inlined
 def absorb(state: np.uint64, value: np.uint64) -> np.uint64:
-    """The running hash after one more number; the order of the numbers matters."""
+    """Update a running hash with one more integer; the order of the integers matters."""
     state = (state ^ value) * HASH_PRIME
     return state ^ (state >> MIX_SHIFT)
 
 
 @inlined
 def read_token(data: Bytes, start: int, end: int) -> Token:
-    """The token from `start` to the next space, in a row that ends at `end`."""
+    """Read the token from `start` to the next space or to `end`, the end of the row."""
     state = HASH_START
     packed = NOTHING
     i = start
@@ -102,9 +103,9 @@ def read_token(data: Bytes, start: int, end: int) -> Token:
 
 @inlined
 def find_slot(words: Bytes, offsets: Offsets, slots: Slots, data: Bytes, token: Token) -> np.uint64:
-    """Slot of a token of `data`: its own, or the empty one to put it in.
+    """Return the slot that contains a token of `data`, or the empty slot in which to insert it.
 
-    Takes the table's arrays one by one: numba would count references for a tuple of them at every call.
+    The table's arrays are separate arguments because numba would count references to a tuple in every call.
     """
     mask = np.uint64(len(slots) - 1)
     size = token.end - token.start
@@ -115,7 +116,7 @@ def find_slot(words: Bytes, offsets: Offsets, slots: Slots, data: Bytes, token: 
             return place
         if slots[place, 0] == token.key and (entry >> WORD_BITS) == np.uint64(size):
             at = offsets[np.int64(entry & WORD_MASK) - 1]
-            k = 0 if size > KEY_BYTES else size  # a short word is its key: nothing is left to compare
+            k = 0 if size > KEY_BYTES else size  # a short word equals its key: nothing else to compare
             while k < size and words[at + k] == LOWER[data[token.start + k]]:
                 k += 1
             if k == size:
@@ -131,13 +132,13 @@ def put(slots: Slots, place: np.uint64, token: Token, word: int) -> None:
 
 @inlined
 def find_word(words: Bytes, offsets: Offsets, slots: Slots, data: Bytes, token: Token) -> int:
-    """The number of a token's word, -1 for an unknown word."""
+    """Return the number of a token's word, or -1 if the word is unknown."""
     return int(np.int64(slots[find_slot(words, offsets, slots, data, token), 1] & WORD_MASK)) - 1
 
 
 @inlined
 def enter_word(words: Bytes, offsets: Offsets, slots: Slots, data: Bytes, token: Token, count: int) -> int:
-    """The number of a token's word; a new word gets number `count`, for which there must be room."""
+    """Return the number of a token's word; add a new word as number `count`, for which there must be room."""
     place = find_slot(words, offsets, slots, data, token)
     entry = slots[place, 1]
     if entry != NOTHING:
@@ -153,7 +154,7 @@ def enter_word(words: Bytes, offsets: Offsets, slots: Slots, data: Bytes, token:
 
 @kernel
 def slots_for(data: Bytes, offsets: Offsets, count: int, size: int) -> Slots:
-    """`size` slots, a power of two, for the first `count` words."""
+    """Create `size` slots, a power of two, and fill them with the first `count` words."""
     slots = np.zeros((size, 2), np.uint64)
     for word in range(count):
         token = read_token(data, offsets[word], offsets[word + 1])
@@ -162,21 +163,21 @@ def slots_for(data: Bytes, offsets: Offsets, count: int, size: int) -> Slots:
 
 
 def build_table(data: Bytes, offsets: Offsets) -> WordTable:
-    """A table of distinct words that stand back to back, at most half full; copies them."""
+    """Build a table, at most half full, from concatenated distinct words, which are copied."""
     data, offsets = (
         np.array(data),
         np.array(offsets),
-    )  # writeable like any other table, so that kernels are compiled once
+    )  # writeable like all other tables, so that kernels are compiled only once
     size = max(FEWEST_SLOTS, 1 << (2 * len(offsets) - 1).bit_length())
     return WordTable(data, offsets, slots_for(data, offsets, len(offsets) - 1, size))
 
 
 @inlined
 def read_ahead(slots: Slots, data: Bytes, offsets: Offsets, begin: int, end: int, tokens: Tokens) -> int:
-    """Read the words from `begin` to `end` and touch their slots.
+    """Read the words from `begin` to `end` and load their slots into the cache.
 
-    In a large table every look-up waits for memory. Those of a batch do not depend on each other, so the
-    processor fetches the next slots while it waits for the first: 60 ns a word instead of 125 (4 MB table).
+    In a large table, every look-up waits for memory. The look-ups of a batch are independent, so the
+    processor loads several slots at once: 60 ns per word instead of 125 ns (4 MB table).
     """
     mask = np.uint64(len(slots) - 1)
     touched = NOTHING
@@ -185,12 +186,12 @@ def read_ahead(slots: Slots, data: Bytes, offsets: Offsets, begin: int, end: int
         tokens[word - begin, 0] = token.key
         tokens[word - begin, 1] = token.hash
         touched ^= slots[token.hash & mask, 1]
-    return int(np.int64(touched))  # a result, or the compiler would drop the reads
+    return int(np.int64(touched))  # returned so that the compiler keeps the reads
 
 
 @kernel
 def look_up(data: Bytes, offsets: Offsets, table: WordTable, unknown: int) -> NDArray[np.int32]:
-    """Numbers of words that stand back to back; `unknown` for unknown ones."""
+    """Look up the numbers of concatenated words; unknown words get the number `unknown`."""
     words, starts, slots = table
     numbers = np.empty(len(offsets) - 1, np.int32)
     tokens = np.empty((BATCH, 2), np.uint64)
@@ -214,9 +215,9 @@ def add_words(
     counts: NDArray[np.int64],
     count: int,
 ) -> int:
-    """Add distinct words with their numbers to a table of `count` words; returns its new size.
+    """Add distinct words to a table of `count` words, and `numbers`, their frequencies, to `counts`.
 
-    The table must have room for all of them.
+    The table must have room for all words. Returns its new number of words.
     """
     words, offsets, slots = table
     tokens = np.empty((BATCH, 2), np.uint64)

@@ -1,6 +1,6 @@
-"""Input formats, one per module, and their registry: a new format is a module and an entry in FORMATS.
+"""Input formats, one per module, and their registry: to add a format, add a module and an entry in FORMATS.
 
-A format turns bytes into `Columns`. Opening files belongs to `data`, judging reviews to `text.reviews`.
+A format parses bytes into `Columns`. `data` opens files, and `text.reviews` checks the reviews.
 """
 
 from pathlib import PurePosixPath
@@ -19,7 +19,7 @@ from sentiscale.text.formats.parquet import Parquet
 FASTTEXT, CSV, JSON_LINES, PARQUET = FastText(), Csv(), JsonLines(), Parquet()
 
 FORMATS: dict[str, InputFormat] = {each.name: each for each in (PARQUET, FASTTEXT, CSV, JSON_LINES)}
-"""All input formats by name; the first that recognises the beginning of a file reads it."""
+"""All input formats by name; a file is read by the first format that recognises its beginning."""
 
 
 def format_of(table: TableFormat) -> InputFormat:
@@ -27,24 +27,24 @@ def format_of(table: TableFormat) -> InputFormat:
 
 
 def format_by_suffix(path: str) -> InputFormat | None:
-    """The format of a file name without a compression suffix."""
+    """Return the format for the suffix of a file name, which must not have a compression suffix."""
     suffix = PurePosixPath(path).suffix.lower()
     return next((each for each in FORMATS.values() if suffix in each.suffixes), None)
 
 
 def recognise(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> TableFormat:
-    """Work out format and columns of a file from its first bytes.
+    """Detect the format and columns of a file from its first bytes.
 
     Raises:
-        DataError: the file is empty, of no known format, or lacks the usual columns.
-        UsageError: the settings name an unknown format, or a column that is not there.
+        DataError: the file is empty, has no known format, or lacks the usual columns.
+        UsageError: the settings name an unknown format, or a column that does not exist.
     """
     if start.data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         path = start.path
         raise DataError(f"{path} is UTF-16. Convert it: iconv -f UTF-16 -t UTF-8 {path} > utf8-copy")
     found = _guess(start, settings, mode) if settings.format == "auto" else named_format(settings.format)
     if not found.in_batches and not start.data.strip():
-        raise DataError(f"{start.path} is empty: it holds no record. Get it again, or leave it out.")
+        raise DataError(f"{start.path} is empty: it contains no records. Get it again, or leave it out.")
     return found.describe(start, settings, mode)
 
 
@@ -68,14 +68,14 @@ def _guess(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> Inpu
         )
     if by_name is not None:
         return by_name
-    if mode != "required":  # commas in plain lines do not make a table
+    if mode != "required":  # plain text may contain commas without being a table
         return CSV if names_a_text(start, settings) else FASTTEXT
     if best_delimiter(start)[1] <= 1:
         allowed = ", ".join(each.title for each in FORMATS.values())
-        raise DataError(f"{path} is of no known format. Allowed: {allowed}; name one with --format.")
+        raise DataError(f"{path} has no known format. Allowed: {allowed}; name one with --format.")
     return CSV
 
 
 def parse(data: bytes | memoryview | pa.Buffer, table: TableFormat) -> Columns:
-    """Parse a block that holds whole records only."""
+    """Parse a block of complete records."""
     return format_of(table).parse(frozen(data), table)

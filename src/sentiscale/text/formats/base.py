@@ -1,4 +1,4 @@
-"""What an input format has to define, and what its parser returns."""
+"""The interface of an input format, and the columns that its parser returns."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ from sentiscale.text.lines import LF
 LabelMode = Literal["required", "optional", "none"]
 SNIPPET_BYTES = 200
 MAX_RECORD_BYTES = 16 * 2**20
-"""A longer record is rejected; no review is that long, but broken files have such lines."""
+"""Maximum size of a record; longer records, which occur only in broken files, are rejected."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,17 @@ class FileStart:
 
     path: str
     name: str
-    """The file's name without a compression suffix; counts where the content does not tell the format."""
+    """File name without a compression suffix; it determines the format if the content is ambiguous."""
     data: bytes
     whole: bool
-    """Whether `data` is the whole file."""
+    """Whether `data` contains the entire file."""
     compression: str | None = None
     pipe: bool = False
 
 
 @dataclass(frozen=True)
 class TableFormat:
-    """Where a file keeps text, title and label; worked out once per file, used for each of its blocks."""
+    """Where a file stores text, title and label; determined once per file and used for all its blocks."""
 
     format: str
     """Name of an `InputFormat`."""
@@ -45,20 +45,20 @@ class TableFormat:
     title: str | None = None
     label: str | None = None
     stars: bool = False
-    """Whether the label column holds 1-5 stars."""
+    """Whether the label column contains ratings of 1 to 5 stars."""
     label_type: str = "string"
     """Arrow type of a JSON label: string, int64, double or bool."""
     delimiter: str = ","
     header: bool = False
     """Whether the first CSV record names the columns."""
     columns: tuple[str, ...] = ()
-    """Columns of a CSV file in order; of JSON lines the keys seen at the beginning."""
+    """Columns of a CSV file in order; for JSON lines, the keys found at the beginning of the file."""
     escapes: bool = False
-    """Whether a backslash and an n in the text stand for a line break (headerless Amazon Polarity)."""
+    """Whether `\\n` in the text stands for a line break, as in Amazon Polarity files without a header."""
     terminator: int = LF
     """Byte that ends a line."""
     extra: pa.Schema | None = None
-    """Columns to read in addition to text and label; None for none."""
+    """Columns to read in addition to text and label; None if there are none."""
 
 
 def no_lines() -> NDArray[np.int64]:
@@ -70,89 +70,92 @@ class Columns:
     """The parsed records of a block; all arrays have one entry per record."""
 
     text: pa.Array
-    """Large binaries, title included."""
+    """Texts as large binaries, including the title."""
     label: pa.Array | None
-    """Raw label values of any type; None when the file has none."""
+    """Raw label values of any type; None if the file has no labels."""
     lines: NDArray[np.int64]
-    """Line (or row) of the block on which each record begins, from 0."""
+    """Line or row of the block on which each record begins, counted from 0."""
     line_count: int
-    """Lines (or rows) of the whole block."""
+    """Number of lines or rows in the block."""
     faults: NDArray[np.uint8]
-    """Reason.MALFORMED or TOO_LONG where a record could not be parsed, else Reason.NONE."""
+    """MALFORMED or TOO_LONG for records that could not be parsed, NONE for all others; see `Reason`."""
     blank: NDArray[np.int64] = field(default_factory=no_lines)
-    """Blank lines of the block, which are not records."""
+    """Line numbers of the block's blank lines, which are not records."""
     extra: pa.Table | None = None
-    """The columns of `TableFormat.extra`; null in records that could not be parsed."""
+    """The columns of `TableFormat.extra`; null for records that could not be parsed."""
 
 
 class InputFormat(ABC):
-    """One input format: how to recognise a file, cut it into records, and parse them.
+    """An input format: recognises a file, splits it into records, and parses them.
 
-    The defaults fit a format with one record per line. Instances hold no state.
+    The defaults suit a format with one record per line. Instances are stateless.
     """
 
     name: str
     """Value of `--format`."""
     title: str
-    """The format in error messages."""
+    """Name of the format in error messages."""
     suffixes: tuple[str, ...]
-    """File names that stand for the format, in folders and where the content does not tell."""
+    """Suffixes of the format's files; used to find files in folders, and if the content is ambiguous."""
     one_record_per_line: bool = True
-    """Whether records end at `TableFormat.terminator` and nowhere else."""
+    """Whether every `TableFormat.terminator` ends a record, and nothing else does."""
     in_batches: bool = False
-    """Whether `batches` reads the file: its records do not lie one after the other in its bytes."""
+    """Whether the file is read with `batches`, because its records are not stored consecutively."""
     has_columns: bool = True
-    """Whether `predict` reads it as a table and writes its own columns next to the predictions."""
+    """Whether files are tables, whose columns `predict` copies to its output."""
 
     def recognises(self, start: bytes) -> bool:
-        """Whether the first bytes of a file can only be of this format; they decide before the name."""
+        """Return whether the first bytes of a file identify this format; this overrides the file name."""
         return False
 
     @abstractmethod
     def describe(self, start: FileStart, settings: PrepareSettings, mode: LabelMode) -> TableFormat:
-        """Find out where a file keeps text and label.
+        """Determine where a file stores text and label.
 
         Raises:
             DataError: the file cannot be read, or lacks the usual columns.
-            UsageError: a column named in the settings is not there.
+            UsageError: a column named in the settings does not exist.
         """
 
     @abstractmethod
     def parse(self, data: Bytes, table: TableFormat) -> Columns:
-        """Parse a block of whole records, compiled or with Arrow: a Python loop over records is too slow."""
+        """Parse a block of complete records.
+
+        Implementations use compiled code or Arrow; a Python loop over records is too slow.
+        """
 
     def last_record_end(self, data: bytes, table: TableFormat) -> int:
-        """One past the last complete record in `data`, which begins with a record; 0 if none is complete."""
+        """Return the end of the last complete record in `data`, which begins with a record; 0 if none."""
         return data.rfind(table.terminator.to_bytes()) + 1
 
     def count_lines(self, data: bytes, table: TableFormat) -> int:
-        """Lines of a block, as `parse` counts them."""
+        """Count the lines of a block in the same way as `parse`."""
         terminator = table.terminator.to_bytes()
         return data.count(terminator) + (len(data) > 0 and not data.endswith(terminator))
 
     def batches(self, path: str, table: TableFormat, block_bytes: int) -> Iterator[tuple[bytes, int]]:
-        """Blocks that `parse` takes, and the stored bytes each stands for; only where `in_batches` is set."""
+        """Yield blocks for `parse` and the number of file bytes each covers; needed only if `in_batches`."""
         raise NotImplementedError
 
     def schema(self, path: str, table: TableFormat) -> pa.Schema:
-        """Names and types of the file's own columns as far as they are known without reading all of it."""
+        """Return names and types of the file's columns, as far as known without reading the whole file."""
         return pa.schema([(name, pa.large_string()) for name in table.columns])
 
     def full_schema(
         self, path: str, table: TableFormat, blocks: Iterable[bytes] | None, *, whole_records: bool
     ) -> pa.Schema:
-        """Names and types of the columns that `predict` copies to its output.
+        """Return names and types of the columns that `predict` copies to its output.
 
         Args:
-            blocks: the content of the file, for formats whose columns are known only at its end; None when
-                it cannot be read twice.
-            whole_records: the output can hold records as they are written, without their columns.
+            blocks: content of the file, for formats whose columns are known only at its end; None if the file
+                cannot be read twice.
+            whole_records: whether the output can store unparsed records instead of their columns.
         """
         return self.schema(path, table)
 
 
 def as_binary(values: pa.Array) -> pa.Array:
-    """The values as large binaries; a null becomes an empty one."""
+    """Convert values to large binaries; nulls become empty."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if not pa.types.is_large_binary(values.type):
@@ -163,7 +166,7 @@ def as_binary(values: pa.Array) -> pa.Array:
 
 
 def as_text(values: pa.Array) -> pa.Array:
-    """Binaries as large strings; bytes that are not UTF-8 become U+FFFD."""
+    """Convert binaries to large strings; invalid UTF-8 becomes U+FFFD."""
     try:
         return values.cast(pa.large_string())
     except pa.ArrowInvalid:
@@ -172,7 +175,7 @@ def as_text(values: pa.Array) -> pa.Array:
 
 
 def join_title(text: pa.Array, title: pa.Array | None) -> pa.Array:
-    """`title: text`, or the one that is there; large binaries without nulls."""
+    """Return `title: text`, or only the non-empty one of the two, as large binaries without nulls."""
     text = as_binary(text)
     if title is None:
         return text
@@ -182,7 +185,7 @@ def join_title(text: pa.Array, title: pa.Array | None) -> pa.Array:
     return pc.if_else(pc.equal(pc.binary_length(text), 0), title, joined)
 
 
-# Usual names, compared without regard to case; the first that is present counts.
+# Usual column names, compared case-insensitively; the first one present is used.
 TEXT_NAMES = [
     "text",
     "review",
@@ -202,15 +205,15 @@ STARS_NAMES = ["stars", "rating", "overall", "star_rating", "score"]
 def choose_columns(
     format_name: str, path: str, columns: Sequence[str], settings: PrepareSettings, mode: LabelMode
 ) -> TableFormat:
-    """Choose among the columns of a file.
+    """Choose the text, title and label columns of a file.
 
     Raises:
-        UsageError: a column named by a flag is not there, or both kinds of label were named.
-        DataError: nothing was named and no usual name is present.
+        UsageError: a column named by a flag does not exist, or both a label and a stars column are named.
+        DataError: a column is not named, and the file has no column with a usual name.
     """
     if settings.label_column and settings.stars_column:
         raise UsageError(
-            "--label-column and --stars-column exclude each other; give the one that holds the truth."
+            "--label-column and --stars-column exclude each other; give the one that contains the labels."
         )
     listed = ", ".join(columns) or "no columns"
 

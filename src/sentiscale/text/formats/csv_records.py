@@ -1,4 +1,4 @@
-"""CSV with any usual delimiter, with or without a header."""
+"""CSV files with a common delimiter, with or without a header."""
 
 from dataclasses import replace
 
@@ -40,8 +40,8 @@ class Csv(InputFormat):
         data, fields = _sample(start, delimiter)
         if not len(fields.begins):
             raise DataError(
-                f"{start.path} has no end of a CSV record within its first {len(start.data)} bytes: "
-                f"is a quote never closed? Allowed: fields that hold quotes are quoted, quotes doubled."
+                f"no CSV record of {start.path} ends within its first {len(start.data)} bytes: "
+                f"is a quote never closed? Fields with quotes must be quoted, and their quotes doubled."
             )
         named = (
             settings.text_column or settings.title_column or settings.label_column or settings.stars_column
@@ -51,7 +51,7 @@ class Csv(InputFormat):
         return replace(table, delimiter=delimiter, header=headless is None)
 
     def _headless(self, data: Bytes, fields: Fields, mode: LabelMode) -> TableFormat | None:
-        """The published polarity and full review sets: label or stars, [title,] text, without a header."""
+        """Recognise the published headerless review sets, with columns label or stars, [title,] text."""
         widths = np.diff(fields.first)[:SAMPLE_RECORDS]
         if not len(widths) or widths[0] not in (2, 3):
             return None
@@ -71,10 +71,10 @@ class Csv(InputFormat):
         )
 
     def parse(self, data: Bytes, table: TableFormat) -> Columns:
-        """Split records into fields; records of another width than the header are malformed.
+        """Split records into fields; records with more or fewer fields than the header are malformed.
 
-        Where the data ends inside quotes, the line that opened them is malformed and the next one is read
-        as usual, so that one stray quote does not swallow the rest of a file.
+        If the data ends inside a quoted field, the line that opened the quote is malformed and parsing
+        resumes on the next line, so that a stray quote does not consume the rest of a file.
         """
         delimiter = ord(table.delimiter)
         parts: list[Columns] = []
@@ -96,7 +96,7 @@ class Csv(InputFormat):
 
 
 def names_a_text(start: FileStart, settings: PrepareSettings) -> bool:
-    """Whether the first line, read as CSV, names a column that holds reviews."""
+    """Return whether the first record, read as a CSV header, names a column of reviews."""
     data, fields = _sample(start, best_delimiter(start)[0])
     try:
         return len(fields.begins) > 0 and bool(
@@ -107,7 +107,7 @@ def names_a_text(start: FileStart, settings: PrepareSettings) -> bool:
 
 
 def best_delimiter(start: FileStart) -> tuple[str, float]:
-    """The delimiter that fits best, and how well: above 1 if all records are as wide as the first."""
+    """Return the best-fitting delimiter and its fit, above 1 if all records have equally many fields."""
     fits = {delimiter: _fit(_sample(start, delimiter)[1]) for delimiter in DELIMITERS}
     best = max(DELIMITERS, key=lambda delimiter: fits[delimiter])
     return best, fits[best]
@@ -118,18 +118,18 @@ def _fit(fields: Fields) -> float:
     if not len(widths) or widths[0] < 2:
         return 0.0
     share = float((widths == widths[0]).mean())
-    return share + min(int(widths[0]), 100) / 1000  # wider wins only between equal shares
+    return share + min(int(widths[0]), 100) / 1000  # the number of fields only breaks ties
 
 
 def _sample(start: FileStart, delimiter: str) -> tuple[Bytes, Fields]:
-    """The whole records among the first bytes."""
+    """Split the complete records at the beginning of a file."""
     data = frozen(start.data)
     data = data if start.whole else data[: last_csv_end(data, ord(delimiter), len(data))]
     return data, split_csv(data, ord(delimiter))
 
 
 def _header(data: Bytes, fields: Fields) -> tuple[str, ...]:
-    """The fields of the first record."""
+    """Return the fields of the first record as column names."""
     first = np.zeros(1, np.int64)
     names = [csv_column(data, fields, column, first)[0].as_py() for column in range(int(fields.first[1]))]
     return tuple(name.decode("utf-8", "replace").strip() for name in names)
@@ -152,7 +152,7 @@ def _parse_fields(data: Bytes, fields: Fields, table: TableFormat) -> Columns:
     if table.extra is not None:
         values = [as_text(column(name)) for name in table.extra.names]
         extra = pa.Table.from_arrays(values, schema=table.extra)
-    if len(rows) < len(good):  # malformed records keep their place, with the raw record as text
+    if len(rows) < len(good):  # malformed records keep their position; their text is the raw record
         place = pa.array(np.cumsum(good) - 1, mask=~good)
         ends = np.minimum(np.append(fields.begins[1:], len(data)), fields.begins + base.SNIPPET_BYTES)
         text = pc.if_else(pa.array(good), text.take(place), gather(data, fields.begins, ends))
@@ -174,7 +174,7 @@ def _malformed_line(data: Bytes, table: TableFormat) -> Columns:
 
 
 def _joined(parts: list[Columns]) -> Columns:
-    """Columns of consecutive parts of one block."""
+    """Concatenate the columns of consecutive parts of one block."""
     if len(parts) == 1:
         return parts[0]
     before = np.cumsum([0] + [part.line_count for part in parts])
@@ -190,12 +190,12 @@ def _joined(parts: list[Columns]) -> Columns:
 
 
 def _first_line(data: Bytes) -> int:
-    """Bytes up to and including the first line break, all when there is none."""
+    """Return the length of the first line with its line break, or of all data if there is no line break."""
     breaks = np.flatnonzero((data == LF) | ((data == CR) & (np.append(data[1:], CR) != LF)))
     return int(breaks[0]) + 1 if len(breaks) else len(data)
 
 
 def _line_breaks(data: Bytes) -> int:
-    """Number of line breaks (LF, CR LF or CR)."""
+    """Count the line breaks (LF, CR LF or CR)."""
     feeds, returns = data == LF, data == CR
     return int(feeds.sum() + returns.sum() - (returns[:-1] & feeds[1:]).sum())

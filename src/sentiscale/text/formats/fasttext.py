@@ -1,4 +1,4 @@
-"""fastText lines, `__label__2 text`, and plain text with one review per line."""
+"""fastText files with lines such as `__label__2 text`, and plain text with one review per line."""
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class FastText(InputFormat):
         return TableFormat(self.name, label="label" if labelled else None, terminator=CR if old_mac else LF)
 
     def parse(self, data: Bytes, table: TableFormat) -> Columns:
-        """Split lines into label and text; without labels, every line is a review, also a blank one."""
+        """Split lines into label and text; without labels, every line is a review, even a blank one."""
         starts, ends = line_spans(data, table.terminator)
         label_starts, label_ends, text_starts, text_ends = split_labels(data, starts, ends)
         long = ends - starts > base.MAX_RECORD_BYTES
@@ -51,8 +51,9 @@ class FastText(InputFormat):
 def split_labels(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, Offsets, Offsets, Offsets]:
     """Separate labels from text.
 
-    Returns start and end of each line's first label without its mark (both 0 without a label; end = start
-    when nothing follows the mark), and start and end of the text.
+    Returns the start and end of each line's first label, without the `__label__` prefix, and the start and
+    end of the text. Label start and end are both 0 if there is no label, and equal if nothing follows the
+    prefix.
     """
     rows = len(starts)
     label_starts, label_ends = np.zeros(rows, np.int64), np.zeros(rows, np.int64)

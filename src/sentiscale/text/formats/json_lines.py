@@ -1,4 +1,4 @@
-"""JSON lines: one object per line."""
+"""JSON lines files, with one object per line."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -30,7 +30,7 @@ from sentiscale.text.labels import Reason
 from sentiscale.text.lines import gather, line_spans, trimmed
 
 OBJECT = "\0object"
-"""Name of the only column where JSON objects are kept as they are written."""
+"""Name of the single column that stores unparsed JSON objects."""
 WHOLE_OBJECTS = pa.schema([(OBJECT, pa.large_string())])
 SAMPLE_LINES = 200
 LABEL_TYPES = {int: "int64", float: "double", bool: "bool"}
@@ -62,7 +62,7 @@ class JsonLines(InputFormat):
         return replace(table, label_type=label_type)
 
     def parse(self, data: Bytes, table: TableFormat) -> Columns:
-        """Parse with Arrow; a block with a line that Arrow cannot read is read line by line."""
+        """Parse a block with Arrow, or line by line if Arrow cannot parse one of its lines."""
         starts, ends = line_spans(data)
         inner, last = trimmed(data, starts, ends)
         has_text = (last > inner) | (ends - starts > base.MAX_RECORD_BYTES)
@@ -72,7 +72,7 @@ class JsonLines(InputFormat):
         types = {table.label: pa.type_for_alias(table.label_type)}
         schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
         parsed = None
-        # Arrow does not look at line ends: only between braces do they separate the objects for sure.
+        # Arrow ignores line ends, so records and lines match only if each line begins and ends with a brace.
         if np.all(data[inner] == ord("{")) and np.all(data[last - 1] == ord("}")):
             parsed = _read_json(data, schema)
         clean = parsed is not None and parsed.num_rows == len(lines)
@@ -96,12 +96,12 @@ class JsonLines(InputFormat):
     def full_schema(
         self, path: str, table: TableFormat, blocks: Iterable[bytes] | None, *, whole_records: bool
     ) -> pa.Schema:
-        """Keys of all objects and the types that hold all their values; WHOLE_OBJECTS if that is enough.
+        """Return all keys, each with a type that fits all its values; WHOLE_OBJECTS if `whole_records`.
 
-        Text stays text, also where it looks like a time. A key whose values agree on no type becomes text
-        too: its values are written as JSON.
+        Text that looks like a time remains text. A key whose values have no common type becomes text too, and
+        its values are written as JSON.
 
-        Raises: UsageError when the blocks are needed but cannot be read twice.
+        Raises: UsageError when the columns are needed but the file cannot be read twice.
         """
         if whole_records:
             return WHOLE_OBJECTS
@@ -118,7 +118,7 @@ class JsonLines(InputFormat):
 
 
 def _read_json(data: Bytes, schema: pa.Schema | None) -> pa.Table | None:
-    """Those keys of all objects of a block, or all keys; None when Arrow rejects one of the objects."""
+    """Read the keys in `schema`, or all keys if it is None; returns None if Arrow rejects an object."""
     behavior = "infer" if schema is None else "ignore"
     try:
         return pj.read_json(
@@ -133,7 +133,10 @@ def _read_json(data: Bytes, schema: pa.Schema | None) -> pa.Table | None:
 def _read_line_by_line(
     data: Bytes, starts: Offsets, ends: Offsets, schema: pa.Schema
 ) -> tuple[dict[str, pa.Array], NDArray[np.bool_]]:
-    """The slow way, for blocks with faulty lines or mixed types: values, and which lines are objects."""
+    """Read a block with invalid lines or mixed types, slowly.
+
+    Returns the values of each key, and whether each line is an object.
+    """
     spans = zip(starts.tolist(), ends.tolist(), strict=True)
     rows = [_read_line(data[start:end], schema) for start, end in spans]
     good = np.array([row is not None for row in rows], np.bool_)
@@ -145,12 +148,15 @@ def _read_line_by_line(
 
 
 def _read_line(line: Bytes, schema: pa.Schema) -> dict[str, bytes | None] | None:
-    """Some keys of one object; None when the line is not an object. Accepts all that Arrow accepts."""
+    """Read the keys in `schema` from one line; returns None if it is not an object.
+
+    Accepts every object that Arrow accepts.
+    """
     try:
         document = json.loads(line.tobytes().decode("utf-8", "surrogateescape"))
     except json.JSONDecodeError:
         return None
-    except (ValueError, RecursionError):  # numbers and nesting beyond Python's limits, perhaps in other keys
+    except (ValueError, RecursionError):  # numbers or nesting beyond Python's limits
         parsed = _read_json(line, schema)
         if parsed is None or parsed.num_rows != 1:
             return None
@@ -166,20 +172,20 @@ def _encoded(value: Any) -> bytes | None:
     text = value if isinstance(value, str) else json.dumps(value)
     try:
         return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half of a surrogate pair: the result is not UTF-8 and rejected as such
+    except UnicodeEncodeError:  # a lone surrogate: the result is rejected as invalid UTF-8
         return text.encode("utf-8", "surrogatepass")
 
 
 def _extra_columns(
     data: Bytes, spans: tuple[Offsets, Offsets], good: NDArray[np.bool_], clean: bool, schema: pa.Schema
 ) -> pa.Table:
-    """The keys that `predict` copies, or whole objects; rows that are not `good` are null.
+    """Read the keys that `predict` copies, or unparsed objects; rows that are not `good` are null.
 
     Args:
         data: the block.
         spans: start and end of each record's line.
-        good: which records are objects.
-        clean: whether each line is one object that Arrow can read.
+        good: whether each record is an object.
+        clean: whether every line is a single object that Arrow can parse.
         schema: keys and their types.
     """
     if schema.names == [OBJECT]:
@@ -212,7 +218,7 @@ def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
 
 
 def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """A type that holds the values of both; text where there is none."""
+    """Return a type that can represent the values of both types; text if there is no such type."""
     both = [pa.schema([("", kind)]) for kind in (one, other)]
     try:
         return pa.unify_schemas(both, promote_options="permissive").field(0).type
@@ -237,7 +243,7 @@ def _inferred(values: list[Any]) -> pa.DataType:
 
 
 def _time_as_text(kind: pa.DataType) -> pa.DataType:
-    """Times stay as they were written: Arrow would parse them and write them in its own way."""
+    """Replace time types with strings, because Arrow would write times in another format."""
     temporal = pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_time(kind)
     return pa.string() if temporal else _inside(kind, _time_as_text)
 
@@ -247,7 +253,7 @@ def _null_as_text(kind: pa.DataType) -> pa.DataType:
 
 
 def _inside(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
-    """Change the types inside structs and lists."""
+    """Apply `change` to the types inside structs and lists."""
     if pa.types.is_struct(kind):
         return pa.struct([(field.name, change(field.type)) for field in kind])
     if pa.types.is_list(kind):

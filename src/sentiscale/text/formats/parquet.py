@@ -1,4 +1,4 @@
-"""Parquet files, handed from reader to parser as Arrow streams."""
+"""Parquet files, passed from reader to parser as Arrow streams."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -37,7 +37,9 @@ class Parquet(InputFormat):
     def describe(self, start: FileStart, settings: PrepareSettings, mode: LabelMode) -> TableFormat:
         path = start.path
         if start.pipe:
-            raise DataError(f"{path} is a pipe, and Parquet is not read from its beginning. Give the file.")
+            raise DataError(
+                f"{path} is a pipe, but Parquet files cannot be read sequentially. Give the file."
+            )
         if start.compression:
             raise DataError(
                 f"{path} is a compressed Parquet file; decompress it first (Parquet compresses inside)."
@@ -60,7 +62,7 @@ class Parquet(InputFormat):
             return pq.ParquetFile(file).schema_arrow.remove_metadata()
 
     def batches(self, path: str, table: TableFormat, block_bytes: int) -> Iterator[tuple[bytes, int]]:
-        """Batches of the needed columns as Arrow streams."""
+        """Yield batches of the needed columns as Arrow streams."""
         extra = table.extra.names if table.extra is not None else []
         needed = (table.text, table.title, table.label, *extra)
         columns = list(dict.fromkeys(name for name in needed if name is not None))
