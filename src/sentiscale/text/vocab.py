@@ -29,7 +29,7 @@ class Vocab:
         if tuple(self.words[:2]) != SPECIAL:
             raise DataError(f"a vocabulary begins with {SPECIAL}, this one with {tuple(self.words[:2])}.")
         if len(self._ids) != len(self.words) or "" in self._ids:
-            raise DataError("the vocabulary contains an empty or a repeated word; it was edited by hand.")
+            raise DataError("the vocabulary contains an empty word or a word twice; it was edited by hand.")
 
     def __len__(self) -> int:
         return len(self.words)
