@@ -180,7 +180,7 @@ def test_people_are_told_the_layout_what_was_sent_and_the_share_of_waiting(capsy
     }
     print_summary(summary(record, Path("run")))
     told = capsys.readouterr().out
-    assert "layout 2x1: a rank sent up to 0.88 MB a step" in told
+    assert "layout 2x1: a rank sent up to 0.88 MB per step" in told
     assert "up to 25% of it" in told
     print_summary(summary(record | {"layout": "1x1", "world_size": 1}, Path("run")))
     assert "waiting" not in capsys.readouterr().out

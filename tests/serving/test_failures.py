@@ -39,7 +39,8 @@ def worker_of(service: RunningService) -> psutil.Process:
 def test_listening_to_everybody_without_a_key_is_warned_of(troubled):
     notes = [event["message"] for event in troubled.events("note")]
     assert any(
-        "warning: anybody who reaches 0.0.0.0 may send requests; set --api-key-file" in note for note in notes
+        "warning: anyone who can reach 0.0.0.0 can send requests; set --api-key-file" in note
+        for note in notes
     )
 
 

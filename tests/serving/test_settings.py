@@ -34,8 +34,8 @@ def test_flags_win_over_set_over_file(tmp_path):
         ("serve.port=70000", "serve.port is 70000: Input should be less than or equal to 65535"),
         ("serve.queue=3", "queue is 3, but one request may have max_texts = 256"),
         ("serve.max_body_kb=1", "max_characters is 20000, but a body of max_body_kb = 1 cannot hold"),
-        ("port=1", "--set got 'port=1'; here it takes serve.key=value"),
-        ("train.lr=1", "--set got 'train.lr=1'; here it takes"),
+        ("port=1", "--set got 'port=1'; `serve` accepts only serve.KEY"),
+        ("train.lr=1", "--set got 'train.lr=1'; `serve` accepts only serve.KEY"),
     ],
 )
 def test_impossible_settings_say_what_is_allowed(override, message):

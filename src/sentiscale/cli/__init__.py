@@ -1,4 +1,4 @@
-"""The `sentiscale` command: a file per verb, each a thin layer over a function that Python can call."""
+"""The `sentiscale` command: one module per verb, each a thin layer over a Python function."""
 
 import errno
 import functools
@@ -20,7 +20,7 @@ from sentiscale.util.processes import prepare_process
 
 app = typer.Typer(
     name="sentiscale",
-    help="Prepare reviews, train sentiment classifiers, use them.",
+    help="Prepare reviews, train sentiment classifiers and use them.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -34,13 +34,15 @@ MENU = {
     "Models put to use": ("predict", "export", "serve"),
     "Measurements": ("bench", "report", "plan", "compare"),
 }
-"""Verbs by panel of the menu; each is a module here with a function of the same name."""
+"""Verbs by menu panel; each verb is a module in this package with a function of the same name."""
 
 COMMON: dict[str, tuple[Any, Any]] = {
     "config": (
         Annotated[
             Path | None,
-            typer.Option("--config", metavar="FILE.toml", help="Settings of other verbs; checked, not used."),
+            typer.Option(
+                "--config", metavar="FILE.toml", help="Settings file; checked, but not used by this verb."
+            ),
         ],
         None,
     ),
@@ -48,7 +50,9 @@ COMMON: dict[str, tuple[Any, Any]] = {
         Annotated[
             list[str] | None,
             typer.Option(
-                "--set", metavar="SECTION.KEY=VALUE", help="Override one setting: SECTION.KEY=VALUE."
+                "--set",
+                metavar="SECTION.KEY=VALUE",
+                help="Override one setting; checked, but not used by this verb.",
             ),
         ],
         None,
@@ -71,10 +75,11 @@ def _show_version(requested: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """Prepare reviews, train sentiment classifiers, use them."""
+    """Prepare reviews, train sentiment classifiers and use them."""
 
 
 def _add_verbs() -> None:
@@ -87,12 +92,12 @@ def _add_verbs() -> None:
 
 
 def _flowing(text: str) -> str:
-    """Join the lines of each paragraph so that it fills the terminal; click's mark \\b keeps lines."""
+    """Join the lines of each paragraph so that it fills the terminal, unless the paragraph contains \\b."""
     return "\n\n".join(part if "\b" in part else part.replace("\n", " ") for part in text.split("\n\n"))
 
 
 def _with_common(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """Accept the common flags that this verb does not use: scripts pass them to every verb."""
+    """Add the common flags that the verb does not have, because scripts pass them to every verb."""
     signature = inspect.signature(verb)
     unused = {name: kind for name, kind in COMMON.items() if name not in signature.parameters}
 
@@ -117,27 +122,27 @@ def _with_common(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _reporting_errors(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn errors into one message and the documented exit code."""
+    """Convert exceptions into a one-line message and the documented exit code."""
 
     @functools.wraps(verb)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             verb(*args, **kwargs)
             sys.stdout.flush()
-        except PeerFailed as error:  # the failed rank or the launcher has reported it
+        except PeerFailed as error:  # already reported by the failed rank or by the launcher
             raise typer.Exit(error.exit_code) from None
         except SentiscaleError as error:
             _fail(str(error), error.exit_code)
         except KeyboardInterrupt:
             _fail("interrupted; no partial output was left behind.", Interrupted.exit_code)
-        except BrokenPipeError:  # the reader of our output (head, less) has gone, which is not an error
+        except BrokenPipeError:  # the program that reads the output (head, less) has ended: not an error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(128 + signal.SIGPIPE) from None
         except OSError as error:
             if error.errno is None:
                 raise
             where = f"{error.filename}: " if error.filename else ""
-            hint = " Free some space, then try again." if error.errno == errno.ENOSPC else ""
+            hint = " Free some space and try again." if error.errno == errno.ENOSPC else ""
             _fail(f"{where}{error.strerror}.{hint}", SentiscaleError.exit_code)
 
     return run
@@ -152,12 +157,11 @@ _add_verbs()
 
 
 def main() -> None:
-    """Run the command line."""
     prepare_process()
     signal.signal(signal.SIGTERM, _interrupt)
     app()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Clean up after SIGTERM (kill, a batch system's time limit) as after Ctrl-C."""
+    """Handle SIGTERM (kill, a batch system's time limit) like Ctrl-C, so that partial output is removed."""
     raise KeyboardInterrupt

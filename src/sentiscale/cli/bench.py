@@ -1,4 +1,4 @@
-"""`sentiscale bench`: how fast each layout trains here, measured so that the figures can be compared."""
+"""`sentiscale bench`: measure how fast each layout trains on this machine."""
 
 from functools import partial
 from pathlib import Path
@@ -30,36 +30,49 @@ DEFAULT_LIMIT = 0.25
 of_cases = partial(typer.Option, rich_help_panel="What is measured")
 of_runs = partial(typer.Option, rich_help_panel="How much, and how often")
 
-LAYOUTS = of_cases(help="Replicas x stages, by commas.", show_default="what suits this machine")
+LAYOUTS = of_cases(
+    help="Layouts to measure, replicas x stages, separated by commas.", show_default="chosen for this machine"
+)
 THREADS = of_cases(
-    help="Threads of a rank, and workers of --prepare and --predict, by commas.",
+    help="Threads per rank, and workers of --prepare and --predict, separated by commas.",
     show_default="1, 2, 4 ... to all cores",
 )
-BATCH_SIZES = of_cases(help="Rows of a step, by commas.")
-MODELS = of_cases(help="lstm, gru.")
-PRECISIONS = of_cases(help="auto, fp32, bf16, fp16, fp64.")
-DEVICES = of_cases(help="cpu, cuda.", show_default="all there are")
-BASELINES = of_cases(help="Also plain serial, one rank exchanging with itself, threads only, and copies.")
-PREPARE = of_cases(
-    metavar="FILE", help="Also prepare these fastText files with each engine; may be given again."
+BATCH_SIZES = of_cases(help="Rows per step, separated by commas.")
+MODELS = of_cases(help="Recurrent layers, separated by commas: lstm, gru.")
+PRECISIONS = of_cases(help="Arithmetic, separated by commas: auto, fp32, bf16, fp16, fp64.")
+DEVICES = of_cases(help="Devices, separated by commas: cpu, cuda.", show_default="all available")
+BASELINES = of_cases(
+    help="Also measure plain serial training, one rank that exchanges with itself, threads only, and copies."
 )
-PREDICT = of_cases(metavar="MODEL", help="Also label texts with a model or run, by threads and batch.")
-TRAIN = of_cases(help="Training cases; --no-train leaves those of --prepare and --predict.")
-REPEATS = of_runs(min=1, help="Runs of each case.")
-SCALING = of_runs(help="strong: a batch for all ranks together; weak: the same batch for each replica.")
-ROWS = of_runs(min=1, help="Rows of each run.", show_default="2560")
-STEPS = of_runs(min=1, help="Instead: optimizer steps of each run.")
-TARGET = of_runs(help="Instead: train to this validation accuracy, with all that training does.")
-TIME_LIMIT = of_runs(help="Seconds of training to a target.")
-SEED = of_runs(min=0, help="Seed of the rows and of the order of runs.")
-LIMIT = of_runs(min=0, help="Cores that other programs may keep busy; else a run is repeated.")
-TRACE = typer.Option(metavar="FILE.json", help="Write the timeline of a few steps, for Perfetto.")
-DRY_RUN = typer.Option("--dry-run", help="Only print what would be measured.")
+PREPARE = of_cases(
+    metavar="FILE", help="Also prepare these fastText files with each engine; may be repeated."
+)
+PREDICT = of_cases(
+    metavar="MODEL",
+    help="Also measure prediction with this model or run, for each number of threads and batch size.",
+)
+TRAIN = of_cases(help="Measure training; --no-train measures only --prepare and --predict.")
+REPEATS = of_runs(min=1, help="Number of runs per case.")
+SCALING = of_runs(
+    help="Scaling: strong (all ranks share one batch) or weak (each replica has a batch of that size)."
+)
+ROWS = of_runs(min=1, help="Training rows per run.", show_default="2560")
+STEPS = of_runs(min=1, help="Optimizer steps per run, instead of --rows.")
+TARGET = of_runs(
+    help="Validation accuracy to train to, instead of --rows; includes evaluation and checkpoints."
+)
+TIME_LIMIT = of_runs(help="Maximum seconds per run, with --target-accuracy.")
+SEED = of_runs(min=0, help="Seed for the choice of rows and the order of runs.")
+LIMIT = of_runs(min=0, help="Cores that other programs may use; a run is repeated when they use more.")
+TRACE = typer.Option(metavar="FILE.json", help="Write a timeline of a few steps, to open in Perfetto.")
+DRY_RUN = typer.Option("--dry-run", help="Print what would be measured and exit.")
 
 
 def bench(
-    data: Annotated[Path, typer.Argument(help="Prepared data, the --out of `sentiscale prepare`.")],
-    out: Annotated[Path, typer.Option(help="Directory for records.jsonl; resumed.")] = Path("bench"),
+    data: Annotated[Path, typer.Argument(help="Prepared data, written by `sentiscale prepare`.")],
+    out: Annotated[
+        Path, typer.Option(help="Directory for records.jsonl; an unfinished study in it is resumed.")
+    ] = Path("bench"),
     layouts: Annotated[str | None, LAYOUTS] = None,
     threads: Annotated[str | None, THREADS] = None,
     batch_sizes: Annotated[str, BATCH_SIZES] = "32,128,512",
@@ -85,12 +98,12 @@ def bench(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure training under every layout: a study to be read with `sentiscale report`.
+    """Measure training speed under every layout, for `sentiscale report`.
 
-    Every run has fresh processes, runs are in random order, and finished runs are kept: after Ctrl-C the same
-    command continues. Only steps are timed; evaluation and checkpoints take part with --target-accuracy. With
-    --prepare, pandas, Dask and Polars only clean; sentiscale prepares completely, and sentiscale-clean only
-    cleans.
+    Every run starts new processes, and the runs are in random order. Finished runs are stored: after Ctrl-C,
+    the same command continues. Only training steps are timed, unless --target-accuracy includes evaluation
+    and checkpoints. With --prepare, the engines pandas, Dask, Polars and sentiscale-clean only clean the
+    text, and sentiscale does the whole preparation.
     """
     from sentiscale.cli.bench_output import (
         make_progress,
@@ -142,7 +155,7 @@ def bench(
 
 
 def names(flag: str, text: str) -> tuple[str, ...]:
-    """The names of a comma-separated list, each once.
+    """Split a comma-separated list and drop repeated names.
 
     Raises: UsageError for a name that is not allowed.
     """
@@ -150,24 +163,24 @@ def names(flag: str, text: str) -> tuple[str, ...]:
     for name in comma_separated(text):
         if name not in allowed:
             raise UsageError(
-                f"{flag} has '{name}'.{did_you_mean(name, allowed)} Allowed: {', '.join(allowed)}."
+                f"{flag} contains '{name}'.{did_you_mean(name, allowed)} Allowed: {', '.join(allowed)}."
             )
     return comma_separated(text)
 
 
 def amount_of(rows: int | None, steps: int | None, target: float | None) -> "Amount":
-    """The length of each run.
+    """Return how much each run trains.
 
-    Raises: UsageError for several lengths, or an impossible one.
+    Raises: UsageError when more than one length is set, or the target accuracy is not in (0, 1].
     """
     from sentiscale.study.bench.plan import DEFAULT_ROWS, Amount
 
     values = {"--rows": rows, "--steps": steps, "--target-accuracy": target}
     given = [name for name, value in values.items() if value is not None]
     if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} both say how much a run does. Give one of them.")
+        raise UsageError(f"{' and '.join(given)} both set the length of a run. Use only one of them.")
     if target is not None and not 0 < target <= 1:
-        raise UsageError(f"--target-accuracy is {target:g}; give a share above 0, at most 1.")
+        raise UsageError(f"--target-accuracy is {target:g}; it must be above 0 and at most 1.")
     return Amount(rows=rows if given else DEFAULT_ROWS, steps=steps, target_accuracy=target)
 
 
@@ -177,5 +190,5 @@ def check(request: "BenchRequest", time_limit: float | None) -> None:
         raise UsageError(f"--scaling is '{request.scaling}'. Allowed: strong, weak.")
     if time_limit is not None and (time_limit <= 0 or request.amount.target_accuracy is None):
         raise UsageError(
-            f"--time-limit is {time_limit:g}; it takes seconds above 0, together with --target-accuracy."
+            f"--time-limit is {time_limit:g}; it must be above 0 seconds and needs --target-accuracy."
         )

@@ -1,4 +1,7 @@
-"""Progress and results of `sentiscale bench`: a live table on a terminal, one line per run elsewhere."""
+"""Print the progress and results of `sentiscale bench`.
+
+Progress is a live table on a terminal and one line per run elsewhere.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -17,11 +20,11 @@ from sentiscale.study.bench.study import BenchProgress, BenchResult
 from sentiscale.study.records import BenchRun, Case
 
 MOST_LINES = 30
-"""Cases in the live table; the others are counted."""
+"""Maximum number of cases in the live table; its last row counts the others."""
 
 
 def make_progress(quiet: bool) -> BenchProgress:
-    """Silent with `--quiet`, otherwise on stderr."""
+    """Report progress on stderr, or nowhere with `--quiet`."""
     if quiet:
         return BenchProgress()
     console = Console(file=sys.stderr, highlight=False)
@@ -29,7 +32,7 @@ def make_progress(quiet: bool) -> BenchProgress:
 
 
 def full_name(case: Case) -> str:
-    """A case in a few words, with its model and batch."""
+    """Short name of a case, with its model and batch size."""
     if case.kind == "prepare":
         return case_name(case)
     precision = "" if case.precision == "fp32" else f", {case.precision}"
@@ -51,14 +54,14 @@ def result_of(run: BenchRun) -> str:
 
 
 class BenchLog(BenchProgress):
-    """One line for each finished run."""
+    """Print one line per finished run."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.prefix = self.suffix = ""
 
     def begin(self, plan: BenchPlan, finished: Sequence[BenchRun]) -> None:
-        stored = f", {len(finished)} of them are there already" if finished else ""
+        stored = f", {len(finished)} of them already finished" if finished else ""
         self.say(f"{plan.runs} runs of {len(plan.cases)} cases{stored}")
         for line in left_out_lines(plan):
             self.say(line)
@@ -67,7 +70,7 @@ class BenchLog(BenchProgress):
         self, case: Case, repeat: int, finished: int, total: int, seconds_left: float | None
     ) -> None:
         self.prefix = f"{finished + 1}/{total} "
-        self.suffix = f", {duration(seconds_left)} left when it began" if seconds_left else ""
+        self.suffix = f", {duration(seconds_left)} left at its start" if seconds_left else ""
 
     def end_run(self, run: BenchRun) -> None:
         flag = " (disturbed)" if run.interference and run.interference.disturbed else ""
@@ -78,7 +81,7 @@ class BenchLog(BenchProgress):
 
 
 class BenchTable(BenchLog):
-    """All cases with their medians so far; drawn only between runs, so that drawing disturbs none."""
+    """Show all cases with their medians so far; drawn only between runs, so that drawing disturbs no run."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -127,7 +130,7 @@ def left_out_lines(plan: BenchPlan) -> list[str]:
 
 
 def summary_of(case: Case, runs: Sequence[BenchRun]) -> dict[str, Any]:
-    """One case of the result, as in `--json`."""
+    """One entry of `cases` in the `--json` document."""
     mine = [run for run in runs if run.case.key == case.key]
     disturbed = sum(bool(run.interference and run.interference.disturbed) for run in mine)
     return {
@@ -145,7 +148,7 @@ def summary_of(case: Case, runs: Sequence[BenchRun]) -> dict[str, Any]:
 
 
 def plan_document(out: Path, plan: BenchPlan, expected: float | None) -> dict[str, Any]:
-    """The JSON of `--dry-run --json`."""
+    """JSON document of `--dry-run --json`."""
     return {
         "out": str(out),
         "runs": plan.runs,
@@ -156,7 +159,7 @@ def plan_document(out: Path, plan: BenchPlan, expected: float | None) -> dict[st
 
 
 def result_document(result: BenchResult) -> dict[str, Any]:
-    """The JSON of `--json`."""
+    """JSON document of `--json`."""
     return {
         "out": str(result.out),
         "runs": len(result.runs),
@@ -170,7 +173,8 @@ def print_plan(plan: BenchPlan, expected: float | None) -> None:
     for line in [*map(full_name, plan.cases), *left_out_lines(plan)]:
         print(line)
     print(
-        f"{plan.runs} runs of {len(plan.cases)} cases, about {duration(expected)} on a machine that is quiet"
+        f"{plan.runs} runs of {len(plan.cases)} cases, about {duration(expected)} "
+        "on an otherwise idle machine"
     )
 
 
@@ -195,4 +199,4 @@ def print_result(result: BenchResult) -> None:
         rows.append(cells)
     titles = ("model", "batch", "case", "seconds", "rows/s", "min-max", "warm-up s", "start s", "runs", "")
     print_table(titles, rows, left={"model", "case", ""})
-    print(f"records: {result.out / 'records.jsonl'}; look at them with sentiscale report {result.out}")
+    print(f"records: {result.out / 'records.jsonl'}; next: sentiscale report {result.out}")

@@ -1,4 +1,4 @@
-"""`sentiscale compare`: accuracy against training time, ours and the peers on the same data."""
+"""`sentiscale compare`: compare accuracy and training time with other classifiers on the same data."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,17 +23,22 @@ if TYPE_CHECKING:
     from sentiscale.study.compare.summary import CompareRow
 
 DEFAULT_MODELS = "fast,balanced,lstm,gru,tfidf-lr"
-LIMIT = typer.Option(help="Seconds of training after which sentiscale and recurrent peers stop.")
-THREADS = typer.Option(min=1, help="Threads of a run.", show_default="all cores")
-LAYOUT = typer.Option(help="Replicas x stages of sentiscale.", show_default="as `train` does")
-STEPS = typer.Option(min=1, help="Time only so many training steps: speed, no accuracy.")
+LIMIT = typer.Option(help="Seconds of training after which sentiscale and the recurrent peers stop.")
+THREADS = typer.Option(min=1, help="Threads per run.", show_default="all cores")
+LAYOUT = typer.Option(help="Layout of sentiscale's runs, replicas x stages.", show_default="as in `train`")
+STEPS = typer.Option(min=1, help="Time only this many training steps; measures speed, not accuracy.")
 
 
 def compare(
-    data: Annotated[Path, typer.Argument(help="Prepared data, the --out of `sentiscale prepare`.")],
+    data: Annotated[Path, typer.Argument(help="Prepared data, written by `sentiscale prepare`.")],
     models: Annotated[str, typer.Option(help="Contestants, separated by commas.")] = DEFAULT_MODELS,
-    out: Annotated[Path, typer.Option(help="Directory for records and picture; resumed.")] = Path("compare"),
-    seeds: Annotated[str, typer.Option(help="One run of each contestant per seed.")] = "0,1,2",
+    out: Annotated[
+        Path,
+        typer.Option(help="Directory for records and the plot; an unfinished comparison in it is resumed."),
+    ] = Path("compare"),
+    seeds: Annotated[
+        str, typer.Option(help="Seeds, separated by commas; each contestant runs once per seed.")
+    ] = "0,1,2",
     time_limit: Annotated[float | None, LIMIT] = None,
     threads: Annotated[int | None, THREADS] = None,
     layout: Annotated[str, LAYOUT] = "",
@@ -51,7 +56,7 @@ def compare(
     from sentiscale.util.terminal import make_progress
 
     if time_limit is not None and time_limit <= 0:
-        raise UsageError(f"--time-limit is {time_limit:g}; give more than 0 seconds.")
+        raise UsageError(f"--time-limit is {time_limit:g}; it must be above 0 seconds.")
     if layout not in ("", "auto"):
         from sentiscale.parallel.layout import Layout
 
@@ -84,7 +89,7 @@ compare.__doc__ = "\n".join(
 
 
 def document(comparison: "Comparison", host: dict[str, Any]) -> dict[str, Any]:
-    """The JSON of `--json`."""
+    """JSON document of `--json`."""
     return {
         "data": str(comparison.data),
         "host": host,

@@ -1,4 +1,4 @@
-"""`sentiscale demo`: run every step on generated reviews."""
+"""`sentiscale demo`: run all steps, from generated reviews to predictions."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,15 +9,15 @@ from sentiscale.cli.options import ConfigOption, JsonOption, QuietOption, SetOpt
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Directory for all output.")] = Path("demo"),
-    rows: Annotated[int, typer.Option(min=1000, help="Reviews to generate.")] = 20_000,
+    out: Annotated[Path, typer.Option(help="Directory for all output files.")] = Path("demo"),
+    rows: Annotated[int, typer.Option(min=1000, help="Number of reviews to generate.")] = 20_000,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     config: ConfigOption = None,
     overrides: SetOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Generate reviews, prepare, train, evaluate and predict: under three minutes on two cores."""
+    """Generate reviews, prepare them, train, evaluate and predict, in under three minutes on two cores."""
     from sentiscale.config import preset_values, resolve
     from sentiscale.demo import demo as run_demo
     from sentiscale.util.terminal import make_progress
@@ -45,14 +45,14 @@ def demo(
     print(
         f"with the network    {result.record.valid['accuracy']:.4f} after {result.record.train_seconds:.1f} s"
     )
-    print(f"test accuracy       {result.test.accuracy:.4f} on {result.test.rows:,} reviews never seen")
+    print(f"test accuracy       {result.test.accuracy:.4f} on {result.test.rows:,} test reviews")
     steps = ", ".join(f"{step} {spent:.1f}" for step, spent in result.seconds.items())
     print(f"seconds             {steps}")
     print()
     for text, found in result.predictions:
         print(f"{found.label:8} {found.probability:.2f}  {text}")
     print()
-    print(f"reviews {result.page}    a page to open in a browser")
+    print(f"reviews {result.page}    an HTML page")
     print(f"curves  {curves}")
     print(f"next    sentiscale predict {result.out}/run/model FILE    or your own data:")
     print("        sentiscale prepare reviews.csv --out data && sentiscale train data --out run")

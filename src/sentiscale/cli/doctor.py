@@ -1,4 +1,4 @@
-"""`sentiscale doctor`: check what sentiscale needs on this machine."""
+"""`sentiscale doctor`: check that this machine has what sentiscale needs."""
 
 from typing import Annotated
 
@@ -9,14 +9,14 @@ from sentiscale.cli.options import JsonOption, QuietOption, print_json
 
 def doctor(
     quick: Annotated[
-        bool, typer.Option("--quick", help="Measure no speed and start no processes: 4 s instead of 15.")
+        bool, typer.Option("--quick", help="Skip the speed tests and start no processes: 4 s instead of 15.")
     ] = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Check cores, memory, disk, torch and its fast paths, and suggest remedies.
+    """Check cores, memory, disk, PyTorch and its fast code paths, and suggest remedies.
 
-    Exits with 1 when something that is needed does not work; warnings do not count.
+    The exit code is 1 when a check finds a problem; warnings do not count.
     """
     from sentiscale.doctor import doctor as examine_machine
     from sentiscale.util.terminal import make_progress

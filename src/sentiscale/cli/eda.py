@@ -1,4 +1,4 @@
-"""`sentiscale eda`: a page about a prepared dataset."""
+"""`sentiscale eda`: describe a prepared dataset in an HTML page."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,12 +10,12 @@ from sentiscale.cli.options import JsonOption, QuietOption, print_json
 
 def eda(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Prepared data.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write, whole or not at all.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="HTML page to write.")],
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at prepared data: one HTML page with balance, lengths, vocabulary, telling words, samples.
+    """Describe prepared data in one HTML page: class balance, lengths, vocabulary, typical words, samples.
 
     The page needs no network and no other file.
     """

@@ -1,4 +1,4 @@
-"""`sentiscale evaluate`: score a model on labelled reviews."""
+"""`sentiscale evaluate`: compute a model's scores on labelled reviews."""
 
 import sys
 from pathlib import Path
@@ -24,7 +24,7 @@ from sentiscale.cli.options import (
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
     data: Annotated[str, typer.Argument(metavar="DATA_OR_FILE", help="Prepared data or a labelled file.")],
-    split: Annotated[str, typer.Option(help="Which split of prepared data.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to evaluate, if DATA_OR_FILE is prepared data.")] = "test",
     format: FormatOption = None,  # noqa: A002 - the flag's name
     text_column: TextColumnOption = None,
     title_column: TitleColumnOption = None,
@@ -35,7 +35,7 @@ def evaluate(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a model on every labelled row: accuracy, loss, F1, AUC, calibration, confusion."""
+    """Score a model on labelled reviews: accuracy, loss, F1, AUC, calibration error, confusion matrix."""
     from sentiscale.inference.evaluate import evaluate as run_evaluation
     from sentiscale.label_errors.job import cautions_of_files
     from sentiscale.model.directory import read_record
@@ -46,8 +46,8 @@ def evaluate(
     scores = run_evaluation(model, data, split=split, settings=settings, progress=make_progress(quiet))
     if cautions_of_files(read_record(model), [data]):
         sys.stderr.write(
-            f"note: the model's data were prepared from {data}. Unless it was their test set, the model has "
-            "learnt most of these rows, which flatters it.\n"
+            f"note: the model's data were prepared from {data}. Unless it was their test set, the model was "
+            "trained on most of these rows, so the scores are too high.\n"
         )
     if as_json:
         print_json(scores.model_dump())

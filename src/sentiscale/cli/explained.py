@@ -1,7 +1,7 @@
-"""An explanation on a terminal: the review in one line, its words coloured by their contributions.
+"""Show an explanation on a terminal: the review on one line, its words coloured by their contributions.
 
-Blue is towards "positive", orange towards "negative": people with any colour vision can distinguish the two.
-Without colour (NO_COLOR, a pipe, a simple terminal), words get marks instead: `[++great]`, `[-not]`.
+Blue words contribute to "positive", orange words to "negative"; colour-blind readers can distinguish the two.
+Without colour (NO_COLOR, a pipe, a simple terminal), words are marked instead: `[++great]`, `[-not]`.
 """
 
 import unicodedata
@@ -15,27 +15,29 @@ if TYPE_CHECKING:
 
 POSITIVE = ("black on #c9def5", "black on #85b4e8", "bold white on #1f5fa8")
 NEGATIVE = ("black on #fbdcb8", "black on #f5ac62", "bold black on #e8790c")
-"""Weak, medium and strong; with a background, so that dark and light terminals show the same."""
+"""Styles for weak, medium and strong contributions. They set the background too, so that dark and light
+terminals show the same colours."""
 
 BOUNDS = (0.15, 0.4, 0.75)
-"""Shares of the largest contribution from which a word is weak, medium, strong; below, it has no colour."""
+"""Minimum shares of the largest contribution for weak, medium and strong; words below the first have no
+colour."""
 MIN_LARGEST = 0.3
-"""Lower bound of the largest contribution: where no word contributes much, no colour is strong."""
+"""Lower bound for the largest contribution, so that no word is strong when none contributes much."""
 
 LINE_BREAKS = "\t\n\v\f\r\x85\u2028\u2029"
 DIRECTION_CONTROLS = frozenset(("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"))
 
 
 def coloured_line(text: str, explanation: "Explanation", *, marked: bool | None = None) -> Text:
-    """The raw text in one line with its words coloured, blue for "positive" and orange for "negative".
+    """Return the text on one line with its words coloured, blue for "positive" and orange for "negative".
 
-    Line breaks become spaces; characters that would control the terminal are replaced, one for one.
+    Line breaks become spaces. Each character that could control the terminal is replaced by U+FFFD.
 
     Args:
         text: the text that was explained.
         explanation: its explanation.
-        marked: put medium words in brackets with a sign, `[-not]`, and strong ones with two, `[++great]`;
-            None does so where stdout shows no colour.
+        marked: mark words instead of colouring them: medium ones as `[-not]`, strong ones as `[++great]`.
+            None marks them when stdout shows no colour.
     """
     if marked is None:
         marked = not shows_colour(Console())
@@ -58,12 +60,12 @@ def coloured_line(text: str, explanation: "Explanation", *, marked: bool | None 
 
 
 def shows_colour(console: Console) -> bool:
-    """Whether a console shows colours, by the rules of NO_COLOR, FORCE_COLOR and TERM that Rich follows."""
+    """Whether the console shows colours, according to NO_COLOR, FORCE_COLOR and TERM as Rich reads them."""
     return console.color_system is not None and not console.no_color
 
 
 class _SafeCharacters(dict[int, int | str]):
-    """Table for `str.translate`: controls, text direction and lone surrogates must not reach a terminal."""
+    """Table for `str.translate` that replaces control characters, direction marks and lone surrogates."""
 
     def __missing__(self, code: int) -> int | str:
         character = chr(code)

@@ -1,4 +1,4 @@
-"""`sentiscale export`: write a model as one ONNX file, after comparing the two."""
+"""`sentiscale export`: convert a model to one ONNX file, after comparing their predictions."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,16 +22,21 @@ from sentiscale.cli.options import (
 
 def export(
     model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
-    out: Annotated[Path, typer.Option(help="File to write, NAME.onnx; NAME.vocab.txt goes next to it.")],
+    out: Annotated[
+        Path, typer.Option(help="File to write, NAME.onnx; NAME.vocab.txt is written next to it.")
+    ],
     int8: Annotated[
-        bool, typer.Option("--int8", help="8 bits a weight: a quarter of the size. Needs labelled rows.")
+        bool,
+        typer.Option("--int8", help="Store 8 bits per weight, a quarter of the size. Needs labelled rows."),
     ] = False,
     check: Annotated[
         str | None,
-        typer.Option(metavar="DATA_OR_FILE", help="Prepared data or a labelled file to compare on."),
+        typer.Option(
+            metavar="DATA_OR_FILE", help="Prepared data or a labelled file to compare the two models on."
+        ),
     ] = None,
     max_drop: Annotated[
-        float, typer.Option(help="Refuse to write when accuracy falls by more than this.")
+        float, typer.Option(help="Largest drop in accuracy; a larger one is refused.")
     ] = 0.002,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     format: FormatOption = None,  # noqa: A002 - the flag's name
@@ -44,7 +49,7 @@ def export(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a model for ONNX Runtime: token ids and lengths in, probabilities out."""
+    """Write a model for ONNX Runtime, with token ids and lengths as inputs and probabilities as output."""
     from sentiscale.inference.onnx_export import export as run_export
     from sentiscale.util.terminal import make_progress
 

@@ -10,16 +10,20 @@ from sentiscale.cli.options import JsonOption, QuietOption, print_json
 
 def fetch(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="amazon-polarity: 3.6 million reviews and 400,000.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Collection: amazon-polarity, with 3.6 million training and 400,000 test reviews.",
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Directory of the files.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Directory for the files.")],
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Download a public review collection, or check files that were downloaded by hand.
 
-    Repeat the command after an interruption: it continues where it stopped. Without a network it says what
-    to download elsewhere; copy that to DIR and repeat the command to check it.
+    After an interruption, repeat the command to continue. Without a network, it lists the files to download
+    elsewhere; copy them to DIR and repeat the command to check them.
     """
     from sentiscale.datasets.fetch import fetch as run
     from sentiscale.util.terminal import make_progress
@@ -29,5 +33,5 @@ def fetch(
         print_json(summary.model_dump())
         return
     counts = ", ".join(f"{count:,} reviews for {split}ing" for split, count in summary.rows.items())
-    print(f"{summary.out}: {counts} ({summary.source}, {summary.bytes / 1e6:,.0f} MB), all there.")
+    print(f"{summary.out}: {counts} ({summary.source}, {summary.bytes / 1e6:,.0f} MB), complete.")
     print(f"Next: {summary.next}")

@@ -1,4 +1,4 @@
-"""Options and helpers that several verbs share."""
+"""Options and helper functions that several verbs share."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 INPUT = "How the input is read"
 
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results, no progress.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, without progress.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 ConfigOption = Annotated[
     Path | None,
@@ -25,15 +25,23 @@ SetOption = Annotated[
 ]
 FormatOption = Annotated[
     str | None,
-    typer.Option(help="auto, fasttext, csv, jsonl or parquet.", show_default="auto", rich_help_panel=INPUT),
+    typer.Option(
+        help="Input format: auto, fasttext, csv, jsonl or parquet.",
+        show_default="auto",
+        rich_help_panel=INPUT,
+    ),
 ]
 TextColumnOption = Annotated[
     str | None,
-    typer.Option(help="Column with the review.", show_default="text, review, ...", rich_help_panel=INPUT),
+    typer.Option(
+        help="Column with the text of the review.", show_default="text, review, ...", rich_help_panel=INPUT
+    ),
 ]
 TitleColumnOption = Annotated[
     str | None,
-    typer.Option(help="Column with its title.", show_default="title, summary, ...", rich_help_panel=INPUT),
+    typer.Option(
+        help="Column with the title of the review.", show_default="title, summary, ...", rich_help_panel=INPUT
+    ),
 ]
 LabelColumnOption = Annotated[
     str | None,
@@ -42,7 +50,7 @@ LabelColumnOption = Annotated[
 StarsColumnOption = Annotated[
     str | None,
     typer.Option(
-        help="Column with 1-5 stars: 1-2 negative, 4-5 positive, 3 left out.",
+        help="Column with 1-5 stars: 1-2 are negative, 4-5 positive; 3 is left out.",
         show_default="stars, rating, ...",
         rich_help_panel=INPUT,
     ),
@@ -58,7 +66,7 @@ def reading_settings(
     label_column: str | None,
     stars_column: str | None,
 ) -> "PrepareSettings":
-    """Settings for reading a table: format and columns.
+    """Combine the flags for format and columns with --config and --set.
 
     Raises: UsageError for invalid settings.
     """
@@ -75,7 +83,7 @@ def reading_settings(
 
 
 def print_json(document: Mapping[str, Any]) -> None:
-    """Print the one JSON document that `--json` promises."""
+    """Print the JSON document of `--json`."""
     sys.stdout.write(json.dumps(dict(document), indent=2, default=str) + "\n")
     sys.stdout.flush()
 
@@ -88,9 +96,9 @@ def print_table(
     heading: str | None = None,
     width: int = 120,
 ) -> None:
-    """Print a table without lines; columns in `left` hold words, the others numbers.
+    """Print a table without lines, with the columns named in `left` aligned left and the others right.
 
-    `width` is that of the table where the output is not a terminal.
+    `width` is the width in characters when the output is not a terminal.
     """
     from rich.console import Console
     from rich.table import Table
@@ -104,20 +112,20 @@ def print_table(
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
-    """The parts of a list, each once."""
+    """Split at commas; drop empty and repeated parts."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 def whole_numbers(flag: str, text: str, least: int = 1) -> tuple[int, ...]:
-    """The numbers of a comma-separated list, each once.
+    """Parse a comma-separated list of whole numbers and drop repeated ones.
 
-    Raises: UsageError for an empty list and for anything but whole numbers from `least` on.
+    Raises: UsageError when the list is empty or has a part that is not a whole number of at least `least`.
     """
     from sentiscale.errors import UsageError
 
     parts = comma_separated(text)
     if not parts or not all(part.isdecimal() and least <= int(part) < 2**31 for part in parts):
         raise UsageError(
-            f"{flag} is '{text}'; it takes whole numbers from {least} on, as in {least},{least + 1}."
+            f"{flag} is '{text}'; it takes whole numbers from {least} on, such as {least},{least + 1}."
         )
     return tuple(map(int, parts))

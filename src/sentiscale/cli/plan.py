@@ -1,4 +1,4 @@
-"""`sentiscale plan`: predict time, speedup and efficiency on machines one does not have."""
+"""`sentiscale plan`: predict time, speedup and efficiency on machines that were not measured."""
 
 from functools import partial
 from pathlib import Path
@@ -16,35 +16,46 @@ on_machines = partial(typer.Option, rich_help_panel="On what machines")
 of_training = partial(typer.Option, rich_help_panel="Which training")
 of_sizes = partial(typer.Option, rich_help_panel="Sizes, instead of RECORDS")
 
-RECORDS = typer.Argument(metavar="[RECORDS]", help="The --out of `sentiscale bench`, or a records.jsonl.")
-WORKERS = on_machines(help="Ranks to predict, separated by commas.")
-NETWORK = on_machines(
-    help="100mbit, 1gbit, 10gbit, 25gbit, 100gbit, infiniband, or BANDWIDTH,LATENCY.", show_default="10gbit"
+RECORDS = typer.Argument(
+    metavar="[RECORDS]", help="Directory that `sentiscale bench` wrote, or its records.jsonl."
 )
-CORES = on_machines(min=1, help="Cores of each host.", show_default="those of the recorded host")
-THREADS = on_machines(min=1, help="Threads of each rank.")
-PRICE = on_machines(min=0, help="Of one host, for the cost of an epoch.")
-MEASURE = on_machines("--measure-network", help="First time gloo and shared memory here; kept in RECORDS.")
-STAGES = of_training(min=1, max=2, help="2 cuts the network in two: model parallel, or hybrid.")
-SCALING = of_training(help="strong: --batch-size stays; weak: it grows.")
+WORKERS = on_machines(help="Numbers of ranks to predict, separated by commas.")
+NETWORK = on_machines(
+    help="Network: 100mbit, 1gbit, 10gbit, 25gbit, 100gbit, infiniband, or BANDWIDTH,LATENCY.",
+    show_default="10gbit",
+)
+CORES = on_machines(min=1, help="Cores per host.", show_default="as on the recorded host")
+THREADS = on_machines(min=1, help="Threads per rank.")
+PRICE = on_machines(min=0, help="Price of one host per hour, to compute the cost of an epoch.")
+MEASURE = on_machines(
+    "--measure-network", help="First measure gloo and shared memory on this machine; stored in RECORDS."
+)
+STAGES = of_training(
+    min=1, max=2, help="Pipeline stages; 2 splits the network in two (model-parallel or hybrid)."
+)
+SCALING = of_training(
+    help="Scaling: strong (the ranks share --batch-size) or weak (the batch grows with the replicas)."
+)
 BATCH_SIZE = of_training(
     min=1,
-    help="Rows per step (strong), or of each replica (weak).",
-    show_default="the middle one of RECORDS; of sizes 32",
+    help="Rows per step (strong), or per step and replica (weak).",
+    show_default="the middle one of RECORDS; 32 without RECORDS",
 )
-ROWS = of_training(min=1, help="Rows of an epoch.", show_default="100000; of `classic` 320000")
-MODEL = of_training(help="lstm or gru, where RECORDS have both.")
-PRECISION = of_training(help="fp32, bf16 or fp16, where RECORDS have several.")
-MICRO_BATCHES = of_training(min=1, help="Parts of a batch on two stages.", show_default="as recorded")
-SHAPE = of_sizes(help="`classic`: the sizes of the classic recipe.")
-PER_ROW = of_sizes(help="Seconds of forward and backward of a row on a core.")
-VOCAB = of_sizes(min=1, help="Words, each with a dense gradient.")
-EMBEDDING = of_sizes(min=1, help="Width of a word's vector.")
-HIDDEN = of_sizes(min=1, help="Units of each recurrent layer.")
-LAYERS = of_sizes(min=1, help="Recurrent layers.")
-BYTES = of_sizes("--bytes", min=0, help="Gradients of a step, instead of the four sizes above.")
-TOTAL = of_sizes(help="Bytes/s that sockets of one host carry together.")
-MEMORY = of_sizes(help="Bytes/s of one host's memory for all its ranks.")
+ROWS = of_training(min=1, help="Rows per epoch.", show_default="100000; 320000 with --shape classic")
+MODEL = of_training(help="Recurrent layer, lstm or gru, if RECORDS has both.")
+PRECISION = of_training(help="Arithmetic, fp32, bf16 or fp16, if RECORDS has several.")
+MICRO_BATCHES = of_training(
+    min=1, help="Micro-batches per batch, with two stages.", show_default="as recorded"
+)
+SHAPE = of_sizes(help="Named sizes: `classic`, those of the classic recipe.")
+PER_ROW = of_sizes(help="Seconds per row for the forward and backward pass on one core.")
+VOCAB = of_sizes(min=1, help="Size of the vocabulary; each word has a dense gradient.")
+EMBEDDING = of_sizes(min=1, help="Size of a word vector.")
+HIDDEN = of_sizes(min=1, help="Units per recurrent layer.")
+LAYERS = of_sizes(min=1, help="Number of recurrent layers.")
+BYTES = of_sizes("--bytes", min=0, help="Bytes of gradients per step, instead of the four sizes above.")
+TOTAL = of_sizes(help="Total bandwidth of the sockets of one host, in bytes/s.")
+MEMORY = of_sizes(help="Memory bandwidth of one host, shared by its ranks, in bytes/s.")
 SEED = typer.Option(min=0, help="Seed of the simulation.")
 
 
@@ -76,18 +87,18 @@ def plan(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict time, speedup and efficiency for numbers of ranks and networks one does not have.
+    """Predict time, speedup and efficiency for numbers of ranks and networks that were not measured.
 
-    From the measurements of `sentiscale bench` (RECORDS), or for given sizes. Every prediction comes with a
-    range and, where no measurement supports it, with the reason not to trust it.
+    Predictions use the measurements of `sentiscale bench` (RECORDS), or the sizes set by flags. Every
+    prediction has a range and, when no measurement supports it, the reason not to trust it.
     """
-    request = dict(locals())  # all flags but these four are fields of a request
+    request = dict(locals())  # all other flags are parameters of api.plan
     for name in ("records", "workers", "quiet", "as_json"):
         del request[name]
     from sentiscale import api
 
     if scaling not in ("strong", "weak"):
-        raise UsageError(f"--scaling is '{scaling}'; it takes strong or weak.")
+        raise UsageError(f"--scaling is '{scaling}'; it must be strong or weak.")
     made = api.plan(records, workers=whole_numbers("--workers", workers), **request)
     if as_json:
         print_json(made.document())

@@ -1,4 +1,4 @@
-"""`sentiscale predict`: label reviews from lines or tables, on all cores or on a cluster."""
+"""`sentiscale predict`: label reviews in text files or tables, on all cores or on a cluster."""
 
 import sys
 from pathlib import Path
@@ -31,29 +31,36 @@ def predict(
     model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE|-]...", help="Reviews, one a line, or tables; globs, folders, URLs."),
+        typer.Argument(
+            metavar="[FILE|-]...",
+            help="Text with one review per line, or tables; also globs, folders and URLs.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write .parquet, .csv, .tsv or .jsonl instead, with a table's own columns."),
+        typer.Option(
+            help="Write to a .parquet, .csv, .tsv or .jsonl file instead, with all columns of the input."
+        ),
     ] = None,
     labelled: Annotated[
-        bool, typer.Option("--labelled", help="The input has labels: print the accuracy at the end.")
+        bool, typer.Option("--labelled", help="Read labels from the input and print the accuracy at the end.")
     ] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Add the contribution of each word; far slower.")
+        bool, typer.Option("--explain", help="Add the contribution of each word; much slower.")
     ] = False,
-    workers: Annotated[int | None, typer.Option(help="Cores to use.", show_default="all")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of cores to use.", show_default="all")] = None,
     precision: Annotated[
         str,
         typer.Option(
-            help="fp32; or bf16, which is faster where the processor supports it and changes the third digit."
+            help="Arithmetic: fp32, or bf16, which is faster on processors that support it but changes the "
+            "third digit."
         ),
     ] = "fp32",
-    prefix: Annotated[str, typer.Option(help="Prefix for the names of added columns.")] = "",
+    prefix: Annotated[str, typer.Option(help="Prefix of the names of added columns.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted job.")] = False,
     scheduler: Annotated[
-        str | None, typer.Option(help="Dask scheduler, tcp://…; --out is then a folder of Parquet parts.")
+        str | None,
+        typer.Option(help="Address of a Dask scheduler, tcp://…; --out is then a folder of Parquet parts."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing folder of parts.")] = False,
     format: FormatOption = None,  # noqa: A002 - the flag's name
@@ -66,7 +73,7 @@ def predict(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Label reviews: `label<TAB>probability` for each line of the input, in the same order."""
+    """Label reviews: print `label<TAB>probability` for each line of the input, in the same order."""
     from sentiscale.data.inputs import Inputs
     from sentiscale.errors import UsageError
     from sentiscale.inference.batch import BatchJob, predict_inputs
@@ -86,7 +93,7 @@ def predict(
     inputs = Inputs.find(files or ["-"], settings, labelled=labelled)
     added = AddedColumns(prefix, file=len(inputs.paths) > 1, explained=explain)
     typed_in = inputs.paths == ("-",) and sys.stdin.isatty()
-    # Lines that appear on the terminal show the progress themselves; a bar would be drawn between them.
+    # Lines printed to the terminal already show the progress; a bar would be drawn between them.
     streams = out is None and not as_json and sys.stdout.isatty()
     progress = make_progress(quiet or typed_in or streams)
     rows: list[dict[str, Any]] | None = None
@@ -112,7 +119,7 @@ def predict(
 
 
 def _sink(predictor: "Predictor", added: "AddedColumns", rows: list[dict[str, Any]] | None) -> "Sink":
-    """Append rows to a list for `--json`, else print lines, with `--explain` the coloured reviews too."""
+    """Return a sink that appends to `rows`, or prints lines, with the coloured review for `--explain`."""
     from sentiscale.inference.batch import added_table
     from sentiscale.inference.outputs import print_lines
 
@@ -140,7 +147,7 @@ def _sink(predictor: "Predictor", added: "AddedColumns", rows: list[dict[str, An
 
 
 def _print_notes(result: "BatchResult") -> None:
-    """Report on stderr the rows without a prediction, and the reviews that are not UTF-8."""
+    """Report on stderr the rows without a prediction and the reviews that are not valid UTF-8."""
     rejected, not_utf8 = result.summary.rejected, result.summary.not_utf8
     if rejected:
         sys.stderr.write(f"{rejected:,} rows could not be read and have no prediction\n")
@@ -149,7 +156,7 @@ def _print_notes(result: "BatchResult") -> None:
         if rejected > len(result.first_rejects):
             sys.stderr.write("  ...\n")
         if result.rejects_path is not None:
-            sys.stderr.write(f"all of them: {result.rejects_path}\n")
+            sys.stderr.write(f"full list: {result.rejects_path}\n")
     if not_utf8:
         sys.stderr.write(
             f"{not_utf8:,} review(s) contain \ufffd, which replaces bytes that are not UTF-8. "

@@ -1,4 +1,4 @@
-"""`sentiscale prepare`: turn review files into a prepared dataset."""
+"""`sentiscale prepare`: convert review files to a prepared dataset."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +22,7 @@ from sentiscale.errors import UsageError
 if TYPE_CHECKING:
     from sentiscale.data.prepared import Manifest
 
-INPUTS_HELP = "Files, globs, folders or URLs, plain or .gz .bz2 .xz .zst."
+INPUTS_HELP = "Files, globs, folders or URLs, uncompressed or as .gz, .bz2, .xz or .zst."
 
 OUTPUT = "What is stored"
 WORK = "How it is processed"
@@ -31,28 +31,34 @@ TEST = typer.Option(metavar="FILE", help="Separate test set; may be repeated.", 
 SPLIT = typer.Option(
     metavar="SHARES",
     help="Shares of train, valid and test.",
-    show_default="0.8,0.1,0.1; with --test 0.95,0.05",
+    show_default="0.8,0.1,0.1; 0.95,0.05 with --test",
     rich_help_panel=OUTPUT,
 )
 CLEAN = typer.Option(
-    help="words keeps negation, digits, ! and ?; alpha only letters.",
+    help="Cleaning: words keeps negation, digits, ! and ?; alpha keeps only letters.",
     show_default="words",
     rich_help_panel=OUTPUT,
 )
 VOCAB_SIZE = typer.Option(
     help="Maximum size of the vocabulary.", show_default="120000", rich_help_panel=OUTPUT
 )
-MIN_COUNT = typer.Option(help="Words below this count are unknown.", show_default="2", rich_help_panel=OUTPUT)
+MIN_COUNT = typer.Option(
+    help="Minimum count of a word in the vocabulary; rarer words are unknown.",
+    show_default="2",
+    rich_help_panel=OUTPUT,
+)
 MAX_TOKENS = typer.Option(
     help="Maximum tokens stored per review.", show_default="512", rich_help_panel=OUTPUT
 )
 DEDUPE = typer.Option(
     "--dedupe/--no-dedupe",
-    help="Keep only the first of equal reviews.",
+    help="Keep only the first of identical reviews.",
     show_default="dedupe",
     rich_help_panel=OUTPUT,
 )
-WORKERS = typer.Option(help="Blocks processed at the same time.", show_default="cores", rich_help_panel=WORK)
+WORKERS = typer.Option(
+    help="Number of blocks processed at the same time.", show_default="cores", rich_help_panel=WORK
+)
 PROCESSES = typer.Option(
     "--processes/--threads",
     help="Run workers as processes or as threads.",
@@ -60,10 +66,10 @@ PROCESSES = typer.Option(
     rich_help_panel=WORK,
 )
 MEMORY = typer.Option(
-    metavar="SIZE", help="Memory limit, as in 2GB.", show_default="about 0.9GB", rich_help_panel=WORK
+    metavar="SIZE", help="Memory limit, such as 2GB.", show_default="about 0.9GB", rich_help_panel=WORK
 )
 SCHEDULER = typer.Option(
-    metavar="tcp://HOST:PORT", help="Use a running Dask scheduler.", rich_help_panel=WORK
+    metavar="tcp://HOST:PORT", help="Address of a running Dask scheduler to use.", rich_help_panel=WORK
 )
 
 
@@ -71,12 +77,12 @@ SUMMARY_KEYS = """
     rows labels rejected duplicates leaks conflicts oddities warnings tokens vocab_size bytes_in seconds
     mb_per_s peak_memory_mb workers partitions phases spilled_mb digest
 """
-"""Keys of a manifest that `--json` prints."""
+"""Fields of the manifest that `--json` prints."""
 
 
 def prepare(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUTS_HELP)],
-    out: Annotated[Path, typer.Option(help="Directory to write.")],
+    out: Annotated[Path, typer.Option(help="Directory for the prepared data.")],
     test: Annotated[list[str] | None, TEST] = None,
     format: FormatOption = None,  # noqa: A002 - the flag's name
     text_column: TextColumnOption = None,
@@ -100,7 +106,7 @@ def prepare(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn raw reviews into token ids on disk: read, clean, deduplicate, split, count words."""
+    """Convert reviews to token ids on disk: read, clean, deduplicate, split and build the vocabulary."""
     from sentiscale.config import PREPARE_FLAGS, resolve
     from sentiscale.data.prepare import prepare as run_preparation
     from sentiscale.util.terminal import make_progress

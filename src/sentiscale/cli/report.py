@@ -1,4 +1,4 @@
-"""`sentiscale report`: what a scaling study found, as a page, as Markdown, as a table, as JSON."""
+"""`sentiscale report`: report the results of a scaling study as HTML, Markdown, a table or JSON."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -42,21 +42,27 @@ CASE_FIELDS = (
 )
 COLUMNS = ("case", "cores", "repeats", "seconds", "95 %", "speedup", "95 %", "efficiency", "rows/s")
 
-DIRS = typer.Argument(metavar="DIR...", help="Directories of `sentiscale bench`; several are combined.")
-OUT = typer.Option(metavar="FILE.html", help="The page.", show_default="report.html; with --json none")
-TIMINGS = typer.Option(metavar="FILE.csv", help="Other people's times: workers,seconds[,strategy].")
+DIRS = typer.Argument(
+    metavar="DIR...", help="Directories that `sentiscale bench` wrote; several are combined."
+)
+OUT = typer.Option(
+    metavar="FILE.html", help="HTML page to write.", show_default="report.html; none with --json"
+)
+TIMINGS = typer.Option(metavar="FILE.csv", help="Times from other programs: workers,seconds[,strategy].")
 
 
 def report(
     directories: Annotated[list[Path] | None, DIRS] = None,
     out: Annotated[Path | None, OUT] = None,
-    markdown: Annotated[Path | None, typer.Option(metavar="FILE.md", help="The same as Markdown.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", help="Markdown file to write, with the same content.")
+    ] = None,
     timings: Annotated[Path | None, TIMINGS] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Report on a scaling study: speedup, efficiency, fits, what to use, what cannot be concluded.
+    """Report on a scaling study: speedup, efficiency, fitted laws, the recommended layout and caveats.
 
-    Writes one HTML page that needs no network and no other file, and replaces it if it is there.
+    Writes one HTML page that needs no network and no other file. An existing page is replaced.
     """
     from sentiscale import api
 
@@ -71,7 +77,7 @@ def report(
 
 
 def document(study: "Study") -> dict[str, Any]:
-    """The document of `--json`: rows of all families, the fit of the first one, the recommendation."""
+    """JSON document of `--json`; `fit` is the fit of the first family."""
     return {
         "rows": [_row(family, row) for family in study.families for row in family.rows],
         "fit": _fit(study.families[0] if study.families else None),
@@ -109,7 +115,7 @@ def _row(family: "Family", row: "StudyRow") -> dict[str, Any]:
 
 
 def _fit(family: "Family | None") -> dict[str, Any]:
-    """The USL where it could be fitted, else Amdahl's law (kappa null), else only nulls."""
+    """Parameters of the USL if it could be fitted, else of Amdahl's law (kappa is null), else all null."""
     fit = family.fits[-1] if family and family.fits else None
     parameters = fit.parameters if fit else {}
     return {
@@ -126,7 +132,7 @@ def _fit(family: "Family | None") -> dict[str, Any]:
 
 
 def print_study(study: "Study", written: dict[str, Path]) -> None:
-    """Recommendation, the table of its family, and where the rest is."""
+    """Print the recommendation, the table of the first family and the paths of the files written."""
     print(study.headline)
     if study.recommendation:
         print(study.recommendation.why)

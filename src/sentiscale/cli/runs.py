@@ -14,25 +14,32 @@ if TYPE_CHECKING:
 
 SORTS = ("when", "accuracy", "seconds")
 CLEAN = typer.Option(
-    "--clean", help="List what could be deleted: checkpoints of finished runs, remains of others."
+    "--clean",
+    help="List files to delete: checkpoints of finished runs, leftovers of runs that stopped early.",
 )
 
 
 def runs(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[DIR...]", help="Runs, or folders of runs.", show_default="here"),
+        typer.Argument(
+            metavar="[DIR...]",
+            help="Run directories, or folders that contain some.",
+            show_default="current directory",
+        ),
     ] = None,
-    sort: Annotated[str, typer.Option(help="when (newest first), accuracy or seconds.")] = "when",
-    compare: Annotated[bool, typer.Option("--compare", help="Compare the given runs.")] = False,
+    sort: Annotated[str, typer.Option(help="Sort order: when (newest first), accuracy or seconds.")] = "when",
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare settings and results of the runs.")
+    ] = False,
     clean: Annotated[bool, CLEAN] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="With --clean: delete it.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete the files that --clean lists.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --clean: only list it, as without --yes.")
+        bool, typer.Option("--dry-run", help="Only list the files, with --clean; the same as without --yes.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List the training runs below folders; or compare some of them; or clean up."""
+    """List the training runs in folders, compare runs, or delete files that are no longer needed."""
     from sentiscale.study.runs import compare_runs, ordered, runs_in
 
     check(sort, compare=compare, clean=clean, yes=yes, dry_run=dry_run)
@@ -53,21 +60,21 @@ def runs(
 
 
 def check(sort: str, *, compare: bool, clean: bool, yes: bool, dry_run: bool) -> None:
-    """Raise UsageError for flags that do not go together."""
+    """Raise UsageError for flags that cannot be combined."""
     from sentiscale.errors import UsageError, did_you_mean
 
     if sort not in SORTS:
         raise UsageError(f"--sort is '{sort}'.{did_you_mean(sort, SORTS)} Allowed: {', '.join(SORTS)}.")
     if compare and clean:
-        raise UsageError("--compare and --clean exclude each other; give one at a time.")
+        raise UsageError("--compare and --clean cannot be combined; use one at a time.")
     if yes and dry_run:
-        raise UsageError("--yes deletes and --dry-run does not; give one of them.")
+        raise UsageError("--yes deletes files and --dry-run does not; use only one of them.")
     if (yes or dry_run) and not clean:
-        raise UsageError(f"{'--yes' if yes else '--dry-run'} goes with --clean; add it, or leave this out.")
+        raise UsageError(f"{'--yes' if yes else '--dry-run'} needs --clean; add --clean, or remove the flag.")
 
 
 def clean_up(found: Sequence["RunSummary"], *, delete: bool, as_json: bool) -> None:
-    """List what could be deleted, or delete it."""
+    """List the files that are no longer needed, or delete them."""
     from sentiscale.study.runs import carry_out, plan_cleaning
 
     planned = plan_cleaning(found)
@@ -81,7 +88,9 @@ def clean_up(found: Sequence["RunSummary"], *, delete: bool, as_json: bool) -> N
         names = ", ".join(Path(path).name for path in removal.paths)
         print(f"{removal.run}: {removal.bytes / 1e6:,.1f} MB: {names} ({removal.why})")
     if len(removed) < len(planned):
-        sys.stderr.write(f"{len(planned) - len(removed)} runs changed meanwhile and were left alone\n")
+        sys.stderr.write(
+            f"{len(planned) - len(removed)} runs changed in the meantime; their files were not deleted\n"
+        )
     if not removed:
         print("nothing to remove")
     elif delete:
@@ -112,11 +121,11 @@ def print_runs(found: Sequence["RunSummary"]) -> None:
         if run.failure:
             print(f"{run.run}: {' '.join(run.failure.split())[:200]}")
     if len({run.data_digest for run in found if run.data_digest}) > 1:
-        print("these runs are of different data; accuracies compare only on the same (see --compare)")
+        print("these runs used different data, so their accuracies are not comparable (see --compare)")
 
 
 def print_comparison(found: "RunComparison") -> None:
-    """Settings that differ, then results, with one column per run."""
+    """Print the settings that differ, then the results, with one column per run."""
     for heading, lines in (("settings that differ", found.settings), ("results", found.results)):
         rows = [[line.name, *map(as_cell, line.values)] for line in lines]
         print_table([heading, *found.runs], rows or [["none"]], words={0})
@@ -126,7 +135,7 @@ def print_comparison(found: "RunComparison") -> None:
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]], words: set[int]) -> None:
-    """Print a table whose cells are never cut, unlike those of rich; `words`: columns aligned to the left."""
+    """Print a table without truncating cells, as rich would; `words` are the columns to align left."""
     widths = [max(len(row[i]) for row in (titles, *rows) if i < len(row)) for i in range(len(titles))]
     for row in (titles, *rows):
         cells = (

@@ -1,4 +1,4 @@
-"""`sentiscale serve`: answer requests over HTTP."""
+"""`sentiscale serve`: serve predictions over HTTP."""
 
 import sys
 from pathlib import Path
@@ -13,24 +13,32 @@ BATCHES = "Batching"
 LIMITS = "Limits of a request"
 
 HOST = typer.Option(help="Address to listen on.", show_default="127.0.0.1")
-PORT = typer.Option(help="Port; 0 takes a free one.", show_default="8000")
-WORKERS = typer.Option(help="Worker processes.", show_default="one per core, at most 8")
+PORT = typer.Option(help="Port to listen on; 0 selects a free port.", show_default="8000")
+WORKERS = typer.Option(help="Number of worker processes.", show_default="one per core, at most 8")
 BATCH_DELAY = typer.Option(
-    help="Longest wait for others to share a forward pass.", show_default="1", rich_help_panel=BATCHES
+    help="Maximum milliseconds to wait for more texts before a forward pass.",
+    show_default="1",
+    rich_help_panel=BATCHES,
 )
-MAX_BATCH = typer.Option(help="Texts per forward pass.", show_default="64", rich_help_panel=BATCHES)
-QUEUE = typer.Option(help="Texts that may wait.", show_default="1024", rich_help_panel=BATCHES)
-MAX_TEXTS = typer.Option(help="Texts per request.", show_default="256", rich_help_panel=LIMITS)
-MAX_CHARACTERS = typer.Option(help="Characters per text.", show_default="20000", rich_help_panel=LIMITS)
-MAX_BODY = typer.Option(help="Kilobytes per request.", show_default="1024", rich_help_panel=LIMITS)
-TIMEOUT = typer.Option(help="Seconds to an answer.", show_default="10", rich_help_panel=LIMITS)
-RELOAD = typer.Option("--reload", help="Load a new model when the directory changes.")
+MAX_BATCH = typer.Option(help="Maximum texts per forward pass.", show_default="64", rich_help_panel=BATCHES)
+QUEUE = typer.Option(help="Maximum texts waiting for a worker.", show_default="1024", rich_help_panel=BATCHES)
+MAX_TEXTS = typer.Option(help="Maximum texts per request.", show_default="256", rich_help_panel=LIMITS)
+MAX_CHARACTERS = typer.Option(
+    help="Maximum characters per text.", show_default="20000", rich_help_panel=LIMITS
+)
+MAX_BODY = typer.Option(help="Maximum kilobytes per request.", show_default="1024", rich_help_panel=LIMITS)
+TIMEOUT = typer.Option(
+    help="Maximum seconds until a request is answered.", show_default="10", rich_help_panel=LIMITS
+)
+RELOAD = typer.Option("--reload", help="Reload the model when its directory changes.")
 API_KEY = typer.Option(
-    help="File with the key that clients send.", show_default="SENTISCALE_API_KEY, or none"
+    help="File with the API key that clients must send.", show_default="SENTISCALE_API_KEY, or none"
 )
-LOG_FORMAT = typer.Option(help="json or text.", show_default="text on a terminal, else json")
+LOG_FORMAT = typer.Option(help="Log format: json or text.", show_default="text on a terminal, else json")
 QUIET = typer.Option("--quiet", "-q", help="Do not log requests.")
-JSON = typer.Option("--json", help="Print url and model as one JSON document on stdout when it is ready.")
+JSON = typer.Option(
+    "--json", help="Print one JSON document with URL and model on stdout when the service is ready."
+)
 
 
 def serve(
@@ -53,7 +61,7 @@ def serve(
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Answer `POST /v1/predict` and show a page at `/`, until Ctrl-C or SIGTERM; SIGHUP reloads the model."""
+    """Serve `POST /v1/predict` and a web page at `/` until Ctrl-C or SIGTERM; SIGHUP reloads the model."""
     values = locals()
     try:
         from sentiscale.serving.server import serve as run_service
@@ -61,7 +69,7 @@ def serve(
         from sentiscale.serving.telemetry import EventLog
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"serving needs {error.name}, which is not installed: pip install 'sentiscale[serve]'."
+            f"serving needs {error.name}, which is not installed. Run: pip install 'sentiscale[serve]'"
         ) from error
     flags = {name: values[name] for name in ServeSettings.model_fields if name in values}
     if log_format is None and sys.stderr.isatty():

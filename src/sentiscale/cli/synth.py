@@ -8,17 +8,26 @@ from sentiscale.cli.options import JsonOption, QuietOption, print_json
 
 
 def synth(
-    rows: Annotated[int, typer.Option("--rows", help="Reviews to write, half of them positive.")],
+    rows: Annotated[int, typer.Option("--rows", help="Number of reviews to write, half of them positive.")],
     out: Annotated[
-        str, typer.Option("--out", "-o", metavar="FILE", help="A .txt, .csv or .jsonl file, a pipe, or - .")
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="File to write (.txt, .csv or .jsonl), a pipe, or - for stdout.",
+        ),
     ],
     seed: Annotated[
-        int, typer.Option("--seed", help="The same seed writes the same bytes on every machine.")
+        int, typer.Option("--seed", help="Random seed; the same seed writes the same bytes on every machine.")
     ] = 0,
     format: Annotated[  # noqa: A002 - the flag's name
         str | None,
         typer.Option(
-            "--format", metavar="NAME", help="fasttext, csv or jsonl.", show_default="by the suffix"
+            "--format",
+            metavar="NAME",
+            help="Output format: fasttext, csv or jsonl.",
+            show_default="by suffix",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
@@ -27,15 +36,16 @@ def synth(
 ) -> None:
     """Write generated product reviews with sentiment labels, for demonstrations and scale tests.
 
-    Word order matters in them: negation, contrast and comparison reverse the meaning of single words.
-    fastText lines (.txt), or a table with stars, title, text and category (.csv, .jsonl).
+    Word order matters in these reviews: negation, contrast and comparison reverse the meaning of single
+    words. The output is fastText lines (.txt), or a table with stars, title, text and category (.csv or
+    .jsonl).
     """
     from sentiscale.datasets.output import synth as write
     from sentiscale.errors import UsageError
     from sentiscale.util.terminal import make_progress
 
     if out == "-" and as_json:
-        raise UsageError("--json and --out - both write to standard output. Drop one of them.")
+        raise UsageError("--json and --out - both write to standard output. Remove one of them.")
     summary = write(rows, seed, out=out, format=format, force=force, progress=make_progress(quiet))
     if as_json:
         print_json(summary.model_dump())

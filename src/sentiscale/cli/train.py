@@ -1,4 +1,4 @@
-"""`sentiscale train`: from prepared data to a run directory with a model in it."""
+"""`sentiscale train`: train a model on prepared data and write a run directory."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,54 +13,59 @@ STOPS = "When it stops, what it keeps"
 
 MODEL = typer.Option(help="Recurrent layer: lstm or gru.", show_default="lstm", rich_help_panel=LEARNT)
 WIDE = typer.Option(
-    "--wide/--no-wide", help="Add a linear n-gram model.", show_default="wide", rich_help_panel=LEARNT
+    "--wide/--no-wide",
+    help="Add a linear n-gram model to the network.",
+    show_default="wide",
+    rich_help_panel=LEARNT,
 )
 PRESET = typer.Option(
-    help="Settings by name: fast, balanced, accurate.", show_default="balanced", rich_help_panel=LEARNT
+    help="Named settings: fast, balanced or accurate.", show_default="balanced", rich_help_panel=LEARNT
 )
 EPOCHS = typer.Option(
-    help="Passes over the training rows.",
-    show_default="2; below 40,000 rows 4; fast 1",
+    help="Number of passes over the training rows.",
+    show_default="2; 4 below 40,000 rows; 1 with --preset fast",
     rich_help_panel=LEARNT,
 )
 BATCH_SIZE = typer.Option(
-    help="Rows a step, over all ranks.", show_default="128; below 40,000 rows 32", rich_help_panel=LEARNT
+    help="Rows per step, over all ranks.", show_default="128; 32 below 40,000 rows", rich_help_panel=LEARNT
 )
-LR = typer.Option(help="Adam's largest learning rate.", show_default="0.004", rich_help_panel=LEARNT)
+LR = typer.Option(help="Maximum learning rate of Adam.", show_default="0.004", rich_help_panel=LEARNT)
 SEED = typer.Option(help="Seed of all random numbers.", show_default="0", rich_help_panel=LEARNT)
-DEVICE = typer.Option(help="auto, cpu or cuda.", show_default="auto", rich_help_panel=RANKS)
+DEVICE = typer.Option(help="Device: auto, cpu or cuda.", show_default="auto", rich_help_panel=RANKS)
 PRECISION = typer.Option(
     help="Arithmetic: auto, fp32, bf16, fp16 or fp64.", show_default="auto", rich_help_panel=RANKS
 )
 LAYOUT = typer.Option(
-    help="Replicas x stages: 1x1, 4x1, 1x2, 2x2, ..., or auto, which measures.",
-    show_default="a replica a core",
+    help="Replicas x stages: 1x1, 4x1, 1x2, 2x2, ...; auto measures and chooses.",
+    show_default="one replica per core",
     rich_help_panel=RANKS,
 )
-PER_RANK = typer.Option(help="Threads of each rank.", show_default="cores / ranks", rich_help_panel=RANKS)
+PER_RANK = typer.Option(help="Threads per rank.", show_default="cores / ranks", rich_help_panel=RANKS)
 OVERSUBSCRIBE = typer.Option(
     "--oversubscribe", help="Allow more threads than cores, to measure overhead.", rich_help_panel=RANKS
 )
 MICRO_BATCHES = typer.Option(
-    help="Parts of a batch between two stages.", show_default="2", rich_help_panel=RANKS
+    help="Micro-batches per batch, with two stages.", show_default="2", rich_help_panel=RANKS
 )
 RESTARTS = typer.Option(
-    help="Restarts from the last checkpoint after a rank failed.", show_default="0", rich_help_panel=RANKS
+    help="Maximum number of restarts from the last checkpoint after a rank fails.",
+    show_default="0",
+    rich_help_panel=RANKS,
 )
-TARGET = typer.Option(help="Stop when validation accuracy reaches it.", rich_help_panel=STOPS)
+TARGET = typer.Option(help="Stop when validation accuracy reaches this value.", rich_help_panel=STOPS)
 TIME_LIMIT = typer.Option(help="Stop after this many seconds.", rich_help_panel=STOPS)
 CHECKPOINT = typer.Option(
-    help="Steps between checkpoints.", show_default="one a minute", rich_help_panel=STOPS
+    help="Steps between checkpoints.", show_default="one checkpoint per minute", rich_help_panel=STOPS
 )
 TRACK = typer.Option(
-    help="Also write the run to mlflow, tensorboard, both (with a comma between) or none.",
+    help="Also log the run to mlflow, tensorboard, both (separated by a comma) or none.",
     show_default="none",
     rich_help_panel=STOPS,
 )
 
 
 def train(
-    data: Annotated[Path, typer.Argument(help="Prepared data, the --out of `sentiscale prepare`.")],
+    data: Annotated[Path, typer.Argument(help="Prepared data, written by `sentiscale prepare`.")],
     out: Annotated[Path, typer.Option(help="Run directory to write.")],
     model: Annotated[str | None, MODEL] = None,
     wide: Annotated[bool | None, WIDE] = None,
@@ -97,7 +102,7 @@ def train(
     run = RunDir(out)
     base = run.stored_settings() if resume and run.has_begun else preset_values(preset)
     settings = resolve(config=config, base=base, overrides=overrides or (), flags=flags)
-    # Everything below loads torch: only after the settings are known to be valid.
+    # Imported late because these load torch, and invalid settings should fail before that.
     from sentiscale.parallel.rendezvous import RankEnv
     from sentiscale.study.bench.auto_layout import settle_layout
     from sentiscale.training.launch import train as run_training
@@ -108,15 +113,15 @@ def train(
         data, out, settings, resume=resume, force=force, progress=progress, layout_choice=layout_choice
     )
     env = RankEnv.current()
-    if env is None or env.rank == 0:  # of several ranks that torchrun started, rank 0 prints the result
+    if env is None or env.rank == 0:  # under torchrun, only rank 0 prints the result
         document = summary(record.model_dump(mode="json"), out)
         print_json(document) if as_json else print_summary(document)
 
 
 def summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
-    """The part of a run's record that `--json` promises, as plain values.
+    """Select the fields of a run's record that `--json` prints.
 
-    `waiting_share` is that of the rank that waited most.
+    `waiting_share` is the largest share of any rank.
     """
     from sentiscale.records import PhaseTimes
 
@@ -159,7 +164,7 @@ def print_summary(document: dict[str, Any]) -> None:
     if document["world_size"] > 1:
         sent = document["bytes_reduced_per_step"] / 1e6
         print(
-            f"layout {document['layout']}: a rank sent up to {sent:.2f} MB a step, "
+            f"layout {document['layout']}: a rank sent up to {sent:.2f} MB per step, "
             f"and spent up to {document['waiting_share']:.0%} of it on exchange and waiting"
         )
     print(f"next:  echo 'Not bad at all!' | sentiscale predict {document['run']}/model")

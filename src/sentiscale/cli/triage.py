@@ -1,4 +1,4 @@
-"""`sentiscale triage`: where a model errs, and which labels are probably wrong."""
+"""`sentiscale triage`: analyse a model's mistakes and find labels that are probably wrong."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 def triage(
     model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
     data: Annotated[str, typer.Argument(metavar="DATA_OR_FILE", help="Prepared data or a labelled file.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write, whole or not at all.")],
-    split: Annotated[str, typer.Option(help="Which split of prepared data.")] = "test",
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="HTML page to write.")],
+    split: Annotated[str, typer.Option(help="Split to analyse, if DATA_OR_FILE is prepared data.")] = "test",
     category_column: Annotated[
-        str | None, typer.Option(help="Column of a table to divide the reviews by.", rich_help_panel=INPUT)
+        str | None, typer.Option(help="Column of a table to group the reviews by.", rich_help_panel=INPUT)
     ] = None,
-    top: Annotated[int, typer.Option(help="Confident mistakes that --json lists.")] = 100,
+    top: Annotated[int, typer.Option(help="Number of confident mistakes that --json lists.")] = 100,
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
     format: FormatOption = None,  # noqa: A002 - the flag's name
     text_column: TextColumnOption = None,
@@ -46,7 +46,7 @@ def triage(
 ) -> None:
     """Analyse a model's mistakes: likely label errors, accuracy by length, words and category.
 
-    One HTML page that needs no network and no other file.
+    Writes one HTML page that needs no network and no other file.
     """
     from sentiscale.label_errors.job import triage as write_page
     from sentiscale.util.terminal import make_progress

@@ -1,1 +1,1 @@
-"""The HTTP service: admission, the queue that forms batches, worker processes, metrics, the web page."""
+"""The HTTP service: request checks, batching queue, worker processes, metrics and web page."""

@@ -1,4 +1,4 @@
-"""ASGI middleware in front of the application: ids, checks of the head, bounded bodies, log, metrics."""
+"""ASGI middleware that checks headers, limits bodies, adds request ids and records log and metrics."""
 
 import asyncio
 import hmac
@@ -19,12 +19,12 @@ Headers = Mapping[bytes, bytes]
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 PAGE_PATHS = frozenset(("/", "/healthz", "/readyz", "/docs", "/openapi.json"))
-"""Answered without a key, as are the files of PAGE_FOLDERS: all of it is public."""
+"""Public paths, which need no key; the files in PAGE_FOLDERS are public too."""
 PAGE_FOLDERS = ("/static/", "/docs/")
 PATHS = PAGE_PATHS | {"/v1/predict", "/v1/model", "/metrics"}
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 MAX_BODIES_BYTES = 2**26
-"""All bodies together, each from its first byte until it is answered."""
+"""Limit on the total size of all bodies in memory; a body counts from its first byte until it is answered."""
 
 SECURITY_HEADERS = [
     (
@@ -39,11 +39,11 @@ SECURITY_HEADERS = [
 
 
 class ClientGone(Exception):  # noqa: N818 - not an error of the service
-    """The client has closed the connection."""
+    """Raised when the client has closed the connection."""
 
 
 class Admission:
-    """The middleware. `check_room` raises a RequestError while no text can be queued."""
+    """The middleware; `check_room` must raise a RequestError while the queue is full."""
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class Admission:
             await asyncio.sleep(error.delay)
             await self._refuse(error, scope, receive, exchange)
         except ClientGone:
-            exchange.status = 499  # nginx's code for a client that did not wait
+            exchange.status = 499  # nginx's code for a client that closes the connection early
         except Exception as error:
-            frame = traceback.extract_tb(error.__traceback__)[-1]  # no message: it may quote what was sent
+            frame = traceback.extract_tb(error.__traceback__)[-1]  # log no message: it may quote the request
             at = f"{frame.filename}:{frame.lineno}"
             self.log.event("failed", id=exchange.id, error=type(error).__name__, at=at)
             failure = RequestError(500, "the service failed to answer this request.")
@@ -82,7 +82,7 @@ class Admission:
     async def _refuse(
         self, error: RequestError, scope: Scope, receive: Receive, exchange: "HttpExchange"
     ) -> None:
-        if not exchange.status:  # else an answer has begun
+        if not exchange.status:  # otherwise the response has started
             await error.response()(scope, receive, exchange.send)
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: "HttpExchange") -> None:
@@ -95,9 +95,9 @@ class Admission:
             self.body_bytes -= exchange.body_bytes
 
     async def _admit(self, scope: Scope, receive: Receive, exchange: "HttpExchange") -> bytes:
-        """Check the head, then read the whole body.
+        """Check the headers, then read the whole body.
 
-        Raises: RequestError for a request that must not be answered.
+        Raises: RequestError when a check fails or a limit is exceeded.
         """
         limit = self.settings.max_requests
         if self.requests > limit:
@@ -116,7 +116,7 @@ class Admission:
         if path not in PATHS:
             return b""
         check_json(headers)
-        self.check_room()  # before the body is read and parsed for nothing
+        self.check_room()  # a full queue is refused before the body is read and parsed
         return await self._read_body(receive, exchange)
 
     async def _read_body(self, receive: Receive, exchange: "HttpExchange") -> bytes:
@@ -135,7 +135,7 @@ class Admission:
                     if exchange.body_bytes > self.settings.body_bytes:
                         raise body_too_large(self.settings.body_bytes)
                     if self.body_bytes > MAX_BODIES_BYTES:
-                        crowded = "too many large bodies are here at once; try again later."
+                        crowded = "too many large requests are in progress; try again later."
                         raise overloaded(503, crowded, code="too_many_requests")
         except TimeoutError:
             seconds = self.settings.body_timeout_s
@@ -163,7 +163,7 @@ class Admission:
 
 
 class HttpExchange:
-    """One request and its answer: the id, the status and the headers that all answers have."""
+    """One request and its response: adds the request id and the security headers, and stores the status."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self.started_at = time.perf_counter()
@@ -182,7 +182,7 @@ class HttpExchange:
 
 
 def check_host(headers: Headers, allowed: frozenset[str]) -> None:
-    """Prevent DNS rebinding: the name of another site that resolves to this machine.
+    """Refuse unknown host names, against DNS rebinding (another site's name that resolves to this machine).
 
     Raises: RequestError 403.
     """
@@ -191,14 +191,14 @@ def check_host(headers: Headers, allowed: frozenset[str]) -> None:
     if allowed and name not in allowed:
         raise RequestError(
             403,
-            f"this service is not known as {quoted(name)}; allowed are {', '.join(sorted(allowed))}. "
-            "Others go into serve.allowed_hosts.",
+            f"this service does not accept the host name {quoted(name)}. "
+            f"Allowed: {', '.join(sorted(allowed))}. Add other names to serve.allowed_hosts.",
             code="foreign_host",
         )
 
 
 def check_key(headers: Headers, key: bytes) -> None:
-    """Raises: RequestError 401 without the right key."""
+    """Raises: RequestError 401 when the key is missing or wrong."""
     scheme, _, sent = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"bearer" or not hmac.compare_digest(sent.strip(), key):
         message = "this service needs a key: send the header Authorization: Bearer KEY."
@@ -206,7 +206,7 @@ def check_key(headers: Headers, key: bytes) -> None:
 
 
 def check_site(headers: Headers) -> None:
-    """Refuse what a browser sends on behalf of another site.
+    """Refuse requests that a browser sends on behalf of another site.
 
     Raises: RequestError 403.
     """
@@ -220,7 +220,7 @@ def check_site(headers: Headers) -> None:
 
 
 def check_json(headers: Headers) -> None:
-    """Require JSON, which a form on another site cannot send.
+    """Require the content type JSON, which a form on another site cannot send.
 
     Raises: RequestError 415.
     """
@@ -236,7 +236,7 @@ def body_too_large(limit: int) -> RequestError:
 
 
 def route_of(path: str) -> str:
-    """The path's label in the metrics; unknown paths share one, or clients could create any number."""
+    """Label of a path in the metrics. Unknown paths share one, so that clients cannot create labels."""
     if path in PATHS:
         return path
     folder = f"/{path.split('/')[1]}" if path.count("/") > 1 else ""
@@ -248,7 +248,7 @@ def _text(headers: Headers, name: bytes) -> str:
 
 
 def _with_body(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that returns the whole body first."""
+    """Return a `receive` that first returns the whole body."""
     messages = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def receive_body() -> Message:

@@ -1,4 +1,4 @@
-"""The HTTP interface: FastAPI routes over the queue and the pool of workers."""
+"""The HTTP interface: FastAPI routes that use the queue and the worker pool."""
 
 import asyncio
 import hashlib
@@ -23,7 +23,7 @@ from sentiscale.serving.settings import ServeSettings
 from sentiscale.serving.telemetry import ServiceMetrics
 
 PAGES = (("static", "/"), ("docs", "/docs"))
-"""Folders of files, and the path that their index.html is served at."""
+"""Folders of static files, and the path at which each index.html is served."""
 MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -31,28 +31,28 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
 }
 JSON = "application/json"
-DESCRIPTION = """Labels reviews as negative or positive. All errors have the shape
-`{"error": {"code", "message", "limit"}}`; after 429 and 503, wait for the seconds of `Retry-After`."""
+DESCRIPTION = """Labels reviews as negative or positive. All errors have the form
+`{"error": {"code", "message", "limit"}}`. After 429 and 503, wait as many seconds as `Retry-After` states."""
 
 REASONS = {
     400: "The body is not JSON.",
     401: "The key is missing or wrong.",
-    403: "Sent by a page of another site, or to another host name than this service's.",
-    404: "There is no such path.",
+    403: "The request comes from a page of another site, or uses a host name that is not allowed.",
+    404: "The path does not exist.",
     408: "The body took too long to arrive.",
     413: "The body is too large.",
     415: "Content-Type is not application/json.",
-    422: "The body does not have the form described, or exceeds a limit.",
+    422: "The body does not match the schema, or exceeds a limit.",
     429: "Too many texts are waiting; try again after Retry-After seconds.",
-    500: "A text could not be answered.",
-    503: "Not ready, stopping, or too many requests at a time; try again after Retry-After seconds.",
-    504: "No answer in time.",
+    500: "A text could not be labelled.",
+    503: "The service is starting, stopping or overloaded; try again after Retry-After seconds.",
+    504: "The request was not answered in time.",
 }
 
 
 @dataclass
 class Service:
-    """What the routes work with."""
+    """State that the routes share."""
 
     settings: ServeSettings
     queue: BatchQueue
@@ -61,15 +61,21 @@ class Service:
     draining: bool = False
 
     def model_card(self) -> Mapping[str, Any]:
-        """Raises: RequestError 503 while no request can be answered."""
+        """Return the card of the current model.
+
+        Raises: RequestError 503 while the service cannot answer requests.
+        """
         if self.draining:
             raise not_ready("the service is stopping; try again in a moment.")
         if self.pool.current is None or self.pool.broken:
-            raise not_ready("no worker can load the model; the log of the service says why.")
+            raise not_ready("no worker can load the model; see the log of the service.")
         return self.pool.current.card
 
     async def predict(self, texts: Sequence[str], *, explain: bool) -> Mapping[str, Any]:
-        """Raises: RequestError."""
+        """Label the texts.
+
+        Raises: RequestError when the service is not ready, a limit is exceeded, or no answer comes in time.
+        """
         self.model_card()
         if explain:
             check_explainable(texts, self.settings)
@@ -85,7 +91,7 @@ class Service:
 
 
 def check_explainable(texts: Sequence[str], settings: ServeSettings) -> None:
-    """Raises: RequestError 422 for more than can be explained in one request."""
+    """Raises: RequestError 422 when there are too many texts, or one is too long, to explain."""
     limit = settings.explain_texts
     if len(texts) > limit:
         message = f"texts has {len(texts)} entries; with explain, at most {limit} are allowed."
@@ -98,7 +104,7 @@ def check_explainable(texts: Sequence[str], settings: ServeSettings) -> None:
 
 
 def build_app(service: Service) -> FastAPI:
-    """The application; `Admission` stands in front of it."""
+    """Create the application, without the checks of `Admission`."""
     app = FastAPI(
         title="sentiscale",
         version="1",
@@ -122,7 +128,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/predict", response_model=PredictAnswer, responses=errors, summary="Label reviews")
     async def predict(body: Body, request: Request) -> Response:  # type: ignore[valid-type]
-        """One prediction per text, in the same order. The service does not store what it receives."""
+        """Return one prediction per text, in the same order. The service does not store texts."""
         texts: Sequence[str] = body.texts  # type: ignore[attr-defined]
         request.scope["texts"] = len(texts)
         return json_answer(await service.predict(texts, explain=body.explain))  # type: ignore[attr-defined]
@@ -131,7 +137,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
 def _add_status(app: FastAPI, service: Service) -> None:
     @app.get("/v1/model", response_model=ModelAnswer, responses=_errors(401, 503), summary="The model")
     async def model() -> Response:
-        """What the model is, what it was trained on, its scores, and the limits of a request."""
+        """Return the model's properties, training data and scores, and the limits of a request."""
         settings = service.settings
         limits = {
             "texts": settings.max_texts,
@@ -144,27 +150,27 @@ def _add_status(app: FastAPI, service: Service) -> None:
 
     @app.get("/healthz", response_model=State, summary="Alive")
     async def healthz() -> Response:
-        """The process answers."""
+        """Return 200 while the process is running."""
         return json_answer({"status": "ok"})
 
     @app.get("/readyz", response_model=State, responses=_errors(503), summary="Ready")
     async def readyz() -> Response:
-        """A worker has loaded the model, and the service is not stopping."""
+        """Return 200 when a worker has loaded the model and the service is not stopping."""
         service.model_card()
         if service.pool.ready == 0:
-            raise not_ready("no worker is ready at the moment; one is being started.")
+            raise not_ready("no worker is ready yet; one is starting.")
         return json_answer({"status": "ready"})
 
     @app.get("/metrics", responses={200: {"content": {"text/plain": {}}}, **_errors(401)}, summary="Metrics")
     async def metrics() -> Response:
-        """For Prometheus."""
+        """Return the metrics in the text format of Prometheus."""
         card = service.pool.current.card if service.pool.current else {}
         text = service.metrics.exposition(card.get("name", ""), card.get("digest", ""))
         return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 def _add_files(app: FastAPI) -> None:
-    """Serve the files of the pages from memory: no path in a request can reach the disk."""
+    """Serve the static files from memory, so that no request path can reach the disk."""
     for folder, index_path in PAGES:
         for file in sorted(Path(__file__).with_name(folder).iterdir()):
             if media_type := MEDIA_TYPES.get(file.suffix):
@@ -197,10 +203,12 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 async def _answer_error(request: Request, error: Exception) -> Response:
     if isinstance(error, RequestValidationError):
         error = invalid(error.errors())
-    elif isinstance(error, HTTPException):  # FastAPI's: unknown paths and methods, bodies it cannot parse
+    elif isinstance(
+        error, HTTPException
+    ):  # raised by FastAPI for unknown paths, wrong methods and bodies it cannot parse
         messages = {
-            400: "the body is not JSON that can be read; it must be UTF-8, and not deeply nested.",
-            404: f"there is no {quoted(request.scope['path'])} here; /docs lists what there is.",
+            400: "the body is not valid JSON; it must be UTF-8, and not deeply nested.",
+            404: f"the path {quoted(request.scope['path'])} does not exist; see /docs.",
             405: f"{request.method} is not allowed for this path.",
         }
         message = messages.get(error.status_code, str(error.detail))
@@ -212,7 +220,7 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 
 def invalid(problems: Sequence[Mapping[str, Any]]) -> RequestError:
-    """The error for a body of the wrong form: it names the first problem."""
+    """Convert the validation errors of a body to one error that names the first problem."""
     problem = problems[0]
     location = problem["loc"]
     place = ".".join(str(part) for part in location[1:]) or "the body"

@@ -1,4 +1,4 @@
-"""Errors as clients see them: status, code, message and the limit that was exceeded."""
+"""Error responses, with a status, a code, a message and the limit that was exceeded."""
 
 import json
 from collections.abc import Mapping
@@ -22,15 +22,15 @@ CODES: dict[int, str] = {
     503: "not_ready",
     504: "timeout",
 }
-"""Default code of each status."""
+"""Default error code for each HTTP status."""
 
 OVERLOAD_DELAY_SECONDS = 0.2
-"""Clients that retry at once cost more than those that are answered, so refusals wait (decision 10)."""
+"""Delay before a refusal. Without it, clients that retry at once cost more than answers do (decision 10)."""
 LONGEST_QUOTE = 60
 
 
 class RequestError(Exception):
-    """Ends a request with a status and an error body."""
+    """Ends a request with an HTTP status and an error body."""
 
     def __init__(
         self,
@@ -49,14 +49,14 @@ class RequestError(Exception):
         self.limit = limit
         self.headers = dict(headers or {})
         self.delay = delay
-        """Seconds to wait before the answer is sent."""
+        """Seconds to wait before sending the response."""
 
     def response(self) -> Response:
         error = {"code": self.code, "message": self.message, "limit": self.limit}
         return Response(json.dumps({"error": error}), self.status, self.headers, "application/json")
 
     def raw_response(self) -> bytes:
-        """A complete HTTP/1.1 response that closes the connection, for errors before the application runs."""
+        """Return a complete HTTP/1.1 response that closes the connection, to write to the socket directly."""
         response = self.response()
         status_line = f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}".encode()
         lines = [status_line, b"connection: close"]
@@ -65,7 +65,7 @@ class RequestError(Exception):
 
 
 def overloaded(status: int, message: str, *, code: str, limit: float | None = None) -> RequestError:
-    """An error that asks the client to try again after a second."""
+    """Return an error that asks the client to retry after one second."""
     retry = {"Retry-After": "1"}
     return RequestError(status, message, code=code, limit=limit, headers=retry, delay=OVERLOAD_DELAY_SECONDS)
 
@@ -75,6 +75,6 @@ def not_ready(message: str) -> RequestError:
 
 
 def quoted(value: object) -> str:
-    """Part of a request, escaped and shortened so that a message can repeat it safely."""
+    """Escape and shorten part of a request so that a message can quote it safely."""
     text = ascii(value)
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"

@@ -1,4 +1,4 @@
-"""The pool of worker processes: restarts them with back-off, and replaces them for a new model."""
+"""The pool of worker processes, which restarts them with back-off and replaces them to reload the model."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -13,31 +13,34 @@ from sentiscale.serving.telemetry import ServiceMetrics
 from sentiscale.serving.worker_process import WORKER, WorkerLost, WorkerProcess
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
-"""Seconds before a worker is restarted: none before the first attempt, then doubled with each failure."""
+"""Range of the delay in seconds before a restart. The first restart has no delay; then it doubles with each
+failure."""
 WATCH_SECONDS = 1.0
+"""Interval between checks of the model directory."""
 FILES = ("config.toml", "vocab.txt", "weights.safetensors")
-"""The files of a model directory that answers depend on."""
+"""Files of a model directory that predictions depend on."""
 
 LogEvent = Callable[..., None]
-"""Writes an event to the log: its name, then fields."""
+"""Writes an event to the log: a name, then keyword fields."""
 
 
 @dataclass(eq=False)
 class Generation:
-    """The workers of one state of the model directory."""
+    """Workers that loaded the same version of the model."""
 
     number: int
     card: dict[str, Any]
     keepers: list["asyncio.Task[None]"] = field(default_factory=list)
+    """Tasks that each keep one worker running."""
     busy: set["asyncio.Task[None]"] = field(default_factory=set)
-    """Keepers whose worker has a batch."""
+    """Keepers whose worker is processing a batch."""
     workers: set[WorkerProcess] = field(default_factory=set)
     """Workers that are ready or busy."""
     retired: bool = False
 
 
 class WorkerPool:
-    """Keeps the configured number of workers, all with the same model, and feeds them from the queue."""
+    """Keeps the configured number of workers running with the same model, and sends them batches."""
 
     def __init__(
         self,
@@ -52,30 +55,29 @@ class WorkerPool:
         self.program: Sequence[str] = WORKER
         self.current: Generation | None = None
         self.cards: dict[int, dict[str, Any]] = {}
-        """The model card of each generation that may still answer."""
+        """Model cards of the generations that may still answer requests, by number."""
         self._start_failed = False
         self._reloading: asyncio.Task[None] | None = None
         self._reload_requested = False
 
     @property
     def ready(self) -> int:
-        """Workers that can take a batch, or are busy with one."""
+        """Number of workers that have loaded the model, idle or busy."""
         return len(self.current.workers) if self.current else 0
 
     @property
     def broken(self) -> bool:
-        """Whether there is no worker and the last one did not start."""
+        """Whether no worker is running and the last attempt to start one failed."""
         return self.ready == 0 and self._start_failed
 
     async def start(self) -> None:
-        """Start one worker; when it is ready, start the others in the background.
+        """Start one worker; once it is ready, start the others in the background.
 
-        Raises: SentiscaleError when the first one does not start.
+        Raises: SentiscaleError when the first worker does not start.
         """
         self._switch_to([await self._start_worker()])
 
     async def stop(self) -> None:
-        """End all workers."""
         if self._reloading is not None:
             self._reloading.cancel()
             await asyncio.gather(self._reloading, return_exceptions=True)
@@ -86,7 +88,7 @@ class WorkerPool:
             await asyncio.gather(*generation.keepers, return_exceptions=True)
 
     def request_reload(self) -> None:
-        """Reload the model soon; while a reload is under way, once more afterwards."""
+        """Start a reload in the background; during a reload, schedule another one after it."""
         self._reload_requested = True
         if self._reloading is None or self._reloading.done():
             self._reloading = asyncio.create_task(self._reload_as_requested())
@@ -98,7 +100,7 @@ class WorkerPool:
             await self._reload()
 
     async def _reload(self) -> None:
-        """Switch to the model that is in the directory now; keep the old one if it cannot be used."""
+        """Switch to the model that is now in the directory; keep the old one if the new one does not load."""
         try:
             workers = await self._start_all()
         except SentiscaleError as error:
@@ -112,7 +114,7 @@ class WorkerPool:
         if old is not None:
             old.retired = True
             for keeper in old.keepers:
-                if keeper not in old.busy:  # the others finish their batch first
+                if keeper not in old.busy:  # busy workers finish their batch first
                     keeper.cancel()
             await asyncio.gather(*old.keepers, return_exceptions=True)
 
@@ -125,7 +127,7 @@ class WorkerPool:
         workers = [worker for worker in started if isinstance(worker, WorkerProcess)]
         failures = [failure for failure in started if isinstance(failure, BaseException)]
         if not failures and len({worker.card["digest"] for worker in workers}) > 1:
-            failures = [SentiscaleError("the model directory changed while it was read.")]
+            failures = [SentiscaleError("the model directory changed while the workers read it.")]
         if failures:
             await asyncio.gather(*(worker.end() for worker in workers))
             raise failures[0]
@@ -167,7 +169,7 @@ class WorkerPool:
             worker = None
 
     async def _replace(self, generation: Generation, failures: int) -> WorkerProcess | None:
-        """A new worker with the generation's model; None when it did not start or loaded another model."""
+        """Start a worker with the generation's model; None if it does not start or loads another model."""
         if failures:
             await asyncio.sleep(min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE))
         try:
@@ -182,13 +184,13 @@ class WorkerPool:
             return worker
         await worker.end()
         self.log_event("model_changed", digest=worker.card["digest"])
-        self.request_reload()  # answers of two models are never mixed
+        self.request_reload()  # answers from two models must not be mixed
         return None
 
     async def _serve_batch(self, generation: Generation, worker: WorkerProcess) -> None:
         """Take a batch from the queue and answer it.
 
-        Raises: WorkerLost when the worker dies, idle or busy; the batch is back in the queue then.
+        Raises: WorkerLost when the worker dies, idle or busy; a batch in progress returns to the queue.
         """
         taking = asyncio.create_task(self.queue.take())
         try:
@@ -233,14 +235,14 @@ class WorkerPool:
             self.queue.done(batch, answer["predictions"], generation.number)
 
     def _log_failure(self, task: "asyncio.Task[Any]") -> None:
-        """Log an exception in a task that nobody awaits."""
+        """Log the exception of a task that is not awaited."""
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.log_event("failed", error=repr(error))
 
 
 async def watch_model(model: Path, reload: Callable[[], object]) -> None:
-    """Call `reload` once for each change of the model directory that two looks in a row see."""
+    """Call `reload` once per change of the model directory, when two successive checks see the same files."""
     taken = before = await asyncio.to_thread(fingerprint, model)
     while True:
         await asyncio.sleep(WATCH_SECONDS)
@@ -252,7 +254,7 @@ async def watch_model(model: Path, reload: Callable[[], object]) -> None:
 
 
 def fingerprint(model: Path) -> tuple[tuple[int, int, int], ...]:
-    """Inode, time and size of each file: changes with the directory; empty while a file is missing."""
+    """Return inode, modification time and size of each model file; empty while a file is missing."""
     try:
         stats = [(model / name).stat() for name in FILES]
     except OSError:

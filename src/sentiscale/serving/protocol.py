@@ -1,8 +1,8 @@
 """Limits on a connection that apply before a request reaches the application.
 
-uvicorn does not limit the size, the header count or the time of a request's head, and answers errors in
-plain text. This subclass adds the limits through the callbacks of asyncio and of the httptools parser;
-decision 15 lists what was tried instead.
+uvicorn does not limit the size, number or arrival time of a request's headers, and reports errors as plain
+text. This subclass adds these limits in the callbacks of asyncio and of the httptools parser; decision 15
+describes the alternatives that were tried.
 """
 
 import asyncio
@@ -16,25 +16,25 @@ from sentiscale.serving.settings import ServeSettings
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 100
-"""Each takes some hundred bytes of memory, however short it is."""
+"""Maximum headers per request; even a short one takes some hundred bytes of memory."""
 MAX_PIPELINED = 64
-"""Unanswered requests on one connection: thousands fit into one read, each takes some kilobytes."""
+"""Maximum unanswered requests per connection. One read can hold thousands, each taking some kilobytes."""
 REFUSED_BODY_SECONDS = 5.0
-"""Time to receive the rest of a refused body. Closing at once resets the connection, and the client may never
-read the refusal."""
+"""Time limit for receiving the rest of a refused body. Closing the connection at once would reset it, and the
+client might not read the refusal."""
 UNREAD_SECONDS = 30.0
-"""Time for a client to read what was written to it."""
+"""Time limit for a client to read a response."""
 CHECK_SECONDS = 0.25
-"""How often a connection checks its time limits: cheaper than a timer that each request sets and cancels."""
+"""Interval at which a connection checks its time limits; cheaper than setting a timer for each request."""
 
 
 def limited_protocol(settings: ServeSettings) -> type[HttpToolsProtocol]:
-    """The protocol class for uvicorn, with the limits of `settings`."""
+    """Create the protocol class for uvicorn with the limits in `settings`."""
     return type("ConfiguredProtocol", (LimitedProtocol,), {"settings": settings})
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """One connection. `Admission` limits the bodies of its requests."""
+    """One connection with limits on its headers and times; `Admission` limits the bodies."""
 
     settings: ServeSettings
 
@@ -43,10 +43,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self.in_head = self.in_message = False
         self.head_bytes = 0
         self.refusal: RequestError | None = None
-        """What to answer when a parser callback has stopped the parser; None for a plain 400."""
+        """Error to send when a callback has stopped the parser; None means a general 400."""
         self.unanswered: deque[RequestResponseCycle] = deque()
         self.begun = 0
-        """Requests whose first byte has arrived."""
+        """Number of requests whose first byte has arrived."""
         self.state: tuple[str, int] = ("idle", 0)
         self.state_since = self.writing_since = self.loop.time()
         self.next_check: asyncio.TimerHandle | None = None
@@ -78,7 +78,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if began_in_head and self.in_head:
             self.head_bytes += len(data)
             if self.head_bytes > MAX_HEAD_BYTES:
-                self._refuse(_head_too_large(f"{MAX_HEAD_BYTES} bytes", MAX_HEAD_BYTES))
+                self._refuse(_head_too_large(f"{MAX_HEAD_BYTES} bytes of headers", MAX_HEAD_BYTES))
 
     def on_message_begin(self) -> None:
         self.in_message = self.in_head = True
@@ -106,7 +106,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self.in_head = False
         if len(self._still_unanswered()) > MAX_PIPELINED:
-            self.transport.abort()  # the client would take any answer for that of an earlier request
+            self.transport.abort()  # the client would read a refusal as the response to an earlier request
             raise ValueError("too many requests at once")
         super().on_headers_complete()
         self.unanswered.append(self.cycle)
@@ -116,7 +116,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(self.refusal or RequestError(400, "this is not an HTTP request that can be read."))
+        self._refuse(self.refusal or RequestError(400, "the request is not valid HTTP."))
 
     def _refuse(self, error: RequestError) -> None:
         if not self.transport.is_closing():
@@ -129,7 +129,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return self.unanswered
 
     def _check_times(self) -> None:
-        """End the connection when the client is too slow; else check again in a moment."""
+        """Close the connection if the client is too slow, otherwise schedule the next check."""
         now = self.loop.time()
         if not self.transport.get_write_buffer_size():
             self.writing_since = now
@@ -144,23 +144,25 @@ class LimitedProtocol(HttpToolsProtocol):
         self.next_check = self.loop.call_later(CHECK_SECONDS, self._check_times)
 
     def _waiting_for(self) -> str:
-        """What the client is expected to send: the next request, a head, the rest of a body, or nothing."""
+        """What the client must send next: "request", "head", "rest" (of a refused body) or "nothing"."""
         if self._still_unanswered():
             return "nothing"
         return "head" if self.in_head else "rest" if self.in_message else "request"
 
     def _allowed_seconds(self, state: str) -> float:
         settings = self.settings
-        if state == "request":  # between requests, uvicorn's keep-alive limit comes first unless bytes arrive
+        if state == "request":  # between requests, uvicorn's keep-alive limit ends idle connections earlier
             return settings.header_timeout_s + (settings.keep_alive_s if self.begun else 0)
         return {"head": settings.header_timeout_s, "rest": REFUSED_BODY_SECONDS}.get(state, float("inf"))
 
     def _end_slow_client(self) -> None:
         seconds = self.settings.header_timeout_s
         if self.in_head:
-            self._refuse(RequestError(408, f"the head did not arrive within {seconds:g} s.", limit=seconds))
+            self._refuse(
+                RequestError(408, f"the headers did not arrive within {seconds:g} s.", limit=seconds)
+            )
         self.transport.close()
 
 
 def _head_too_large(size: str, limit: int) -> RequestError:
-    return RequestError(431, f"the head has more than {size}.", limit=limit)
+    return RequestError(431, f"the request has more than {size}.", limit=limit)

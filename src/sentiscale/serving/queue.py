@@ -1,7 +1,7 @@
-"""Texts that wait for a worker: gathered into batches, bounded, put back when a worker dies.
+"""The bounded queue of texts that wait for a worker, from which batches are formed.
 
-A request is cut into parts of at most one batch, so that a large request does not hold up small ones.
-Explanations wait in a queue of their own: they take a hundred times as long.
+A request is split into parts of at most one batch, so that a large request does not delay small ones.
+Explanations have a separate queue, because they take about a hundred times as long.
 """
 
 import asyncio
@@ -14,11 +14,12 @@ from sentiscale.serving.errors import RequestError, overloaded
 from sentiscale.serving.settings import ServeSettings
 
 MAX_LOSSES = 2
-"""A text that was in this many batches whose workers died is tried alone."""
+"""A text that was in this many batches whose workers died is retried alone."""
 EXPLAIN_BATCH = 4
-"""Texts of a batch of explanations: few, so that predictions get their turn."""
+"""Maximum texts per batch of explanations; small, so that predictions do not wait long."""
 EXPLAIN_BATCH_CHARACTERS = 2000
-"""Characters of such a batch, unless a single text has more: four long texts would take over a second."""
+"""Maximum characters per batch of explanations, unless a single text has more; four long texts would take
+over a second."""
 
 Predictions = list[dict[str, Any]]
 
@@ -31,21 +32,21 @@ class QueuedRequest:
     explain: bool
     arrived: float
     deadline: float
-    """Loop time after which nobody waits for the answer."""
+    """Event-loop time after which the request has timed out."""
     answer: "asyncio.Future[tuple[Predictions, int]]"
-    """The predictions, and the generation of the model they come from."""
+    """Future of the predictions and the generation of the model that made them."""
     results: dict[int, tuple[dict[str, Any], int]] = field(default_factory=dict)
-    """Prediction and generation by place of the text."""
+    """Prediction and generation, by index of the text."""
 
 
 @dataclass(eq=False)
 class RequestPart:
-    """Neighbouring texts of a request that go into the same batch."""
+    """Consecutive texts of a request that go into the same batch."""
 
     request: QueuedRequest
     places: range
     losses: int = 0
-    """Batches with it whose workers died."""
+    """Number of batches with this part whose workers died."""
 
     @property
     def texts(self) -> Sequence[str]:
@@ -53,12 +54,12 @@ class RequestPart:
 
 
 class BatchQueue:
-    """Texts in the order of their arrival, from which workers take batches."""
+    """Holds texts in order of arrival; workers take batches from it."""
 
     def __init__(self, settings: ServeSettings) -> None:
         self.settings = settings
         self.texts = 0
-        """Texts that wait."""
+        """Number of waiting texts."""
         self._predict: deque[RequestPart] = deque()
         self._explain: deque[RequestPart] = deque()
         self._turn = asyncio.Lock()
@@ -68,7 +69,7 @@ class BatchQueue:
         self._explained_last = False
 
     def submit(self, texts: Sequence[str], *, explain: bool) -> QueuedRequest:
-        """Queue a request of one text or more.
+        """Queue a request of at least one text.
 
         Raises: RequestError 429 when the queue is full.
         """
@@ -78,22 +79,24 @@ class BatchQueue:
         request = QueuedRequest(texts, explain, now, now + self.settings.timeout_s, loop.create_future())
         self._lane(request).extend(self._parts(request))
         self.texts += len(texts)
-        if not self._gathering or self._has_enough():  # or a gathering taker would be woken for each arrival
+        if (
+            not self._gathering or self._has_enough()
+        ):  # otherwise each arrival would wake a worker that is still gathering
             self._changed.set()
         return request
 
     def check_room(self, texts: int = 1) -> None:
-        """Raises: RequestError 429 when there is no room for so many texts."""
+        """Raises: RequestError 429 when the queue has no room for this many texts."""
         limit = self.settings.queue
         if self.texts + texts > limit:
             waiting = f"{self.texts} texts are waiting, and {texts} more would exceed the limit of {limit}"
             raise overloaded(429, f"{waiting}; try again later.", code="queue_full", limit=limit)
 
     async def take(self) -> list[RequestPart]:
-        """The next batch. Waits for a text, then a little longer for others to share the forward pass.
+        """Return the next batch: wait for a text, then a little longer for more to share the forward pass.
 
-        It waits until as many parts are there as went last time, at most the configured delay. A lone client
-        therefore never waits.
+        The second wait ends when as many parts have arrived as the last batch had, or after the configured
+        delay. A single client therefore never waits.
         """
         async with self._turn:
             while True:
@@ -104,14 +107,14 @@ class BatchQueue:
                     return batch
 
     def put_back(self, batch: Iterable[RequestPart]) -> None:
-        """Return untouched parts to the head of the queue."""
+        """Return unprocessed parts to the front of the queue."""
         for part in reversed(list(batch)):
             self._lane(part.request).appendleft(part)
             self.texts += len(part.places)
         self._changed.set()
 
     def lost(self, batch: Sequence[RequestPart]) -> None:
-        """Retry a batch whose worker died: as it was, then each text alone, then fail with 500."""
+        """Handle a batch whose worker died: retry it unchanged, then text by text, then answer with 500."""
         again: list[RequestPart] = []
         for part in batch:
             part.losses += 1
@@ -120,12 +123,12 @@ class BatchQueue:
             elif len(batch) > 1 or len(part.places) > 1:
                 again += [_single(part.request, place, part.losses) for place in part.places]
             elif not part.request.answer.done():
-                error = RequestError(500, "this text ends the process that reads it.", code="text_failed")
+                error = RequestError(500, "the process that reads this text crashes.", code="text_failed")
                 part.request.answer.set_exception(error)
         self.put_back(again)
 
     def done(self, batch: Sequence[RequestPart], predictions: Predictions, generation: int) -> None:
-        """Store the predictions of a batch and answer the requests that are complete."""
+        """Store the predictions of a batch and answer all requests that are now complete."""
         remaining = iter(predictions)
         for part in batch:
             request = part.request
@@ -134,7 +137,7 @@ class BatchQueue:
                 self._finish(request)
 
     def _finish(self, request: QueuedRequest) -> None:
-        """Answer a request; if the model changed between its parts, predict the older ones again."""
+        """Answer a complete request; if its parts come from two models, queue the older ones again."""
         results = request.results
         newest = max(generation for _, generation in results.values())
         old = sorted(place for place, (_, generation) in results.items() if generation != newest)
@@ -156,7 +159,7 @@ class BatchQueue:
         yield RequestPart(request, range(first, len(request.texts)))
 
     def _limits(self, request: QueuedRequest) -> tuple[int, int]:
-        """Texts and characters of a batch with such a request; a single text may have more characters."""
+        """Maximum texts and characters of a batch with this request; a single text may be longer."""
         if request.explain:
             return EXPLAIN_BATCH, EXPLAIN_BATCH_CHARACTERS
         return self.settings.max_batch, self.settings.batch_characters
@@ -187,7 +190,7 @@ class BatchQueue:
             self._gathering = False
 
     def _cut(self) -> list[RequestPart]:
-        """Take one batch off the queue; parts that nobody waits for any more are dropped."""
+        """Remove one batch from the queue and drop parts of requests that are answered or timed out."""
         now = asyncio.get_running_loop().time()
         self._explained_last = bool(self._explain) and not (self._predict and self._explained_last)
         lane = self._explain if self._explained_last else self._predict

@@ -1,4 +1,4 @@
-"""Bodies of requests and answers, as OpenAPI shows them."""
+"""Request and response bodies; their descriptions appear in the OpenAPI schema."""
 
 from typing import Annotated, Any, Literal
 
@@ -21,45 +21,47 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ErrorDetail(BaseModel):
-    """Why a request was not answered."""
+    """Reason why a request failed."""
 
-    code: str = Field(description="Stable name of the error, for programs.")
-    message: str = Field(description="What was received and what is allowed.")
+    code: str = Field(description="Stable name of the error, for use in programs.")
+    message: str = Field(description="Explanation: what was received, and what is allowed.")
     limit: float | None = Field(description="The limit that was exceeded, if any.")
 
 
 class ErrorAnswer(BaseModel):
-    """The shape of all errors."""
+    """Body of all error responses."""
 
     error: ErrorDetail
 
 
 class Word(BaseModel):
-    """What one word contributed to the logit."""
+    """Contribution of one word to the logit."""
 
-    word: str = Field(description="As the model reads it.")
-    start: int = Field(ge=0, description="First character in the text, counted in Unicode code points.")
-    end: int = Field(ge=0, description="One past the last character.")
-    contribution: float = Field(description="In logits; above 0 means more positive.")
+    word: str = Field(description="The word as the model reads it.")
+    start: int = Field(ge=0, description="Index of its first character in the text, in Unicode code points.")
+    end: int = Field(ge=0, description="Index after its last character.")
+    contribution: float = Field(description="Contribution to the logit; above 0 means more positive.")
 
 
 class Labelled(BaseModel):
-    """The prediction for one text."""
+    """Prediction for one text."""
 
     label: Literal["negative", "positive"]
     probability: float = Field(ge=0.5, le=1, description="Probability of the label.")
     positive_probability: Share
-    truncated: bool = Field(description="Whether the text is longer than the network reads.")
-    unknown_share: Share = Field(description="Share of its words that the model does not know.")
-    logit: float | None = Field(None, description="With `explain`: log odds of positive.")
-    base: float | None = Field(None, description="With `explain`: the logit without the words.")
+    truncated: bool = Field(
+        description="Whether the text is longer than the network reads, so that its end is ignored."
+    )
+    unknown_share: Share = Field(description="Share of words that are not in the model's vocabulary.")
+    logit: float | None = Field(None, description="With `explain`: log odds of the positive class.")
+    base: float | None = Field(None, description="With `explain`: the logit without any words.")
     words: list[Word] | None = Field(
-        None, description="With `explain`: base and contributions add up to the logit."
+        None, description="With `explain`: the words; `base` and their contributions add up to `logit`."
     )
 
 
 class ModelName(BaseModel):
-    """Which model has answered."""
+    """Model that made the predictions."""
 
     name: str
     digest: str
@@ -73,7 +75,7 @@ class PredictAnswer(BaseModel):
 
 
 class SplitRows(BaseModel):
-    """Rows of each split; null where unknown."""
+    """Number of rows per split; null if unknown."""
 
     train: int | None
     valid: int | None
@@ -81,7 +83,7 @@ class SplitRows(BaseModel):
 
 
 class DataFacts(BaseModel):
-    """What the model was trained on."""
+    """Data that the model was trained on."""
 
     digest: str | None
     rows: SplitRows
@@ -114,7 +116,7 @@ class Limits(BaseModel):
 
 
 class ModelAnswer(BaseModel):
-    """The model and its scores."""
+    """Properties and scores of the model."""
 
     name: str
     digest: str
@@ -148,7 +150,7 @@ class _PredictBase(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _drop_unknown_fields(cls, data: Any) -> Any:
-        """Keep the first unknown field only: one is reported, and errors for 90,000 of them take 0.3 s."""
+        """Keep only the first unknown field: one is reported, and 90,000 errors would take 0.3 s."""
         if not isinstance(data, dict):
             return data
         unknown = next((name for name in data if name not in cls.model_fields), None)
@@ -156,12 +158,12 @@ class _PredictBase(BaseModel):
 
 
 def request_model(settings: ServeSettings) -> type[BaseModel]:
-    """The body of `POST /v1/predict` with the limits of this service."""
-    # JSON escapes can form half a surrogate pair; `whole` replaces it, as prediction does everywhere.
+    """Create the model of the body of `POST /v1/predict`, with the limits in `settings`."""
+    # JSON escapes can contain half a surrogate pair, which all other ways to predict replace too.
     whole_text = BeforeValidator(lambda text: replace_surrogates(text) if isinstance(text, str) else text)
     text = Annotated[StrictStr, Field(max_length=settings.max_characters), whole_text]
     texts = Annotated[
         list[text], Field(min_length=1, max_length=settings.max_texts, description="Reviews to label.")
     ]
-    explain = Annotated[StrictBool, Field(description="Also return what each word contributed.")]
+    explain = Annotated[StrictBool, Field(description="Also return the contribution of each word.")]
     return create_model("PredictRequest", __base__=_PredictBase, texts=(texts, ...), explain=(explain, False))

@@ -1,4 +1,4 @@
-"""Runs the service: the port, the workers, signals and an orderly shutdown."""
+"""Runs the service: opens the port, starts the workers, handles signals and shuts down."""
 
 import asyncio
 import contextlib
@@ -24,13 +24,13 @@ from sentiscale.serving.telemetry import EventLog, ServiceMetrics
 
 BACKLOG = 1024
 OTHER_FILES = 256
-"""Open files besides the connections of clients."""
+"""Open files allowed in addition to client connections."""
 
 Announce = Callable[[Mapping[str, Any]], None]
 
 
 class UvicornServer(uvicorn.Server):
-    """uvicorn without its signal handlers: they stop at once, without the drain delay."""
+    """uvicorn without its signal handlers, which would stop it without the drain delay."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -40,18 +40,18 @@ class UvicornServer(uvicorn.Server):
 def serve(
     model: Path, settings: ServeSettings, log: EventLog, announce: Announce = lambda document: None
 ) -> None:
-    """Answer requests until a signal stops the service; requests in progress are answered first.
+    """Serve requests until a signal stops the service; requests in progress are answered first.
 
     Args:
         model: model directory.
-        settings: address, limits and the rest.
-        log: where events are written.
-        announce: called once, with url, model and digest, when requests are answered.
+        settings: address, batching and limits.
+        log: log that events are written to.
+        announce: function that is called once, with url, model and digest, when the service is ready.
 
     Raises:
-        DataError: the model directory cannot be used.
-        UsageError: the address cannot be listened to, or the key is unusable.
-        Interrupted: stopped by Ctrl-C, after finishing.
+        DataError: the model directory is missing files or damaged.
+        UsageError: the address is not available, or the API key is invalid.
+        Interrupted: Ctrl-C stopped the service, after it answered the requests in progress.
     """
     settings.api_key()
     check_model(model)
@@ -62,7 +62,7 @@ def serve(
         stopped_by = runner.run(_serve(model, settings, log, listening, announce))
     log.event("stopped", signal=stopped_by.name)
     if stopped_by == signal.SIGINT:
-        raise Interrupted("stopped; every request that had begun was answered.")
+        raise Interrupted("stopped; all requests in progress were answered.")
 
 
 async def _serve(
@@ -83,9 +83,9 @@ async def _serve(
             watching = (
                 asyncio.create_task(watch_model(model, pool.request_reload)) if settings.reload else None
             )
-            listening.listen(BACKLOG)  # before it is announced, or the first clients could be refused
+            listening.listen(BACKLOG)  # before the announcement; otherwise the first clients could be refused
             gc.collect()
-            gc.freeze()  # collecting through all libraries takes 50 ms in which nobody is answered
+            gc.freeze()  # a full collection would block all requests for 50 ms
             announce(_announcement(listening, settings, log, pool))
             stopped = asyncio.create_task(stop.requested.wait())
             await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -103,7 +103,7 @@ async def _serve(
 
 
 class StopSignals:
-    """SIGINT and SIGTERM as events: the first asks to finish, the second to end at once."""
+    """SIGINT and SIGTERM as events: the first signal starts an orderly shutdown, the second stops at once."""
 
     def __init__(self, server: uvicorn.Server) -> None:
         self.server = server
@@ -122,7 +122,7 @@ class StopSignals:
 
 @contextlib.contextmanager
 def stop_signals(pool: WorkerPool, server: uvicorn.Server) -> Iterator[StopSignals]:
-    """Handle signals until the block ends; SIGHUP reloads the model."""
+    """Install signal handlers for the duration of the block; SIGHUP reloads the model."""
     loop, stop = asyncio.get_running_loop(), StopSignals(server)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.receive, number)
@@ -137,7 +137,7 @@ def stop_signals(pool: WorkerPool, server: uvicorn.Server) -> Iterator[StopSigna
 async def _start(pool: WorkerPool, stop: StopSignals) -> None:
     """Start the workers.
 
-    Raises: Interrupted when a signal comes first; what the start raises.
+    Raises: Interrupted when a signal arrives first; SentiscaleError when a worker does not start.
     """
     starting, stopped = asyncio.create_task(pool.start()), asyncio.create_task(stop.requested.wait())
     await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -167,9 +167,9 @@ def _uvicorn_server(app: Admission, settings: ServeSettings) -> UvicornServer:
 
 
 def check_model(model: Path) -> None:
-    """Report a wrong directory at once, not after the seconds that loading takes.
+    """Check the model directory early, because loading takes seconds.
 
-    Raises: DataError for a directory without a model's files.
+    Raises: DataError when a file of the model is missing.
     """
     missing = next((name for name in FILES if not (model / name).is_file()), None)
     if missing is not None:
@@ -179,9 +179,9 @@ def check_model(model: Path) -> None:
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
-    """Reserve the address without listening: clients are refused until the model is loaded.
+    """Bind the address without listening, so that clients are refused until the model is loaded.
 
-    Raises: UsageError when the address is not available.
+    Raises: UsageError when the address is invalid or in use.
     """
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -196,14 +196,14 @@ def bound_socket(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise UsageError(
-            f"cannot listen on {host} port {port}: {error.strerror}. Choose another --port (0 takes a free "
-            "one), or stop the program that listens there."
+            f"cannot listen on {host} port {port}: {error.strerror}. Choose another --port (0 selects a "
+            "free one), or stop the program that listens there."
         ) from error
     return listening
 
 
 def allow_connections(count: int) -> None:
-    """Raise this process's limit of open files as far as possible; the usual default is 1,024."""
+    """Raise the limit on open files for `count` connections, as far as possible; usually it is 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count + OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -214,16 +214,16 @@ def allow_connections(count: int) -> None:
 def _announcement(
     listening: socket.socket, settings: ServeSettings, log: EventLog, pool: WorkerPool
 ) -> Mapping[str, Any]:
-    """Log that the service answers, and return the same as a document."""
+    """Log that the service is ready, and return the document to announce."""
     assert pool.current is not None
     host, port = listening.getsockname()[:2]
     card = pool.current.card
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     document = {"url": url, "model": card["name"], "digest": card["digest"]}
     log.event("listening", **document)
-    log.say(f"{url} answers for {card['name']}; Ctrl-C stops.")
+    log.say(f"serving {card['name']} at {url}; press Ctrl-C to stop.")
     if not settings.on_loopback and settings.api_key() is None:
         log.say(
-            f"warning: anybody who reaches {host} may send requests; set --api-key-file or use 127.0.0.1."
+            f"warning: anyone who can reach {host} can send requests; set --api-key-file or use 127.0.0.1."
         )
     return document

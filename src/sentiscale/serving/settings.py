@@ -1,4 +1,4 @@
-"""Settings of `sentiscale serve`: address, batching and every limit."""
+"""Settings of `sentiscale serve`: address, batching and limits."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 KEY_VARIABLE = "SENTISCALE_API_KEY"
 MIN_KEY_LENGTH = 16
 DEFAULT_MAX_WORKERS = 8
-"""Each worker holds its own copy of the model in memory."""
+"""Limits the default number of workers, because each holds a copy of the model in memory."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -24,55 +24,55 @@ class ServeSettings(Section):
     """Settings of the service."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 means every address of this machine."""
+    """Address to listen on; 0.0.0.0 listens on all addresses of this machine."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """Port to listen on; 0 takes a free one."""
+    """Port to listen on; 0 selects a free port."""
     allowed_hosts: tuple[str, ...] = ()
-    """Host names that requests may use. Empty: the names of loopback there, any name on other addresses."""
+    """Host names that requests may use. Empty: loopback names if `host` is one, otherwise any name."""
     workers: Positive | None = None
-    """Worker processes, each with a copy of the model. None: one per core, at most 8."""
+    """Number of worker processes, each with a copy of the model. None: one per core, at most 8."""
     threads: Positive = 1
-    """Threads of each worker. More are slower for batches of this size."""
+    """Threads per worker. More than one is slower for the small batches of a service."""
     batch_delay_ms: Annotated[float, Field(ge=0, le=1000)] = 1.0
-    """Longest time a request waits for others to share its forward pass; 0 does not wait."""
+    """Maximum milliseconds that a request waits for others to share its forward pass; 0 disables waiting."""
     max_batch: Positive = 64
-    """Texts per forward pass at most; 1 disables batching."""
+    """Maximum texts per forward pass; 1 disables batching."""
     batch_characters: Positive = 200_000
-    """Characters per forward pass at most, unless a single text has more."""
+    """Maximum characters per forward pass, unless a single text has more."""
     queue: Positive = 1024
-    """Texts that may wait; further requests are answered 429."""
+    """Maximum texts waiting for a worker; further requests are answered with 429."""
     max_texts: Positive = 256
-    """Texts per request at most."""
+    """Maximum texts per request."""
     max_characters: Positive = 20_000
-    """Characters per text at most; longer texts are refused, not cut."""
+    """Maximum characters per text; longer texts are refused, not truncated."""
     explain_texts: Positive = 32
-    """Texts per request at most, with explanations."""
+    """Maximum texts per request with explanations."""
     explain_characters: Positive = 5_000
-    """Characters per text at most, with explanations."""
+    """Maximum characters per text with explanations."""
     max_body_kb: Positive = 1024
-    """Largest request body in kilobytes of 1024 bytes."""
+    """Maximum size of a request body, in kilobytes of 1024 bytes."""
     max_requests: Positive = 2048
-    """Requests in progress at most, including those whose body is arriving; more are answered 503."""
+    """Maximum requests in progress, including those still arriving; further ones are answered with 503."""
     max_connections: Positive = 4096
-    """Open connections at most; more are answered 503."""
+    """Maximum open connections; further ones are answered with 503."""
     timeout_s: Seconds = 10.0
-    """Longest time from the last byte of a request to its answer, and for finishing at shutdown."""
+    """Maximum seconds from the last byte of a request to its answer, and for finishing at shutdown."""
     header_timeout_s: Seconds = 10.0
-    """Longest time for the head of a request to arrive."""
+    """Maximum seconds for the headers of a request to arrive."""
     body_timeout_s: Seconds = 10.0
-    """Longest time for the body of a request to arrive."""
+    """Maximum seconds for the body of a request to arrive."""
     keep_alive_s: Annotated[int, Field(ge=1, le=3600)] = 10
     """Seconds an idle connection stays open."""
     silence_s: Seconds = 5.0
-    """Seconds without an answer to a batch after which a worker counts as hung and is replaced."""
+    """Maximum seconds for a worker to answer a batch; after that, it is considered hung and replaced."""
     drain_delay_s: Annotated[float, Field(ge=0, le=300)] = 0.0
-    """At shutdown, seconds from reporting "not ready" to refusing connections, for load balancers."""
+    """Seconds at shutdown between reporting "not ready" and refusing connections, for load balancers."""
     reload: bool = False
-    """Check the model directory every second and load the model when it changes."""
+    """Check the model directory every second and reload the model when it changes."""
     api_key_file: Path | None = None
-    """File with the key that requests must send. None: the variable SENTISCALE_API_KEY, or no key."""
+    """File with the API key that requests must send. None: use the variable SENTISCALE_API_KEY, if set."""
     log_format: Literal["json", "text"] = "json"
-    """One JSON document per line, or plain text."""
+    """Log format: one JSON document per line, or plain text."""
 
     @model_validator(mode="after")
     def _requests_fit(self) -> "ServeSettings":
@@ -84,7 +84,7 @@ class ServeSettings(Section):
         if self.max_characters > self.max_body_kb * 1024:
             raise ValueError(
                 f"max_characters is {self.max_characters}, but a body of max_body_kb = {self.max_body_kb} "
-                "cannot hold so many"
+                "cannot hold that many"
             )
         return self
 
@@ -102,9 +102,9 @@ class ServeSettings(Section):
         return self.host in LOOPBACK or self.host.startswith("127.")
 
     def api_key(self) -> bytes | None:
-        """The key that requests must send, or None.
+        """Read the API key; None if no key is set.
 
-        Raises: UsageError when the file cannot be read or the key is unusable.
+        Raises: UsageError when the file cannot be read, or the key is too short or not printable ASCII.
         """
         if self.api_key_file is None:
             key, source = os.environ.get(KEY_VARIABLE, "").strip(), f"the variable {KEY_VARIABLE}"
@@ -114,8 +114,8 @@ class ServeSettings(Section):
             key, source = _read_key(self.api_key_file), str(self.api_key_file)
         if len(key) < MIN_KEY_LENGTH or not all("!" <= character <= "~" for character in key):
             raise UsageError(
-                f"the key in {source} has {len(key)} characters; it needs {MIN_KEY_LENGTH} or more, of ASCII "
-                "without spaces, as `openssl rand -hex 32` writes."
+                f"the key in {source} has {len(key)} characters; it must have at least {MIN_KEY_LENGTH}, "
+                "all printable ASCII without spaces. Create one with `openssl rand -hex 32`."
             )
         return key.encode()
 
@@ -136,7 +136,7 @@ def resolve_serving(
         table, _, name = key.strip().partition(".")
         if table != "serve" or not name or not raw:
             raise UsageError(
-                f"--set got '{text}'; here it takes serve.key=value, as in serve.keep_alive_s=5."
+                f"--set got '{text}'; `serve` accepts only serve.KEY=VALUE, such as serve.keep_alive_s=5."
             )
         values[name] = parse_value(raw.strip())
     values |= {name: value for name, value in (flags or {}).items() if value is not None}
@@ -149,4 +149,4 @@ def _read_key(path: Path) -> str:
     except OSError as error:
         raise UsageError(f"cannot read the key file {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not a key file: it has characters outside ASCII.") from error
+        raise UsageError(f"{path} is not a key file: it contains non-ASCII characters.") from error

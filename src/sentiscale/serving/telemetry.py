@@ -1,4 +1,4 @@
-"""Metrics in the format of Prometheus, and the event log."""
+"""Prometheus metrics and the event log."""
 
 import json
 import logging
@@ -21,11 +21,11 @@ from prometheus_client import (
 LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 WAIT_BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-disable_created_metrics()  # type: ignore[no-untyped-call]  # creation times would double the text
+disable_created_metrics()  # type: ignore[no-untyped-call]  # creation timestamps would double the output
 
 
 class ServiceMetrics:
-    """Counters and histograms of one service, in a registry of their own."""
+    """Metrics of one service, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -35,37 +35,37 @@ class ServiceMetrics:
         self.requests = counter("http_requests", "Requests answered.", ["route", "method", "status"])
         self.latency = histogram(
             "http_request_seconds",
-            "From the head of a request to the end of its answer.",
+            "Seconds from the first header of a request to the end of its response.",
             ["route"],
             buckets=LATENCY_BUCKETS,
         )
         self.queue_wait = histogram(
-            "queue_wait_seconds", "Time the first text of a batch has waited.", buckets=WAIT_BUCKETS
+            "queue_wait_seconds", "Seconds that the first text of a batch waited.", buckets=WAIT_BUCKETS
         )
-        self.batch_texts = histogram("batch_texts", "Texts of a forward pass.", buckets=SIZE_BUCKETS)
+        self.batch_texts = histogram("batch_texts", "Texts per forward pass.", buckets=SIZE_BUCKETS)
         self.batch_seconds = histogram(
-            "batch_seconds", "Time a worker takes for a batch.", buckets=LATENCY_BUCKETS
+            "batch_seconds", "Seconds that a worker took for a batch.", buckets=LATENCY_BUCKETS
         )
         self.texts = counter("texts", "Texts sent to workers.", ["kind"])
-        self.restarts = counter("worker_restarts", "Workers that died or hung, and were replaced.")
+        self.restarts = counter("worker_restarts", "Workers replaced because they died or hung.")
         self.reloads = counter("reloads", "Attempts to load a new model.", ["result"])
         self.queue = gauge("queue_texts", "Texts waiting for a worker.")
         self.workers = gauge("workers_up", "Workers that have loaded the model.")
-        self.memory = gauge("process_resident_bytes", "Resident memory.", ["process"])
-        self.model = gauge("model_info", "1 for the model that answers.", ["name", "digest"])
+        self.memory = gauge("process_resident_bytes", "Resident memory in bytes.", ["process"])
+        self.model = gauge("model_info", "1 for the model in use.", ["name", "digest"])
         for kind in ("predict", "explain"):
-            self.texts.labels(kind)  # appears as 0 before the first event instead of being absent
+            self.texts.labels(kind)  # so that it appears as 0 before the first event
         for result in ("done", "refused"):
             self.reloads.labels(result)
 
     def exposition(self, name: str, digest: str) -> bytes:
-        """The text of `/metrics`."""
+        """Return the text of `/metrics`."""
         self.model.clear()
         self.model.labels(name, digest).set(1)
         front = psutil.Process()
         workers = 0
         for child in front.children():
-            with suppress(psutil.Error):  # it has just ended
+            with suppress(psutil.Error):  # the process has just ended
                 workers += child.memory_info().rss
         self.memory.labels("front").set(front.memory_info().rss)
         self.memory.labels("workers").set(workers)
@@ -74,18 +74,18 @@ class ServiceMetrics:
 
 LIBRARY_LOGGERS = ("uvicorn", "uvicorn.error", "asyncio")
 LONGEST_VALUE = 200
-"""Characters of a value, such as a path, that are logged."""
+"""Maximum characters logged of a value, such as a path."""
 
 
 class EventLog:
-    """Writes one line per event; fields that are None are left out."""
+    """Writes one line per event, without fields that are None."""
 
     def __init__(
         self, form: Literal["json", "text"], stream: TextIO | None = None, *, requests: bool = True
     ) -> None:
         self.form = form
         self.requests = requests
-        """Whether each request is an event."""
+        """Whether to log each request."""
         self.stream = stream or sys.stderr
 
     def event(self, name: str, **fields: Any) -> None:
@@ -104,14 +104,14 @@ class EventLog:
             self._write(" ".join([now[11:23], name, *words]))
 
     def say(self, sentence: str) -> None:
-        """Write a sentence for a person; in JSON, an event of its own."""
+        """Write a message for the user; in JSON, as an event named "note"."""
         if self.form == "json":
             self.event("note", message=sentence)
         else:
             self._write(sentence)
 
     def capture_libraries(self) -> None:
-        """Send the warnings of libraries to this log."""
+        """Redirect the warnings of uvicorn and asyncio to this log."""
         handler = _EventHandler(self)
         for name in LIBRARY_LOGGERS:
             logger = logging.getLogger(name)
@@ -119,13 +119,13 @@ class EventLog:
             logger.setLevel(logging.WARNING)
 
     def _write(self, line: str) -> None:
-        with suppress(OSError, ValueError):  # the reader of the log has gone, which must not stop requests
+        with suppress(OSError, ValueError):  # a closed log must not stop requests
             self.stream.write(line + "\n")
             self.stream.flush()
 
 
 class _EventHandler(logging.Handler):
-    """Writes log records as events, without tracebacks, which may quote what a client sent."""
+    """Writes log records as events, without tracebacks, because these may quote a request."""
 
     def __init__(self, log: EventLog) -> None:
         super().__init__()
@@ -137,6 +137,6 @@ class _EventHandler(logging.Handler):
 
 
 def _quoted_word(value: Any) -> str:
-    """A value that cannot break the line or look like another field."""
+    """Quote a value if it could break the line or look like another field."""
     text = str(value)
     return text if text.isascii() and text.isprintable() and not set(text) & set(' "=') else json.dumps(text)

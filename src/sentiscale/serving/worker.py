@@ -1,6 +1,6 @@
-"""The program of a worker process: it loads the model and answers batches until its socket closes.
+"""The program of a worker process, which loads the model and answers batches until its socket closes.
 
-Run by the front process as `python -m sentiscale.serving.worker DESCRIPTOR MODEL THREADS`.
+The front process runs it as `python -m sentiscale.serving.worker DESCRIPTOR MODEL THREADS`.
 """
 
 import gc
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from sentiscale.inference.predictor import Predictor
 
 MAX_PADDING = 3.0
-"""A batch that padding would enlarge more than this is split in two: short texts and long ones."""
+"""A batch is split into short and long texts if padding would enlarge it by more than this factor."""
 LONGEST_READ = 2400
-"""Characters after which a longer text takes no longer: about what the network reads."""
+"""Number of characters from which longer texts take no more time; about as much as the network reads."""
 WARM_UP = ("Great screen, but the battery died in a week. ",) * 8
 SCORES = ("accuracy", "loss", "f1", "precision", "recall", "auc", "ece", "rows", "confusion")
 DIGEST_CHARACTERS = 16
@@ -34,7 +34,8 @@ Json = dict[str, Any]
 
 
 def main() -> None:
-    # The front process decides when to stop: a terminal's Ctrl-C and systemd's SIGTERM reach all processes.
+    # Ctrl-C in a terminal and SIGTERM from systemd reach all processes, but only the front process decides
+    # when to stop.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     descriptor, path, threads = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
@@ -50,7 +51,7 @@ def main() -> None:
                 request = json.loads(front.recv_bytes(MAX_MESSAGE_BYTES))
                 _send(front, answer(predictor, request))
         except (EOFError, OSError):
-            return  # the front process has gone
+            return  # the front process has ended
 
 
 def _send(front: Connection, message: Json) -> None:
@@ -58,7 +59,7 @@ def _send(front: Connection, message: Json) -> None:
 
 
 def load(path: Path, threads: int) -> tuple["Predictor", Json]:
-    """Load the model, warm it up, and describe it."""
+    """Load the model, run it once at several lengths, and return it with its card."""
     import torch
 
     from sentiscale.inference.explain import explain
@@ -67,20 +68,20 @@ def load(path: Path, threads: int) -> tuple["Predictor", Json]:
     torch.set_num_threads(threads)
     model, card = load_with_card(path)
     predictor = Predictor(model)
-    for repeats in (1, 4, 16, 64):  # starts threads, loads kernels, compiles what is not compiled yet
+    for repeats in (1, 4, 16, 64):  # starts threads, loads kernels and compiles functions
         predictor.predict([text * repeats for text in WARM_UP])
-    explain(predictor, WARM_UP[:1])  # has kernels of its own, and loads Captum
+    explain(predictor, WARM_UP[:1])  # uses other kernels, and loads Captum
     gc.collect()
-    gc.freeze()  # later collections skip the objects of the libraries
+    gc.freeze()  # so that later collections skip the objects of the libraries
     return predictor, card
 
 
 def answer(predictor: "Predictor", request: Json) -> Json:
-    """Predictions for `{"texts": […], "explain": bool}` in the same order, or what was raised."""
+    """Answer `{"texts": […], "explain": bool}` with predictions in the same order, or with an error."""
     try:
         predict = explanations if request["explain"] else predictions
         return {"predictions": predict(predictor, request["texts"])}
-    except Exception as error:  # the process can continue, whatever it was
+    except Exception as error:  # any exception: the process can continue
         return {"raised": type(error).__name__}
 
 
@@ -110,9 +111,9 @@ def explanations(predictor: "Predictor", texts: Sequence[str]) -> list[Json]:
 
 
 def by_length(texts: Sequence[str]) -> list[list[int]]:
-    """Places of the texts that share a forward pass: all of them, or short texts apart from long ones.
+    """Group the indices of texts by forward pass: all together, or short and long texts separately.
 
-    A pass costs its rows times its longest row, so one long text would make its neighbours as slow as itself.
+    A pass costs its number of rows times its longest row, so one long text makes all others equally slow.
     """
     sizes = [min(len(text), LONGEST_READ) + 1 for text in texts]
     if len(texts) * max(sizes) <= MAX_PADDING * sum(sizes):
@@ -124,9 +125,9 @@ def by_length(texts: Sequence[str]) -> list[list[int]]:
 
 
 def load_with_card(path: Path) -> tuple[SavedModel, Json]:
-    """Read a model directory and describe it.
+    """Load a model directory, and return the model with its card.
 
-    Raises: DataError when it is missing or damaged, or was replaced meanwhile.
+    Raises: DataError when the directory is missing or damaged, or is replaced during loading.
     """
     before = fingerprint(path)
     model = in_memory(load_model(path))
@@ -139,8 +140,8 @@ def load_with_card(path: Path) -> tuple[SavedModel, Json]:
 def in_memory(model: SavedModel) -> SavedModel:
     """Copy the arrays that safetensors maps from the file: the embedding and the n-gram model's tables.
 
-    Copying a new model over the old file truncates it for a moment; the system kills a process that reads a
-    mapped page then (SIGBUS).
+    Copying a new model over the old file truncates it briefly, and the system kills a process that reads a
+    mapped page meanwhile (SIGBUS).
     """
     words = model.net.embedding.weight
     words.data = words.data.clone()
@@ -151,7 +152,7 @@ def in_memory(model: SavedModel) -> SavedModel:
 
 
 def model_card(path: Path, model: SavedModel) -> Json:
-    """The model as `GET /v1/model` shows it, without the limits of the service."""
+    """Describe the model for `GET /v1/model`, without the limits of the service."""
     record = read_record(path)
     test, valid = record.get("test") or {}, record.get("valid") or {}
     folder = path.resolve()
@@ -176,7 +177,7 @@ def model_card(path: Path, model: SavedModel) -> Json:
 
 
 def digest(path: Path) -> str:
-    """A short digest of everything that answers depend on."""
+    """Short digest of all files that predictions depend on."""
     total = hashlib.sha256()
     for name in FILES:
         with open(path / name, "rb") as file:

@@ -1,4 +1,4 @@
-"""A worker process as the front process sees it: started, sent batches, watched, ended."""
+"""Controls a worker process from the front process: starts it, sends batches and ends it."""
 
 import asyncio
 import contextlib
@@ -13,9 +13,9 @@ from sentiscale.errors import DataError, SentiscaleError, UsageError
 from sentiscale.util.processes import with_threads
 
 LENGTH_BYTES = 4
-"""In front of each JSON message, big-endian: the framing of `multiprocessing.connection`."""
+"""Size of the big-endian length before each JSON message, as in `multiprocessing.connection`."""
 MAX_MESSAGE_BYTES = 2**28
-"""A larger length means that the stream is out of step."""
+"""Maximum message length; a larger one means that the stream is corrupt."""
 START_SECONDS = 180.0
 END_SECONDS = 5.0
 ERRORS: dict[int, type[SentiscaleError]] = {error.exit_code: error for error in (UsageError, DataError)}
@@ -24,8 +24,8 @@ WORKER = (sys.executable, "-m", "sentiscale.serving.worker")
 Json = dict[str, Any]
 
 
-class WorkerLost(Exception):  # noqa: N818 - an event, not a mistake
-    """The process died, hung or was ended before it answered."""
+class WorkerLost(Exception):  # noqa: N818 - an event, not an error
+    """Raised when the process died, hung or was ended before it answered."""
 
 
 class WorkerProcess:
@@ -36,19 +36,19 @@ class WorkerProcess:
     ) -> None:
         self.process = process
         self.card: Json = {}
-        """Describes the model, as `GET /v1/model` shows it."""
+        """Model card, as `GET /v1/model` returns it."""
         loop = asyncio.get_running_loop()
         self.gone: asyncio.Future[None] = loop.create_future()
-        """Done when the process has closed its side."""
+        """Done when the process has closed its end of the socket."""
         self._writer = writer
         self._answer: asyncio.Future[Json] = loop.create_future()
         self._reading = asyncio.create_task(self._read(reader))
 
     @classmethod
     async def start(cls, model: str, threads: int, program: Sequence[str] = WORKER) -> "WorkerProcess":
-        """Start a process and wait until it is ready.
+        """Start a process and wait until it has loaded the model.
 
-        Raises: SentiscaleError (DataError when the model directory is the cause) if it does not start.
+        Raises: SentiscaleError when it does not start; DataError if the model directory is the cause.
         """
         ours, theirs = socket.socketpair()
         with theirs:
@@ -70,7 +70,7 @@ class WorkerProcess:
     async def ask(self, message: Json, seconds: float) -> Json:
         """Send a batch and return the answer.
 
-        Raises: WorkerLost when there is none within `seconds`; the process is ended then.
+        Raises: WorkerLost when the process ends, or does not answer within `seconds` and is killed.
         """
         self._answer = asyncio.get_running_loop().create_future()
         content = json.dumps(message, separators=(",", ":")).encode()
@@ -93,7 +93,7 @@ class WorkerProcess:
         return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
     async def end(self, *, at_once: bool = False) -> None:
-        """Close the socket, which ends the process; kill it `at_once` or when that takes too long."""
+        """Close the socket, which ends the process. Kill it if `at_once`, or if it takes too long to end."""
         if at_once:
             self.process.kill()
         self._writer.close()
@@ -121,7 +121,7 @@ class WorkerProcess:
             self.gone.set_result(None)
             if not self._answer.done():
                 self._answer.set_exception(EOFError())
-                self._answer.exception()  # marks it as retrieved: maybe nobody waits for it
+                self._answer.exception()  # marks it as retrieved: there may be no caller waiting for it
 
     async def _receive_card(self) -> Json:
         try:

@@ -30,7 +30,7 @@ def test_mistakes_are_told_with_what_is_allowed():
         whole_numbers("--batch-sizes", "32,x")
     with pytest.raises(UsageError, match=r"--models has 'ltsm'. Did you mean 'lstm'\? Allowed: lstm, gru"):
         names("--models", "ltsm")
-    with pytest.raises(UsageError, match="--rows and --steps both say how much"):
+    with pytest.raises(UsageError, match="--rows and --steps both set the length"):
         amount_of(10, 5, None)
     with pytest.raises(UsageError, match=r"--target-accuracy is 1\.5"):
         amount_of(None, None, 1.5)

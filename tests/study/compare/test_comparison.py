@@ -133,7 +133,7 @@ def test_command_prints_what_it_promises(sentiscale, compare_verb, dataset, tmp_
     [
         (("--models", "lstn"), "Did you mean 'lstm'?"),
         (("--seeds", "1,x"), "--seeds is '1,x'; it takes whole numbers"),
-        (("--time-limit", "0"), "give more than 0 seconds"),
+        (("--time-limit", "0"), "must be above 0 seconds"),
         (("--layout", "3"), "layout"),
         (("--set", "train.epoch=3"), "unknown setting 'train.epoch'. Did you mean 'epochs'?"),
     ],

@@ -141,9 +141,9 @@ def test_no_runs_and_no_folder(cli, tmp_path):
 def test_flags_that_do_not_go_together(cli):
     for flags, told in (
         (("--sort", "acuracy"), "Did you mean 'accuracy'?"),
-        (("--yes",), "goes with --clean"),
-        (("--clean", "--yes", "--dry-run"), "give one of them"),
-        (("--clean", "--compare"), "exclude each other"),
+        (("--yes",), "needs --clean"),
+        (("--clean", "--yes", "--dry-run"), "use only one of them"),
+        (("--clean", "--compare"), "cannot be combined"),
         (("--compare",), "Give two or more"),
     ):
         done = cli("runs", *flags)
