@@ -35,7 +35,10 @@ def runs(
     clean: Annotated[bool, CLEAN] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Delete the files that --clean lists.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list the files, with --clean; the same as without --yes.")
+        bool,
+        typer.Option(
+            "--dry-run", help="List the files without deleting them, as --clean does without --yes."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
