@@ -37,6 +37,7 @@ def worker_of(service: RunningService) -> psutil.Process:
 
 
 def test_listening_to_everybody_without_a_key_is_warned_of(troubled):
+    troubled.wait_for("note", 2)  # the address, then the warning
     notes = [event["message"] for event in troubled.events("note")]
     assert any(
         "warning: anyone who can reach 0.0.0.0 can send requests; set --api-key-file" in note
