@@ -137,7 +137,7 @@ def bench(
         data, out, request, settings, prepare=prepare or (), predict=predict, train=train
     ) as study:
         if dry_run:
-            expected = RemainingTime(request.amount).of(study.plan.cases * study.plan.repeats)
+            expected = RemainingTime(request.amount).estimate(study.plan.cases * study.plan.repeats)
             if as_json:
                 print_json(plan_document(out, study.plan, expected))
             else:

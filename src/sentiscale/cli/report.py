@@ -156,7 +156,7 @@ def _print_family(family: "Family") -> None:
 
     table = Table(box=None, header_style="bold", pad_edge=False, title=family.name, title_justify="left")
     for title in COLUMNS:
-        title = "workers" if title == "cores" and family.is_bare else title
+        title = "workers" if title == "cores" and family.has_only_times else title
         table.add_column(title, justify="left" if title == "case" else "right")
     for row in family.rows:
         table.add_row(

@@ -87,7 +87,7 @@ def _reached(row: StudyRow) -> str:
 
 def full_table(family: Family) -> Table:
     """Build the table of all measurements of a family."""
-    cores = "workers" if family.is_bare or family.is_other_work else "cores"
+    cores = "workers" if family.has_only_times or family.is_other_work else "cores"
     columns = [(cores, "", [Cell(str(row.workers)) for row in family.rows])]
     for heading, unit, cell in COLUMNS:
         cells = [cell(row) for row in family.rows]

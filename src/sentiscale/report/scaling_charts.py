@@ -180,7 +180,7 @@ def karp_flatt_chart(family: Family, name: str) -> Chart | None:
 
 def seconds_chart(families: Sequence[Family]) -> Chart | None:
     """Seconds over workers, one line per strategy; None unless several strategies and counts were timed."""
-    shown = [family for family in families if not family.is_other_work and family.is_bare]
+    shown = [family for family in families if not family.is_other_work and family.has_only_times]
     rows = [row for family in shown for row in family.rows]
     if len(shown) < 2 or len({row.workers for row in rows}) < 2:
         return None
@@ -321,7 +321,7 @@ def _measured_cores(rows: Sequence[StudyRow]) -> CoresAxis:
 
 def _cores(rows: Sequence[StudyRow], reach: int, fits: Sequence[Fit] = (), low: float = 0) -> CoresAxis:
     marks = {row.workers for row in rows} | {fit.trusted_up_to for fit in fits}
-    label = "workers" if all(row.is_bare for row in rows) else "cores kept busy: ranks x threads"
+    label = "workers" if all(row.has_only_times for row in rows) else "cores kept busy: ranks x threads"
     return CoresAxis(label, low, reach + 0.06 * (reach - low), marks=tuple(sorted(marks)))
 
 
@@ -338,7 +338,7 @@ def _efficiency_title(family: Family) -> str:
     if not rows or rows[-1].efficiency is None or rows[-1].karp_flatt is None:
         return "Efficiency: the share of each core's speed that is used"
     last, share = rows[-1], per_cent(rows[-1].efficiency)
-    if last.is_bare or len(rows) > FEWEST_FOR_A_TREND:
+    if last.has_only_times or len(rows) > FEWEST_FOR_A_TREND:
         return f"Efficiency: {share} with {last.name}"
     return f"{last.name} uses {share} of its cores"
 

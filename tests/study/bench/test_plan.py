@@ -108,12 +108,12 @@ def test_every_round_holds_every_case_once_in_an_order_of_its_own_that_the_seed_
 def test_time_left_follows_what_runs_have_taken():
     cases = of(ONE_MODEL)
     remaining = RemainingTime(Amount(rows=2560))
-    before = remaining.of(cases)
+    before = remaining.estimate(cases)
     for case in cases[:3]:
         remaining.learn(case, 100.0)
-    after = remaining.of(cases)
+    after = remaining.estimate(cases)
     assert before is not None
     assert after is not None
     assert after > 300 + 3 * before
-    assert remaining.of([]) == 0
-    assert RemainingTime(Amount(target_accuracy=0.9)).of(cases) is None
+    assert remaining.estimate([]) == 0
+    assert RemainingTime(Amount(target_accuracy=0.9)).estimate(cases) is None

@@ -60,4 +60,6 @@ def test_a_slip_of_the_finger_gets_a_suggestion():
 
 
 def test_a_wire_driven_by_software_has_the_latency_of_both_and_the_pace_of_the_slower():
-    assert NetworkLink(1e-5, 1e9).through(NetworkLink(2e-5, 4e8)) == NetworkLink(pytest.approx(3e-5), 4e8)
+    assert NetworkLink(1e-5, 1e9).with_software(NetworkLink(2e-5, 4e8)) == NetworkLink(
+        pytest.approx(3e-5), 4e8
+    )

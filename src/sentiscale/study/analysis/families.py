@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sentiscale.records import Host
 from sentiscale.study.analysis.fits import fit_laws
-from sentiscale.study.analysis.speedup import compared, measured_row
+from sentiscale.study.analysis.speedup import measured_row, with_speedup
 from sentiscale.study.analysis.study import Family, FamilyKey, StudyRow
 from sentiscale.study.analysis.wording import DEVICES, axes, phrase
 from sentiscale.study.records import BenchRun, Case
@@ -41,7 +41,7 @@ def make_family(key: FamilyKey, name: str, rows: Sequence[StudyRow]) -> Family:
     )
     ordered = sorted(rows, key=lambda row: (row.case.kind == "copies", row is not base, *_place(row.case)))
     if base is not None:
-        ordered = [compared(row, base) for row in ordered]
+        ordered = [with_speedup(row, base) for row in ordered]
     parallel = [row for row in ordered if row.is_data_parallel]
     has_laws = key.kind == "train" and key.scaling == "strong"
     return Family(
@@ -138,5 +138,5 @@ def _trend(rows: Sequence[StudyRow]) -> list[Finding]:
         direction = "rising" if order > 0 else "falling"
     else:
         direction = "irregular"
-    unit = "workers" if rows[0].is_bare else "cores"
+    unit = "workers" if rows[0].has_only_times else "cores"
     return [finding("trend", direction=direction, first=points[0], last=points[-1], cores=unit)]

@@ -88,7 +88,7 @@ def _one_rank(family: Family) -> Iterator[Finding]:
     """Cost of the gradient exchange with a single rank."""
     base = family.base_row
     rows = [row for row in family.rows if row.case.kind == "train" and row.case.collectives]
-    alone = next((row for row in rows if row.workers == 1 and row.speedup and not row.is_bare), None)
+    alone = next((row for row in rows if row.workers == 1 and row.speedup and not row.has_only_times), None)
     if alone is None or not alone.speedup or base is None or not base.is_serial:
         return
     ends = alone.speedup_ci95

@@ -70,7 +70,7 @@ def measured_row(runs: Sequence[BenchRun]) -> StudyRow:
     )
 
 
-def compared(row: StudyRow, base: StudyRow) -> StudyRow:
+def with_speedup(row: StudyRow, base: StudyRow) -> StudyRow:
     """Add the speedup over the base to the row, unless either of them missed its target accuracy."""
     if not (row.is_complete and base.is_complete):
         return row

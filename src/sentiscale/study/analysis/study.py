@@ -6,7 +6,13 @@ from statistics import median
 from typing import NamedTuple
 
 from sentiscale.records import Host
-from sentiscale.study.analysis.wording import OTHER_WORK, case_name, case_with_flags, is_bare, is_serial
+from sentiscale.study.analysis.wording import (
+    OTHER_WORK,
+    case_name,
+    case_with_flags,
+    has_only_times,
+    is_serial,
+)
 from sentiscale.study.records import Case
 from sentiscale.util.numbers import many
 
@@ -81,9 +87,9 @@ class StudyRow:
         return is_serial(self.case)
 
     @property
-    def is_bare(self) -> bool:
+    def has_only_times(self) -> bool:
         """Whether only the number of workers and times are known."""
-        return is_bare(self.case)
+        return has_only_times(self.case)
 
     @property
     def is_complete(self) -> bool:
@@ -177,7 +183,7 @@ class Family:
         base = self.base_row
         if base is None:
             return "nothing"
-        return "plain serial" if base.is_serial and not base.is_bare else base.full_name
+        return "plain serial" if base.is_serial and not base.has_only_times else base.full_name
 
     @property
     def has_speedups(self) -> bool:
@@ -189,9 +195,9 @@ class Family:
         return bool(self.rows) and all(row.case.kind in OTHER_WORK for row in self.rows)
 
     @property
-    def is_bare(self) -> bool:
+    def has_only_times(self) -> bool:
         """Whether it comes from a table of timings."""
-        return all(row.is_bare for row in self.rows)
+        return all(row.has_only_times for row in self.rows)
 
     @property
     def trainings(self) -> list[StudyRow]:
@@ -245,9 +251,9 @@ class Study:
     """Git commits of the measured code."""
 
     @property
-    def is_bare(self) -> bool:
+    def has_only_times(self) -> bool:
         """Whether it comes from a table of timings."""
-        return all(family.is_bare for family in self.families)
+        return all(family.has_only_times for family in self.families)
 
     @property
     def headline(self) -> str:
@@ -258,7 +264,7 @@ class Study:
         if not re.fullmatch(r"\d+x\d+", found.layout):
             return found.layout
         replicas, stages = map(int, found.layout.split("x"))
-        if self.is_bare:
+        if self.has_only_times:
             return f"Use {many(replicas * stages * found.threads, 'worker')}."
         threads = many(found.threads, "thread")
         if replicas * stages == 1:
@@ -272,6 +278,6 @@ class Study:
     def flags(self) -> str:
         """The recommendation as flags of `sentiscale train`; empty for a table of timings."""
         found = self.recommendation
-        if found is None or self.is_bare:
+        if found is None or self.has_only_times:
             return ""
         return f"--layout {found.layout} --threads-per-rank {found.threads}"

@@ -19,7 +19,7 @@ def axes(case: Case) -> tuple[int, int]:
     return int(data), int(model or 1)
 
 
-def is_bare(case: Case) -> bool:
+def has_only_times(case: Case) -> bool:
     """Whether only the number of workers and times are known, as in a table of timings."""
     return case.kind == "train" and not case.model
 
@@ -35,7 +35,7 @@ def case_name(case: Case) -> str:
         return f"{case.engine or OTHER_WORK[case.kind]}, {many(case.workers, 'worker')}"
     if case.kind == "copies":
         return many(case.copies, "copy")
-    if is_bare(case):
+    if has_only_times(case):
         return many(case.workers, "worker")
     if is_serial(case):
         return "serial"
@@ -47,7 +47,7 @@ def case_name(case: Case) -> str:
 
 def case_detail(case: Case) -> str:
     """Description of a case; empty if the name is sufficient."""
-    if case.kind in OTHER_WORK or is_bare(case):
+    if case.kind in OTHER_WORK or has_only_times(case):
         return ""
     threads = f" of {many(case.threads_per_rank, 'thread')}"
     if case.kind == "copies":
@@ -65,7 +65,7 @@ def case_detail(case: Case) -> str:
 
 def case_with_flags(case: Case) -> str:
     """Name of a case with the flags that select it, such as `2 ranks x 1 thread (--layout 2x1)`."""
-    if case.kind != "train" or is_bare(case):
+    if case.kind != "train" or has_only_times(case):
         return case_name(case)
     if is_serial(case):
         return "plain serial (1 rank, 1 thread)"

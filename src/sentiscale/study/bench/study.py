@@ -112,7 +112,7 @@ class BenchStudy:
         def measure(job: tuple[int, Case]) -> BenchRun:
             repeat, case = job
             place = next(places)
-            left = remaining.of([case for _, case in missing[place:]])
+            left = remaining.estimate([case for _, case in missing[place:]])
             progress.begin_run(case, repeat, len(jobs) - len(missing) + place, len(jobs), left)
             began_at = time.monotonic()
             run = self.undisturbed_run(case, repeat, limit_cores)
@@ -262,7 +262,7 @@ class RemainingTime:
         if guess := self._guess(case):
             self._ratios.append(seconds / guess)
 
-    def of(self, cases: Sequence[Case]) -> float | None:
+    def estimate(self, cases: Sequence[Case]) -> float | None:
         """Estimated duration of these runs in seconds; None if unknown."""
         estimates = [self._estimate(case) for case in cases]
         known = [seconds for seconds in estimates if seconds is not None]

@@ -1,4 +1,4 @@
-"""Predict time and cost on machines one does not have, by simulating steps from measured costs.
+"""Predict training time and cost on other machines, by simulating steps with measured costs.
 
-Measuring the costs belongs in `study.bench`; only the network is timed here (`probe`).
+The costs are measured in `study.bench`; only the network is measured here (`probe`).
 """

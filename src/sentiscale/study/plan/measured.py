@@ -1,4 +1,4 @@
-"""The costs of a training from the records of `bench`: which case tells which cost, and what is missing."""
+"""Estimate the costs of a training from the records of `bench`, and list costs that were not measured."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -16,25 +16,25 @@ from sentiscale.study.records import BenchRun, Case
 
 GATES = {"lstm": 4, "gru": 3}
 COMPRESSED = 2
-"""Bytes of a compressed number."""
+"""Bytes of a number in compressed gradients."""
 
 Points = defaultdict[float, list[float]]
 
 
 @dataclass(frozen=True)
 class MeasuredStep:
-    """The median step of a case over its repeats, in seconds and bytes."""
+    """Median step of a case over its repeats, in seconds and bytes."""
 
     case: Case
     step: float
-    compute: tuple[float, ...]  # by rank: everything but exchange, waiting and update; serial: all but update
+    compute: tuple[float, ...]  # by rank, without exchange, waiting and update
     forward: float  # loading and forward pass, median over ranks
     update: tuple[float, ...]  # by rank
     waiting: float  # mean over ranks
     sent: float  # bytes, mean over ranks
-    factors: tuple[float, ...]  # times of steps over their mean
-    scatter: float  # half the range of the repeats over their median; 0 for a single one
-    rows: float  # of a step on one replica, or one copy
+    factors: tuple[float, ...]  # times of single steps divided by their mean
+    scatter: float  # half the range of the repeats, divided by their median; 0 for a single repeat
+    rows: float  # rows per step on one replica or copy
     oversubscribed: bool
 
     @property
@@ -43,13 +43,13 @@ class MeasuredStep:
 
     @property
     def is_serial(self) -> bool:
-        """One rank without an exchange."""
+        """Whether the case is one rank without an exchange."""
         return self.case.kind == "train" and self.case.ranks == 1 and not self.case.collectives
 
 
 @dataclass(frozen=True)
 class RunSelection:
-    """Which of the recorded trainings to plan for; None: the one with most runs."""
+    """Selects the recorded training to plan for. None selects the one with the most runs."""
 
     model: str | None = None
     precision: str | None = None
@@ -64,13 +64,13 @@ class RunSelection:
 
 
 def select_runs(runs: Iterable[BenchRun], selection: RunSelection) -> list[BenchRun]:
-    """The runs of one model, precision, device, host and data set, which differ in layout and batch size.
+    """Select runs of one model, precision and device, which differ only in layout and batch size.
 
     Raises:
-        DataError: there are none.
-        UsageError: they are from several hosts or data sets.
+        DataError: if there are none.
+        UsageError: if they are from several hosts or data sets.
     """
-    # Trainings to a target accuracy also validate and save.
+    # Trainings to a target accuracy are excluded, because they also validate and save.
     timed = [run for run in runs if run.case.kind in ("train", "copies") and run.steps > 0]
     training = [run for run in timed if "target_accuracy" not in run.amount]
     groups: defaultdict[tuple[str, str, str], list[BenchRun]] = defaultdict(list)
@@ -95,7 +95,7 @@ def select_runs(runs: Iterable[BenchRun], selection: RunSelection) -> list[Bench
 
 
 def median_steps(runs: Sequence[BenchRun]) -> list[MeasuredStep]:
-    """One entry per case."""
+    """Compute the median step of each case."""
     cases: defaultdict[str, list[BenchRun]] = defaultdict(list)
     for run in runs:
         cases[run.case.key].append(run)
@@ -117,7 +117,7 @@ def _median_step(repeats: Sequence[BenchRun]) -> MeasuredStep:
     update = tuple(seconds(rank, "update") for rank in ranks)
     compute = tuple(seconds(rank, "data", "forward", "backward") for rank in ranks)
     if layout.world_size == 1 and not case.collectives:
-        # Nothing else can take time, so seconds that no phase counted are computing as well.
+        # A serial run does nothing else, so time outside all phases also counts as computing.
         compute = tuple(max(step - each, 0.0) for each in update)
     return MeasuredStep(
         case=case,
@@ -135,9 +135,13 @@ def _median_step(repeats: Sequence[BenchRun]) -> MeasuredStep:
 
 
 def costs_of(runs: Sequence[BenchRun], *, apart_from: Case | None = None) -> TrainingCosts:
-    """The costs that the records show; `apart_from` leaves out how the stages of one case shared the work.
+    """Estimate the costs from the records.
 
-    Raises: DataError if the plain serial run is missing, on which everything rests.
+    Args:
+        runs: runs of one training.
+        apart_from: case whose division of work between two stages is ignored, if there are other such cases.
+
+    Raises: DataError if there is no plain serial run, on which all estimates are based.
     """
     steps = median_steps(runs)
     serial = [each for each in steps if each.is_serial]
@@ -178,7 +182,9 @@ def costs_of(runs: Sequence[BenchRun], *, apart_from: Case | None = None) -> Tra
         gradient_bytes=number,
         sparse=sparse,
         outer_share=median(outer) if outer else None,
-        activations=Curve.through({each.rows: [each.sent] for each in two_stages}) if two_stages else None,
+        activations=Curve.interpolate({each.rows: [each.sent] for each in two_stages})
+        if two_stages
+        else None,
         spread=DEFAULT_SPREAD if spread is None else spread,
         step_factors=tuple(factor for each in serial for factor in each.factors) or (1.0,),
         unknown=tuple(unknown),
@@ -186,7 +192,7 @@ def costs_of(runs: Sequence[BenchRun], *, apart_from: Case | None = None) -> Tra
 
 
 def dense_bytes(shape: dict[str, Any]) -> float:
-    """Bytes of the gradients of everything but the embedding; 0 where the shape is not recorded."""
+    """Bytes of the gradients of all parameters except the embedding; 0 if the shape is not recorded."""
     if "hidden_dim" not in shape:
         return 0.0
     hidden, layers = int(shape["hidden_dim"]), int(shape.get("layers", 1))
@@ -198,17 +204,17 @@ def dense_bytes(shape: dict[str, Any]) -> float:
 
 
 def touched_rows(steps: Sequence[MeasuredStep], row_bytes: int, dense: float) -> Curve | None:
-    """Rows of a batch -> distinct rows of the embedding, from the bytes that replicas of one host sent."""
+    """Estimate distinct embedding rows by rows of a batch, from the bytes that replicas on one host sent."""
     points = Points(list)
     for each in steps:
         replicas, stages = each.layout.data, each.layout.model
         if each.case.kind == "train" and replicas > 1 and stages == 1 and each.sent > dense:
             points[each.rows].append((each.sent - dense) / row_bytes / (1 - 1 / replicas))
-    return Curve.through(points, power=True) if points else None
+    return Curve.interpolate(points, power=True) if points else None
 
 
 def update_costs(serial: Sequence[MeasuredStep], touched: Curve | None) -> tuple[float, float]:
-    """Seconds of an update: fixed, and for each row of the embedding that changes."""
+    """Estimate the seconds of an update: the fixed part, and the part per changed embedding row."""
     seconds = np.array([each.update[0] for each in serial])
     if touched is None:
         return float(np.median(seconds)), 0.0
@@ -223,13 +229,16 @@ def update_costs(serial: Sequence[MeasuredStep], touched: Curve | None) -> tuple
 
 
 def contention(steps: Sequence[MeasuredStep], serial: Sequence[MeasuredStep]) -> tuple[Curve, Curve, Curve]:
-    """How ranks of a host slow each other, in computing and in updates; and the curve of computing.
+    """Estimate how ranks on one host slow each other down.
 
-    Copies are compared with one training alone on the same number of rows. Where that was not measured, the
-    curve takes its place, and the copies add a point to it: otherwise small batches would be extrapolated.
+    Copies are compared with a single training on the same number of rows. If that number of rows was not
+    measured, its time is interpolated, and the copies add a point to the curve of computing. Without these
+    points, the times of small batches would have to be extrapolated.
+
+    Returns the slowdown of computing, the slowdown of updates, and the curve of computing over rows.
     """
-    alone = Curve.through({each.rows: [each.compute[0]] for each in serial})
-    updates = Curve.through({each.rows: [each.update[0]] for each in serial})
+    alone = Curve.interpolate({each.rows: [each.compute[0]] for each in serial})
+    updates = Curve.interpolate({each.rows: [each.update[0]] for each in serial})
     slow, slow_update = Points(list, {1.0: [1.0]}), Points(list, {1.0: [1.0]})
     copies = [each for each in steps if each.case.kind == "copies"]
     copies = [each for each in copies if not each.case.collectives] or copies
@@ -238,20 +247,21 @@ def contention(steps: Sequence[MeasuredStep], serial: Sequence[MeasuredStep]) ->
         slow[each.case.copies].append(max(1.0, mean(each.compute) / alone.at(each.rows)))
         if updates.at(each.rows) > 0:
             slow_update[each.case.copies].append(max(1.0, mean(each.update) / updates.at(each.rows)))
-    slowdown = Curve.through(slow)
+    slowdown = Curve.interpolate(slow)
     compute = Points(list)
     for each in serial:
         compute[each.rows].append(each.compute[0])
     for each in copies:
         if each.rows not in alone.x:
             compute[each.rows].append(mean(each.compute) / slowdown.at(each.case.copies))
-    return slowdown, Curve.through(slow_update), Curve.through(compute)
+    return slowdown, Curve.interpolate(slow_update), Curve.interpolate(compute)
 
 
 def spread_of(steps: Sequence[MeasuredStep]) -> float | None:
-    """Standard deviation of the ranks' times over their mean; None if no two replicas were measured.
+    """Standard deviation of the ranks' times divided by their mean; None without a case of two replicas.
 
-    The later of two normal times is sigma / sqrt(pi) after their mean, and so long is the mean rank's wait.
+    The expected maximum of two normal variables is sigma / sqrt(pi) above their mean, which is the mean
+    waiting time of the two ranks.
     """
     pairs = [
         sqrt(pi) * each.waiting / mean(each.compute)

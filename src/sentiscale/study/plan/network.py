@@ -1,8 +1,9 @@
-"""Networks, and the time of the collectives of gloo and `parallel` on them.
+"""Model networks, and the time of collectives (gloo and shared memory) on them.
 
-n members; h hosts of c members each, numbered host by host. Every host has one link, which all its members
-share in each direction; members of one host reach each other through `sockets`, or through shared memory.
-Ring algorithms: Patarasu & Yuan, 2009, "Bandwidth optimal all-reduce".
+A collective has n members on one or more hosts, with the same number of members on each and consecutive ranks
+on the same host. Every host has one link to the network, which its members share in each direction. Members
+on the same host communicate through sockets or shared memory. The ring algorithms are those of Patarasu &
+Yuan (2009), "Bandwidth optimal all-reduce algorithms for clusters of workstations".
 """
 
 import math
@@ -16,22 +17,22 @@ from sentiscale.errors import UsageError, did_you_mean
 from sentiscale.records import Host, Record
 
 PAYLOAD = 1448 / 1538
-"""Share of an Ethernet link's bits that carry data: frames of 1,500 bytes, less the headers of TCP and IP."""
+"""Share of the bits of an Ethernet link that carry data: packets of 1,500 bytes with TCP and IP headers."""
 
 
 @dataclass(frozen=True)
 class NetworkLink:
-    """A connection between processes."""
+    """A connection between processes, described by its latency and bandwidth."""
 
     latency: float  # seconds per message
     bandwidth: float  # bytes per second
 
     def seconds(self, size: float, messages: float = 1.0) -> float:
-        """Time of `messages` messages one after the other with `size` bytes in all."""
+        """Time to send `messages` consecutive messages with a total of `size` bytes."""
         return messages * self.latency + size / self.bandwidth
 
-    def through(self, software: "NetworkLink") -> "NetworkLink":
-        """This wire driven by `software`: latencies add up, the smaller bandwidth limits."""
+    def with_software(self, software: "NetworkLink") -> "NetworkLink":
+        """Combine this wire with the software that drives it: latencies add up, bandwidth is the minimum."""
         return NetworkLink(self.latency + software.latency, min(self.bandwidth, software.bandwidth))
 
     def slower(self, factor: float) -> "NetworkLink":
@@ -40,7 +41,7 @@ class NetworkLink:
 
 @dataclass(frozen=True)
 class ClusterNetwork:
-    """The network between hosts: its name, and the link of one host in each direction, without software."""
+    """Network between hosts: its name, and the link of one host in each direction, without software."""
 
     name: str
     link: NetworkLink
@@ -58,7 +59,8 @@ NETWORKS = {
     "100gbit": _ethernet(100, 10e-6),
     "infiniband": NetworkLink(2e-6, 12e9),
 }
-"""Latencies are those of an idle switch or two; in clouds they are three to ten times as long."""
+"""Named networks. Latencies are those of one or two idle switches; in clouds they are three to ten times as
+high."""
 
 BITS = {"bit": 1 / 8, "kbit": 1e3 / 8, "mbit": 1e6 / 8, "gbit": 1e9 / 8}
 BANDWIDTHS = {**BITS, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9}
@@ -67,11 +69,11 @@ QUANTITY = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Zµ]+)(?:/s)?")
 
 
 def parse_network(text: str) -> ClusterNetwork:
-    """Read a name of `NETWORKS`, or `BANDWIDTH,LATENCY` such as `2.5gbit,80us` or `300MB,0.1ms`.
+    """Parse a name in `NETWORKS`, or `BANDWIDTH,LATENCY` such as `2.5gbit,80us` or `300MB,0.1ms`.
 
-    A bandwidth in numbers is what programs see of it: no headers are subtracted.
+    A bandwidth given as a number is the bandwidth available to programs, without packet headers.
 
-    Raises: UsageError for anything else.
+    Raises: UsageError if the text is neither.
     """
     name = text.strip().lower()
     if name in NETWORKS:
@@ -98,10 +100,11 @@ def _quantity(text: str, units: dict[str, float]) -> float | None:
 
 
 DEFAULT_SOCKETS = NetworkLink(200e-6, 1.2e9)
-"""gloo on one host where it was not measured: as on two cores of a virtual machine."""
+"""gloo on one host, used if it was not measured. Values of two cores of a virtual machine."""
 
 DEFAULT_MEMORY = NetworkLink(150e-6, 4e9)
-"""The same through shared memory: seconds of a barrier, and bytes written, read and summed per second."""
+"""Shared memory on one host, used if it was not measured: seconds per barrier, and bytes that are written,
+read and summed per second."""
 
 
 @dataclass(frozen=True)
@@ -110,17 +113,17 @@ class ClusterSpec:
 
     ranks_per_host: int
     network: ClusterNetwork
-    sockets: NetworkLink = DEFAULT_SOCKETS  # gloo within a host; messages to other hosts pay its latency too
-    memory: NetworkLink = DEFAULT_MEMORY  # collectives of ranks on one host that share memory
-    total_bandwidth: float | None = None  # of all sockets of a host together; None: no common limit
-    shares_memory: bool = True  # False where ranks on one host use sockets, as in the classic recipe
+    sockets: NetworkLink = DEFAULT_SOCKETS  # gloo within a host; its latency also applies between hosts
+    memory: NetworkLink = DEFAULT_MEMORY  # collectives through shared memory within a host
+    total_bandwidth: float | None = None  # of all sockets of a host together; None for no common limit
+    shares_memory: bool = True  # False if ranks on one host use sockets, as in the classic recipe
 
     def hosts(self, ranks: int) -> int:
-        """Hosts that so many ranks need."""
+        """Number of hosts needed for `ranks` ranks."""
         return -(-ranks // self.ranks_per_host)
 
     def slower(self, factor: float) -> "ClusterSpec":
-        """The same cluster with every exchange `factor` times as long."""
+        """Copy in which every exchange takes `factor` times as long."""
         return replace(
             self,
             network=replace(self.network, link=self.network.link.slower(factor)),
@@ -130,9 +133,9 @@ class ClusterSpec:
         )
 
     def between(self, members: int, hosts: int, sharing: float = 1.0) -> NetworkLink:
-        """The link that limits `members` that send at once, `sharing` of them on each host's link."""
+        """Link that limits `members` concurrent senders, of which `sharing` use the link of the same host."""
         if hosts > 1:
-            wire = self.network.link.through(self.sockets)
+            wire = self.network.link.with_software(self.sockets)
             return replace(wire, bandwidth=wire.bandwidth / sharing)
         if self.total_bandwidth is None:
             return self.sockets
@@ -141,7 +144,7 @@ class ClusterSpec:
 
 @dataclass(frozen=True)
 class RankGroup:
-    """Members of a collective, and the hosts they are on."""
+    """Number of members of a collective, and of the hosts on which they run."""
 
     count: int
     hosts: int
@@ -153,13 +156,17 @@ class RankGroup:
 
 
 POSTING = 0.1
-"""Part of a message's latency that its sender pays before it can post the next one."""
+"""Share of the latency of a message that passes before its sender can post the next message."""
 
 
 def traffic(operation: str, size: float, n: int, on_host: float = 1.0) -> tuple[float, float]:
-    """Bytes that a collective of n members sends one after the other, and the messages that carry them.
+    """Bytes that a collective of n members sends one after the other, and the number of messages.
 
-    `size`: bytes of one member's tensor. `on_host`: members of a host, which need not send each other theirs.
+    Args:
+        operation: all_reduce, all_gather, all_to_all, or memory for an all-reduce through shared memory.
+        size: bytes of the tensor of one member.
+        n: number of members.
+        on_host: members per host, which do not send to each other over the network.
     """
     return {
         "all_reduce": (2 * (n - 1) / n * size, 2 * (n - 1)),  # a ring: each round moves 1/n of the bytes
@@ -174,8 +181,8 @@ def collective_seconds(
 ) -> float:
     """Time of a collective through sockets.
 
-    A ring crosses each host's link once in each direction; `rings` at the same time share it. In an
-    all-to-all, what leaves a host shares its link with what the other members on the host send.
+    A ring uses the link of each host once in each direction; `rings` concurrent rings share it. In an
+    all-to-all, all members on a host share its link.
     """
     if group.count == 1 or size == 0:
         return 0.0
@@ -187,32 +194,33 @@ def collective_seconds(
 
 
 class CollectiveTiming(Record):
-    """One operation at one size."""
+    """Measured time of one operation at one size."""
 
     operation: str
-    """all_reduce, all_gather, all_to_all over gloo; memory: all-reduce over shared memory."""
+    """Operation: all_reduce, all_gather or all_to_all over gloo, or memory for an all-reduce through shared
+    memory."""
     bytes: int
-    """Size of one rank's tensor."""
+    """Size of the tensor of one rank."""
     seconds: float
-    """On the slowest rank, median."""
+    """Time of the slowest rank, median over repeats."""
 
 
 class LinkTimings(Record):
     """Measured collectives between ranks of one host."""
 
     schema_version: int = 1
-    """Of this record."""
+    """Version of this record."""
     ranks: int
-    """Number of ranks that took part."""
+    """Number of ranks in the measurement."""
     host: Host
-    """The host of the ranks."""
+    """Host of the ranks."""
     timings: list[CollectiveTiming] = Field(min_length=1)
-    """Each operation at several sizes."""
+    """Timings of each operation at several sizes."""
 
     def fitted_link(self, *, memory: bool) -> NetworkLink:
-        """The link through shared memory, or gloo's sockets, that fits the timings best.
+        """Fit latency and bandwidth of shared memory, or of gloo's sockets, to the timings.
 
-        By least squares of relative errors, so that short and long operations count alike.
+        The fit minimizes squared relative errors, so that short and long operations have equal weight.
         """
         timings = [each for each in self.timings if (each.operation == "memory") == memory]
         if len({timing.bytes for timing in timings}) < 2:

@@ -1,4 +1,4 @@
-"""Make a plan from records or from the sizes of a training: predictions, and the conclusions from them."""
+"""Create a plan, with predictions and conclusions, from records or from the sizes of a training."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,21 +36,21 @@ DEFAULT_NETWORK = "10gbit"
 
 @dataclass(frozen=True)
 class CapacityPlan:
-    """Predictions, and what they rest on."""
+    """Predictions, and the model on which they are based."""
 
     model: PerformanceModel
-    """Costs, cluster and checks."""
+    """Costs, cluster and checks against measurements."""
     request: CapacityRequest
-    """What was predicted, with the defaults filled in."""
+    """The request, with defaults filled in."""
     rows: list[PlanRow]
-    """One for each number of ranks."""
+    """Predictions, one per number of ranks."""
     sentences: list[str]
     """Conclusions, the most important first."""
     assumptions: list[str]
-    """Assumptions in place of measurements."""
+    """Assumptions that replace missing measurements."""
 
     def document(self) -> dict[str, Any]:
-        """The JSON of `sentiscale plan --json`."""
+        """Contents of the JSON output of `sentiscale plan --json`."""
         best, cluster = best_row(self.rows), self.model.cluster
         return {
             "rows": [asdict(row) for row in self.rows],
@@ -71,8 +71,8 @@ def make_plan(request: CapacityRequest) -> CapacityPlan:
     """Predict from records or from sizes.
 
     Raises:
-        UsageError: flags that do not go together.
-        DataError: records that do not suffice.
+        UsageError: if flags cannot be combined.
+        DataError: if the records do not contain the necessary cases.
     """
     by_sizes = request.shape is not None or any(value is not None for value in request.sizes.values())
     if by_sizes == (request.records is not None):
@@ -127,7 +127,7 @@ def _from_records(
 
 
 def _link_timings(file: Path, *, measure: bool) -> LinkTimings | None:
-    """Collectives on this host: measured now and written to `file`, or read from it; None without a file."""
+    """Measure the collectives on this host and write them to `file`, or read `file` if it exists."""
     if measure:
         from sentiscale.study.plan.probe import measure_links  # loads torch
 
@@ -155,7 +155,7 @@ def _from_sizes(request: CapacityRequest) -> tuple[PerformanceModel, CapacityReq
         total_bandwidth=request.host_bandwidth,
         shares_memory=False,
     )
-    # The batch of the classic recipe is that of one rank.
+    # The batch size of the classic recipe is per rank.
     weak = request.shape is not None and not request.batch_size
     request = replace(
         request,
@@ -167,24 +167,30 @@ def _from_sizes(request: CapacityRequest) -> tuple[PerformanceModel, CapacityReq
 
 
 WORTH_IT = 1.03
-"""Factor by which more ranks must be faster than fewer to be recommended."""
+"""Factor by which a larger number of ranks must be faster than a smaller one to be recommended."""
 
 PAYS = 0.5
-"""Another host pays while it adds at least this part of what the first one does."""
+"""An additional host pays if it adds at least this share of the throughput of the first host."""
 
 MOST_HOSTS = 64
 ORDINALS = {2: "second", 3: "third"}
 
 
 def best_row(rows: Sequence[PlanRow]) -> PlanRow:
-    """The fewest ranks nearly as fast as the fastest, among the trusted rows if there are any."""
+    """The row with the fewest ranks among those within a factor of `WORTH_IT` of the fastest.
+
+    If there are trusted rows, only these are considered.
+    """
     trusted = [row for row in rows if not row.doubts] or list(rows)
     fastest = max(row.rows_per_s for row in trusted)
     return min((row for row in trusted if row.rows_per_s * WORTH_IT >= fastest), key=lambda row: row.workers)
 
 
 def rates_by_host(model: PerformanceModel, request: CapacityRequest) -> list[float]:
-    """Rows per second of 1, 2, 3, ... full hosts, as many as the request has, at least two."""
+    """Rows per second of 1, 2, 3, ... full hosts, up to the hosts in the request but at least two.
+
+    Empty if two full hosts cannot be predicted.
+    """
     per_host = model.cluster.ranks_per_host
     if per_host % request.stages:
         return []
@@ -199,7 +205,7 @@ def rates_by_host(model: PerformanceModel, request: CapacityRequest) -> list[flo
 
 
 def hosts_that_pay(rates: Sequence[float]) -> int:
-    """Number of hosts up to which each one adds at least `PAYS` of what the first does."""
+    """Number of hosts up to which each adds at least `PAYS` of the throughput of the first host."""
     for hosts in range(1, len(rates)):
         if rates[hosts] - rates[hosts - 1] < PAYS * rates[0]:
             return hosts
@@ -207,7 +213,7 @@ def hosts_that_pay(rates: Sequence[float]) -> int:
 
 
 def sentences(rows: Sequence[PlanRow], model: PerformanceModel, request: CapacityRequest) -> list[str]:
-    """The conclusions, the most important first."""
+    """Conclusions from the predictions, the most important first."""
     conclusions = [_about_best(rows)]
     if best_row(rows).doubts:
         conclusions.append("none of these predictions is to be trusted; the reasons are listed below.")

@@ -1,4 +1,4 @@
-"""Predict the speed of a training by number of ranks: with a range, and with reasons for doubt."""
+"""Predict the speed of a training by number of ranks, with a range and with reasons for doubt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,13 +17,13 @@ from sentiscale.study.records import BenchRun
 
 @dataclass(frozen=True)
 class PlanCheck:
-    """A recorded case, and the prediction for it."""
+    """A measured case, and the prediction for it."""
 
     layout: str
-    batch_size: int  # rows of a step over all ranks
-    measured: float  # seconds of a step, median over repeats
-    predicted: float  # seconds of a step, from other cases
-    scatter: float  # half the range of the repeats over their median
+    batch_size: int  # rows per step over all ranks
+    measured: float  # seconds per step, median over repeats
+    predicted: float  # seconds per step, predicted from other cases
+    scatter: float  # half the range of the repeats, divided by their median
 
     @property
     def stages(self) -> int:
@@ -31,15 +31,15 @@ class PlanCheck:
 
     @property
     def error(self) -> float:
-        """Relative; positive if the prediction is too slow."""
+        """Relative error; positive if the prediction is too slow."""
         return self.predicted / self.measured - 1
 
 
 def checks_of(runs: Sequence[BenchRun], cluster: ClusterSpec) -> list[PlanCheck]:
-    """Predict every recorded case with several ranks on cores of their own, from serial runs and copies.
+    """Predict every measured case with several ranks that is not oversubscribed, from serial runs and copies.
 
-    Bytes and the spread of ranks come from such cases themselves; how two stages share the work comes from
-    the other batch sizes, where there are any.
+    The bytes sent and the spread of ranks are taken from the measured parallel cases. The division of work
+    between two stages is taken from other batch sizes, if these were measured.
     """
     steps = [
         each
@@ -57,12 +57,12 @@ def checks_of(runs: Sequence[BenchRun], cluster: ClusterSpec) -> list[PlanCheck]
 
 
 def micro_batches_of(runs: Sequence[BenchRun]) -> int:
-    """Micro-batches of the recorded trainings; the default in records from before they were kept."""
+    """Number of micro-batches of the measured trainings; the default if the records do not contain it."""
     return int(runs[0].shape.get("micro_batches", ParallelSetup.micro_batches))
 
 
 def error_of(checks: Sequence[PlanCheck], stages: int) -> float | None:
-    """Median size of the errors of layouts with so many stages; None where nothing was checked."""
+    """Median absolute error of the checks with this number of stages; None if there are none."""
     sizes = [abs(each.error) for each in checks if each.stages == stages]
     return median(sizes) if sizes else None
 
@@ -70,13 +70,13 @@ def error_of(checks: Sequence[PlanCheck], stages: int) -> float | None:
 Range = tuple[float, float]
 
 LEAST_ERROR = 0.05
-"""Smallest error assumed for computing, even where the check came closer: other hosts differ by more."""
+"""Smallest error assumed for computing, even if the checks are closer, because other hosts differ by more."""
 
 LINK_ERROR = 1.5
-"""Factor by which an exchange may be slower or faster than assumed: clouds, switches, more hosts."""
+"""Factor by which an exchange may be slower or faster than predicted, due to clouds or switches."""
 
 UNCHECKED_ERROR = 0.25
-"""Error assumed for computing where nothing could be checked."""
+"""Error assumed for computing if there are no checks."""
 
 TABLE_REACH = 8.0
 """Factor beyond the measurements up to which the number of distinct words is trusted (Heaps' law)."""
@@ -86,7 +86,7 @@ MOST_RANKS = 1024
 
 @dataclass(frozen=True)
 class CapacityRequest:
-    """Flags of `sentiscale plan`. 0 and None: not given."""
+    """Flags of `sentiscale plan`. 0 or None means that a flag was not given."""
 
     workers: tuple[int, ...]
     records: Path | None = None
@@ -95,23 +95,23 @@ class CapacityRequest:
     threads: int = 1
     stages: int = 1
     scaling: str = "strong"
-    batch_size: int = 0  # rows of a step over all ranks; with weak scaling, of each replica
-    rows: int = 0  # of an epoch
+    batch_size: int = 0  # rows per step over all ranks; with weak scaling, rows per step and replica
+    rows: int = 0  # rows per epoch
     model: str | None = None
     precision: str | None = None
     micro_batches: int = 0
-    price_per_hour: float | None = None  # of one host
+    price_per_hour: float | None = None  # price of one host
     measure_network: bool = False
     shape: str | None = None
     sizes: dict[str, float | None] = field(default_factory=dict)
     host_bandwidth: float | None = None
     memory_bandwidth: float | None = None
-    seed: int = 0  # of the simulated steps
+    seed: int = 0  # for the simulated steps
 
     def setup(self, workers: int) -> ParallelSetup:
-        """The arrangement of so many ranks.
+        """Arrange `workers` ranks as replicas and stages.
 
-        Raises: UsageError if there is none.
+        Raises: UsageError if this is not possible.
         """
         if not 1 <= workers <= MOST_RANKS:
             raise UsageError(f"--workers has {workers}; it takes counts from 1 to {MOST_RANKS:,}.")
@@ -131,7 +131,7 @@ class CapacityRequest:
 
 @dataclass(frozen=True)
 class PerformanceModel:
-    """What predictions rest on: costs, the cluster, and how predictions compare with recorded cases."""
+    """Model for predictions: the costs, the cluster, and checks against measured cases."""
 
     costs: TrainingCosts
     cluster: ClusterSpec
@@ -140,35 +140,35 @@ class PerformanceModel:
 
 @dataclass(frozen=True)
 class PlanRow:
-    """The prediction for one number of ranks."""
+    """Prediction for one number of ranks."""
 
     workers: int
     layout: str
     hosts: int
-    batch_size: int  # rows of a step over all ranks
-    step: StepParts  # of a mean step, in seconds
-    seconds_per_epoch: float  # steps alone, without validations
-    seconds_range: Range  # of an epoch, for the fastest and slowest computing and links that are plausible
+    batch_size: int  # rows per step over all ranks
+    step: StepParts  # parts of a mean step, in seconds
+    seconds_per_epoch: float  # without validations
+    seconds_range: Range  # seconds per epoch for the fastest and the slowest plausible computing and links
     rows_per_s: float
-    speedup: float  # over one rank alone with the same batch size (strong) or its share (weak)
+    speedup: float  # over a single rank with the same batch size (strong) or one replica's batch (weak)
     speedup_range: Range
-    efficiency: float  # speedup over ranks
+    efficiency: float  # speedup divided by the number of ranks
     efficiency_range: Range
-    ceiling: float  # efficiency if exchange took no time and all ranks were equally fast
-    communication_share: float  # of exchange and waiting in a step
-    cost_per_epoch: float | None  # in the currency of the price of a host
+    ceiling: float  # efficiency if the exchange took no time and all ranks were equally fast
+    communication_share: float  # share of exchange and waiting in a step
+    cost_per_epoch: float | None  # in the currency of `price_per_hour`
     trust: Literal["checked", "computed", "not to be trusted"]
-    """checked: like what was measured here. computed: beyond it, within reach."""
+    """checked: similar to measured cases. computed: extrapolated within the trusted range."""
     doubts: tuple[str, ...] = ()
-    """Reasons not to trust it, as sentences."""
+    """Sentences with reasons not to trust the prediction."""
 
 
 def predict(model: PerformanceModel, request: CapacityRequest) -> list[PlanRow]:
-    """One row for each number of ranks.
+    """Predict one row for each number of ranks.
 
     Raises:
-        UsageError: ranks that cannot be arranged.
-        DataError: a needed case was never measured, and no guess can replace it.
+        UsageError: if the ranks cannot be arranged as requested.
+        DataError: if a necessary case was not measured and cannot be replaced by an assumption.
     """
     costs = model.costs
     if max(request.workers) > request.stages and costs.sparse and costs.touched is None:
@@ -190,7 +190,7 @@ def _predict_row(workers: int, model: PerformanceModel, request: CapacityRequest
     hosts = cluster.hosts(workers)
 
     def seconds(compute: float, links: float) -> float:
-        """Seconds of a step with computing and exchange so many times as long."""
+        """Seconds per step, if computing and exchange take `compute` and `links` times as long."""
         return simulate(costs.slower(compute), setup, cluster.slower(links), seed=request.seed).seconds
 
     error = error_of(model.checks, request.stages)
@@ -233,7 +233,7 @@ def _predict_row(workers: int, model: PerformanceModel, request: CapacityRequest
 
 
 def serial_rate(model: PerformanceModel, request: CapacityRequest) -> float:
-    """Rows per second of one rank alone, the base of speedups."""
+    """Rows per second of a single rank, the base of the speedups."""
     alone = ParallelSetup(1, 1, request.batch_size)
     cluster = replace(model.cluster, ranks_per_host=1)
     return request.batch_size / simulate(model.costs, alone, cluster, seed=request.seed).seconds
@@ -242,7 +242,7 @@ def serial_rate(model: PerformanceModel, request: CapacityRequest) -> float:
 def doubts_of(
     costs: TrainingCosts, setup: ParallelSetup, cluster: ClusterSpec, error: float | None
 ) -> list[str]:
-    """Reasons not to trust a prediction, as sentences."""
+    """Sentences with the reasons not to trust a prediction."""
     doubts = []
     part = setup.rows / (setup.parts if setup.stages > 1 else 1)
     if not costs.compute.reaches(part):

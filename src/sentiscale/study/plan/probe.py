@@ -1,7 +1,7 @@
-"""Time the collectives of training between fresh ranks; run as a program, it is one of these ranks.
+"""Time the collectives of training between fresh ranks. Run as a program, this module is one of these ranks.
 
-On one host it measures gloo without a wire (latency, bandwidth) and shared memory; started by torchrun or by
-hand on several hosts, it measures their network.
+On one host, it measures gloo without a network, and shared memory. Started by torchrun or manually on several
+hosts, it measures their network.
 """
 
 import statistics
@@ -28,17 +28,17 @@ from sentiscale.training.hardware import Hardware, join_ranks
 from sentiscale.util.atomic import write_file
 
 SIZES = (64, 2**16, 2**19, 2**21, 2**23)
-"""Bytes; the smallest costs its messages alone."""
+"""Sizes in bytes. The time of the smallest size is that of its messages alone."""
 
 MOST_REPEATS, LEAST_REPEATS = 40, 3
 MOST_SECONDS = 0.3
-"""Limit for all repeats of one operation at one size; at least `LEAST_REPEATS` are made."""
+"""Time limit for all repeats of one operation at one size, after at least `LEAST_REPEATS` repeats."""
 
 HEARTBEAT_TIMEOUT = 30.0
 
 
 def measure_links(ranks: int = 2) -> LinkTimings:
-    """Time collectives between `ranks` fresh processes of this host: about 8 s for two."""
+    """Time collectives between `ranks` fresh processes on this host, which takes about 8 s for two ranks."""
     with tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
         out = Path(folder, "links.json")
         command = [sys.executable, "-m", "sentiscale.study.plan.probe", str(out)]
@@ -47,7 +47,7 @@ def measure_links(ranks: int = 2) -> LinkTimings:
 
 
 def main(out: Path) -> None:
-    """Measure as one of the ranks; rank 0 writes the result."""
+    """Measure as one of the ranks. Rank 0 writes the result to `out`."""
     env = RankEnv.current()
     ranks = env.world_size if env else 1
     train = {"layout": f"{ranks}x1", "threads_per_rank": 1, "oversubscribe": True, "device": "cpu"}
@@ -66,7 +66,7 @@ def main(out: Path) -> None:
 
 
 def operations(world: World, memory: HostGroup | None, size: int) -> dict[str, Callable[[], object]]:
-    """The timed operations, on tensors of `size` bytes."""
+    """Operations to time, on tensors of `size` bytes."""
     ranks = world.layout.data
     flat = torch.zeros(size // 4)
     rows = torch.zeros(max(ranks, size // 4 // ranks * ranks))
@@ -79,7 +79,7 @@ def operations(world: World, memory: HostGroup | None, size: int) -> dict[str, C
 
 
 def _median_seconds(operation: Callable[[], object], world: World) -> float:
-    """Median over repeats of the slowest rank's time."""
+    """Time of the slowest rank, as the median over repeats."""
     [first] = _slowest([_seconds(operation, world)], world)
     repeats = max(LEAST_REPEATS, min(MOST_REPEATS, int(MOST_SECONDS / max(first, 1e-6))))
     return statistics.median(_slowest([_seconds(operation, world) for _ in range(repeats)], world))

@@ -1,9 +1,9 @@
-"""Simulate training steps event by event: who computes, who waits for whom, what is in transit meanwhile.
+"""Discrete-event simulation of training steps: computing, waiting and messages in transit.
 
 Every rank has a clock. Computing advances the clock of one rank. A collective begins when its last member
-arrives, and sets the clocks of all members to its end. The order of events is that of
-`training.step.train_steps` and `parallel`. A step ends with an exchange of all ranks, so every step begins
-with equal clocks, and all steps are computed at once: arrays are (steps, replicas).
+arrives, and sets the clocks of all members to its end. The order of events is the same as in
+`training.step.train_steps` and `parallel`. A step ends with an exchange between all ranks, so every step
+begins with equal clocks, and all steps are simulated at the same time in arrays (steps, replicas).
 """
 
 from dataclasses import dataclass, replace
@@ -19,19 +19,19 @@ Times = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Seconds that one micro-batch takes each stage, and bytes sent in each direction for it."""
+    """Seconds per stage for one micro-batch, and bytes sent in each direction."""
 
     look_up: Times  # outer stage, before the word vectors are sent
-    head: Times  # outer stage, from the pooled rows to their gradient
-    scatter: Times  # outer stage, sum of the gradients of the word vectors
+    head: Times  # outer stage, from the pooled rows to their gradients
+    scatter: Times  # outer stage, summing the gradients of the word vectors
     forward: Times  # inner stage
     backward: Times  # inner stage
-    vectors: float  # bytes of word vectors, and of their gradients
-    pooled: float = 0.0  # bytes of pooled rows, and of their gradients
+    vectors: float  # bytes of the word vectors; their gradients have the same size
+    pooled: float = 0.0  # bytes of the pooled rows; their gradients have the same size
 
 
 class LinkDirection:
-    """One direction of a link: messages leave one after the other."""
+    """One direction of a link, which sends messages one after the other."""
 
     def __init__(self, link: NetworkLink, like: Times) -> None:
         self._link = link
@@ -44,7 +44,7 @@ class LinkDirection:
 
 
 def run_pipeline(micro: MicroBatch, parts: int, link: NetworkLink) -> tuple[Times, Times]:
-    """Times at which the outer and the inner stage have done all micro-batches of a step."""
+    """Times at which the outer and the inner stage have finished all micro-batches of a step."""
     inward, outward = LinkDirection(link, micro.forward), LinkDirection(link, micro.forward)
     outer = parts * micro.look_up
     inner = np.zeros_like(outer)
@@ -54,7 +54,7 @@ def run_pipeline(micro: MicroBatch, parts: int, link: NetworkLink) -> tuple[Time
     inner = np.maximum(inner, vectors[0]) + micro.forward
     pooled = outward.send(inner, micro.pooled)
     for index in range(parts):
-        if index + 1 < parts:  # the inner stage computes one ahead
+        if index + 1 < parts:  # the inner stage computes one micro-batch ahead
             inner = np.maximum(inner, vectors[index + 1]) + micro.forward
             next_pooled = outward.send(inner, micro.pooled)
         outer = np.maximum(outer, pooled) + micro.head
@@ -71,26 +71,26 @@ def run_pipeline(micro: MicroBatch, parts: int, link: NetworkLink) -> tuple[Time
 
 
 STEPS = 200
-"""Simulated steps; their mean is the prediction."""
+"""Number of simulated steps, whose mean is the prediction."""
 
 REPORT_BYTES = 48
-"""Six numbers per rank on which all ranks agree before the weights change."""
+"""Bytes of the six numbers per rank that all ranks exchange before the weights are updated."""
 
 
 @dataclass(frozen=True)
 class StepParts:
-    """A mean step in seconds; the parts add up to `seconds`."""
+    """Parts of a mean step in seconds, which add up to `seconds`."""
 
     seconds: float
-    compute: float  # of a mean rank; with two stages, of the inner one
-    waiting: float  # for the slowest rank, and for the other stage
-    exchange: float  # of gradients and changed rows, where it does not overlap with computing
+    compute: float  # mean over ranks; with two stages, over the ranks of the inner stage
+    waiting: float  # waiting for the slowest rank and for the other stage
+    exchange: float  # exchange of gradients and changed rows that does not overlap with computing
 
 
 def simulate(
     costs: TrainingCosts, setup: ParallelSetup, cluster: ClusterSpec, *, steps: int = STEPS, seed: int = 0
 ) -> StepParts:
-    """Mean step of a setup on a cluster; the same seed returns the same numbers."""
+    """Simulate the mean step of a setup on a cluster. The result is deterministic for a seed."""
     work = work_of(costs, setup, min(cluster.ranks_per_host, setup.ranks))
     factors = draw_factors(costs, setup, steps, seed)
     group = RankGroup(setup.replicas, cluster.hosts(setup.ranks))
@@ -100,7 +100,7 @@ def simulate(
 
 
 def draw_factors(costs: TrainingCosts, setup: ParallelSetup, steps: int, seed: int) -> Times:
-    """How much longer than a mean one each rank's share of each step takes (steps, replicas)."""
+    """Draw the time of each rank's share of each step, relative to the mean (steps, replicas)."""
     generator = np.random.default_rng([seed, setup.replicas])
     common = generator.choice(np.array(costs.step_factors), size=(steps, 1))
     common = common / common.mean()
@@ -135,7 +135,7 @@ def _two_stages(work: RankWork, setup: ParallelSetup, cluster: ClusterSpec, fact
     else:
         link = cluster.between(setup.ranks, 2, min(setup.replicas, cluster.ranks_per_host))
     outer, inner = run_pipeline(micro, setup.parts, link)
-    group = RankGroup(setup.replicas, min(setup.replicas, hosts))  # the replicas of one stage
+    group = RankGroup(setup.replicas, min(setup.replicas, hosts))  # replicas of the same stage
     outer_begin, inner_begin = outer.max(axis=1), inner.max(axis=1)
     if group.count == 1:
         outer_end, inner_end = outer_begin, inner_begin
@@ -160,7 +160,7 @@ def _in_memory(group: RankGroup, cluster: ClusterSpec) -> bool:
 
 
 def _memory_seconds(work: RankWork, cluster: ClusterSpec) -> float:
-    """Everything before the update through shared memory: rows to their owners, sums of buckets, reports."""
+    """Time of the exchange before the update through shared memory: rows, sums of buckets, and reports."""
     barriers = 2 + 2 * work.buckets * (work.whole_gradients > 0)
     return cluster.memory.seconds(work.row_numbers + work.row_gradients + work.whole_gradients, barriers)
 
@@ -168,10 +168,10 @@ def _memory_seconds(work: RankWork, cluster: ClusterSpec) -> float:
 def _send_rows(
     work: RankWork, group: RankGroup, cluster: ClusterSpec, forward_end: Times, backward_end: Times
 ) -> Times:
-    """Time at which the owners have the rows' gradients.
+    """Time at which the owners of rows have received the gradients.
 
-    The number of rows for each owner is sent during the forward pass, their numbers during the backward pass
-    (from `forward_end` on); their gradients leave when all ranks have them (`backward_end`).
+    The count of rows for each owner is sent during the forward pass. The row numbers are sent during the
+    backward pass, from `forward_end` on. The gradients are sent when all ranks have them, at `backward_end`.
     """
     if work.row_gradients == 0:
         return backward_end
@@ -183,7 +183,10 @@ def _send_rows(
 
 
 def _share_seconds(work: RankWork, group: RankGroup, cluster: ClusterSpec) -> float:
-    """Send changed rows to the other hosts: one replica of each host per ring, as many rings as replicas."""
+    """Time to send changed rows to the other hosts.
+
+    Each ring has one replica per host, and there are as many rings as replicas per host.
+    """
     if group.count == 1 or work.changed_rows == 0:
         return 0.0
     on_host = group.on_host if cluster.shares_memory else 1.0
@@ -192,7 +195,7 @@ def _share_seconds(work: RankWork, group: RankGroup, cluster: ClusterSpec) -> fl
     if ring.count == 1:
         return waiting
     sizes = collective_seconds("all_gather", 8, ring, cluster, on_host)
-    # Row numbers and rows are two collectives: the second pays its messages again.
+    # Row numbers and rows are sent in two collectives, so the latency of the messages counts twice.
     return waiting + 2 * sizes + collective_seconds("all_gather", work.changed_rows, ring, cluster, on_host)
 
 

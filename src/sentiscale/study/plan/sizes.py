@@ -1,4 +1,4 @@
-"""The costs of a training that is described by its sizes instead of measured, with dense gradients."""
+"""Estimate the costs of a training with dense gradients from its sizes, without measurements."""
 
 from dataclasses import asdict, dataclass, replace
 
@@ -7,10 +7,10 @@ from sentiscale.study.plan.costs import DEFAULT_SPREAD, FLOAT, Curve, TrainingCo
 from sentiscale.study.plan.measured import dense_bytes
 
 BYTES_PER_PARAMETER = 28
-"""Memory that a dense Adam step moves: weight, gradient and two moments read, three of them written."""
+"""Bytes that dense Adam reads (weight, gradient, two moments) and writes (weight, two moments) per step."""
 
 DEFAULT_MEMORY_BANDWIDTH = 8e9
-"""Bytes per second of one core."""
+"""Memory bandwidth of one core in bytes per second."""
 
 
 @dataclass(frozen=True)
@@ -20,23 +20,23 @@ class TrainingSizes:
     embedding: int = 0
     hidden: int = 0
     layers: int = 1
-    seconds_per_row: float | None = None  # forward and backward on one core; required
-    dense_bytes: float | None = None  # sent by every rank in a step; None: follows from the sizes
-    batch_size: int = 32  # rows of a step on one rank
-    rows: int = 0  # of an epoch
+    seconds_per_row: float | None = None  # forward and backward pass on one core; required
+    dense_bytes: float | None = None  # bytes of all gradients; None to compute them from the sizes
+    batch_size: int = 32  # rows per step on one rank
+    rows: int = 0  # rows per epoch
 
 
 CLASSIC = TrainingSizes("classic", 130_000, 400, 512, 2, seconds_per_row=0.081, rows=320_000)
-"""The classic recipe: two layers of 512 units, 200 tokens, dense gradients. 2.6 s for 32 rows on a core of a
-2.5 GHz Xeon with denormal numbers flushed (10 times as long without)."""
+"""The classic recipe: two layers of 512 units, 200 tokens, dense gradients. A step of 32 rows takes 2.6 s on
+one core of a 2.5 GHz Xeon if denormal numbers are flushed to zero, and 10 times as long otherwise."""
 
 SHAPES = {"classic": CLASSIC}
 
 
 def sizes_of(shape: str | None, **given: float | None) -> TrainingSizes:
-    """Given sizes, in place of those of a named shape.
+    """Sizes of a named shape, overridden by the given sizes.
 
-    Raises: UsageError for unknown names and missing sizes.
+    Raises: UsageError if the name is unknown or sizes are missing.
     """
     if shape is not None and shape not in SHAPES:
         raise UsageError(f"--shape is '{shape}'.{did_you_mean(shape, SHAPES)} Allowed: {', '.join(SHAPES)}.")
@@ -54,7 +54,7 @@ def sizes_of(shape: str | None, **given: float | None) -> TrainingSizes:
 
 
 def costs_of_sizes(sizes: TrainingSizes) -> TrainingCosts:
-    """Computing in proportion to rows; an update that passes over all parameters."""
+    """Costs for which computing is proportional to the rows, and an update changes all parameters."""
     assert sizes.seconds_per_row is not None
     shape = {"embedding_dim": sizes.embedding, "hidden_dim": sizes.hidden, "layers": sizes.layers}
     table = float(FLOAT * sizes.vocab * sizes.embedding)
@@ -75,9 +75,9 @@ def costs_of_sizes(sizes: TrainingSizes) -> TrainingCosts:
 
 
 def with_memory_limit(costs: TrainingCosts, memory_bandwidth: float) -> TrainingCosts:
-    """The same costs on hosts whose memory serves all ranks together `memory_bandwidth` bytes per second.
+    """Costs on hosts whose ranks share a memory bandwidth of `memory_bandwidth` bytes per second.
 
-    Updates are bound by memory: more ranks than it serves at full speed take turns.
+    Updates are limited by memory bandwidth, so they slow down once the ranks together exceed it.
     """
     served = memory_bandwidth / DEFAULT_MEMORY_BANDWIDTH
     ranks = sorted({1.0, *(factor * max(served, 1.0) for factor in (1.0, 2.0, 1024.0))})
