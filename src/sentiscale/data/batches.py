@@ -13,7 +13,8 @@ from sentiscale.text.vocab import PAD, UNK
 IntArray = npt.NDArray[np.int64]
 
 POOL_BATCHES = 100
-"""Number of batches whose rows are sorted by length together; more pad less, fewer keep the order random."""
+"""Number of batches whose rows are sorted by length together. Larger pools need less padding; smaller pools
+keep the order more random."""
 
 PAD_MULTIPLE = 8
 """Batch widths are rounded up to a multiple of this: oneDNN builds one primitive per shape, so fewer shapes

@@ -41,7 +41,7 @@ class Source:
     """gzip, bz2, xz or zstd; None for a plain file."""
     table: TableFormat
     size: int
-    """Bytes as stored; 0 for a pipe."""
+    """Size of the stored file in bytes; 0 for a pipe."""
     pipe: Stream | None = None
     """The opened pipe; it can be read only once."""
 
@@ -133,7 +133,7 @@ class Corpus:
                 line += reviews.line_count
 
     def label_kinds(self) -> set[int]:
-        """Return the label codes found, reading only until the meaning of "1" is known."""
+        """Return the label codes that occur, reading only until it is clear which class "1" means."""
         kinds: set[int] = set()
         for source in self.sources:
             for raw in source.blocks(int(self.settings.block_mb * MB)):

@@ -26,7 +26,7 @@ QUIET_LOGGERS = ("distributed", "tornado", "asyncio", "bokeh")
 DASK_SETTINGS = {
     "distributed.admin.large-graph-warning-threshold": "1GB",
     "distributed.comm.timeouts.connect": "10s",
-    "distributed.admin.tick.interval": "500ms",  # 50 times a second costs 2 % of a core
+    "distributed.admin.tick.interval": "500ms",  # the default of 20 ms costs 2 % of a core
 }
 
 
@@ -57,7 +57,7 @@ def open_engine(
 
     with dask.config.set(DASK_SETTINGS), _quiet(), ExitStack() as stack:
         if scheduler is None:
-            with _collection_paused():  # Dask's statistics of collections fail if one is running at the start
+            with _collection_paused():  # Dask's GC statistics fail if they start during a collection
                 cluster = DaskCluster(stack, workers, processes=processes, folder=folder)
         else:
             cluster = RemoteCluster(stack, scheduler, folder=folder, say=say)
@@ -177,7 +177,7 @@ class _Flight(Generic[TaskT, ResultT]):
         self.cluster.client.loop.add_callback(self._follow, key, task, future)
 
     async def _follow(self, key: int, task: TaskT, future: Any) -> None:
-        """Wait for the result on Dask's thread. Returning releases the future and the cluster's result."""
+        """Wait for the result on Dask's thread; on return, the future and the remote result are released."""
         value, error = None, None
         try:
             value = await future.result()
@@ -277,7 +277,7 @@ def _load_bokeh() -> None:
 
 @contextmanager
 def _collection_paused() -> Iterator[None]:
-    """Disable garbage collection, a third of the time while a library creates many long-lived objects."""
+    """Pause garbage collection, which takes a third of the time of creating many long-lived objects."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -38,7 +38,7 @@ DEFAULT_PER_WORKER_MB = 100
 class PrepareJob:
     corpus: Corpus
     test: Corpus | None
-    """The named test set."""
+    """The named test set, if any."""
     settings: PrepareSettings
 
     @classmethod
@@ -84,7 +84,7 @@ class PrepareJob:
 
 
 def _version_of(source: Source) -> str:
-    """Return a file's modification time or ETag; unique for a pipe, which cannot be read again."""
+    """Return a file's modification time or ETag; a new value for a pipe, which cannot be read again."""
     if source.pipe is not None:
         return uuid4().hex
     filesystem, root = fsspec.core.url_to_fs(source.path)

@@ -62,8 +62,8 @@ from sentiscale.util.progress import Advance, Progress
 
 TaskT = TypeVar("TaskT")
 
-# Counting or writing one 8 MB partition takes milliseconds, no longer than Dask needs to send the task. Tasks
-# are therefore grouped, but into enough groups to keep all workers busy until the end.
+# Counting or writing one 8 MB partition takes milliseconds, about as long as Dask needs to send the task.
+# Tasks are therefore grouped, but into enough groups to keep all workers busy until the end.
 MAX_GROUP, MIN_GROUPS_PER_WORKER = 8, 4
 COUNT_BYTES_PER_WORD = 150
 """Memory for counting one distinct word, including the transfer to the client."""
@@ -71,7 +71,7 @@ NO_RECORDS = np.empty(0, RECORD)
 
 
 class Phases:
-    """One preparation in progress."""
+    """Runs the phases of one preparation."""
 
     def __init__(
         self, job: PrepareJob, work: Workspace, engine: PrepareEngine, budget: Budget, progress: Progress

@@ -78,7 +78,7 @@ class PartitionSummary(NamedTuple):
 
 @dataclass
 class Partition:
-    """Consecutive slices of the input, either all or none of them from the named test set."""
+    """Consecutive slices of the input, either all or none from the named test set."""
 
     number: int
     """Number of the partition in input order, from 0."""
@@ -173,7 +173,7 @@ class EncodeTask:
     keep_text: bool
     """Whether the shard also holds the raw texts."""
     shard: str
-    """File to write."""
+    """Path of the shard to write."""
 
 
 def encode_partition(task: EncodeTask) -> PartitionSummary:

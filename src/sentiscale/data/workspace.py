@@ -108,7 +108,7 @@ def working_directory(
         except ClusterError as error:
             raise ClusterError(f"{error} Finished work is {_kept(root)}") from error
         except UsageError:
-            if not resumed:  # a mistyped flag must not cost the work of an earlier run
+            if not resumed:  # a mistyped flag must not delete the work of an earlier run
                 shutil.rmtree(root, ignore_errors=True)
             raise
         except BaseException as error:

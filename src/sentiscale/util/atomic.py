@@ -74,7 +74,7 @@ def whole_directory(path: Path, *, replace: bool = False, marker: str | None = N
 
 
 def check_output(path: Path, *, replace: bool = False, marker: str | None = None) -> None:
-    """Fail before any work when `path` exists or cannot be written.
+    """Check that `path` can be written, before any work is done.
 
     Raises:
         OutputExistsError: `path` exists and `replace` is false.
@@ -174,7 +174,8 @@ def _temporary_name(path: Path) -> Path:
 def _is_about_writing(error: OSError, working: Path) -> bool:
     """Distinguish a failing disk from other errors inside the block, such as an unreadable input."""
     inside = isinstance(error.filename, str | os.PathLike) and Path(error.filename).is_relative_to(working)
-    return inside or error.errno is None or error.errno in DISK_FAULTS  # numpy's short writes carry no errno
+    # NumPy's errors for incomplete writes have no errno.
+    return inside or error.errno is None or error.errno in DISK_FAULTS
 
 
 def _is_replaceable(path: Path, marker: str) -> bool:

@@ -48,7 +48,7 @@ class LabelLayout:
     curves: Sequence[Box] = ()
     """Boxes along curves, which labels should avoid if possible."""
     labels: list[Box] = field(default_factory=list)
-    """Labels placed so far."""
+    """Boxes of the labels placed so far."""
 
     def place(
         self, boxes: Sequence[Box], distances: Sequence[float], *, optional: bool = False
