@@ -179,7 +179,7 @@ class TrainSettings(Section):
     oversubscribe: bool = False
     """Allow more threads than cores; this measures overhead and is never fast."""
     micro_batches: Positive = 2
-    """Number of parts of a batch with two stages, so that both stages work at the same time."""
+    """Number of micro-batches per step with two stages, so that both stages work at the same time."""
     gradient_compression: Literal["none", "bf16", "fp16"] = "none"
     """Precision of gradients sent between replicas; 16 bits halve the bytes and keep fewer digits."""
     recurrent_device: str | None = None

@@ -88,7 +88,7 @@ class StepReport:
 
 @dataclass(frozen=True)
 class StepSummary:
-    """Conclusions from the reports of all ranks; the same on every rank."""
+    """Conclusions drawn from the reports of all ranks; the same on every rank."""
 
     loss_sum: float
     norm: float

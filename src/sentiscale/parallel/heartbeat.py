@@ -168,7 +168,7 @@ class RankMonitor:
         """Return the failure of another rank that caused `error`; None if this rank itself failed."""
         broken = comes_from_peer(error)
         interrupted = isinstance(error, Interrupted | KeyboardInterrupt)
-        # When a rank has died, torchrun ends all others in the same way as a user interrupts them.
+        # When a rank has died, torchrun ends all others with the signal that a user's interruption sends.
         by_torchrun = interrupted and self._env.store_hosted_elsewhere and not self._env.own_launcher
         if broken or by_torchrun:
             self._timeout = min(self._timeout, SUSPECT_SECONDS)

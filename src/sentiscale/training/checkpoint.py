@@ -75,7 +75,7 @@ class TrainState(Record):
     stale: int = 0
     """Number of validations since the best one."""
     target_seconds: float | None = None
-    """Seconds until validation accuracy reached the target; None if it has not, or without a target."""
+    """Seconds until validation accuracy reached the target; None if it did not, or without a target."""
     fingerprint: str = ""
     """Digest of everything that must not change when the run is resumed: data, network, order of rows."""
     digests: dict[str, str] = Field(default_factory=dict)

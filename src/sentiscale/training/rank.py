@@ -13,7 +13,7 @@ def command(job_file: Path, *, quiet: bool = False) -> list[str]:
 
 
 def main(job_file: Path, *, quiet: bool = False) -> int:
-    """Train as the rank that the environment specifies; return the exit code. The launcher reports errors."""
+    """Train as the rank set by the environment; return the exit code. The launcher reports errors."""
     prepare_process()
     # The imports below load torch, which must see the settings above.
     from sentiscale.parallel.rendezvous import RankEnv

@@ -129,7 +129,7 @@ def check_numbers(summary: StepSummary, step: int, scaler: LossScaler) -> None:
         ranks = ", ".join(map(str, summary.broken_ranks))
         what = f"the loss became {summary.loss_sum} on rank {ranks}"
     raise SentiscaleError(
-        f"{what} at step {step:,}: training diverged. The last checkpoint is sound; "
+        f"{what} at step {step:,}: training diverged. The last checkpoint is valid; "
         "train again with a lower --lr (half of it is a good start)."
     )
 
