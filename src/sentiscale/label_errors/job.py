@@ -149,8 +149,8 @@ class TriageCounter:
         """Count the rows of a split; returns its texts and caveats about it."""
         if self.category_column is not None:
             raise UsageError(
-                f"{dataset.path} is prepared data, which has no columns. With --category-column, give the "
-                "original table."
+                f"{dataset.path} is prepared data, which has no columns. Give the table itself with "
+                "--category-column."
             )
         texts = SplitTexts(dataset, split, self.predictor.model.vocab)
         self._take(split_chunks(self.predictor, dataset, split, progress))
