@@ -132,8 +132,8 @@ def word_chart(scores: WordScores, words: Sequence[str]) -> Chart:
         Axis("z score", -round_up(-low * 1.08), round_up(high * 1.08)),
     )
     chart.dots(_crowd(scores), "faint")
-    chart.label((chart.x.low, chart.y.high), "speak for positive", "rule positive")
-    chart.label((chart.x.low, chart.y.low), "speak for negative", "rule foot negative")
+    chart.label((chart.x.low, chart.y.high), "indicate positive", "rule positive")
+    chart.label((chart.x.low, chart.y.low), "indicate negative", "rule foot negative")
     strongest = _strongest(scores)
     places = {i: (float(totals[i]), float(scores.z[i])) for ids in strongest for i in ids}
     for label, ids in zip(CLASSES, strongest, strict=True):

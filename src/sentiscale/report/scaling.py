@@ -61,7 +61,7 @@ COLUMNS: list[tuple[str, str, Callable[[StudyRow], Cell | None]]] = [
     ("efficiency", "", lambda row: _value(row.efficiency, per_cent)),
     ("Karp-Flatt", "serial share", lambda row: _value(row.karp_flatt, figure)),
     ("exchange, waiting", "of a step", lambda row: _value(row.waiting_share, per_cent)),
-    ("sent", "a step, most", lambda row: Cell(size(row.bytes_per_step)) if row.bytes_per_step else None),
+    ("sent", "per step, most", lambda row: Cell(size(row.bytes_per_step)) if row.bytes_per_step else None),
     ("memory", "MB, largest rank", lambda row: Cell(figure(row.peak_memory)) if row.peak_memory else None),
     (
         "accuracy",
