@@ -60,7 +60,7 @@ CHUNKS_IN_MEMORY = 3
 LARGEST_PART = 1.1
 """Largest size of a part on a cluster, as a multiple of the size of a block."""
 SUMMARY_FILE, REJECTS_FILE = "_summary.json", "_rejects.jsonl"
-"""Stored with the parts; readers of Parquet folders skip names with a leading underscore."""
+"""Files next to the parts; readers of Parquet folders skip names that begin with an underscore."""
 
 Sink = Callable[[Chunk, Predictions], None]
 
@@ -219,7 +219,7 @@ class BatchJob:
     def _checked_for_cluster(self, *, force: bool) -> InputReader:
         if self.out.suffix in SUFFIXES and self.out.suffix != ".parquet":
             raise UsageError(
-                f"with --scheduler the output is a folder of Parquet parts; --out is {self.out}."
+                f"with --scheduler, --out must name a folder of Parquet parts; it is {self.out}."
             )
         if self.added.explained:
             raise UsageError("--explain cannot be used with --scheduler. Leave one of them out.")
@@ -343,7 +343,10 @@ class PredictionParts:
             return None
 
     def write(self, number: int, predictions: Predictions) -> None:
-        """Raises: SentiscaleError when the disk is full or fails."""
+        """Store the predictions of a chunk.
+
+        Raises: SentiscaleError when the disk is full or fails.
+        """
         columns = {field.name: getattr(predictions, field.name) for field in fields(predictions)}
         try:
             # Not flushed to disk, because flushing takes longer than writing; checksums reveal files that a

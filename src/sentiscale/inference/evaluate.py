@@ -23,7 +23,7 @@ class ScoredRows:
 
     logits: npt.NDArray[np.float32]
     labels: npt.NDArray[np.uint8]
-    """0 negative, 1 positive."""
+    """Label of each row: 0 negative, 1 positive."""
     lengths: npt.NDArray[np.int64]
     """Number of tokens of each review that preparation keeps."""
     unknown: npt.NDArray[np.float64]
@@ -91,7 +91,7 @@ def vocabulary_mapping(predictor: Predictor, dataset: PreparedDataset) -> npt.ND
     if dataset.manifest.cleaning != required:
         raise DataError(
             f"{dataset.path} was cleaned with '{dataset.manifest.cleaning}', the model reads '{required}'. "
-            f"Prepare it again with --clean {required}, or give the raw labelled file instead."
+            f"Prepare it again with --clean {required}, or pass the raw labelled file instead."
         )
     if dataset.vocab == predictor.model.vocab:
         return None

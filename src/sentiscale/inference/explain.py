@@ -63,7 +63,7 @@ class Explanation:
     """Decomposition of a review's logit: `logit = base + sum of all contributions`."""
 
     prediction: Prediction
-    """Label and probability, as `predict` returns them."""
+    """Prediction for the review, as returned by `predict`."""
     logit: float
     """The review's logit; its sigmoid is the probability of "positive"."""
     base: float

@@ -195,7 +195,7 @@ def _check_forms(path: Path, forms: list[FormReport], max_drop: float) -> None:
         raise SentiscaleError(
             f"{path} was not written: accuracy on the check rows falls by {drop:.4f}, from "
             f"{original.accuracy:.4f} to {written.accuracy:.4f}; --max-drop allows {max_drop}. "
-            "Export without --int8, or allow more."
+            "Export without --int8, or raise --max-drop."
         )
 
 

@@ -37,10 +37,10 @@ INPUTS = {"ids": (INT64, ["batch", "tokens"]), "lengths": (INT64, ["batch"])}
 OUTPUTS = {"probability": (FLOAT, ["batch"]), "logit": (FLOAT, ["batch"])}
 
 DESCRIPTION = """Sentiment of reviews.
-In: ids (batch, tokens), the first `stored_tokens` word ids of each review, padded with 0 at the end;
-lengths (batch,), how many of them are real, 0 allowed.
-Out: probability (batch,) of the second label; logit (batch,), of which it is the sigmoid.
-The properties of this file name labels, cleaning rule and vocabulary (one word a line, from id 0)."""
+Inputs: ids (batch, tokens), the first `stored_tokens` word ids of each review, padded with 0 at the end;
+lengths (batch,), the number of ids of each review without padding, which may be 0.
+Outputs: probability (batch,) of the second label, the sigmoid of the logit; logit (batch,).
+The metadata properties contain labels, cleaning rule and vocabulary (one word per line, from id 0)."""
 
 Input = str | int | list[int] | npt.NDArray[Any] | np.generic
 """Input of a node: a tensor name, or numbers for an initializer. "" omits an optional input. Python integers

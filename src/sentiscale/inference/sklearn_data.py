@@ -239,7 +239,7 @@ def as_texts(X: Any) -> pa.Array:
     for row, value in enumerate(_as_list(X)):
         if not isinstance(value, str | bytes):
             raise ValueError(
-                f"X[{row}] is {value!r} ({type(value).__name__}); every text must be a str, not missing."
+                f"X[{row}] is {value!r} ({type(value).__name__}); texts must be str and not missing."
             )
     raise ValueError(f"X is a {type(X).__name__} whose values cannot be read as texts.")
 

@@ -351,7 +351,7 @@ def make_card(
     """
     choices, progress = choices or CardChoices(), progress or Progress()
     if (choices.reviews is None) != (choices.by is None):
-        raise UsageError("--reviews FILE and --by COLUMN go together: slices by the categories of a table.")
+        raise UsageError("--reviews FILE and --by COLUMN must be passed together, to slice by category.")
     path = Path(run)
     model_path = path if (path / "config.toml").exists() else path / "model"
     record = _record(path, model_path)
@@ -486,7 +486,7 @@ def _slices(
     same = dataset.manifest.digest == record.data_digest
     if not same and choices.data is None:
         return [], "The recorded path now contains different data. Pass --data to compute slices."
-    progress.say(f"labelling the {split} split, {dataset.manifest.rows[split]:,} rows")
+    progress.say(f"predicting the {split} split, {dataset.manifest.rows[split]:,} rows")
     rows = rows_of_split(predictor, dataset, split)
     return usual_slices(rows, predictor.model.config.max_tokens), _how(rows, split, same, record)
 

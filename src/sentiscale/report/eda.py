@@ -45,7 +45,7 @@ class DatasetFacts:
     lengths: Lengths
     vocabulary: Vocabulary
     word_list: Sequence[str]
-    """Words by id."""
+    """Words of the vocabulary by id."""
     scores: WordScores
     words: Telling
     pairs: Telling

@@ -55,7 +55,7 @@ def check_page(out: Path, force: bool, example: str) -> None:
     """
     if out.suffix.lower() not in SUFFIXES or out.is_dir():
         what = "is a directory" if out.is_dir() else "does not end in .html"
-        raise UsageError(f"--out is {out}, which {what}; the page is one HTML file. Try: --out {example}")
+        raise UsageError(f"--out is {out}, which {what}; it must be an HTML file. Try: --out {example}")
     check_output(out, replace=force)
 
 

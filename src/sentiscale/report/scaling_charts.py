@@ -321,7 +321,7 @@ def _measured_cores(rows: Sequence[StudyRow]) -> CoresAxis:
 
 def _cores(rows: Sequence[StudyRow], reach: int, fits: Sequence[Fit] = (), low: float = 0) -> CoresAxis:
     marks = {row.workers for row in rows} | {fit.trusted_up_to for fit in fits}
-    label = "workers" if all(row.has_only_times for row in rows) else "cores kept busy: ranks x threads"
+    label = "workers" if all(row.has_only_times for row in rows) else "cores in use: ranks x threads"
     return CoresAxis(label, low, reach + 0.06 * (reach - low), marks=tuple(sorted(marks)))
 
 

@@ -222,7 +222,7 @@ def test_out_is_written_whole_and_not_replaced_unasked(cli, finished, tmp_path):
 def test_what_has_no_card_is_told(cli, copied, finished, tmp_path):
     with pytest.raises(DataError, match="has no model"):
         make_card(copied("broken", status="failed"))
-    with pytest.raises(UsageError, match="go together"):
+    with pytest.raises(UsageError, match="must be passed together"):
         make_card(finished, CardChoices(by="shop"))
     assert cli("card", tmp_path / "nothing").returncode == 3
     lines = tmp_path / "lines.txt"
