@@ -190,7 +190,7 @@ def test_other_data_are_not_taken_for_those_of_the_training(copied, dataset):
     assert card.slices == []
     assert "now contains different data" in card.slices_note
     named = make_card(change(copied("other"), data_digest="f" * 64), CardChoices(data=dataset.path))
-    assert "of other data than it was trained on" in named.slices_note
+    assert "of a different dataset" in named.slices_note
 
 
 def test_a_model_directory_by_itself_has_a_card(finished, tmp_path):
