@@ -300,6 +300,6 @@ def test_a_signal_to_the_launcher_saves_and_exits_130_and_resuming_equals_never_
 def test_auto_measures_picks_and_says_why(data, tmp_path):
     done = finished(command(data, tmp_path / "run", {}, "--layout", "auto", "--json"))
     document = json.loads(done.stdout)
-    assert f"taking layout {document['layout']} with {document['threads_per_rank']} threads" in done.stderr
+    assert f"choosing layout {document['layout']} with {document['threads_per_rank']} threads" in done.stderr
     assert "reviews/s" in done.stderr
     assert document["layout"] in {"1x1", "2x1", "1x2"} or available_cores() > 2

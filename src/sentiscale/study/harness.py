@@ -116,7 +116,7 @@ def run_missing(
                 finished[key_of(job)] = run
     except (KeyboardInterrupt, Interrupted) as error:
         raise Interrupted(
-            f"interrupted; finished runs are kept in {records}. The same command goes on after them."
+            f"interrupted; finished runs are kept in {records}. Repeat the command to resume."
         ) from error
 
 

@@ -178,8 +178,8 @@ def read_runs(path: Path) -> list[BenchRun]:
     """
     file = path / RECORDS if path.is_dir() else path
     if not file.exists():
-        raise DataError(f"{file} is not there. Give a directory that `sentiscale bench --out` wrote.")
+        raise DataError(f"{file} does not exist. Give a directory that `sentiscale bench --out` wrote.")
     runs = list(read_jsonl(file, BenchRun))
     if not runs:
-        raise DataError(f"{file} holds no runs. Run `sentiscale bench DATA --out {file.parent}` first.")
+        raise DataError(f"{file} contains no runs. Run `sentiscale bench DATA --out {file.parent}` first.")
     return runs

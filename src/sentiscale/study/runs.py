@@ -69,7 +69,7 @@ def runs_in(folders: Sequence[str | Path]) -> list[RunSummary]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             problem = "is a file" if folder.exists() else "does not exist"
-            raise DataError(f"{folder} {problem}. Give run directories, or folders that have some in them.")
+            raise DataError(f"{folder} {problem}. Give run directories, or folders that contain some.")
         for path in run_directories(folder):
             paths.setdefault(path.resolve(), path)
     return [summary_of(path) for path in sorted(paths.values())]
@@ -305,7 +305,7 @@ def compare_runs(paths: Sequence[str | Path]) -> RunComparison:
     for path in map(Path, paths):
         record = read_record(RunDir(path)) if is_run(path) else None
         if record is None:
-            problem = "has no readable record.json" if is_run(path) else "is no run directory"
+            problem = "has no readable record.json" if is_run(path) else "is not a run directory"
             raise DataError(f"{path} {problem}. `sentiscale runs` lists the runs below a folder.")
         records.append(record)
     settings = side_by_side([settings_of(record) for record in records])
@@ -358,9 +358,9 @@ def notes_on(records: Sequence[RunRecord]) -> list[str]:
     """Sentences about what limits the comparison of these runs."""
     notes = []
     if len({record.data_digest for record in records}) > 1:
-        notes.append("The runs were trained and tested on different data: their scores do not compare.")
+        notes.append("The runs were trained and tested on different data: their scores are not comparable.")
     if len({(record.host.cpu_model, record.host.cores, record.host.gpu) for record in records}) > 1:
-        notes.append("They ran on different machines: seconds and reviews/s do not compare.")
+        notes.append("They ran on different machines: seconds and reviews/s are not comparable.")
     unfinished = sum(record.status != "finished" for record in records)
     if unfinished:
         notes.append(f"{unfinished} of {len(records)} did not finish: their figures are of the last record.")

@@ -69,9 +69,9 @@ def test_page_markdown_and_table(cli, bench, tmp_path):  # noqa: F811
     [
         ((), 2, "got neither"),
         (("bench", "--timings", CLASSIC), 2, "got both"),
-        (("nothing",), 3, "nothing is not there"),
-        (("empty",), 3, "empty/records.jsonl is not there"),
-        (("void",), 3, "void/records.jsonl holds no run"),
+        (("nothing",), 3, "nothing does not exist"),
+        (("empty",), 3, "empty/records.jsonl does not exist"),
+        (("void",), 3, "void/records.jsonl contains no run"),
         (("spoilt",), 3, "spoilt/records.jsonl:36 is not a BenchRun"),
         (("bench", "--out", "empty"), 2, "empty is a directory"),
     ],

@@ -119,7 +119,7 @@ def test_table_may_have_spaces_comments_repeats_and_quotes(table):
     [
         ("", "is empty"),
         ("# only a comment\n", "is empty"),
-        ("workers,seconds\n", "a header and no runs"),
+        ("workers,seconds\n", "a header but no runs"),
         ("workers,time\n8,1\n", r"csv:1 has the columns 'workers,time' and no 'seconds'"),
         ("worker,seconds\n8,1\n", "Did you mean 'workers'"),
         ("8,15796\n", "no 'workers'; the first line must be"),
@@ -131,7 +131,10 @@ def test_table_may_have_spaces_comments_repeats_and_quotes(table):
         ("workers,seconds\n8,-3\n", "seconds is '-3'"),
         ("workers,seconds\n8,inf\n", "seconds is 'inf'"),
         ("workers,seconds\n8,\n", "seconds is ''"),
-        ("# one\nworkers,seconds\n\n0,1\n", r"csv:4: workers is '0'; it must be a whole number from 1 on"),
+        (
+            "# one\nworkers,seconds\n\n0,1\n",
+            r"csv:4: workers is '0'; it must be a whole number of at least 1",
+        ),
         ("workers,seconds\n2.5,1\n", "workers is '2.5'"),
         ("workers,seconds\neight,1\n", "workers is 'eight'"),
         ("workers,seconds\n999999999999,1\n", "workers is '999999999999'"),

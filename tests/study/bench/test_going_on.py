@@ -57,7 +57,7 @@ def test_a_stopped_study_keeps_whole_lines_and_goes_on_after_them(dataset, tmp_p
     assert 1 <= len(before) < 30
     if number == signal.SIGINT:
         assert code == 130
-        assert "The same command goes on after them" in said
+        assert "Repeat the command to resume." in said
     repeats = len(before) + 1
     arguments = command(dataset.path, out, "--repeats", str(repeats), "--json")
     result = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=True)

@@ -104,7 +104,7 @@ def test_sizes_need_no_shape(plan):
         (["--shape", "clasic"], 2, "Did you mean 'classic'"),
         (["--vocab", "10"], 2, "--seconds-per-row is missing"),
         (["--seconds-per-row", "0.1"], 2, "give --bytes"),
-        (["{records}/nothing"], 3, "is not there"),
+        (["{records}/nothing"], 3, "does not exist"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(records, plan, flags, code, reason):
@@ -117,7 +117,7 @@ def test_what_cannot_be_planned_is_refused(records, plan, flags, code, reason):
 @pytest.mark.parametrize(
     ("runs", "reason"),
     [
-        ([], "holds no runs"),
+        ([], "contains no runs"),
         ([serial(64)], "no case with two replicas"),
         ([replicas(64)], "no plain serial run"),
     ],

@@ -64,5 +64,5 @@ def test_three_runs_in_a_table(cli, copied):
 
 
 def test_what_is_no_run_is_named(copied, tmp_path):
-    with pytest.raises(DataError, match="is no run directory"):
+    with pytest.raises(DataError, match="is not a run directory"):
         compare_runs([copied("a"), tmp_path])

@@ -21,7 +21,7 @@ def study_of(runs: Sequence[BenchRun]) -> Study:
     Raises: DataError if there are no runs, or the time of a run is not a finite positive number.
     """
     if not runs:
-        raise DataError("there is no run to report on. `sentiscale bench DATA --out DIR` makes some.")
+        raise DataError("there are no runs to report on. Create some with `sentiscale bench DATA --out DIR`.")
     for run in runs:
         if not 0 < run.seconds < float("inf"):
             raise DataError(f"a run of {run.case.key} took {run.seconds} seconds; a time must be above 0.")

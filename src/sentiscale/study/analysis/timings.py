@@ -52,13 +52,13 @@ def read_timings(path: Path) -> list[TimedRun]:
         if line.strip() and not line.lstrip().startswith("#")
     }
     if not lines:
-        raise DataError(f"{path} is empty. It takes a line '{','.join(REQUIRED)}' and one line a run.")
+        raise DataError(f"{path} is empty. It needs a header '{','.join(REQUIRED)}' and one line per run.")
     rows = [[cell.strip() for cell in row] for row in csv.reader(lines.values())]
     places = [f"{path}:{number}" for number in lines]
     header = _header(places[0], rows[0])
     runs = [_timed_run(place, header, row) for place, row in zip(places[1:], rows[1:], strict=False)]
     if not runs:
-        raise DataError(f"{path} has a header and no runs. Add one line a run, such as '8,120.5'.")
+        raise DataError(f"{path} has a header but no runs. Add one line per run, such as '8,120.5'.")
     return runs
 
 
@@ -82,12 +82,12 @@ def _timed_run(place: str, header: Sequence[str], cells: Sequence[str]) -> Timed
     if len(cells) != len(header):
         raise DataError(
             f"{place} has {many(len(cells), 'column')}; the header has {len(header)}. "
-            "Complete the line, or take it out."
+            "Complete the line, or remove it."
         )
     row = dict(zip(header, cells, strict=True))
     workers, seconds = row["workers"], _number(row["seconds"])
     if not (workers.isascii() and workers.isdecimal() and len(workers) <= MOST_DIGITS and int(workers) > 0):
-        raise DataError(f"{place}: workers is '{workers}'; it must be a whole number from 1 on.")
+        raise DataError(f"{place}: workers is '{workers}'; it must be a whole number of at least 1.")
     if not 0 < seconds < math.inf:
         raise DataError(
             f"{place}: seconds is '{row['seconds']}'; it must be a number above 0, such as 120.5."

@@ -47,7 +47,7 @@ def settle_layout(
     measured = []
     for layout, threads in candidates(settings):
         times = measure_steps(dataset.path.absolute(), with_layout(settings, layout, threads), STEPS)
-        progress.say(f"layout {layout} with {threads} threads a rank: {times.rows_per_s:,.0f} reviews/s")
+        progress.say(f"layout {layout} with {threads} threads per rank: {times.rows_per_s:,.0f} reviews/s")
         measured.append(times)
     best = fastest_simple(measured)
     why = reason(best, measured)
@@ -91,7 +91,7 @@ def fastest_simple(measured: list[StepTimes]) -> StepTimes:
 def reason(best: StepTimes, measured: list[StepTimes]) -> str:
     """Explain in one sentence why `best` was chosen."""
     others = [times for times in measured if times is not best]
-    chosen = f"taking layout {best.layout} with {best.threads_per_rank} threads a rank"
+    chosen = f"choosing layout {best.layout} with {best.threads_per_rank} threads per rank"
     if not others:
         return f"{chosen}: the only one that fits this machine"
     next_best = max(others, key=lambda times: times.rows_per_s)

@@ -90,7 +90,9 @@ def plan_of(request: BenchRequest, units: dict[str, int]) -> BenchPlan:
     """
     for name in ("batch_sizes", "models", "precisions", "devices"):
         if not getattr(request, name):
-            raise UsageError(f"--{name.replace('_', '-')} is empty; give one value or several, by commas.")
+            raise UsageError(
+                f"--{name.replace('_', '-')} is empty; give one or more values, separated by commas."
+            )
     plan = BenchPlan(cases=[], repeats=request.repeats)
     for device in request.devices:
         fitting, beyond = arrangements(request, max(1, units.get(device, 1)), device)
@@ -244,7 +246,7 @@ def why_not(case: Case, settings: Settings, amount: Amount, rows: int) -> str | 
     if replicas(case) > case.batch_size:
         return f"a batch of {case.batch_size:,} rows leaves some of {replicas(case)} replicas without any"
     if to_target and case.kind == "copies":
-        return "trainings side by side are measured by steps: they do not work on one model"
+        return "independent trainings are measured by steps only, because they do not train the same model"
     if to_target and case.collectives and case.ranks == 1:
         return "one rank that exchanges with itself is measured by steps only"
     try:

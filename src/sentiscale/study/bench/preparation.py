@@ -62,9 +62,9 @@ def raw_files(given: Sequence[str | Path], folder: Path) -> RawFiles:
         if source.table.format != "fasttext" or source.pipe is not None:
             kind = "a pipe" if source.pipe else source.table.format
             raise UsageError(
-                f"--prepare got {source.path}, {kind}; engines are compared on files of fastText lines "
+                f"--prepare got {source.path}, {kind}; engines are compared on files with fastText lines "
                 "(`__label__2 text`), plain or compressed. "
-                "`sentiscale synth` makes such files."
+                "`sentiscale synth` creates such files."
             )
     files = [plain(Path(path), folder / f"input-{n}.txt") for n, path in enumerate(corpus.paths)]
     rows, size, digest = 0, 0, hashlib.sha256()
