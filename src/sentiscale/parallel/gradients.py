@@ -72,6 +72,8 @@ class EmbeddingTable:
     @property
     def owned(self) -> Tensor:
         """View of the rows this replica owns, (about V / d, E), for reading and writing."""
+        # Interleaved, because frequent words have small numbers: with contiguous ranges, the owner of the
+        # first range would receive nearly all gradients of a step.
         return self.weight[self.replica :: self.replicas]
 
     @property
@@ -99,6 +101,7 @@ class EmbeddingTable:
             return
         exchange.work.wait()
         exchange.rows_N = exchange.rows_U.new_empty(int(exchange.from_each.sum()), dtype=torch.int32)
+        # int32 halves the bytes sent; row numbers are far below 2**31.
         exchange.work = self._send(exchange.rows_U.to(torch.int32), exchange.rows_N)
 
     def reduce(self) -> int:
