@@ -30,7 +30,7 @@ def test_only_what_differs_is_listed(copied):
     assert found.runs == [str(first), str(second)]
     assert found.notes == [
         "The 95 % intervals of all test accuracies overlap: the difference may be chance. "
-        "Several seeds tell more; `sentiscale compare` trains them."
+        "Compare several seeds with `sentiscale compare`."
     ]
 
 
