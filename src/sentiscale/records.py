@@ -133,7 +133,7 @@ class EpochMetrics(Record):
     epoch: float
     """Epochs so far, including the fraction of the current epoch."""
     step: int
-    """Number of optimiser steps done."""
+    """Number of optimizer steps done."""
     seconds: float
     """Seconds since training began; everything after `prepare` counts."""
     train_loss: float | None
@@ -211,7 +211,7 @@ class RunRecord(Record):
     train_seconds: float = 0.0
     """Seconds after `prepare`, without scoring the test split, summed over resumed parts."""
     steps: int = 0
-    """Number of optimiser steps done."""
+    """Number of optimizer steps done."""
     epochs: float = 0.0
     """Number of passes over the training rows."""
     rows_per_s: float = 0.0

@@ -42,7 +42,7 @@ def test_axes_have_names_and_units_and_the_title_the_result(tmp_path):
     found = texts(tmp_path / "curves.svg")
     for text in (
         "time since training began (s)",
-        "optimiser steps",
+        "optimizer steps",
         "validation accuracy (%)",
         "cross-entropy loss (nats per review)",
         "training",

@@ -169,7 +169,7 @@ def names(flag: str, text: str) -> tuple[str, ...]:
 
 
 def amount_of(rows: int | None, steps: int | None, target: float | None) -> "Amount":
-    """Return how much each run trains.
+    """Return the length of each training run: rows, steps or a target accuracy.
 
     Raises: UsageError when more than one length is set, or the target accuracy is not in (0, 1].
     """
@@ -178,7 +178,7 @@ def amount_of(rows: int | None, steps: int | None, target: float | None) -> "Amo
     values = {"--rows": rows, "--steps": steps, "--target-accuracy": target}
     given = [name for name, value in values.items() if value is not None]
     if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} both set the length of a run. Use only one of them.")
+        raise UsageError(f"{', '.join(given)} each set the length of a run. Use only one of them.")
     if target is not None and not 0 < target <= 1:
         raise UsageError(f"--target-accuracy is {target:g}; it must be above 0 and at most 1.")
     return Amount(rows=rows if given else DEFAULT_ROWS, steps=steps, target_accuracy=target)

@@ -118,7 +118,10 @@ class _Cutter:
                 self._fill()
 
     def _fill(self) -> None:
-        """Read at least as many bytes as are held, so that a long record is searched only a few times."""
+        """Read a block, or as many bytes as are already buffered if that is more.
+
+        Doubling the buffer keeps the number of searches through a long record small.
+        """
         size = max(self.block_bytes, len(self.rest))
         more = b"" if self.ended else self.stream.read(size)
         self.ended = len(more) < size

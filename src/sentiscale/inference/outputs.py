@@ -55,7 +55,7 @@ class AddedColumns:
     prefix: str = ""
     """Prefix of all added column names."""
     file: bool = False
-    """Whether to add a column with the name of the row's file."""
+    """Whether to add a column `file` with the input file of each row."""
     explained: bool = False
     """Whether to add columns with the contribution of each word."""
 

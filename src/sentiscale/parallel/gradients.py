@@ -1,7 +1,7 @@
 """Sum gradients over replicas: embedding gradients by row, all others in buckets.
 
 A step touches a few thousand of a hundred thousand rows, so the embedding's gradients are stored, sent and
-applied by row. Row v belongs to replica v % d. That replica sums the row's gradients, holds its optimiser
+applied by row. Row v belongs to replica v % d. That replica sums the row's gradients, holds its optimizer
 state, updates it and sends the new row to the others (as ZeRO does with whole parameters; Rajbhandari et
 al., 2020). Each replica therefore updates 1/d of the rows instead of all of them. A batch that is all padding
 on one rank needs no special case: that rank sends no rows, whereas gloo's sparse all-reduce fails (PyTorch

@@ -49,7 +49,7 @@ def time_bars(family: Family) -> BarChart | None:
         title = f"Exchange and waiting take at most {share} of a step ({most.name})"
     return BarChart(
         title,
-        "Milliseconds of one optimiser step by phase, one line per case.",
+        "Milliseconds of one optimizer step by phase, one line per case.",
         "ms per step, midpoint between ranks; per cent: exchange and waiting, on the rank with the most",
         bars,
         Axis("", 0, high),

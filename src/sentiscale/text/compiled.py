@@ -56,7 +56,7 @@ class _FirstCompilation(event.Listener):
     def on_start(self, event: event.Event) -> None:
         say, self.say = self.say, None
         if say is not None:
-            say("compiling the text kernels, for this and all later calls: 10 to 60 seconds")
+            say("compiling the text kernels; this takes 10 to 60 seconds, and later calls reuse the result")
 
     def on_end(self, event: event.Event) -> None:
         pass

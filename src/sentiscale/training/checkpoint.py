@@ -43,7 +43,7 @@ class TrainState(Record):
     step: int = 0
     """Number of global batches done, which is also the number of the next one."""
     optimizer_steps: int = 0
-    """Optimiser steps: `step` minus the steps that fp16 skipped."""
+    """Optimizer steps: `step` minus the steps that fp16 skipped."""
     loss_scale: float | None = None
     """Loss scale of fp16; None for other precisions."""
     good_steps: int = 0

@@ -55,7 +55,7 @@ def _draw(metrics: Sequence[EpochMetrics]) -> "Figure":
     axes[0, 0].set_ylabel("cross-entropy loss (nats per review)")
     axes[1, 0].set_ylabel("validation accuracy (%)")
     axes[1, 0].set_xlabel("time since training began (s)")
-    axes[1, 1].set_xlabel("optimiser steps")
+    axes[1, 1].set_xlabel("optimizer steps")
     title = (
         f"Best validation accuracy {100 * best.valid_accuracy:.2f} %"
         f" at step {best.step:,}, after {best.seconds:,.0f} s"

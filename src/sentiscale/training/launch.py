@@ -146,7 +146,7 @@ def check_same_job(job: TrainJob, world: World) -> None:
     blind = sorted({view["host"] for view in views if not view["sees_run"]})
     if blind:
         raise UsageError(
-            f"host {', '.join(blind)} does not see {job.run_dir.path}, where all ranks write checkpoints. "
+            f"{job.run_dir.path}, where all ranks write checkpoints, is not visible on {', '.join(blind)}. "
             "Give an --out on storage that all hosts mount under the same path."
         )
     other = sorted({view["host"] for view in views if view["digest"] != views[0]["digest"]})

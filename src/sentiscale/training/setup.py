@@ -1,4 +1,4 @@
-"""Setup before the first step: checks, n-gram model, network, optimiser and resumed state."""
+"""Setup before the first step: checks, n-gram model, network, optimizer and resumed state."""
 
 import hashlib
 import json

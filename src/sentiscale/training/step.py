@@ -1,4 +1,4 @@
-"""One optimiser step on all ranks: this rank's part of the network and the objects that update it."""
+"""One optimizer step on all ranks: this rank's part of the network and the objects that update it."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ def runner_config(settings: Settings, hardware: Hardware, vocab_size: int) -> Ru
 
 @dataclass
 class Learner:
-    """This rank's part of the network, its optimiser and its loss scaler (for fp16)."""
+    """This rank's part of the network, its optimizer and its loss scaler (for fp16)."""
 
     world: World
     runner: Runner
@@ -49,7 +49,7 @@ class Learner:
 
     @classmethod
     def build(cls, config: RunnerConfig, world: World) -> "Learner":
-        """Create a learner with initial weights and empty optimiser state."""
+        """Create a learner with initial weights and empty optimizer state."""
         runner = build_runner(config, world)
         return cls(runner.world, runner, Adam(runner.parameters, runner.tables), LossScaler(config.precision))
 
@@ -72,7 +72,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class StepResult:
-    """Result of one optimiser step; the same on every rank except for `batch` and `bytes_sent`."""
+    """Result of one optimizer step; the same on every rank except for `batch` and `bytes_sent`."""
 
     step: int
     summary: StepSummary
@@ -89,7 +89,7 @@ def train_steps(
     clock: PhaseClock,
     requests: Callable[[], StepReport] = StepReport,
 ) -> Iterator[StepResult]:
-    """Do one optimiser step per global batch. Random numbers depend on (seed, step) alone.
+    """Do one optimizer step per global batch. Random numbers depend on (seed, step) alone.
 
     Args:
         learner: the part of the network to train.

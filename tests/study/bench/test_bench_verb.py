@@ -32,7 +32,7 @@ def test_mistakes_are_told_with_what_is_allowed():
         UsageError, match=r"--models contains 'ltsm'. Did you mean 'lstm'\? Allowed: lstm, gru"
     ):
         names("--models", "ltsm")
-    with pytest.raises(UsageError, match="--rows and --steps both set the length"):
+    with pytest.raises(UsageError, match="--rows, --steps each set the length"):
         amount_of(10, 5, None)
     with pytest.raises(UsageError, match=r"--target-accuracy is 1\.5"):
         amount_of(None, None, 1.5)

@@ -103,9 +103,9 @@ def _number(text: str) -> float:
 
 
 def study_of_timings(runs: Sequence[TimedRun]) -> Study:
-    """Compute speedups relative to the fewest workers of each strategy.
+    """Compute the speedups of each strategy relative to its run with the fewest workers.
 
-    Strategies are in the order of the table.
+    The recommended strategy comes first, then the others in the order of the table.
 
     Raises: DataError if there are no runs.
     """

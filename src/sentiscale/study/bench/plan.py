@@ -57,7 +57,7 @@ class LeftOut(Record):
     """A case that is not measured."""
 
     case: Case
-    """The case."""
+    """The requested case."""
     reason: str
     """Reason why the case cannot run on this machine."""
 

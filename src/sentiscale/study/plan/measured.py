@@ -147,8 +147,8 @@ def costs_of(runs: Sequence[BenchRun], *, apart_from: Case | None = None) -> Tra
     serial = [each for each in steps if each.is_serial]
     if not serial:
         raise DataError(
-            "the records hold no plain serial run (layout 1x1 without exchange), from which everything is "
-            "computed. Run `sentiscale bench DATA --out RECORDS --layouts 1x1,2x1`."
+            "the records contain no plain serial run (layout 1x1 without exchange); all estimates are based "
+            "on one. Run `sentiscale bench DATA --out RECORDS --layouts 1x1,2x1`."
         )
     shape = runs[0].shape
     sparse = shape.get("embedding_gradients", "sparse") == "sparse"

@@ -68,7 +68,7 @@ class CapacityPlan:
 
 
 def make_plan(request: CapacityRequest) -> CapacityPlan:
-    """Predict from records or from sizes.
+    """Predict training speed on a cluster, from benchmark records or from given sizes and timings.
 
     Raises:
         UsageError: if flags cannot be combined.
