@@ -53,27 +53,30 @@ def rank(
             world_size=env.world_size,
             timeout=timedelta(minutes=5),
         )
-        for step in range(steps):
-            monitor.set_phase("data", step)
-            if env.rank == at and step == fault_step and fault:
-                again = (folder / "fault").exists()
-                (folder / "fault").touch()
-                fail("" if again and fault == "raise-once" else fault)
-            elif step == fault_step and fault:
-                time.sleep(pause)  # the others are by themselves at that moment
-            monitor.set_phase("compute", step)
-            stops = torch.tensor(float(stop.received is not None))
-            dist.all_reduce(stops)
-            if step == fault_step:
-                (folder / f"running-{env.rank}").touch()
-            if stops > 0:
-                time.sleep(late * (env.rank == at))
-                (folder / f"saved-{env.rank}").touch()
-                raise Interrupted(f"interrupted at step {step}; saved.")
-            if fault == "all" and step == fault_step:
-                raise UsageError("all ranks agree that this cannot work.")
-            time.sleep(pause)
-        dist.destroy_process_group()
+        try:
+            for step in range(steps):
+                monitor.set_phase("data", step)
+                if env.rank == at and step == fault_step and fault:
+                    again = (folder / "fault").exists()
+                    (folder / "fault").touch()
+                    fail("" if again and fault == "raise-once" else fault)
+                elif step == fault_step and fault:
+                    time.sleep(pause)  # the others are by themselves at that moment
+                monitor.set_phase("compute", step)
+                stops = torch.tensor(float(stop.received is not None))
+                dist.all_reduce(stops)
+                if step == fault_step:
+                    (folder / f"running-{env.rank}").touch()
+                if stops > 0:
+                    time.sleep(late * (env.rank == at))
+                    (folder / f"saved-{env.rank}").touch()
+                    raise Interrupted(f"interrupted at step {step}; saved.")
+                if fault == "all" and step == fault_step:
+                    raise UsageError("all ranks agree that this cannot work.")
+                time.sleep(pause)
+        finally:
+            # As training does: threads of a group that still exists may abort a process that ends.
+            dist.destroy_process_group()
         time.sleep(late * (env.rank == at))
 
 
