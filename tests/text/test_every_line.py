@@ -134,8 +134,8 @@ def read(root, kind, data, block_bytes, *, compressed=False, in_place=True):
         done = encode(path, root / "work", block_bytes, format=kind, in_place=in_place, **columns)
     found = [(row.line, None, row.code, row.text) for row in done.rows]
     found += [(reject.line, reject.reason, 255, "") for reject in done.rejects]
-    assert sum(partition.done.rows for partition in done.partitions) == len(done.rows)
-    assert sum(int(partition.done.rejects.sum()) for partition in done.partitions) == len(done.rejects)
+    assert sum(partition.summary.rows for partition in done.partitions) == len(done.rows)
+    assert sum(int(partition.summary.rejects.sum()) for partition in done.partitions) == len(done.rejects)
     return sorted(found, key=lambda record: record[0])
 
 
