@@ -39,7 +39,7 @@ VOLATILE = """argv finished_at flops_utilisation git_commit git_commits host id 
 peak_memory_mb_per_rank phases phases_per_rank rows_per_s seconds started_at tokens_per_s train_seconds
 versions waiting_share"""
 """Keys of JSON documents whose values change from run to run: times, memory, places, versions."""
-PROSE = "caveats findings why"
+PROSE = "caveats findings warnings why"
 """Keys of sentences, and Markdown files: only their numbers are compared, so that wording can improve."""
 VOLATILE_FILES = ("curves.png", "curves.svg", "dask.html", "train.log")
 """Files that show times."""
