@@ -185,7 +185,7 @@ MEANINGS = {
     "bad_encoding": "badly encoded characters",
     "other_script": "not in Latin letters",
     "markup": "HTML tags or entities",
-    "unusual_words": "hardly any usual words",
+    "unusual_words": "few usual words",
 }
 """Descriptions of the kinds whose names are not self-explanatory."""
 
