@@ -12,12 +12,12 @@ from sentiscale.data.prepared import (
     Manifest,
     PreparedDataset,
     content_digest,
-    file_digest,
     split_file,
     token_dtype,
     write_manifest,
 )
 from sentiscale.text.vocab import SPECIAL, UNK, Vocab
+from sentiscale.util.digests import file_digest
 
 Rows = Sequence[tuple[int, str]]
 """Label and cleaned text."""

@@ -31,18 +31,7 @@ from sentiscale.data.placement import (
     count_partitions,
     write_partitions,
 )
-from sentiscale.data.prepared import (
-    NOTES,
-    REJECTS,
-    SPLITS,
-    VOCABULARY,
-    chunk_digests,
-    combined,
-    digest_tasks,
-    file_digest,
-    split_file,
-    token_dtype,
-)
+from sentiscale.data.prepared import NOTES, REJECTS, SPLITS, VOCABULARY, split_file, token_dtype
 from sentiscale.data.shards import (
     EncodeTask,
     Partition,
@@ -58,6 +47,7 @@ from sentiscale.data.workspace import Workspace
 from sentiscale.errors import DataError
 from sentiscale.text.labels import ALLOWED, resolve_labels
 from sentiscale.text.vocab import SPECIAL, write_words
+from sentiscale.util.digests import chunk_digests, combined, digest_tasks, file_digest
 from sentiscale.util.progress import Advance, Progress
 
 TaskT = TypeVar("TaskT")

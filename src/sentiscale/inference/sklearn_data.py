@@ -24,7 +24,6 @@ from sentiscale.data.prepared import (
     Manifest,
     PreparedDataset,
     content_digest,
-    file_digests,
     split_file,
     token_dtype,
     write_manifest,
@@ -38,6 +37,7 @@ from sentiscale.text.lines import binary_array
 from sentiscale.text.tokens import number_new, rule_for
 from sentiscale.text.vocab import SPECIAL, UNK, read_table, write_words
 from sentiscale.text.word_table import WordTable, look_up
+from sentiscale.util.digests import file_digests
 
 MB = 10**6
 MIN_CLASS_TEXTS = 2
