@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import psutil
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from sentiscale.errors import DataError
 from sentiscale.util.atomic import disk_error
@@ -24,6 +24,24 @@ SCHEMA_VERSION = 1
 CGROUP = Path("/sys/fs/cgroup")
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
+
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Amount = Annotated[float, Field(ge=0, le=1e15)]
+"""A duration, a size or a rate. The bound keeps sums and squares finite."""
+
+
+def valid_as(kind: type[BaseModel]) -> AfterValidator:
+    """Return a validator of dictionaries: keys that are fields of `kind` must have valid values."""
+
+    def check(value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            kind.model_validate({name: value[name] for name in kind.model_fields if name in value})
+        except ValidationError as error:
+            raise ValueError(reason_of(error)) from error
+        return value
+
+    return AfterValidator(check)
 
 
 class Record(BaseModel):

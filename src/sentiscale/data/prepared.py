@@ -2,27 +2,52 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from sentiscale.config import Cleaning
+from sentiscale.config import Cleaning, PrepareSettings
 from sentiscale.errors import DataError, did_you_mean
-from sentiscale.records import Record, TrainedOn, reason_of
-from sentiscale.text.vocab import Vocab
+from sentiscale.records import Amount, Count, Record, TrainedOn, reason_of, valid_as
+from sentiscale.text.vocab import UNK, Vocab
 from sentiscale.util.atomic import write_file
 from sentiscale.util.digests import file_digests
+from sentiscale.util.files import open_regular, read_bytes, read_json
 
 DATASET_SCHEMA = 2
 SPLITS = ("train", "valid", "test")
 MANIFEST, VOCABULARY = "manifest.json", "vocab.txt"
 REJECTS, CONFLICTS, ODDITIES = NOTES = ("rejects.parquet", "conflicts.parquet", "oddities.parquet")
+SPLIT_FILES = tuple(f"{split}/{part}.bin" for split in SPLITS for part in ("tokens", "offsets", "labels"))
+PART_TOKENS = 2**22
+"""Number of tokens that are mapped and checked at a time."""
+
+
+def _with_keys(*names: str) -> AfterValidator:
+    def check(value: dict[str, Any]) -> dict[str, Any]:
+        if set(value) - set(NOTES) != set(names):
+            raise ValueError(f"the keys must be {', '.join(names)}")
+        return value
+
+    return AfterValidator(check)
+
+
+ByClass = Annotated[dict[str, Count], _with_keys("negative", "positive")]
+
+
+class RejectedRows(Record):
+    """Number of rejected rows."""
+
+    total: Count
+    """Total number."""
+    by_reason: dict[str, Count]
+    """Number by reason."""
 
 
 class Manifest(Record):
@@ -30,45 +55,45 @@ class Manifest(Record):
 
     schema_version: int = DATASET_SCHEMA
     """Version of the dataset format; datasets of other versions are refused."""
-    rows: dict[str, int]
+    rows: Annotated[dict[str, Count], _with_keys(*SPLITS)]
     """Number of rows per split."""
-    labels: dict[str, int]
+    labels: ByClass
     """Number of rows per class ("negative", "positive") over all splits."""
-    labels_per_split: dict[str, dict[str, int]]
+    labels_per_split: Annotated[dict[str, ByClass], _with_keys(*SPLITS)]
     """Number of rows per class in each split."""
-    rejected: dict[str, Any]
+    rejected: Annotated[dict[str, Any], valid_as(RejectedRows)]
     """Number of rejected rows, {"total": rows, "by_reason": {reason: rows}}; listed in rejects.parquet."""
-    duplicates: int
+    duplicates: Count
     """Number of rows dropped because a row with the same cleaned text was kept."""
-    leaks: int = 0
+    leaks: Count = 0
     """Number of dropped duplicates whose text is also in the named test set."""
-    conflicts: int
+    conflicts: Count
     """Number of rows whose cleaned text occurs with both labels; listed in conflicts.parquet."""
-    conflicting_texts: int = 0
+    conflicting_texts: Count = 0
     """Number of distinct texts in these rows."""
-    oddities: dict[str, int] = Field(default_factory=dict)
+    oddities: dict[str, Count] = Field(default_factory=dict)
     """Number of kept rows that look unusual, by kind; listed in oddities.parquet."""
     warnings: list[str] = Field(default_factory=list)
     """Problems with the data, one sentence each."""
-    tokens: int
+    tokens: Count
     """Number of stored tokens over all splits."""
-    unknown: dict[str, int]
+    unknown: Annotated[dict[str, Count], _with_keys(*SPLITS)]
     """Number of stored tokens per split that are not in the vocabulary."""
-    cut: int
+    cut: Count
     """Number of kept rows that had more than max_tokens tokens."""
-    tokens_cut: int = 0
+    tokens_cut: Count = 0
     """Number of tokens of kept rows that were dropped because they are beyond max_tokens."""
-    distinct_words: int = 0
+    distinct_words: Count = 0
     """Number of distinct words in the training split, in the vocabulary or not."""
-    vocab_size: int
+    vocab_size: int = Field(ge=2, lt=2**31)
     """Size of the vocabulary, including padding and the unknown word."""
     cleaning: Cleaning
     """Cleaning profile: alpha or words."""
-    max_tokens: int
+    max_tokens: int = Field(ge=1, lt=2**31)
     """Maximum number of tokens stored per review."""
-    length_histogram: dict[str, int]
+    length_histogram: dict[Annotated[str, Field(pattern="^[1-9][0-9]{0,18}$")], Count]
     """Kept rows by tokens before truncation: key n (1, 2, 4, 8, …) counts rows of n/2 + 1 to n tokens."""
-    settings: dict[str, Any]
+    settings: Annotated[dict[str, Any], valid_as(PrepareSettings)]
     """Resolved settings of the preparation."""
     inputs: list[str]
     """Input files, in order."""
@@ -76,23 +101,23 @@ class Manifest(Record):
     """Files of the named test set."""
     versions: dict[str, str]
     """Versions of sentiscale and of the libraries used, by name."""
-    bytes_in: int
+    bytes_in: Count
     """Size of the decompressed input, in bytes."""
-    seconds: float
+    seconds: Amount
     """Duration of the preparation."""
-    mb_per_s: float
+    mb_per_s: Amount
     """Decompressed input per second, in MB of 10^6 bytes."""
-    peak_memory_mb: float
+    peak_memory_mb: Amount
     """Peak memory of all processes together, in MB of 2^20 bytes."""
-    workers: int
+    workers: Count
     """Number of worker processes or threads."""
-    partitions: dict[str, float] = Field(default_factory=dict)
+    partitions: dict[str, Amount] = Field(default_factory=dict)
     """Partitioning of the input: count, and for rows and bytes the mean and the ratio of maximum to mean."""
-    spilled_mb: dict[str, float] = Field(default_factory=dict)
+    spilled_mb: dict[str, Amount] = Field(default_factory=dict)
     """MB of text records and words that were written to disk because they did not fit into memory."""
-    phases: dict[str, float] = Field(default_factory=dict)
+    phases: dict[str, Amount] = Field(default_factory=dict)
     """Seconds per phase."""
-    files: dict[str, str]
+    files: Annotated[dict[str, str], _with_keys(*SPLIT_FILES, VOCABULARY)]
     """Digests of the split, vocabulary and notes files, by name, as computed by `file_digest`."""
     digest: str
     """Digest of the content: equal for equal input and settings, for any number of workers."""
@@ -136,15 +161,18 @@ class PreparedDataset:
         """
         path = Path(path)
         manifest = _read_manifest(path)
-        for name in manifest.files:
-            if not (path / name).is_file():
-                raise DataError(
-                    f"{path / name} is missing; {path} is damaged. Prepare it again with --force."
-                )
+        _check_files(path, manifest.files)
         if verify:
             _verify(path, manifest.files)
         if content_digest(manifest.files, manifest.cleaning) != manifest.digest:
             raise DataError(f"{path / MANIFEST} was changed by hand. Prepare {path} again with --force.")
+        vocabulary = path / VOCABULARY
+        words = read_bytes(vocabulary, vocabulary.stat().st_size).count(b"\n")
+        if words != manifest.vocab_size:
+            raise DataError(
+                f"{vocabulary} has {words:,} lines; {MANIFEST} says {manifest.vocab_size:,}. "
+                f"Prepare {path} again with --force."
+            )
         return cls(path, manifest)
 
     @cached_property
@@ -152,9 +180,9 @@ class PreparedDataset:
         return Vocab.read(self.path / VOCABULARY)
 
     def split(self, name: str) -> Split:
-        """Map one split into memory.
+        """Map one split into memory and check all values.
 
-        Raises: DataError when there is no such split or it has no rows.
+        Raises: DataError when there is no such split, it has no rows, or a file contains an invalid value.
         """
         rows = self.manifest.rows
         filled = ", ".join(key for key in SPLITS if rows.get(key))
@@ -164,14 +192,14 @@ class PreparedDataset:
                 f"split '{name}' of {self.path} {problem}.{did_you_mean(name, SPLITS)} "
                 f"Splits with rows: {filled}."
             )
-        offsets = self._map(name, "offsets", np.int64)
-        labels = self._map(name, "labels", np.uint8)
-        tokens = self._map(name, "tokens", token_dtype(self.manifest.vocab_size))
-        if len(labels) != rows[name] or len(offsets) != len(labels) + 1 or offsets[-1] != len(tokens):
-            raise DataError(
-                f"the files of split '{name}' in {self.path} are inconsistent. Prepare it again with --force."
-            )
-        return Split(name, tokens, offsets, labels)
+        split = Split(
+            name,
+            tokens=self._map(name, "tokens", token_dtype(self.manifest.vocab_size)),
+            offsets=self._map(name, "offsets", np.int64),
+            labels=self._map(name, "labels", np.uint8),
+        )
+        self._check(split)
+        return split
 
     def described(self) -> TrainedOn:
         """Return the main facts about the dataset, for records that may outlive it."""
@@ -184,6 +212,28 @@ class PreparedDataset:
             vocab_size=manifest.vocab_size,
             duplicates=manifest.duplicates,
             inputs=[*manifest.inputs, *manifest.test_inputs],
+        )
+
+    def _check(self, split: Split) -> None:
+        """Check the values of a split, because compiled code uses them as indices."""
+        rows, size, most = self.manifest.rows[split.name], self.manifest.vocab_size, self.manifest.max_tokens
+        offsets, labels = split.offsets, split.labels
+        if len(labels) != rows or len(offsets) != rows + 1:
+            problem = f"it has {len(labels):,} labels and {len(offsets):,} offsets for {rows:,} rows"
+        elif offsets[0] != 0 or offsets[-1] != len(split.tokens):
+            problem = f"its offsets do not cover its {len(split.tokens):,} tokens"
+        elif split.lengths.min() < 1 or split.lengths.max() > most:
+            row = int(np.flatnonzero((split.lengths < 1) | (split.lengths > most))[0])
+            problem = f"row {row} has {split.lengths[row]} tokens; allowed are 1 to {most}"
+        elif labels.max() > 1:
+            problem = f"row {labels.argmax()} has the label {labels.max()}; allowed are 0 and 1"
+        else:
+            ids = _smallest_and_largest(self.path / split_file(split.name, "tokens"), token_dtype(size))
+            if ids[0] >= UNK and ids[1] < size:
+                return
+            problem = f"its token ids are {ids[0]} to {ids[1]}; allowed are {UNK} to {size - 1}"
+        raise DataError(
+            f"split '{split.name}' of {self.path} is damaged: {problem}. Prepare it again with --force."
         )
 
     def _map(self, split: str, part: str, dtype: type[np.generic]) -> NDArray[Any]:
@@ -211,6 +261,26 @@ def content_digest(files: Mapping[str, str], cleaning: str) -> str:
     return hashlib.sha256(json.dumps([cleaning, content], sort_keys=True).encode()).hexdigest()
 
 
+def _check_files(path: Path, names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            open_regular(path / name).close()
+        except OSError as error:
+            raise DataError(
+                f"{path / name} is missing; {path} is damaged. Prepare it again with --force."
+            ) from error
+
+
+def _smallest_and_largest(path: Path, dtype: type[np.generic]) -> tuple[int, int]:
+    """Smallest and largest id in a file of tokens, which is mapped in parts, so that memory stays bounded."""
+    count, ends = path.stat().st_size // np.dtype(dtype).itemsize, []
+    for first in range(0, count, PART_TOKENS):
+        shape = (min(PART_TOKENS, count - first),)
+        part = np.memmap(path, dtype, "r", first * np.dtype(dtype).itemsize, shape)
+        ends += [int(part.min()), int(part.max())]
+    return min(ends), max(ends)
+
+
 def _verify(path: Path, files: Mapping[str, str]) -> None:
     found = file_digests(path / name for name in files)
     for (name, digest), actual in zip(files.items(), found, strict=True):
@@ -228,15 +298,9 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 def _read_manifest(path: Path) -> Manifest:
     if not path.exists():
         raise DataError(f"{path} does not exist. Create it with: sentiscale prepare INPUT --out {path}")
+    again = f"Prepare {path} again with --force."
     try:
-        document = json.loads((path / MANIFEST).read_bytes())
-        version = document.get("schema_version")
-        if version != DATASET_SCHEMA:
-            raise DataError(
-                f"{path} has format version {version}; this release reads {DATASET_SCHEMA}. "
-                f"Prepare it again with --force."
-            )
-        return Manifest.model_validate(document)
+        document = read_json(path / MANIFEST)
     except NotADirectoryError as error:
         raise DataError(
             f"{path} is a file, not a prepared dataset. "
@@ -246,7 +310,14 @@ def _read_manifest(path: Path) -> Manifest:
         raise DataError(
             f"{path} is not a prepared dataset: it has no {MANIFEST}. Give a directory that `prepare` wrote."
         ) from error
-    except (OSError, ValueError, AttributeError, ValidationError) as error:
+    except DataError as error:
+        raise DataError(f"{error} {again}") from error
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != DATASET_SCHEMA:
         raise DataError(
-            f"{path / MANIFEST} is damaged: {reason_of(error)}. Prepare {path} again with --force."
-        ) from error
+            f"{path} has format version {version!r:.40}; this release reads {DATASET_SCHEMA}. {again}"
+        )
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        raise DataError(f"{path / MANIFEST} is damaged: {reason_of(error)}. {again}") from error
