@@ -14,6 +14,7 @@ PROMISED = {
     "rows",
     "labels",
     "rejected",
+    "reject_examples",
     "duplicates",
     "tokens",
     "vocab_size",
@@ -79,6 +80,8 @@ def test_a_person_gets_a_summary_and_the_next_command(sentiscale, reviews, tmp_p
     reviews.write_text(LINES + "no label\n")
     done = sentiscale("prepare", reviews, "--out", "data")
     assert "no_label 1; see data/rejects.parquet" in done.stdout
+    assert "  no_label 1: " in done.stdout
+    assert "reviews.txt:101: no label\n    Fill in the label" in done.stdout
     assert done.stdout.splitlines()[-1] == "next:  sentiscale train data --out run"
 
 

@@ -57,6 +57,15 @@ def test_every_row_is_accounted_for(write, tmp_path):
         (404, "no_text", ""),
         (405, "blank_line", ""),
     ]
+    example = manifest.reject_examples["unknown_label"]
+    assert example == {
+        "file": example["file"],
+        "line": 403,
+        "reason": "unknown_label",
+        "text": "what",
+        "label": "3",
+    }
+    assert set(manifest.reject_examples) == set(manifest.rejected["by_reason"])
 
 
 @pytest.mark.parametrize("block_mb", [8, 0.001])
@@ -198,7 +207,10 @@ def test_dask_leaves_its_report(write, tmp_path):
     ("lines", "told"),
     [
         (["__label__1 bad", "__label__1 worse"], r"all 2 training rows are negative"),
-        (["plain", "lines"], r"no usable row is left; rejected: no_label 2\. Label fastText lines"),
+        (
+            ["plain", "lines"],
+            r"no usable row is left; rejected: no_label 2\.\n.*a\.txt:1: plain\n.*--label-column",
+        ),
         (["__label__9 x", "__label__1"], r"no usable row is left; rejected: .*unknown_label 1"),
         (["__label__1 one", "__label__2 two"], r"no word occurs 2 times"),
     ],

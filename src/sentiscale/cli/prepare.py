@@ -74,8 +74,8 @@ SCHEDULER = typer.Option(
 
 
 SUMMARY_KEYS = """
-    rows labels rejected duplicates leaks conflicts oddities warnings tokens vocab_size bytes_in seconds
-    mb_per_s peak_memory_mb workers partitions phases spilled_mb digest
+    rows labels rejected reject_examples duplicates leaks conflicts oddities warnings tokens vocab_size
+    bytes_in seconds mb_per_s peak_memory_mb workers partitions phases spilled_mb digest
 """
 """Fields of the manifest that `--json` prints."""
 
@@ -134,6 +134,8 @@ def summary(manifest: "Manifest", out: Path) -> dict[str, Any]:
 
 
 def print_summary(manifest: "Manifest", out: Path) -> None:
+    from sentiscale.text.rejects import Reject, example_lines
+
     for split, rows in manifest.rows.items():
         labels = manifest.labels_per_split[split]
         if rows:
@@ -141,6 +143,9 @@ def print_summary(manifest: "Manifest", out: Path) -> None:
     reasons = ", ".join(f"{name} {count:,}" for name, count in manifest.rejected["by_reason"].items())
     detail = f" ({reasons}; see {out / 'rejects.parquet'})" if reasons else ""
     print(f"rejected {manifest.rejected['total']:,}{detail}, duplicates {manifest.duplicates:,}")
+    examples = {name: Reject(**row) for name, row in manifest.reject_examples.items()}
+    for line in example_lines(manifest.rejected["by_reason"], examples):
+        print(line)
     print(
         f"{manifest.tokens:,} tokens, {manifest.vocab_size:,} words; {manifest.bytes_in / 1e6:,.1f} MB in "
         f"{manifest.seconds:.1f} s, {manifest.mb_per_s:.1f} MB/s, "

@@ -26,6 +26,7 @@ from sentiscale.text.labels import (
     Reason,
     resolve_labels,
 )
+from sentiscale.text.rejects import Reject
 from sentiscale.text.reviews import Reviews, judge, too_long
 
 MB = 10**6
@@ -68,6 +69,8 @@ class ReviewBlock:
     """0 for negative, 1 for positive, 255 for no label."""
     line: NDArray[np.int64]
     """Number of the line on which each review begins, from 1; for Parquet, the row number."""
+    rejects: tuple[Reject, ...] = ()
+    """Rows between these reviews that cannot be used."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -129,7 +132,7 @@ class Corpus:
             for raw in source.blocks(int(self.settings.block_mb * MB)):
                 line += raw.lines_before
                 reviews = read_reviews(raw.data, source.table, self.mode, too_long_record=raw.too_long)
-                yield _review_block(reviews, line, kinds)
+                yield _review_block(reviews, source.path, line, kinds)
                 line += reviews.line_count
 
     def label_kinds(self) -> set[int]:
@@ -167,9 +170,9 @@ def _source(path: str, settings: PrepareSettings, mode: LabelMode) -> Source:
     return Source(path, compression, table, int(filesystem.size(root) or 0))
 
 
-def _review_block(reviews: Reviews, line: int, kinds: set[int]) -> ReviewBlock:
+def _review_block(reviews: Reviews, file: str, line: int, kinds: set[int]) -> ReviewBlock:
     good = reviews.reasons == Reason.NONE
     labels = resolve_labels(reviews.codes, kinds)[good]
     labels[(labels != NEGATIVE) & (labels != POSITIVE)] = NO_LABEL
     text = reviews.text if good.all() else reviews.text.filter(pa.array(good))
-    return ReviewBlock(text, labels, reviews.lines[good] + line)
+    return ReviewBlock(text, labels, reviews.lines[good] + line, reviews.rejects(file, line))

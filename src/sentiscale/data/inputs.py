@@ -29,6 +29,7 @@ from sentiscale.text.formats import format_by_suffix, format_of, named_format, p
 from sentiscale.text.formats.base import MAX_RECORD_BYTES, SNIPPET_BYTES, LabelMode, TableFormat
 from sentiscale.text.formats.json_lines import OBJECT, WHOLE_OBJECTS, common_type
 from sentiscale.text.labels import NEGATIVE, ONE, POSITIVE, TWO, Reason, resolve_labels
+from sentiscale.text.rejects import Reject
 from sentiscale.text.reviews import judge
 
 BLOCK_BYTES = 2**22
@@ -84,19 +85,6 @@ def _read_available(descriptor: int) -> bytes:
         parts.append(os.read(descriptor, BLOCK_BYTES - size))
         size += len(parts[-1])
     return b"".join(parts)
-
-
-@dataclass(frozen=True)
-class Reject:
-    """A row that could not be read and therefore has no prediction."""
-
-    file: str
-    line: int
-    """Line number from 1; for Parquet, the row number."""
-    reason: str
-    """Name of a `Reason`, in lower case."""
-    text: str
-    """Beginning of the row's text."""
 
 
 @dataclass(frozen=True)
@@ -251,18 +239,12 @@ def read_chunk(
     columns = parse(data, source.table)
     reviews = judge(columns, source.table, "none" if kinds is None else "required")
     good = reviews.reasons == Reason.NONE
-    bad = np.flatnonzero(~good)
     lines = columns.lines + first_line
     texts, extra = reviews.text, columns.extra
-    if len(bad):
+    if not good.all():
         texts = texts.filter(pa.array(good))
         extra = extra.filter(pa.array(good)) if extra is not None else None
-    rejects = tuple(
-        Reject(source.path, line, Reason(reason).name.lower(), text)
-        for line, reason, text in zip(
-            lines[bad].tolist(), reviews.reasons[bad].tolist(), reviews.snippets(bad).to_pylist(), strict=True
-        )
-    )
+    rejects = reviews.rejects(source.path, first_line)
     labels = resolve_labels(reviews.codes, kinds)[good] if kinds is not None else None
     return Chunk(source.path, texts, lines[good], labels, extra, rejects), columns.line_count
 

@@ -1,7 +1,7 @@
 """Build the manifest of a dataset from the results of its preparation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from sentiscale.data.duplicates import Duplicates
 from sentiscale.data.job import MB, PrepareJob
 from sentiscale.data.placement import SplitCounts
 from sentiscale.data.prepared import SPLITS, Manifest, content_digest
-from sentiscale.data.shards import Partition, rejected
+from sentiscale.data.shards import Partition, reject_examples, rejected
 from sentiscale.records import package_versions
 
 FEW, MANY = 0.01, 0.05
@@ -61,6 +61,7 @@ def make_manifest(job: PrepareJob, outcome: PrepareOutcome, effort: Effort) -> M
         labels=_by_class(totals.labels.sum(axis=0)),
         labels_per_split={split: _by_class(totals.labels[code]) for code, split in enumerate(SPLITS)},
         rejected={"total": sum(reasons.values()), "by_reason": reasons},
+        reject_examples={name: asdict(row) for name, row in reject_examples(outcome.partitions).items()},
         duplicates=outcome.duplicates.count if job.settings.dedupe else 0,
         leaks=outcome.duplicates.leaks if job.settings.dedupe else 0,
         conflicts=outcome.conflicts,

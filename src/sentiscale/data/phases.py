@@ -39,13 +39,15 @@ from sentiscale.data.shards import (
     cut_partitions,
     encode_partition,
     finished_summary,
+    reject_examples,
     rejected,
 )
 from sentiscale.data.sources import is_local
 from sentiscale.data.wordcount import WordCounter
 from sentiscale.data.workspace import Workspace
 from sentiscale.errors import DataError
-from sentiscale.text.labels import ALLOWED, resolve_labels
+from sentiscale.text.labels import resolve_labels
+from sentiscale.text.rejects import Reject, example_lines
 from sentiscale.text.vocab import SPECIAL, write_words
 from sentiscale.util.digests import chunk_digests, combined, digest_tasks, file_digest
 from sentiscale.util.progress import Advance, Progress
@@ -177,7 +179,7 @@ class Phases:
         # labels), so shards hold codes, which are converted to classes here.
         codes = sum((partition.summary.codes for partition in self.partitions), np.zeros(256, np.int64))
         if not codes.any():
-            raise DataError(_nothing_left(rejected(self.partitions)))
+            raise DataError(_nothing_left(rejected(self.partitions), reject_examples(self.partitions)))
         return resolve_labels(np.arange(256, dtype=np.uint8), set(np.flatnonzero(codes).tolist()))
 
     def _placements(self, labels: NDArray[np.uint8], duplicates: Duplicates) -> list[Placement]:
@@ -325,14 +327,11 @@ def _check_training(totals: SplitCounts, duplicates: Duplicates) -> None:
         )
 
 
-def _nothing_left(reasons: dict[str, int]) -> str:
-    ordered = sorted(reasons.items(), key=lambda item: -item[1])
-    counted = ", ".join(f"{name} {count}" for name, count in ordered)
-    remedy = {
-        "no_label": "Label fastText lines with __label__1 or __label__2, or name --label-column.",
-        "unknown_label": f"Allowed labels: {ALLOWED}; for stars name --stars-column.",
-        "no_text": "Name the column that holds the reviews with --text-column.",
-        "malformed": "Check that --format fits the file.",
-        "invalid_utf8": "Convert the file to UTF-8 with iconv.",
-    }.get(ordered[0][0] if ordered else "", "Look at the input.")
-    return f"no usable row is left; rejected: {counted or 'nothing, there are no rows'}. {remedy}"
+def _nothing_left(reasons: dict[str, int], examples: dict[str, Reject]) -> str:
+    if not reasons:
+        return "no usable row is left: the input has no rows. Look at the input."
+    counted = ", ".join(
+        f"{name} {count}" for name, count in sorted(reasons.items(), key=lambda item: -item[1])
+    )
+    lines = [f"no usable row is left; rejected: {counted}.", *example_lines(reasons, examples)]
+    return "\n".join(lines)

@@ -63,7 +63,13 @@ class Manifest(Record):
     """Number of rows per class in each split."""
     rejected: Annotated[dict[str, Any], valid_as(RejectedRows)]
     """Number of rejected rows, {"total": rows, "by_reason": {reason: rows}}; listed in rejects.parquet."""
+<<<<<<< HEAD
     duplicates: Count
+=======
+    reject_examples: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """The first rejected row for each reason: file, line, text and label."""
+    duplicates: int
+>>>>>>> bac7096 (Rejected rows are reported with an example and a remedy per reason; evaluate says what it leaves out)
     """Number of rows dropped because a row with the same cleaned text was kept."""
     leaks: Count = 0
     """Number of dropped duplicates whose text is also in the named test set."""

@@ -29,6 +29,7 @@ from sentiscale.text.clean import raw_rows
 from sentiscale.text.formats.base import TableFormat
 from sentiscale.text.labels import Reason
 from sentiscale.text.lines import binary_array
+from sentiscale.text.rejects import Reject
 from sentiscale.text.reviews import Reviews
 from sentiscale.text.tokens import number_new, rule_for
 
@@ -57,6 +58,17 @@ class FileSlice:
     """Header lines before the first slice of a file; None for its other slices."""
 
 
+class RejectExample(NamedTuple):
+    """A rejected row of a partition."""
+
+    reason: str
+    slice: int
+    line: int
+    """Line within the slice, from 0."""
+    text: str
+    label: str
+
+
 class PartitionSummary(NamedTuple):
     """Counts and text records of an encoded partition, as returned to the client."""
 
@@ -70,6 +82,8 @@ class PartitionSummary(NamedTuple):
     """One record per distinct text."""
     rejects: NDArray[np.int64]
     """Number of rejected rows per Reason."""
+    examples: tuple[RejectExample, ...]
+    """The first rejected row of each Reason."""
     line_counts: NDArray[np.int64]
     """Number of lines per slice."""
     size: int
@@ -162,6 +176,16 @@ def rejected(partitions: Sequence[Partition]) -> dict[str, int]:
     return {reason.name.lower(): int(counts[reason]) for reason in Reason if counts[reason]}
 
 
+def reject_examples(partitions: Sequence[Partition]) -> dict[str, Reject]:
+    """Return the first rejected row of each reason."""
+    found: dict[str, Reject] = {}
+    for partition, lines in zip(partitions, first_lines(partitions), strict=True):
+        for reason, number, line, text, label in partition.summary.examples:
+            place = partition.slices[number].file, lines[number] + line
+            found.setdefault(reason, Reject(*place, reason, text, label))
+    return found
+
+
 @dataclass(frozen=True)
 class EncodeTask:
     """A partition to encode, without its data, because tasks are sent to workers."""
@@ -232,7 +256,7 @@ def _reject_empty(parts: list[Reviews], good: list[NDArray[np.int64]], filled: N
 
 def _reject_arrays(parts: list[Reviews]) -> dict[str, NDArray[Any]]:
     """Return the rejected rows and blank lines of all slices, ordered by slice and line."""
-    slices, lines, reasons, texts = [], [], [], []
+    slices, lines, reasons, texts, labels = [], [], [], [], []
     for number, part in enumerate(parts):
         bad = np.flatnonzero(part.reasons != Reason.NONE)
         own = np.concatenate([part.lines[bad], part.blank])
@@ -241,13 +265,15 @@ def _reject_arrays(parts: list[Reviews]) -> dict[str, NDArray[Any]]:
         slices.append(np.full(len(own), number, np.uint32))
         lines.append(own[order])
         reasons.append(np.concatenate([part.reasons[bad], blanks])[order])
-        snippets = pa.concat_arrays([part.snippets(bad), pa.array([""] * len(blanks), pa.string())])
-        texts.append(snippets.take(order))
+        empty = pa.array([""] * len(blanks), pa.string())
+        texts.append(pa.concat_arrays([part.snippets(bad), empty]).take(order))
+        labels.append(pa.concat_arrays([part.label_snippets(bad), empty]).take(order))
     return {
         "reject_slices": np.concatenate(slices),
         "reject_lines": np.concatenate(lines),
         "reject_reasons": np.concatenate(reasons),
         **_plain_arrays("reject_text", pa.concat_arrays(texts)),
+        **_plain_arrays("reject_label", pa.concat_arrays(labels)),
     }
 
 
@@ -266,9 +292,21 @@ def _summary_of(arrays: Mapping[str, NDArray[Any]]) -> PartitionSummary:
         codes=np.bincount(codes, minlength=256),
         records=first_of_each(arrays["hashes"], codes, bool(is_test)),
         rejects=np.bincount(arrays["reject_reasons"], minlength=len(Reason)),
+        examples=_examples_of(arrays),
         line_counts=arrays["line_counts"],
         size=size,
     )
+
+
+def _examples_of(arrays: Mapping[str, NDArray[Any]]) -> tuple[RejectExample, ...]:
+    reasons, first = np.unique(arrays["reject_reasons"], return_index=True)
+    texts, labels = (
+        [value.decode() for value in shard_rows(arrays, name).take(first).to_pylist()]
+        for name in ("reject_text", "reject_label")
+    )
+    places = arrays["reject_slices"][first].tolist(), arrays["reject_lines"][first].tolist()
+    names = [Reason(reason).name.lower() for reason in reasons.tolist()]
+    return tuple(map(RejectExample, names, *places, texts, labels))
 
 
 def _write_shard(path: Path, arrays: dict[str, NDArray[Any]], slices: tuple[FileSlice, ...]) -> None:

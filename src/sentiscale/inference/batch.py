@@ -31,7 +31,7 @@ import torch
 from sentiscale.data.blocks import RawBlock
 from sentiscale.data.corpus import Source
 from sentiscale.data.engine import open_engine
-from sentiscale.data.inputs import BLOCK_BYTES, MB, Chunk, InputReader, Inputs, Reject, read_chunk
+from sentiscale.data.inputs import BLOCK_BYTES, MB, Chunk, InputReader, Inputs, read_chunk
 from sentiscale.data.sources import compression_of
 from sentiscale.data.workspace import working_directory
 from sentiscale.errors import DataError, UsageError
@@ -51,6 +51,7 @@ from sentiscale.records import Record, package_versions
 from sentiscale.text.formats import format_of
 from sentiscale.text.formats.base import TableFormat
 from sentiscale.text.labels import ONE, TWO
+from sentiscale.text.rejects import Reject
 from sentiscale.util.atomic import check_output, disk_error, publish_directory, whole_file, write_file
 from sentiscale.util.memory import reused_memory
 from sentiscale.util.progress import Advance, Progress

@@ -1,11 +1,12 @@
 """Score a model on labelled reviews: a split of prepared data, or raw files."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from sentiscale.config import PrepareSettings
 from sentiscale.data.corpus import Corpus
@@ -13,6 +14,7 @@ from sentiscale.data.prepared import MANIFEST, PreparedDataset
 from sentiscale.errors import DataError
 from sentiscale.inference.predictor import Predictor
 from sentiscale.model.metrics import Scores, score
+from sentiscale.text.rejects import RejectCounts
 from sentiscale.text.vocab import PAD, UNK
 from sentiscale.util.progress import Progress
 
@@ -30,6 +32,17 @@ class ScoredRows:
     """Share of each row's tokens that are not in the model's vocabulary; 1 for a row without tokens."""
     lines: npt.NDArray[np.int64] | None = None
     """Line number of each row in its file; None for prepared data."""
+    left_out: RejectCounts = field(default_factory=RejectCounts)
+    """Rows of files that cannot be scored."""
+
+
+class EvaluationResult(Scores):
+    """Scores, and the rows of raw files that could not be scored."""
+
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """Number of rows without a usable label or text, by reason; empty for prepared data."""
+    left_out_examples: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """The first of these rows for each reason: file, line, text and label."""
 
 
 def evaluate(
@@ -39,7 +52,7 @@ def evaluate(
     split: str = "test",
     settings: PrepareSettings | None = None,
     progress: Progress | None = None,
-) -> Scores:
+) -> EvaluationResult:
     """Score a model on all labelled rows.
 
     Args:
@@ -56,7 +69,11 @@ def evaluate(
         rows = rows_of_split(predictor, PreparedDataset.open(data), split)
     else:
         rows = rows_of_files(predictor, str(data), settings or PrepareSettings(), progress or Progress())
-    return score(rows.logits, rows.labels)
+    return EvaluationResult(
+        **dict(score(rows.logits, rows.labels)),
+        left_out=rows.left_out.by_reason,
+        left_out_examples=rows.left_out.document(),
+    )
 
 
 def rows_of_split(predictor: Predictor, dataset: PreparedDataset, name: str) -> ScoredRows:
@@ -108,17 +125,20 @@ def rows_of_files(
     Raises: DataError when the files contain no labelled review.
     """
     parts: list[ScoredRows] = []
+    left_out = RejectCounts()
     with progress.task("evaluate", None, "rows") as advance:
         for block in Corpus.find([data], settings).blocks():
             rows = predictor.encoder.encode(block.text)
             unknown = unknown_shares(rows.ids, rows.offsets)
             lengths = np.diff(rows.offsets)
             parts.append(ScoredRows(predictor.logits(rows), block.labels, lengths, unknown, block.line))
+            left_out.add(block.rejects)
             advance(len(block.labels), "")
     if not any(len(part.labels) for part in parts):
-        raise DataError(f"{data} contains no labelled review. Use --label-column or --stars-column.")
-    names = [field.name for field in fields(ScoredRows)]
-    return ScoredRows(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        raise DataError("\n".join([f"{data} contains no labelled review; left out:", *left_out.lines()]))
+    names = ("logits", "labels", "lengths", "unknown", "lines")
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return ScoredRows(**columns, left_out=left_out)
 
 
 def unknown_shares(

@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from sentiscale.data.inputs import Chunk, InputReader, Reject
+from sentiscale.data.inputs import Chunk, InputReader
 from sentiscale.errors import UsageError
 from sentiscale.inference.predictor import Predictions
 from sentiscale.text.clean import raw_rows
 from sentiscale.text.formats.json_lines import OBJECT
+from sentiscale.text.rejects import Reject
 from sentiscale.util.atomic import check_output, remove_abandoned, whole_file
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")

@@ -13,6 +13,7 @@ from sentiscale.text.compiled import Bytes, Offsets, kernel
 from sentiscale.text.formats import base
 from sentiscale.text.formats.base import Columns, LabelMode, TableFormat, no_lines
 from sentiscale.text.labels import MIDDLE, NO_LABEL, UNKNOWN, Reason, label_codes, star_codes
+from sentiscale.text.rejects import Reject
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,33 @@ class Reviews:
     """Reason to reject each row; `Reason.NONE` if there is none so far."""
     blank: NDArray[np.int64] = field(default_factory=no_lines)
     """Line numbers of the block's blank lines, which are not rows."""
+    label: pa.Array | None = None
+    """Raw label values of any type; None if the file has no labels."""
 
     def snippets(self, rows: NDArray[np.int64]) -> pa.Array:
         """Return the first bytes of the given rows' texts as valid strings, for rejects.parquet."""
-        cut = [text[: base.SNIPPET_BYTES] for text in self.text.take(pa.array(rows)).to_pylist()]
-        return pa.array(
-            [text.decode("utf-8", "replace").replace("\0", "\ufffd") for text in cut], pa.string()
+        return _snippets(self.text.take(pa.array(rows)))
+
+    def label_snippets(self, rows: NDArray[np.int64]) -> pa.Array:
+        """Return the first bytes of the given rows' labels as valid strings; empty if there is none."""
+        if self.label is None:
+            return pa.array([""] * len(rows), pa.string())
+        return _snippets(base.as_binary(self.label.take(pa.array(rows))))
+
+    def rejects(self, file: str, first_line: int) -> tuple[Reject, ...]:
+        """Return the rejected rows of a block of `file` that begins on line `first_line`."""
+        bad = np.flatnonzero(self.reasons != Reason.NONE)
+        places = zip((self.lines[bad] + first_line).tolist(), self.reasons[bad].tolist(), strict=True)
+        values = zip(self.snippets(bad).to_pylist(), self.label_snippets(bad).to_pylist(), strict=True)
+        return tuple(
+            Reject(file, line, Reason(reason).name.lower(), text, label)
+            for (line, reason), (text, label) in zip(places, values, strict=True)
         )
+
+
+def _snippets(values: pa.Array) -> pa.Array:
+    cut = [value[: base.SNIPPET_BYTES] for value in values.to_pylist()]
+    return pa.array([value.decode("utf-8", "replace").replace("\0", "\ufffd") for value in cut], pa.string())
 
 
 def judge(columns: Columns, table: TableFormat, mode: LabelMode) -> Reviews:
@@ -63,7 +84,7 @@ def judge(columns: Columns, table: TableFormat, mode: LabelMode) -> Reviews:
         _note(reasons, codes == UNKNOWN, Reason.UNKNOWN_LABEL)
         _note(reasons, codes == MIDDLE, Reason.NEUTRAL)
         _note(reasons, np.diff(offsets) == 0, Reason.NO_TEXT)
-    return Reviews(text, codes, columns.lines, columns.line_count, reasons, columns.blank)
+    return Reviews(text, codes, columns.lines, columns.line_count, reasons, columns.blank, columns.label)
 
 
 def _note(reasons: NDArray[np.uint8], where: NDArray[np.bool_], reason: int | NDArray[np.uint8]) -> None:

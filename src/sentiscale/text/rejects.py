@@ -1,0 +1,89 @@
+"""Rows that are left out: counts by reason, each with its first row as an example and a remedy."""
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sentiscale.text.labels import Reason
+
+SHOWN_COLUMNS = 80
+"""Maximum number of characters of an example's text in messages."""
+REMEDIES = {
+    Reason.MALFORMED: "Check that --format fits, that CSV fields with the delimiter or a quote are quoted, "
+    "and that quotes inside them are doubled.",
+    Reason.TOO_LONG: "A record may have 16 MB; in CSV, a quote that is never closed also causes this.",
+    Reason.INVALID_UTF8: "If the file comes from Windows, convert it: "
+    "iconv -f WINDOWS-1252 -t UTF-8 {file} > utf8-copy",
+    Reason.NUL_BYTE: "Remove the NUL bytes: tr -d '\\000' < {file} > copy",
+    Reason.NO_LABEL: "Fill in the label, or name its column with --label-column or --stars-column; fastText "
+    "lines begin with __label__1 or __label__2.",
+    Reason.UNKNOWN_LABEL: "To use the rows, name the class of every value: "
+    "--label-map '{label}=positive,OTHER=negative'",
+    Reason.NO_TEXT: "Name the column that holds the reviews with --text-column, or leave these rows out.",
+    Reason.EMPTY_AFTER_CLEANING: "These texts contain no word; --clean words keeps more than --clean alpha.",
+}
+"""The likeliest remedy for each reason; reasons that need none, such as blank lines, have no entry."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row that could not be used."""
+
+    file: str
+    line: int
+    """Line number from 1; for Parquet, the row number."""
+    reason: str
+    """Name of a `Reason`, in lower case."""
+    text: str
+    """Beginning of the row's text, or of the line if it could not be parsed."""
+    label: str = ""
+    """Label or rating of the row; empty if it has none."""
+
+    def shown(self) -> str:
+        """Return file, line, label and text for a message, as in `a.csv:7: label 'x': Works well`."""
+        label = f"label '{self.label}'" if self.label else ""
+        text = " ".join(self.text.split())
+        text = text if len(text) <= SHOWN_COLUMNS else text[: SHOWN_COLUMNS - 1] + "…"
+        return ": ".join(part for part in (f"{self.file}:{self.line}", label, text) if part)
+
+    def remedy(self) -> str:
+        """Return the likeliest remedy; empty if none is needed."""
+        remedy = REMEDIES.get(Reason[self.reason.upper()], "")
+        return remedy.format(file=shlex.quote(self.file), label=self.label)
+
+
+@dataclass
+class RejectCounts:
+    """Rejected rows by reason."""
+
+    by_reason: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, Reject] = field(default_factory=dict)
+    """The first row of each reason."""
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_reason.values())
+
+    def add(self, rejects: Iterable[Reject]) -> None:
+        for reject in rejects:
+            self.by_reason[reject.reason] = self.by_reason.get(reject.reason, 0) + 1
+            self.examples.setdefault(reject.reason, reject)
+
+    def lines(self) -> list[str]:
+        return example_lines(self.by_reason, self.examples)
+
+    def document(self) -> dict[str, dict[str, Any]]:
+        """Return the examples by reason, for JSON."""
+        return {reason: asdict(example) for reason, example in self.examples.items()}
+
+
+def example_lines(by_reason: dict[str, int], examples: dict[str, Reject]) -> list[str]:
+    """Return two lines per reason, the most frequent first: count and example, then the remedy."""
+    lines = []
+    for reason, count in sorted(by_reason.items(), key=lambda item: -item[1]):
+        if (example := examples.get(reason)) is not None:
+            lines.append(f"  {reason} {count:,}: {example.shown()}")
+            if remedy := example.remedy():
+                lines.append(f"    {remedy}")
+    return lines
