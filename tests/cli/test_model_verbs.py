@@ -219,10 +219,23 @@ def test_evaluate_counts_every_row_once(cli, work, model):
         "rows",
         "confusion",
         "calibration",
+        "left_out",
+        "left_out_examples",
     }
+    assert document["left_out"] == {}
     assert sum(map(sum, document["confusion"])) == document["rows"]
     manifest = json.loads((work / "data" / "manifest.json").read_text())
     assert document["rows"] == manifest["rows"]["train"]
+
+
+def test_evaluate_says_which_rows_it_leaves_out(cli, model, tmp_path):
+    (tmp_path / "few.txt").write_text("__label__2 fine\nnothing here\n__label__1 bad\n\nnor here\n")
+    document = json.loads(cli("evaluate", model, "few.txt", "--json").stdout)
+    assert (document["rows"], document["left_out"]) == (2, {"no_label": 2})
+    assert document["left_out_examples"]["no_label"]["line"] == 2
+    done = cli("evaluate", model, "few.txt").stdout
+    assert "left out 2 rows" in done
+    assert "few.txt:2: nothing here" in done
 
 
 def test_evaluating_on_the_file_of_the_training_says_so(cli, work, model, tmp_path):
