@@ -58,13 +58,7 @@ def test_every_row_is_accounted_for(write, tmp_path):
         (405, "blank_line", ""),
     ]
     example = manifest.reject_examples["unknown_label"]
-    assert example == {
-        "file": example["file"],
-        "line": 403,
-        "reason": "unknown_label",
-        "text": "what",
-        "label": "3",
-    }
+    assert (example.line, example.text, example.label) == (403, "what", "3")
     assert set(manifest.reject_examples) == set(manifest.rejected["by_reason"])
 
 

@@ -39,7 +39,7 @@ def evaluate(
     from sentiscale.inference.evaluate import evaluate as run_evaluation
     from sentiscale.label_errors.job import cautions_of_files
     from sentiscale.model.directory import read_record
-    from sentiscale.text.rejects import Reject, example_lines
+    from sentiscale.text.rejects import example_lines
     from sentiscale.util.terminal import make_progress
 
     columns = (text_column, title_column, label_column, stars_column)
@@ -54,9 +54,8 @@ def evaluate(
         print_json(scores.model_dump())
         return
     if scores.left_out:
-        examples = {name: Reject(**row) for name, row in scores.left_out_examples.items()}
         print(f"left out {sum(scores.left_out.values()):,} rows without a usable label or text:")
-        print("\n".join(example_lines(scores.left_out, examples)))
+        print("\n".join(example_lines(scores.left_out, scores.left_out_examples)))
     (negative_right, negative_wrong), (positive_wrong, positive_right) = scores.confusion
     auc = "undefined (one class)" if scores.auc is None else f"{scores.auc:.4f}"
     print(f"accuracy {scores.accuracy:.4f} on {scores.rows:,} rows; loss {scores.loss:.4f} nats")

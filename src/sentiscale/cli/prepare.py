@@ -130,11 +130,12 @@ def prepare(
 
 
 def summary(manifest: "Manifest", out: Path) -> dict[str, Any]:
-    return {"out": str(out), **{key: getattr(manifest, key) for key in SUMMARY_KEYS.split()}}
+    document = manifest.model_dump(include=set(SUMMARY_KEYS.split()))
+    return {"out": str(out), **{key: document[key] for key in SUMMARY_KEYS.split()}}
 
 
 def print_summary(manifest: "Manifest", out: Path) -> None:
-    from sentiscale.text.rejects import Reject, example_lines
+    from sentiscale.text.rejects import example_lines
 
     for split, rows in manifest.rows.items():
         labels = manifest.labels_per_split[split]
@@ -143,8 +144,7 @@ def print_summary(manifest: "Manifest", out: Path) -> None:
     reasons = ", ".join(f"{name} {count:,}" for name, count in manifest.rejected["by_reason"].items())
     detail = f" ({reasons}; see {out / 'rejects.parquet'})" if reasons else ""
     print(f"rejected {manifest.rejected['total']:,}{detail}, duplicates {manifest.duplicates:,}")
-    examples = {name: Reject(**row) for name, row in manifest.reject_examples.items()}
-    for line in example_lines(manifest.rejected["by_reason"], examples):
+    for line in example_lines(manifest.rejected["by_reason"], manifest.reject_examples):
         print(line)
     print(
         f"{manifest.tokens:,} tokens, {manifest.vocab_size:,} words; {manifest.bytes_in / 1e6:,.1f} MB in "

@@ -1,7 +1,7 @@
 """Build the manifest of a dataset from the results of its preparation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -61,7 +61,7 @@ def make_manifest(job: PrepareJob, outcome: PrepareOutcome, effort: Effort) -> M
         labels=_by_class(totals.labels.sum(axis=0)),
         labels_per_split={split: _by_class(totals.labels[code]) for code, split in enumerate(SPLITS)},
         rejected={"total": sum(reasons.values()), "by_reason": reasons},
-        reject_examples={name: asdict(row) for name, row in reject_examples(outcome.partitions).items()},
+        reject_examples=reject_examples(outcome.partitions),
         duplicates=outcome.duplicates.count if job.settings.dedupe else 0,
         leaks=outcome.duplicates.leaks if job.settings.dedupe else 0,
         conflicts=outcome.conflicts,

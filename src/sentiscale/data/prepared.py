@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from sentiscale.config import Cleaning, PrepareSettings
 from sentiscale.errors import DataError, did_you_mean
 from sentiscale.records import Amount, Count, Record, TrainedOn, reason_of, valid_as
+from sentiscale.text.rejects import Reject
 from sentiscale.text.vocab import UNK, Vocab
 from sentiscale.util.atomic import write_file
 from sentiscale.util.digests import file_digests
@@ -63,13 +64,9 @@ class Manifest(Record):
     """Number of rows per class in each split."""
     rejected: Annotated[dict[str, Any], valid_as(RejectedRows)]
     """Number of rejected rows, {"total": rows, "by_reason": {reason: rows}}; listed in rejects.parquet."""
-<<<<<<< HEAD
-    duplicates: Count
-=======
-    reject_examples: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    reject_examples: dict[str, Reject] = Field(default_factory=dict)
     """The first rejected row for each reason: file, line, text and label."""
-    duplicates: int
->>>>>>> bac7096 (Rejected rows are reported with an example and a remedy per reason; evaluate says what it leaves out)
+    duplicates: Count
     """Number of rows dropped because a row with the same cleaned text was kept."""
     leaks: Count = 0
     """Number of dropped duplicates whose text is also in the named test set."""

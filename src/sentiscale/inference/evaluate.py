@@ -14,7 +14,7 @@ from sentiscale.data.prepared import MANIFEST, PreparedDataset
 from sentiscale.errors import DataError
 from sentiscale.inference.predictor import Predictor
 from sentiscale.model.metrics import Scores, score
-from sentiscale.text.rejects import RejectCounts
+from sentiscale.text.rejects import Reject, RejectCounts
 from sentiscale.text.vocab import PAD, UNK
 from sentiscale.util.progress import Progress
 
@@ -41,7 +41,7 @@ class EvaluationResult(Scores):
 
     left_out: dict[str, int] = Field(default_factory=dict)
     """Number of rows without a usable label or text, by reason; empty for prepared data."""
-    left_out_examples: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    left_out_examples: dict[str, Reject] = Field(default_factory=dict)
     """The first of these rows for each reason: file, line, text and label."""
 
 
@@ -72,7 +72,7 @@ def evaluate(
     return EvaluationResult(
         **dict(score(rows.logits, rows.labels)),
         left_out=rows.left_out.by_reason,
-        left_out_examples=rows.left_out.document(),
+        left_out_examples=rows.left_out.examples,
     )
 
 

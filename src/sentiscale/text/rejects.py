@@ -2,8 +2,7 @@
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from sentiscale.text.labels import Reason
 
@@ -72,10 +71,6 @@ class RejectCounts:
 
     def lines(self) -> list[str]:
         return example_lines(self.by_reason, self.examples)
-
-    def document(self) -> dict[str, dict[str, Any]]:
-        """Return the examples by reason, for JSON."""
-        return {reason: asdict(example) for reason, example in self.examples.items()}
 
 
 def example_lines(by_reason: dict[str, int], examples: dict[str, Reject]) -> list[str]:
