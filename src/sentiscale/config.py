@@ -14,6 +14,8 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, fi
 from sentiscale.errors import UsageError, did_you_mean
 
 Cleaning = Literal["alpha", "words"]
+CLEANING_VERSIONS: dict[Cleaning, int] = {"alpha": 1, "words": 1}
+"""Newest version of each cleaning profile; older data and models keep theirs."""
 Cell = Literal["lstm", "gru"]
 TrackerName = Literal["mlflow", "tensorboard"]
 Positive = Annotated[int, Field(ge=1)]

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import load_file
 
-from sentiscale.config import PrepareSettings
+from sentiscale.config import CLEANING_VERSIONS, PrepareSettings
 from sentiscale.data.corpus import Corpus
 from sentiscale.data.shards import (
     EncodeTask,
@@ -75,6 +75,7 @@ def task_of(partition: Partition, work: Workspace, **settings) -> EncodeTask:
         slices=partition.slices,
         is_test=partition.is_test,
         cleaning=settings.clean,
+        cleaning_version=CLEANING_VERSIONS[settings.clean],
         max_tokens=settings.max_tokens,
         keep_text=settings.keep_text,
         shard=str(work.shard(partition.number)),

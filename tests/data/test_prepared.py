@@ -2,6 +2,7 @@
 
 import json
 import os
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -125,6 +126,26 @@ def test_a_broken_manifest_is_refused(copy, content):
         PreparedDataset.open(copy)
 
 
+def test_the_digest_of_version_1_is_that_of_data_without_a_version(copy):
+    """Data prepared before there were versions stay valid, and another version is never taken for it."""
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["digest"] = content_digest(manifest["files"], "words", 1)
+    del manifest["cleaning_version"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    opened = PreparedDataset.open(copy).manifest
+    assert opened.cleaning_version == 1
+    content = {name: digest for name, digest in opened.files.items() if not name.endswith(".parquet")}
+    assert opened.digest == sha256(json.dumps(["words", content], sort_keys=True).encode()).hexdigest()
+    assert content_digest(opened.files, "words", 2) != opened.digest
+
+
+def test_a_cleaning_version_of_a_later_release_is_refused(copy):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"cleaning_version": 9}))
+    with pytest.raises(DataError, match="version 9 of the cleaning profile 'words' is unknown"):
+        PreparedDataset.open(copy)
+
+
 def test_what_is_no_dataset_says_so(tmp_path):
     with pytest.raises(DataError, match=r"does not exist\. Create it with: sentiscale prepare"):
         PreparedDataset.open(tmp_path / "none")
@@ -148,7 +169,10 @@ def change(data, file, values):
 def update_digests(data, **fields):
     manifest = json.loads((data / "manifest.json").read_text()) | fields
     files = {name: file_digest(data / name) for name in manifest["files"]}
-    manifest |= {"files": files, "digest": content_digest(files, manifest["cleaning"])}
+    manifest |= {
+        "files": files,
+        "digest": content_digest(files, manifest["cleaning"], manifest["cleaning_version"]),
+    }
     (data / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -240,7 +264,10 @@ def test_impossible_numbers_in_the_manifest_are_refused(copy, fields, told):
 def test_the_files_of_a_dataset_cannot_be_others(copy, names):
     manifest = json.loads((copy / "manifest.json").read_text())
     files = {"vocab.txt": manifest["files"]["vocab.txt"]} | dict.fromkeys(names, "0" * 64)
-    manifest |= {"files": files, "digest": content_digest(files, manifest["cleaning"])}
+    manifest |= {
+        "files": files,
+        "digest": content_digest(files, manifest["cleaning"], manifest["cleaning_version"]),
+    }
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="files: Value error, the keys must be train/tokens"):
         PreparedDataset.open(copy, verify=False)

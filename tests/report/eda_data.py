@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sentiscale.config import CLEANING_VERSIONS
 from sentiscale.data.prepared import (
     SPLITS,
     Manifest,
@@ -48,6 +49,7 @@ def write_dataset(
         "cut": 0,
         "vocab_size": len(vocab),
         "cleaning": "words",
+        "cleaning_version": CLEANING_VERSIONS["words"],
         "max_tokens": 512,
         "length_histogram": {},
         "settings": {"vocab_size": vocab_size, "min_count": 1, "dedupe": True},
@@ -59,7 +61,7 @@ def write_dataset(
         "peak_memory_mb": 100,
         "workers": 1,
         "files": files,
-        "digest": content_digest(files, "words"),
+        "digest": content_digest(files, "words", CLEANING_VERSIONS["words"]),
     }
     write_manifest(folder, Manifest.model_validate(values | fields))
     return PreparedDataset.open(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiscale.config import ModelSettings
+from sentiscale.config import CLEANING_VERSIONS, ModelSettings
 from sentiscale.inference.predictor import Predictor
 from sentiscale.model.directory import SavedModel, model_config, save_model
 from sentiscale.model.network import SentimentNet
@@ -32,7 +32,13 @@ def write_model(path: Path, *, seed: int = 3) -> Path:
     wide = WideModel(scales, weights - 0.6, 0.7, Ngrams(10, 3, 2))
     joined = Combination(0.7, 0.6, -0.35)  # both labels occur
     config = model_config(
-        cleaning="words", max_tokens=400, stored_tokens=512, model=settings, wide=wide, combination=joined
+        cleaning="words",
+        cleaning_version=CLEANING_VERSIONS["words"],
+        max_tokens=400,
+        stored_tokens=512,
+        model=settings,
+        wide=wide,
+        combination=joined,
     )
     save_model(path, SavedModel(config, vocab, net.eval(), wide, joined), record())
     return path

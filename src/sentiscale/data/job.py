@@ -10,7 +10,7 @@ from uuid import uuid4
 import fsspec
 import psutil
 
-from sentiscale.config import PrepareSettings
+from sentiscale.config import CLEANING_VERSIONS, PrepareSettings
 from sentiscale.data.corpus import Corpus, Source
 from sentiscale.data.prepared import SPLITS
 from sentiscale.errors import UsageError
@@ -80,7 +80,13 @@ class PrepareJob:
         files = [[source.path, source.size, _version_of(source), test] for source, test in self.sources]
         settings = self.settings.model_dump(mode="json", exclude={"memory", "block_mb"})
         release = package_versions("sentiscale")
-        return {"files": files, "settings": settings, "block_bytes": block_bytes, "release": release}
+        return {
+            "files": files,
+            "settings": settings,
+            "cleaning_version": CLEANING_VERSIONS[self.settings.clean],
+            "block_bytes": block_bytes,
+            "release": release,
+        }
 
 
 def _version_of(source: Source) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiscale.config import CLEANING_VERSIONS
 from sentiscale.data.duplicates import Duplicates
 from sentiscale.data.job import MB, PrepareJob
 from sentiscale.data.placement import SplitCounts
@@ -55,6 +56,7 @@ class Effort(NamedTuple):
 def make_manifest(job: PrepareJob, outcome: PrepareOutcome, effort: Effort) -> Manifest:
     totals = outcome.totals
     reasons = rejected(outcome.partitions)
+    version = CLEANING_VERSIONS[job.settings.clean]
     bytes_in = sum(partition.summary.size for partition in outcome.partitions)
     manifest = Manifest(
         rows=_by_split(totals.rows),
@@ -74,6 +76,7 @@ def make_manifest(job: PrepareJob, outcome: PrepareOutcome, effort: Effort) -> M
         distinct_words=outcome.distinct_words,
         vocab_size=outcome.vocab_size,
         cleaning=job.settings.clean,
+        cleaning_version=version,
         max_tokens=job.settings.max_tokens,
         length_histogram={str(2**p): int(count) for p, count in enumerate(totals.lengths) if count},
         settings=job.settings.model_dump(mode="json"),
@@ -89,7 +92,7 @@ def make_manifest(job: PrepareJob, outcome: PrepareOutcome, effort: Effort) -> M
         spilled_mb={name: round(size / MB, 1) for name, size in outcome.spilled.items()},
         phases={name: round(seconds, 3) for name, seconds in effort.phases.items()},
         files=dict(outcome.files),
-        digest=content_digest(outcome.files, job.settings.clean),
+        digest=content_digest(outcome.files, job.settings.clean, version),
     )
     return manifest.model_copy(update={"warnings": _warnings(manifest, outcome.duplicates)})
 

@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiscale.config import CLEANING_VERSIONS
 from sentiscale.data.corpus import Source
 from sentiscale.data.duplicates import RECORD, DuplicateFinder, Duplicates
 from sentiscale.data.engine import PrepareEngine
@@ -148,6 +149,7 @@ class Phases:
                 slices=partition.slices,
                 is_test=partition.is_test,
                 cleaning=self.settings.clean,
+                cleaning_version=CLEANING_VERSIONS[self.settings.clean],
                 max_tokens=self.settings.max_tokens,
                 keep_text=self.settings.keep_text,
                 shard=str(shard),

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from sentiscale.config import Cleaning, PrepareSettings
 from sentiscale.errors import DataError, did_you_mean
 from sentiscale.records import Amount, Count, Record, TrainedOn, reason_of, valid_as
+from sentiscale.text.clean import check_version
 from sentiscale.text.rejects import Reject
 from sentiscale.text.vocab import UNK, Vocab
 from sentiscale.util.atomic import write_file
@@ -92,6 +93,8 @@ class Manifest(Record):
     """Size of the vocabulary, including padding and the unknown word."""
     cleaning: Cleaning
     """Cleaning profile: alpha or words."""
+    cleaning_version: int = 1
+    """Version of the cleaning profile."""
     max_tokens: int = Field(ge=1, lt=2**31)
     """Maximum number of tokens stored per review."""
     length_histogram: dict[Annotated[str, Field(pattern="^[1-9][0-9]{0,18}$")], Count]
@@ -167,7 +170,8 @@ class PreparedDataset:
         _check_files(path, manifest.files)
         if verify:
             _verify(path, manifest.files)
-        if content_digest(manifest.files, manifest.cleaning) != manifest.digest:
+        check_version(manifest.cleaning, manifest.cleaning_version)
+        if content_digest(manifest.files, manifest.cleaning, manifest.cleaning_version) != manifest.digest:
             raise DataError(f"{path / MANIFEST} was changed by hand. Prepare {path} again with --force.")
         vocabulary = path / VOCABULARY
         words = read_bytes(vocabulary, vocabulary.stat().st_size).count(b"\n")
@@ -258,10 +262,11 @@ def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
     return np.uint16 if vocab_size <= 2**16 else np.uint32
 
 
-def content_digest(files: Mapping[str, str], cleaning: str) -> str:
-    """Combine the digests of the files that training reads with the cleaning profile."""
+def content_digest(files: Mapping[str, str], cleaning: str, version: int) -> str:
+    """Combine the digests of the files that training reads with the cleaning profile and its version."""
     content = {name: digest for name, digest in files.items() if name not in NOTES}
-    return hashlib.sha256(json.dumps([cleaning, content], sort_keys=True).encode()).hexdigest()
+    profile = cleaning if version == 1 else f"{cleaning} {version}"  # digests of version 1 must stay valid
+    return hashlib.sha256(json.dumps([profile, content], sort_keys=True).encode()).hexdigest()
 
 
 def _check_files(path: Path, names: Iterable[str]) -> None:

@@ -193,6 +193,7 @@ class EncodeTask:
     slices: tuple[FileSlice, ...]
     is_test: bool
     cleaning: Cleaning
+    cleaning_version: int
     max_tokens: int
     keep_text: bool
     """Whether the shard also holds the raw texts."""
@@ -210,7 +211,9 @@ def encode_partition(task: EncodeTask) -> PartitionSummary:
     ]
     text = pa.concat_arrays(texts) if len(texts) > 1 else texts[0]
     data, offsets = raw_rows(text)
-    numbered, words = number_new(data, offsets, rule_for(task.cleaning, task.max_tokens))
+    numbered, words = number_new(
+        data, offsets, rule_for(task.cleaning, task.max_tokens, version=task.cleaning_version)
+    )
     filled = numbered.lengths > 0
     _reject_empty(parts, good, filled)
     columns = {

@@ -104,11 +104,16 @@ def vocabulary_mapping(predictor: Predictor, dataset: PreparedDataset) -> npt.ND
 
     Raises: DataError when the data were cleaned with a different rule than the model's.
     """
-    required = predictor.model.config.cleaning
-    if dataset.manifest.cleaning != required:
+    config, manifest = predictor.model.config, dataset.manifest
+    if manifest.cleaning != config.cleaning:
         raise DataError(
-            f"{dataset.path} was cleaned with '{dataset.manifest.cleaning}', the model reads '{required}'. "
-            f"Prepare it again with --clean {required}, or pass the raw labelled file instead."
+            f"{dataset.path} was cleaned with '{manifest.cleaning}', the model reads '{config.cleaning}'. "
+            f"Prepare it again with --clean {config.cleaning}, or pass the raw labelled file instead."
+        )
+    if manifest.cleaning_version != config.cleaning_version:
+        raise DataError(
+            f"{dataset.path} was cleaned with version {manifest.cleaning_version} of '{config.cleaning}', "
+            f"the model reads version {config.cleaning_version}. Pass the raw labelled file instead."
         )
     if dataset.vocab == predictor.model.vocab:
         return None

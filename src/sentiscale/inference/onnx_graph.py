@@ -121,6 +121,7 @@ def onnx_bytes(model: SavedModel, *, int8: bool = False, data_digest: str = "") 
     built.doc_string = DESCRIPTION
     metadata = OnnxMetadata(
         cleaning=model.config.cleaning,
+        cleaning_version=model.config.cleaning_version,
         max_tokens=model.config.max_tokens,
         stored_tokens=model.config.stored_tokens,
         weights="int8" if int8 else "fp32",

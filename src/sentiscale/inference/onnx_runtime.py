@@ -43,6 +43,8 @@ class OnnxMetadata(Record):
     """Names of the classes; the model outputs the probability of the second one."""
     cleaning: Cleaning
     """Rule that splits text into words; defined in `sentiscale.text.clean`."""
+    cleaning_version: int = 1
+    """Version of that rule."""
     max_tokens: int = Field(ge=1)
     """Number of tokens of a row that the network reads; the graph selects them."""
     stored_tokens: int = Field(ge=1)
@@ -136,7 +138,8 @@ class OnnxPredictor:
     @cached_property
     def encoder(self) -> Encoder:
         """Encoder from texts to the token ids of this model."""
-        return Encoder(self.metadata.vocab(), self.metadata.cleaning, self.metadata.stored_tokens)
+        metadata = self.metadata
+        return Encoder(metadata.vocab(), metadata.cleaning, metadata.stored_tokens, metadata.cleaning_version)
 
     def logits(self, rows: NumberedRows) -> FloatArray:
         """Logits (rows,) of encoded reviews; their sigmoid is the probability of "positive"."""

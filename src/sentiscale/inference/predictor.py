@@ -99,7 +99,8 @@ class Predictor:
 
     def __init__(self, model: SavedModel, precision: Precision | None = None) -> None:
         self.model = model
-        self.encoder = Encoder(model.vocab, model.config.cleaning, model.config.stored_tokens)
+        config = model.config
+        self.encoder = Encoder(model.vocab, config.cleaning, config.stored_tokens, config.cleaning_version)
         self.precision = precision or Precision("fp32")
 
     @classmethod

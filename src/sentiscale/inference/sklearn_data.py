@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import assert_all_finite, check_consistent_length, column_or_1d
 
-from sentiscale.config import PrepareSettings
+from sentiscale.config import CLEANING_VERSIONS, PrepareSettings
 from sentiscale.data.placement import LENGTH_POWERS, count_ids, gather_tokens
 from sentiscale.data.prepared import (
     SPLITS,
@@ -88,7 +88,10 @@ def prepare_texts(
     """
     started_at = time.monotonic()
     data, offsets = raw_rows(texts)
-    numbered, words = number_new(data, offsets, rule_for(settings.clean, settings.max_tokens))
+    version = CLEANING_VERSIONS[settings.clean]
+    numbered, words = number_new(
+        data, offsets, rule_for(settings.clean, settings.max_tokens, version=version)
+    )
     nonempty = numbered.lengths > 0
     usable = labels[nonempty]
     smaller = int(np.bincount(usable, minlength=2).min())
@@ -121,6 +124,7 @@ def prepare_texts(
         distinct_words=distinct,
         vocab_size=vocab_size,
         cleaning=settings.clean,
+        cleaning_version=version,
         max_tokens=settings.max_tokens,
         settings=settings.model_dump(mode="json"),
         inputs=[],
@@ -131,7 +135,7 @@ def prepare_texts(
         peak_memory_mb=0.0,  # unknown, since the process also holds the caller's texts
         workers=1,
         files=files,
-        digest=content_digest(files, settings.clean),
+        digest=content_digest(files, settings.clean, version),
     )
     write_manifest(out, manifest)
     return PreparedDataset(out, manifest)

@@ -22,6 +22,7 @@ from sentiscale.model.network import SentimentNet
 from sentiscale.model.ngrams import Ngrams
 from sentiscale.model.wide import Combination, WideModel
 from sentiscale.records import RunRecord, reason_of
+from sentiscale.text.clean import check_version
 from sentiscale.text.vocab import Vocab
 from sentiscale.util.atomic import whole_directory, write_file
 
@@ -37,6 +38,8 @@ class ModelConfig(BaseModel):
     """Version of the directory format; any other version is rejected."""
     cleaning: Cleaning
     """Cleaning profile: alpha or words."""
+    cleaning_version: int = 1
+    """Version of the cleaning profile."""
     max_tokens: int
     """Maximum number of tokens of a review that the network reads."""
     stored_tokens: int
@@ -88,9 +91,10 @@ def save_model(path: Path, model: SavedModel, record: RunRecord | None = None) -
 def load_model(path: Path) -> SavedModel:
     """Read a model directory that `save_model` wrote.
 
-    Raises: DataError when it is missing, incomplete or damaged, or has another format version.
+    Raises: DataError when it is missing, incomplete or damaged, or has an unknown format or cleaning version.
     """
     config = _read_config(path)
+    check_version(config.cleaning, config.cleaning_version)
     vocab = Vocab.read(path / "vocab.txt")
     with torch.device("meta"):
         net = SentimentNet(config.model, len(vocab))
@@ -113,6 +117,7 @@ def load_model(path: Path) -> SavedModel:
 def model_config(
     *,
     cleaning: Cleaning,
+    cleaning_version: int,
     max_tokens: int,
     stored_tokens: int,
     model: ModelSettings,
@@ -122,6 +127,7 @@ def model_config(
     """Collect the settings that `config.toml` stores."""
     return ModelConfig(
         cleaning=cleaning,
+        cleaning_version=cleaning_version,
         max_tokens=max_tokens,
         stored_tokens=stored_tokens,
         model=model,

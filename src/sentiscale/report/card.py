@@ -401,6 +401,7 @@ def model_facts(model: SavedModel) -> dict[str, Any]:
         "max_tokens": config.max_tokens,
         "stored_tokens": config.stored_tokens,
         "cleaning": config.cleaning,
+        "cleaning_version": config.cleaning_version,
     }
 
 

@@ -126,6 +126,7 @@ class ModelAnswer(BaseModel):
     vocab_size: int
     max_tokens: int
     cleaning: str
+    cleaning_version: int
     trained_at: str | None
     train_seconds: float | None
     data: DataFacts | None

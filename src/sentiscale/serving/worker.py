@@ -167,6 +167,7 @@ def model_card(path: Path, model: SavedModel) -> Json:
         "vocab_size": len(model.vocab),
         "max_tokens": model.config.max_tokens,
         "cleaning": model.config.cleaning,
+        "cleaning_version": model.config.cleaning_version,
         "trained_at": record.get("finished_at") or record.get("started_at"),
         "train_seconds": record.get("train_seconds"),
         "data": {"digest": record.get("data_digest"), "rows": rows} if record else None,

@@ -22,7 +22,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sentiscale.config import Cleaning
+from sentiscale.config import CLEANING_VERSIONS, Cleaning
+from sentiscale.errors import DataError
 from sentiscale.text.compiled import Bytes, Offsets, frozen, kernel
 
 MAX_TOKEN_BYTES = 64
@@ -79,11 +80,13 @@ class CleanRows:
         return [raw[start:end].decode("utf-8", "replace") for start, end in pairwise(self.offsets.tolist())]
 
 
-def clean(texts: pa.Array, cleaning: Cleaning) -> CleanRows:
+def clean(texts: pa.Array, cleaning: Cleaning, version: int | None = None) -> CleanRows:
     """Clean an array of strings or binaries; a null is treated as an empty text.
 
-    Invalid UTF-8 is safe, but its result is undefined: reject such rows first.
+    `version=None` is the newest version of the profile. Invalid UTF-8 is safe, but its result is undefined:
+    reject such rows first.
     """
+    check_version(cleaning, version)
     data, offsets = raw_rows(texts)
     # Splitting contractions and symbols at most doubles a text. The rest is headroom, because a kernel may
     # write past the end of a token before truncating it.
@@ -91,6 +94,22 @@ def clean(texts: pa.Array, cleaning: Cleaning) -> CleanRows:
     ends = np.zeros(len(texts) + 1, np.int64)
     clean_rows(data, offsets, cleaning == "alpha", out, ends)
     return CleanRows(out[: ends[-1]], ends)
+
+
+def check_version(cleaning: Cleaning, version: int | None) -> int:
+    """Return the version of a cleaning profile; None is the newest.
+
+    Raises: DataError when this release does not know the version.
+    """
+    newest = CLEANING_VERSIONS[cleaning]
+    if version is None:
+        return newest
+    if not 1 <= version <= newest:
+        raise DataError(
+            f"version {version} of the cleaning profile '{cleaning}' is unknown; this release knows 1 to "
+            f"{newest}. Use the release of sentiscale that wrote the data or the model."
+        )
+    return version
 
 
 def raw_rows(texts: pa.Array) -> tuple[Bytes, Offsets]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sentiscale.config import Cleaning
-from sentiscale.text.clean import LETTER_BYTES, QUOTE, SPACE, next_alpha, next_words, raw_rows
+from sentiscale.text.clean import LETTER_BYTES, QUOTE, SPACE, check_version, next_alpha, next_words, raw_rows
 from sentiscale.text.column import Texts, as_array
 from sentiscale.text.compiled import Bytes, Offsets, frozen, kernel
 from sentiscale.text.tokens import SCRATCH_BYTES, NumberedRows, number_known, rule_for
@@ -13,11 +13,12 @@ Span = tuple[str, int, int]
 """A cleaned token, the position of its first character in the raw text, and the position after its last."""
 
 
-def token_spans(text: str, cleaning: Cleaning) -> list[Span]:
+def token_spans(text: str, cleaning: Cleaning, version: int | None = None) -> list[Span]:
     """Return the tokens of one text with their positions; the tokens equal those of `clean` and `Encoder`.
 
     The span of a truncated token ends where the token was truncated.
     """
+    check_version(cleaning, version)
     raw = text.encode("utf-8", "replace")  # a lone surrogate becomes "?", as in `as_array`
     data = frozen(raw)
     out = np.empty(2 * len(raw) + SCRATCH_BYTES, np.uint8)
@@ -104,9 +105,12 @@ def alpha_with_spans(data: Bytes, out: Bytes, spans: Offsets) -> tuple[int, int]
 class Encoder:
     """Encode raw texts as ids, identical to those that `prepare` stores for the same texts."""
 
-    def __init__(self, vocab: Vocab, cleaning: Cleaning, max_tokens: int | None) -> None:
+    def __init__(
+        self, vocab: Vocab, cleaning: Cleaning, max_tokens: int | None, version: int | None = None
+    ) -> None:
         self.vocab = vocab
         self.cleaning = cleaning
+        self.version = check_version(cleaning, version)
         self.max_tokens = max_tokens
         """Number of tokens to which texts are truncated; None keeps all tokens."""
 
@@ -120,8 +124,10 @@ class Encoder:
         """
         limit = np.iinfo(np.int64).max if self.max_tokens is None else self.max_tokens
         data, offsets = raw_rows(as_array(texts))
-        return number_known(data, offsets, rule_for(self.cleaning, limit, UNK), self.vocab.table)
+        return number_known(
+            data, offsets, rule_for(self.cleaning, limit, UNK, version=self.version), self.vocab.table
+        )
 
     def spans(self, text: str) -> list[Span]:
         """Return the tokens of one text with their positions, as (token, start, end) in characters."""
-        return token_spans(text, self.cleaning)
+        return token_spans(text, self.cleaning, self.version)

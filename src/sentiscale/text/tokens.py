@@ -20,6 +20,7 @@ from sentiscale.text.clean import (
     QUOTE,
     SEPARATOR,
     SPACE,
+    check_version,
     next_alpha,
     next_words,
 )
@@ -79,7 +80,9 @@ class NumberedRows(NamedTuple):
     """Number of each row's ids that represent words outside the table."""
 
 
-def rule_for(cleaning: Cleaning, max_tokens: int, unknown: int = ADD) -> Rule:
+def rule_for(cleaning: Cleaning, max_tokens: int, unknown: int = ADD, *, version: int | None = None) -> Rule:
+    """Return the rule of a cleaning profile; `version=None` is its newest version."""
+    check_version(cleaning, version)
     return Rule(max_tokens, cleaning == "alpha", unknown)
 
 

@@ -82,6 +82,7 @@ def as_saved_model(training: Training, weights: dict[str, Tensor], combination: 
     manifest = training.dataset.manifest
     config = model_config(
         cleaning=manifest.cleaning,
+        cleaning_version=manifest.cleaning_version,
         max_tokens=training.settings.train.max_tokens,
         stored_tokens=manifest.max_tokens,
         model=training.settings.model,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiscale.config import ModelSettings
+from sentiscale.config import CLEANING_VERSIONS, ModelSettings
 from sentiscale.inference.predictor import Predictor
 from sentiscale.model.directory import SavedModel, model_config
 from sentiscale.model.network import SentimentNet
@@ -48,6 +48,7 @@ def made(
     wide = WideModel(scales, weights - 0.6, 0.7, Ngrams(10, 3, gaps))
     config = model_config(
         cleaning=cleaning,
+        cleaning_version=CLEANING_VERSIONS[cleaning],
         max_tokens=max_tokens,
         stored_tokens=stored_tokens,
         model=settings,

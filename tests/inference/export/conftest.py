@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiscale.config import ModelSettings
+from sentiscale.config import CLEANING_VERSIONS, ModelSettings
 from sentiscale.inference.onnx_graph import onnx_bytes
 from sentiscale.inference.onnx_runtime import OnnxPredictor
 from sentiscale.inference.predictor import Predictor
@@ -68,6 +68,7 @@ def made(ngrams: Ngrams | None = None, *, wide: bool = True, **shape) -> SavedMo
     joined = Combination(0.7, 0.6 if wide else 0.0, -0.2)
     config = model_config(
         cleaning="words",
+        cleaning_version=CLEANING_VERSIONS["words"],
         max_tokens=MAX_TOKENS,
         stored_tokens=40,
         model=settings,

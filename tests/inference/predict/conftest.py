@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiscale.config import ModelSettings
+from sentiscale.config import CLEANING_VERSIONS, ModelSettings
 from sentiscale.inference.predictor import Predictor
 from sentiscale.model.directory import SavedModel, model_config, save_model
 from sentiscale.model.network import SentimentNet
@@ -48,6 +48,7 @@ def tiny_model(seed: int = 0, **settings: object) -> SavedModel:
     combination = Combination(2.0, 0.7, -0.1)
     config = model_config(
         cleaning="words",
+        cleaning_version=CLEANING_VERSIONS["words"],
         max_tokens=MAX_TOKENS,
         stored_tokens=40,
         model=shape,

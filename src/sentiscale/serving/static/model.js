@@ -86,7 +86,7 @@ function facts(about) {
     ["Parameters", count(about.parameters)],
     ["Words it knows", count(about.vocab_size)],
     ["Words it reads", `${count(about.max_tokens)} of a review; of longer ones the beginning and the end`],
-    ["Cleaning", about.cleaning],
+    ["Cleaning", `${about.cleaning}, version ${about.cleaning_version}`],
     ["Trained", trained(about)],
     ["Learnt from", trainRows ? `${count(trainRows)} reviews` : ""],
     ["Data", about.data?.digest?.slice(0, 16)],
