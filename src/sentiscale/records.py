@@ -29,6 +29,7 @@ RecordT = TypeVar("RecordT", bound=BaseModel)
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Amount = Annotated[float, Field(ge=0, le=1e15)]
 """A duration, a size or a rate. The bound keeps sums and squares finite."""
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def valid_as(kind: type[BaseModel]) -> AfterValidator:
@@ -47,21 +48,21 @@ def valid_as(kind: type[BaseModel]) -> AfterValidator:
 class Record(BaseModel):
     """Base of everything that is written as JSON; unknown keys of later versions are ignored on reading."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class EvalCounts(Record):
     """Sums over evaluated rows. Adding two counts yields the counts of both sets of rows."""
 
-    true_positive: int = 0
+    true_positive: Count = 0
     """Positive rows predicted positive."""
-    false_positive: int = 0
+    false_positive: Count = 0
     """Negative rows predicted positive."""
-    true_negative: int = 0
+    true_negative: Count = 0
     """Negative rows predicted negative."""
-    false_negative: int = 0
+    false_negative: Count = 0
     """Positive rows predicted negative."""
-    loss_sum: float = 0.0
+    loss_sum: Amount = 0.0
     """Binary cross-entropy summed over rows, in nats."""
 
     def __add__(self, other: "EvalCounts") -> "EvalCounts":
@@ -87,21 +88,21 @@ class EvalCounts(Record):
 class PhaseTimes(Record):
     """Seconds of a training run by phase; the rest of its time is start-up and logging."""
 
-    wide: float = 0.0
+    wide: Amount = 0.0
     """Fitting the n-gram model, including its validation logits."""
-    vectors: float = 0.0
+    vectors: Amount = 0.0
     """Learning initial word vectors."""
-    data: float = 0.0
+    data: Amount = 0.0
     """Waiting for the rows of the next step."""
-    compute: float = 0.0
+    compute: Amount = 0.0
     """Forward and backward passes."""
-    reduce: float = 0.0
+    reduce: Amount = 0.0
     """Exchanging data with other ranks, including waiting for them."""
-    update: float = 0.0
+    update: Amount = 0.0
     """Updating the weights."""
-    eval: float = 0.0
+    eval: Amount = 0.0
     """Validations."""
-    checkpoint: float = 0.0
+    checkpoint: Amount = 0.0
     """Writing checkpoints."""
 
     @property
@@ -119,9 +120,9 @@ class Host(Record):
 
     cpu_model: str
     """Name of the processor."""
-    cores: int
+    cores: Count
     """Cores this process may use."""
-    memory_mb: int
+    memory_mb: Count
     """Total memory in MB of 2^20 bytes."""
     gpu: str | None = None
     """Name of the GPU that was used; None if no GPU was used."""
@@ -129,7 +130,7 @@ class Host(Record):
     """Operating system, its version and the processor architecture."""
     python: str
     """Python version."""
-    load_1m: float
+    load_1m: Amount
     """Load average over the last minute when the measurement started."""
 
     @classmethod
@@ -148,19 +149,19 @@ class Host(Record):
 class EpochMetrics(Record):
     """One validation during a run."""
 
-    epoch: float
+    epoch: Amount
     """Epochs so far, including the fraction of the current epoch."""
-    step: int
+    step: Count
     """Number of optimizer steps done."""
-    seconds: float
+    seconds: Amount
     """Seconds since training began; everything after `prepare` counts."""
-    train_loss: float | None
+    train_loss: Amount | None
     """Mean loss of the network over the training rows since the last validation; None at step 0."""
-    valid_accuracy: float
+    valid_accuracy: Fraction
     """Share of the validation rows that network and n-gram model together predict correctly."""
-    valid_loss: float
+    valid_loss: Amount
     """Mean binary cross-entropy of the validation rows, in nats."""
-    learning_rate: float
+    learning_rate: Amount
     """Learning rate of the next step."""
 
 
@@ -169,15 +170,15 @@ class TrainedOn(Record):
 
     path: str
     """Directory of the prepared data, as given to the command."""
-    rows: dict[str, int]
+    rows: dict[str, Count]
     """Number of rows per split."""
-    labels: dict[str, dict[str, int]]
+    labels: dict[str, dict[str, Count]]
     """Number of rows per class and split."""
     cleaning: str
     """Cleaning profile: alpha or words."""
-    vocab_size: int
+    vocab_size: Count
     """Number of words in the vocabulary, including padding and unknown."""
-    duplicates: int
+    duplicates: Count
     """Number of rows that preparation dropped as duplicates."""
     inputs: list[str]
     """Input files, including those of the test set."""
@@ -196,13 +197,13 @@ class RunRecord(Record):
     """End time for any status; None while the run is in progress."""
     argv: list[str]
     """The command and its arguments."""
-    settings: dict[str, Any]
+    settings: dict[str, dict[str, Any]]
     """All resolved settings, by section."""
     layout: str
     """DATAxMODEL: replicas x stages."""
-    world_size: int
+    world_size: Count
     """Number of ranks: replicas times stages."""
-    threads_per_rank: int
+    threads_per_rank: Count
     """Number of torch threads per rank."""
     precision: str = "fp32"
     """Arithmetic of the network: fp32, bf16, fp16 or fp64."""
@@ -210,7 +211,7 @@ class RunRecord(Record):
     """Whether there were more threads than cores: the times then show overhead, not speed."""
     layout_choice: dict[str, Any] | None = None
     """Measurements and reasons of the chosen layout if it was `auto`."""
-    seed: int
+    seed: Count
     """Seed of all random numbers."""
     data_digest: str
     """Digest of the prepared data, as in its manifest."""
@@ -226,25 +227,25 @@ class RunRecord(Record):
     """Seconds of rank 0 by phase."""
     phases_per_rank: list[PhaseTimes] = Field(default_factory=list)
     """Seconds of every rank by phase; empty until the run is finished."""
-    train_seconds: float = 0.0
+    train_seconds: Amount = 0.0
     """Seconds after `prepare`, without scoring the test split, summed over resumed parts."""
-    steps: int = 0
+    steps: Count = 0
     """Number of optimizer steps done."""
-    epochs: float = 0.0
+    epochs: Amount = 0.0
     """Number of passes over the training rows."""
-    rows_per_s: float = 0.0
+    rows_per_s: Amount = 0.0
     """Training rows per second of step time: data, compute, reduce and update."""
-    tokens_per_s: float = 0.0
+    tokens_per_s: Amount = 0.0
     """Tokens, without padding, per second of step time."""
-    flops_utilisation: float | None = None
+    flops_utilisation: Amount | None = None
     """Share of the measured matrix-multiply peak of the cores; None on a GPU."""
-    bytes_reduced_per_step: int = 0
+    bytes_reduced_per_step: Count = 0
     """Bytes sent in an average step by the rank that sends most."""
-    peak_memory_mb_per_rank: list[float] = Field(default_factory=list)
+    peak_memory_mb_per_rank: list[Amount] = Field(default_factory=list)
     """Peak memory of each rank in MB of 2^20 bytes."""
     metrics: list[EpochMetrics] = Field(default_factory=list)
     """One entry per validation."""
-    best_step: int | None = None
+    best_step: Count | None = None
     """Step whose weights are in the model directory."""
     valid: dict[str, Any] = Field(default_factory=dict)
     """Scores of the final model on the validation split; empty until the run is finished."""

@@ -3,12 +3,13 @@
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from sentiscale.config import Positive
 from sentiscale.errors import DataError
-from sentiscale.records import Host, Record, read_jsonl
+from sentiscale.records import Amount, Count, Fraction, Host, Record, read_jsonl
 
 RECORDS = "records.jsonl"
 
@@ -19,15 +20,15 @@ class Case(Record):
     kind: Literal["train", "copies", "prepare", "predict"] = "train"
     """train, prepare, predict or copies. `copies` runs independent serial trainings at the same time, which
     measures the upper limit of the machine."""
-    layout: str = "1x1"
+    layout: Annotated[str, Field(pattern=r"^[1-9]\d{0,7}x[1-9]\d{0,3}$")] = "1x1"
     """Number of replicas x number of stages, such as 2x1."""
     collectives: bool = True
     """Whether gradients are exchanged between ranks; False for the plain serial run."""
-    copies: int = 1
+    copies: Positive = 1
     """Number of independent trainings that run at the same time; above 1 only for `copies`."""
-    threads_per_rank: int = 1
+    threads_per_rank: Positive = 1
     """Number of PyTorch threads in each rank."""
-    batch_size: int = 0
+    batch_size: Count = 0
     """Rows per optimizer step, summed over all ranks or all copies."""
     model: str = ""
     """Cell of the network: lstm or gru."""
@@ -39,7 +40,7 @@ class Case(Record):
     """strong: `batch_size` is the same for any number of ranks. weak: it grows with the number of ranks."""
     engine: str = ""
     """Engine that prepares or predicts: sentiscale, dask, pandas or polars."""
-    engine_workers: int = 1
+    engine_workers: Positive = 1
     """Number of processes or threads of that engine."""
 
     @property
@@ -74,19 +75,19 @@ class Interference(Record):
 class RankTimes(Record):
     """Time of one rank by phase, in seconds over all timed steps. The phases do not overlap."""
 
-    data: float = 0.0
+    data: Amount = 0.0
     """Time spent waiting for rows."""
-    forward: float = 0.0
+    forward: Amount = 0.0
     """Time of the forward passes."""
-    backward: float = 0.0
+    backward: Amount = 0.0
     """Time of the backward passes. On a rank that holds one stage of a pipeline, forward and backward passes
     alternate, and both count as backward."""
-    reduce: float = 0.0
+    reduce: Amount = 0.0
     """Time of the exchange with other ranks, counted from the arrival of the last rank."""
-    waiting: float = 0.0
+    waiting: Amount = 0.0
     """Time spent waiting for other ranks: for the slowest rank at an exchange, and for the other stage in a
     pipeline."""
-    update: float = 0.0
+    update: Amount = 0.0
     """Time to update the weights."""
 
     @property
@@ -114,38 +115,38 @@ class BenchRun(Record):
     """Version of this record; it increases when a key changes its meaning."""
     case: Case
     """The measured case."""
-    repeat: int
+    repeat: Count
     """Index of the repeat, from 0."""
-    seed: int
+    seed: Count
     """Seed for the choice of rows and for the order of the runs."""
     amount: dict[str, Any]
     """Length of the run: {"rows": n}, {"steps": n} or {"target_accuracy": x}."""
-    seconds: float
+    seconds: Amount
     """Duration without warm-up; each step counts with the time of its slowest rank."""
-    rows: int
+    rows: Count
     """Rows processed in `seconds`; a row counts once per pass."""
-    rows_per_s: float
+    rows_per_s: Amount
     """Throughput: `rows` divided by `seconds`."""
-    steps: int = 0
+    steps: Count = 0
     """Number of timed optimizer steps; 0 if nothing was trained."""
-    step_seconds: list[float] = Field(default_factory=list)
+    step_seconds: list[Amount] = Field(default_factory=list)
     """Time of each step on the slowest rank."""
-    warm_up_seconds: float = 0.0
+    warm_up_seconds: Amount = 0.0
     """Time of the steps before the timed ones."""
-    start_seconds: float = 0.0
+    start_seconds: Amount = 0.0
     """Time from the start of the processes to the first step."""
     times_per_rank: list[RankTimes] = Field(default_factory=list)
     """Time of the steps by phase, one entry per rank."""
-    bytes_per_step: list[int] = Field(default_factory=list)
+    bytes_per_step: list[Count] = Field(default_factory=list)
     """Bytes that each rank sends per step."""
-    peak_memory_mb_per_rank: list[float] = Field(default_factory=list)
+    peak_memory_mb_per_rank: list[Amount] = Field(default_factory=list)
     """Peak memory of each rank, in MB of 2^20 bytes."""
-    accuracy: float | None = None
+    accuracy: Fraction | None = None
     """Accuracy on the validation split, if training had a target accuracy."""
     reached: bool | None = None
     """Whether the target accuracy was reached. If so, `seconds` is the time to the target, including
     everything after preparation."""
-    phases: dict[str, float] = Field(default_factory=dict)
+    phases: dict[str, Amount] = Field(default_factory=dict)
     """Seconds of rank 0 by phase, if training had a target accuracy: wide, vectors, data, compute, reduce,
     update, eval and checkpoint."""
     oversubscribed: bool = False
@@ -164,7 +165,7 @@ class BenchRun(Record):
     """Git commit of the working directory; None outside a repository."""
     data_digest: str = ""
     """Digest of the prepared data, as in their manifest."""
-    embedding_rows: int = 0
+    embedding_rows: Count = 0
     """Size of the vocabulary. Together with the sizes in `shape`, it determines how many bytes a dense
     exchange would send."""
     shape: dict[str, Any] = Field(default_factory=dict)

@@ -14,24 +14,26 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, ValidationError
-from safetensors import safe_open
+from pydantic import Field, FiniteFloat, ValidationError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from sentiscale.errors import DataError
 from sentiscale.parallel.collectives import barrier, gather_texts, share_text
 from sentiscale.parallel.world import World
-from sentiscale.records import EpochMetrics, PhaseTimes, Record, reason_of
+from sentiscale.records import Amount, Count, EpochMetrics, PhaseTimes, Record, reason_of
 from sentiscale.util.atomic import whole_directory, write_file
+from sentiscale.util.files import open_regular, read_json
 
-ROWS_FILE = re.compile(r"rows-(\d+)-of-(\d+)\.safetensors")
+STEP_NAME = re.compile(r"step-\d{8,12}")
 
 
 class TrainState(Record):
@@ -40,46 +42,60 @@ class TrainState(Record):
     No generator state is stored, because random numbers are functions of seed and step.
     """
 
-    step: int = 0
+    step: Count = 0
     """Number of global batches done, which is also the number of the next one."""
-    optimizer_steps: int = 0
+    optimizer_steps: Count = 0
     """Optimizer steps: `step` minus the steps that fp16 skipped."""
-    loss_scale: float | None = None
+    loss_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Loss scale of fp16; None for other precisions."""
-    good_steps: int = 0
+    good_steps: Count = 0
     """Steps since the loss scale last changed."""
-    seconds: float = 0.0
+    seconds: Amount = 0.0
     """Seconds of training so far, including earlier parts of a resumed run."""
-    rows: int = 0
+    rows: Count = 0
     """Training rows processed; a row counts once per epoch."""
-    tokens: int = 0
+    tokens: Count = 0
     """Tokens of these rows without padding."""
-    padded_tokens: int = 0
+    padded_tokens: Count = 0
     """Tokens of these rows with padding, which is what the network computes."""
     phases: PhaseTimes = PhaseTimes()
     """Seconds of this rank by phase."""
-    loss_sum: float = 0.0
+    loss_sum: Amount = 0.0
     """Sum of the training loss since the last validation, in nats."""
-    loss_rows: int = 0
+    loss_rows: Count = 0
     """Number of rows in `loss_sum`."""
     metrics: list[EpochMetrics] = Field(default_factory=list)
     """One entry per validation."""
-    best_step: int | None = None
+    best_step: Count | None = None
     """Step of the best validation so far; None before the first."""
-    best_accuracy: float = -1.0
+    best_accuracy: Annotated[float, Field(ge=-1, le=1)] = -1.0
     """Validation accuracy at the best step."""
-    best_loss: float = 0.0
+    best_loss: Amount = 0.0
     """Validation loss at the best step, in nats."""
-    best_combination: dict[str, float] = Field(default_factory=dict)
+    best_combination: dict[Literal["net", "wide", "bias"], FiniteFloat] = Field(default_factory=dict)
     """Weights that combine network and n-gram model at the best step."""
-    stale: int = 0
+    stale: Count = 0
     """Number of validations since the best one."""
-    target_seconds: float | None = None
+    target_seconds: Amount | None = None
     """Seconds until validation accuracy reached the target; None if it did not, or without a target."""
     fingerprint: str = ""
     """Digest of everything that must not change when the run is resumed: data, network, order of rows."""
     digests: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of every file of the checkpoint."""
+    digest: str = ""
+    """SHA-256 of the other fields; empty in checkpoints written before this field existed."""
+
+    @property
+    def stage_files(self) -> list[str]:
+        """Names of the files of all stages, which must be in `digests`."""
+        count = sum(name.startswith("stage-") for name in self.digests)
+        return [f"stage-{number}.safetensors" for number in range(count)]
+
+    @property
+    def rows_files(self) -> list[str]:
+        """Names of the files of all replicas; empty if the embedding is in a stage's file."""
+        count = len(self.digests) - len(self.stage_files)
+        return [f"rows-{number}-of-{count}.safetensors" for number in range(count)]
 
     @property
     def mean_loss(self) -> float | None:
@@ -99,13 +115,14 @@ class OwnedTensors:
 
 def save_checkpoint(folder: Path, state: TrainState, owned: OwnedTensors, world: World, keep: int) -> None:
     """Write `folder/step-N` on all ranks together, then delete all but the newest `keep` checkpoints."""
-    path = folder / f"step-{state.step:08d}"
+    path = folder / _name(state.step)
     with whole_directory(path, replace=True) if world.is_main else nullcontext(path) as working:
         shared = Path(share_text(str(working), world))
         digests = _write_files(shared, owned, world)
         if world.is_main:
-            complete = state.model_copy(update={"digests": digests})
-            write_file(working / "state.json", complete.model_dump_json(indent=2))
+            document = state.model_copy(update={"digests": digests}).model_dump(mode="json")
+            document["digest"] = _state_digest(document)
+            write_file(working / "state.json", json.dumps(document, indent=2))
     if world.is_main:
         for old in saved_checkpoints(folder)[:-keep]:
             shutil.rmtree(old)
@@ -136,7 +153,7 @@ def verify(path: Path) -> TrainState:
     state = load_state(path)
     for name, digest in state.digests.items():
         try:
-            with open(path / name, "rb") as file:
+            with open_regular(path / name) as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise DataError(f"checkpoint {path} is incomplete: {error}.") from error
@@ -148,40 +165,82 @@ def verify(path: Path) -> TrainState:
 def load_state(path: Path) -> TrainState:
     """Read `state.json` of a checkpoint.
 
-    Raises: DataError when it is missing or damaged.
+    Raises: DataError when it is missing or damaged, or does not list the files of a checkpoint.
     """
     try:
-        return TrainState.model_validate_json((path / "state.json").read_bytes())
-    except (OSError, ValidationError) as error:
+        document = read_json(path / "state.json")
+        state = TrainState.model_validate(document)
+    except (OSError, DataError, ValidationError) as error:
         raise DataError(f"checkpoint {path} is incomplete: {reason_of(error)}.") from error
+    if state.digest and state.digest != _state_digest(document):
+        raise DataError(f"checkpoint {path} is damaged: state.json does not match its digest.")
+    if path.name != _name(state.step):
+        raise DataError(f"checkpoint {path} is damaged: state.json is of step {state.step}.")
+    if not state.stage_files or set(state.digests) != {*state.stage_files, *state.rows_files}:
+        raise DataError(
+            f"checkpoint {path} is damaged: the digests in state.json are not those of its files."
+        )
+    return state
 
 
-def load_tensors(path: Path, into: OwnedTensors, replica: int, replicas: int) -> None:
+def load_tensors(path: Path, state: TrainState, into: OwnedTensors, replica: int, replicas: int) -> None:
     """Read the tensors that a rank owns from a checkpoint of any layout.
 
     `into.rows` are rows `replica`, `replica + replicas`, ... of the full matrices.
 
-    Raises: DataError when the checkpoint lacks a tensor.
+    Raises: DataError when the checkpoint lacks a tensor, or has one of another shape or type, or with a value
+        that is not finite.
     """
     missing = set(into.whole)
-    for file in sorted(path.glob("stage-*.safetensors")):
-        with safe_open(file, "pt") as opened:
-            for name in missing & set(opened.keys()):
-                into.whole[name].copy_(opened.get_tensor(name))
-                missing.discard(name)
+    for name in state.stage_files:
+        with _tensors(path, name) as file:
+            for key in missing & set(file.keys()):
+                tensor = file.get_tensor(key)
+                _check_tensor(path, key, tensor, into.whole[key].dtype, into.whole[key].shape)
+                into.whole[key].copy_(tensor)
+                missing.discard(key)
     if missing:
         raise DataError(
             f"checkpoint {path} has no {', '.join(sorted(missing))}: it belongs to another network."
         )
-    for file in sorted(path.glob("rows-*.safetensors")):
-        if match := ROWS_FILE.fullmatch(file.name):
-            first, step = int(match[1]), int(match[2])
-            with safe_open(file, "pt") as opened:
-                for name, tensor in into.rows.items():
-                    part = opened.get_tensor(name)
-                    row = torch.arange(len(part)) * step + first
-                    mine = row % replicas == replica
-                    tensor[row[mine] // replicas] = part[mine].to(tensor)
+    found = dict.fromkeys(into.rows, 0)
+    for first, name in enumerate(state.rows_files):
+        with _tensors(path, name) as file:
+            for key, tensor in into.rows.items():
+                part = file.get_tensor(key)
+                _check_tensor(path, key, part, tensor.dtype, (len(part), *tensor.shape[1:]))
+                row = torch.arange(len(part)) * len(state.rows_files) + first
+                mine = row % replicas == replica
+                place = row[mine] // replicas
+                found[key] += len(place)
+                if len(place) and int(place[-1]) < len(tensor):
+                    tensor[place] = part[mine].to(tensor)
+    for key, count in found.items():
+        if count != len(into.rows[key]):
+            raise DataError(
+                f"checkpoint {path} has {count} of {len(into.rows[key])} rows of {key}: "
+                "it belongs to another network."
+            )
+
+
+@contextmanager
+def _tensors(path: Path, name: str) -> Iterator[Any]:
+    """Open a file of tensors; errors of reading it are DataErrors."""
+    try:
+        with safe_open(path / name, "pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"checkpoint {path} is damaged: {name}: {error}.") from error
+
+
+def _check_tensor(path: Path, key: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    if tensor.dtype != dtype or tensor.shape != shape:
+        raise DataError(
+            f"checkpoint {path} has {key} as {tensor.dtype} {tuple(tensor.shape)}, not {dtype} "
+            f"{tuple(shape)}: it belongs to another network."
+        )
+    if not torch.isfinite(tensor).all():
+        raise DataError(f"checkpoint {path} is damaged: {key} has a value that is not finite.")
 
 
 def _write_files(folder: Path, owned: OwnedTensors, world: World) -> dict[str, str]:
@@ -203,4 +262,15 @@ def _write_files(folder: Path, owned: OwnedTensors, world: World) -> dict[str, s
 
 
 def saved_checkpoints(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"))
+    """Directories of checkpoints, the oldest first; whatever else is in the folder is ignored."""
+    found = [path for path in folder.glob("step-*") if STEP_NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _state_digest(document: Mapping[str, Any]) -> str:
+    content = {key: value for key, value in document.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

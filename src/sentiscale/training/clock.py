@@ -54,4 +54,5 @@ class PhaseClock:
         return self.earlier_seconds + time.perf_counter() - self.started_at
 
     def times(self) -> PhaseTimes:
-        return PhaseTimes(**self.spent)
+        # Rounding may leave a phase slightly below 0 after `move`.
+        return PhaseTimes(**{name: max(0.0, seconds) for name, seconds in self.spent.items()})

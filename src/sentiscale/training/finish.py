@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from sentiscale.errors import DataError
 from sentiscale.model.directory import SavedModel, model_config, save_model
 from sentiscale.model.metrics import Scores
 from sentiscale.model.network import SentimentNet, step_flops
@@ -68,10 +67,9 @@ def finish(training: Training) -> RunRecord:
 
 def score_test(training: Training, combination: Combination) -> Scores | None:
     """Score the test split with the chosen weights. None without a test split, and on ranks other than 0."""
-    try:
-        split = training.dataset.split("test")
-    except DataError:
+    if not training.dataset.manifest.rows.get("test"):
         return None
+    split = training.dataset.split("test")
     wide_logits = training.wide.logits(split.tokens, split.offsets) if training.wide else None
     runner, max_tokens = training.learner.runner, training.settings.train.max_tokens
     scored = evaluate(runner, split, wide_logits, max_tokens, combination)

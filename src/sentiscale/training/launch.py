@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sentiscale.config import Settings
+from sentiscale.config import Settings, validate
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import DataError, Interrupted, SentiscaleError, UsageError
 from sentiscale.parallel.collectives import gather_numbers, gather_texts, only_rank_0
@@ -101,7 +101,7 @@ def make_job(
     if not isinstance(dataset, PreparedDataset):
         dataset = PreparedDataset.open(dataset)
     if settings is None:
-        settings = Settings.model_validate(run_dir.stored_settings()) if resume else Settings()
+        settings = validate(Settings, run_dir.stored_settings()) if resume else Settings()
     settings = settings.resolved(dataset.manifest.rows.get("train", 0))
     check_trackers(settings.track)
     return TrainJob(dataset, run_dir, settings, resume, force, layout_choice)

@@ -4,7 +4,7 @@ import fcntl
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from sentiscale.errors import DataError, OutputExistsError
 from sentiscale.records import EpochMetrics, RunRecord, append_jsonl, reason_of
 from sentiscale.util.atomic import check_output, write_file
+from sentiscale.util.files import MAX_JSON_BYTES, open_regular, read_bytes
 
 logger = logging.getLogger("sentiscale.train")
 
@@ -51,6 +52,8 @@ class RunDir:
         if force and not resume and self.path.exists():
             shutil.rmtree(self.path)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            open_regular(self.log).close()  # a FIFO would block the first line of the log
         for unfinished in self.checkpoints.glob(".step-*.tmp"):  # left by ranks that were killed while saving
             shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -78,8 +81,8 @@ class RunDir:
         Raises: DataError when there is no readable record.
         """
         try:
-            return RunRecord.model_validate_json(self.record.read_bytes())
-        except (OSError, ValidationError) as error:
+            return RunRecord.model_validate_json(read_bytes(self.record, MAX_JSON_BYTES))
+        except (OSError, DataError, ValidationError) as error:
             raise DataError(
                 f"{self.path} cannot be resumed: {self.record.name} is missing or damaged "
                 f"({reason_of(error)}). Train again with --force."
@@ -98,9 +101,9 @@ class RunDir:
     def in_use(self) -> bool:
         """Whether a process on this machine is currently training here."""
         try:
-            with open(self.log, "rb") as log:
+            with open_regular(self.log) as log:
                 return not _lock(log)
-        except OSError:
+        except (OSError, DataError):
             return False
 
     @contextmanager

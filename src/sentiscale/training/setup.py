@@ -3,18 +3,21 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 from torch import Tensor
 
-from sentiscale.config import Settings
+from sentiscale.config import Settings, WideSettings
 from sentiscale.data.prepared import Split
-from sentiscale.errors import Interrupted, UsageError
+from sentiscale.errors import DataError, Interrupted, UsageError
 from sentiscale.model.ngrams import Ngrams
 from sentiscale.model.wide import WideModel, fit_wide
 from sentiscale.model.word_vectors import learn_vectors, rows_to_read
@@ -22,6 +25,7 @@ from sentiscale.parallel.collectives import barrier
 from sentiscale.parallel.cpu import flushed_denormals, ran_on_onednn, torch_threads
 from sentiscale.parallel.precision import LossScaler, Precision
 from sentiscale.parallel.runner import Runner
+from sentiscale.records import reason_of
 from sentiscale.tracking.tracker import RunTrackers, TrackedRun
 from sentiscale.training.checkpoint import OwnedTensors, TrainState, find_latest, load_state, load_tensors
 from sentiscale.training.clock import PhaseClock
@@ -30,6 +34,7 @@ from sentiscale.training.run import Training, TrainJob, new_record, stop_on_sign
 from sentiscale.training.run_directory import RunDir, logger
 from sentiscale.training.step import Learner, runner_config
 from sentiscale.util.atomic import write_file
+from sentiscale.util.files import open_regular
 from sentiscale.util.memory import reused_memory
 from sentiscale.util.progress import Progress
 
@@ -105,6 +110,8 @@ def set_up(job: TrainJob, place: RankContext, progress: Progress) -> Iterator[Tr
     ):
         clock = PhaseClock(on_phase=place.on_phase)
         train_split, valid_split = dataset.split("train"), dataset.split("valid")
+        if dataset.manifest.rows["test"]:
+            dataset.split("test")  # checked now, because it is needed only after the last step
         learner = Learner.build(runner_config(settings, hardware, dataset.manifest.vocab_size), world)
         state = TrainState(fingerprint=fingerprint(settings, hardware.precision, dataset.manifest.digest))
         best: dict[str, Tensor] = {}
@@ -184,7 +191,7 @@ def load_checkpoint(
             "another --out."
         )
     best = {name: torch.empty_like(value) for name, value in runner.owned().items()}
-    load_tensors(path, owned_tensors(learner, best), world.replica, world.layout.data)
+    load_tensors(path, state, owned_tensors(learner, best), world.replica, world.layout.data)
     runner.restore(runner.owned())
     learner.optimizer.steps = state.optimizer_steps
     learner.scaler = LossScaler(runner.config.precision, state.loss_scale, state.good_steps)
@@ -199,9 +206,10 @@ def load_or_fit_wide(
 ) -> WideModel:
     """Fit the n-gram model, or load it if an earlier part of this run has fitted it."""
     if run_dir.wide.exists():
-        arrays = load_file(run_dir.wide)
-        ngrams = Ngrams(settings.wide.bits, settings.wide.longest, settings.wide.gaps)
-        return WideModel(arrays["scales"], arrays["weights"], float(arrays["intercept"][0]), ngrams)
+        try:
+            return read_wide(run_dir.wide, settings.wide)
+        except DataError as error:  # fitting it again gives the same numbers
+            progress.say(f"skipped: {error}")
     progress.say(f"fitting the n-gram model on {len(split):,} rows")
     wide = fit_wide(
         np.asarray(split.tokens),
@@ -212,8 +220,39 @@ def load_or_fit_wide(
         threads=threads,
     )
     arrays = {"scales": wide.scales, "weights": wide.weights, "intercept": np.array([wide.intercept])}
-    write_file(run_dir.wide, save(arrays))
+    write_file(run_dir.wide, save(arrays, {"sha256": _arrays_digest(arrays)}))
     return wide
+
+
+def read_wide(path: Path, settings: WideSettings) -> WideModel:
+    """Read an n-gram model that an earlier part of the run has fitted.
+
+    Raises: DataError when the file is damaged or does not fit the settings.
+    """
+    try:
+        open_regular(path).close()
+        with safe_open(path, "numpy") as file:
+            found = file.metadata()
+            arrays = {name: file.get_tensor(name) for name in ("scales", "weights", "intercept")}
+    except (OSError, SafetensorError, TypeError) as error:  # TypeError: NumPy has no such type
+        raise DataError(f"{path} is damaged: {reason_of(error)}.") from error
+    if found != {"sha256": _arrays_digest(arrays)}:
+        raise DataError(f"{path} is damaged: its numbers do not match their digest.")
+    shapes = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
+    buckets = ((2**settings.bits,), "float32")
+    if shapes != {"scales": buckets, "weights": buckets, "intercept": ((1,), "float64")}:
+        raise DataError(f"{path} does not fit the settings: it has {shapes}.")
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise DataError(f"{path} is damaged: a value is not finite.")
+    ngrams = Ngrams(settings.bits, settings.longest, settings.gaps)
+    return WideModel(arrays["scales"], arrays["weights"], float(arrays["intercept"][0]), ngrams)
+
+
+def _arrays_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(arrays[name].tobytes())
+    return digest.hexdigest()
 
 
 def warn_about_slow_kernel(runner: Runner, progress: Progress) -> None:

@@ -8,8 +8,9 @@ import json
 import os
 import stat
 import tomllib
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from sentiscale.errors import DataError
 
@@ -29,7 +30,7 @@ _KINDS = {
 }
 
 
-def open_regular(path: Path, max_bytes: int | None = None) -> BinaryIO:
+def open_regular(path: Path, max_bytes: int | None = None) -> BufferedReader:
     """Open a regular file, or a link to one, for reading; its size is at most `max_bytes`.
 
     Map or read the returned file instead of opening the path again: the path may change, the open file not.

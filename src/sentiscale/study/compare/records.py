@@ -7,19 +7,19 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from sentiscale.records import Host, Record
+from sentiscale.records import Amount, Count, Fraction, Host, Record
 
 
 class CompareConditions(Record):
     """Conditions that all runs of a comparison share."""
 
-    threads: int
+    threads: Count
     """Number of threads, over all processes of a run."""
     layout: str = ""
     """Layout of sentiscale as replicas x stages, or auto; empty for the default of `train`."""
-    time_limit: float | None = None
+    time_limit: Amount | None = None
     """Seconds of training after which sentiscale and the recurrent peers stop."""
-    steps: int | None = None
+    steps: Count | None = None
     """Number of training steps to time; None to train to the end."""
 
 
@@ -30,7 +30,7 @@ class CompareJob(Record):
     """Name of the contestant, as in `--models`."""
     point: str = ""
     """Name of the contestant's point, such as "5 epochs"; empty if it has only one."""
-    seed: int
+    seed: Count
     """Seed of the run."""
     recipe: dict[str, Any]
     """Everything that determines what the contestant does."""
@@ -59,23 +59,23 @@ class CompareTask(BaseModel):
 class CurvePoint(Record):
     """A validation during training."""
 
-    seconds: float
+    seconds: Amount
     """Training time up to the validation, in seconds."""
-    valid_accuracy: float
+    valid_accuracy: Fraction
     """Share of the validation rows labelled correctly."""
 
 
 class CompareOutcome(Record):
     """The result of a run."""
 
-    train_seconds: float | None = None
+    train_seconds: Amount | None = None
     """Duration of the training from words to the model: features, dictionaries and fitting. None if only
     steps were timed."""
-    cpu_seconds: float | None = None
+    cpu_seconds: Amount | None = None
     """Processor time of the training, over all threads and processes."""
-    read_seconds: float = 0.0
+    read_seconds: Amount = 0.0
     """Time to convert the prepared data for the contestant, which is not part of training."""
-    rows_per_s: float | None = None
+    rows_per_s: Amount | None = None
     """Training rows per second; a row counts once per pass. If only steps were timed, without the warm-up."""
     valid: dict[str, Any] | None = None
     """Scores on the validation split."""
@@ -83,7 +83,7 @@ class CompareOutcome(Record):
     """Scores on the test split, computed once at the end."""
     curve: list[CurvePoint] = Field(default_factory=list)
     """Validations during training, in order; empty if the contestant does not validate."""
-    projected_seconds: float | None = None
+    projected_seconds: Amount | None = None
     """Projected time of the full training at the measured speed, if only steps were timed."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Versions of the libraries, by name."""
@@ -96,7 +96,7 @@ class CompareRun(CompareJob, CompareOutcome):
     """Version of this record; it increases when a key changes its meaning."""
     started_at: datetime
     """Time at which the process started."""
-    process_seconds: float
+    process_seconds: Amount
     """Duration of the whole process: startup, reading, training and scoring."""
     host: Host
     """Machine that ran it."""

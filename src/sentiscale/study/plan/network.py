@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from sentiscale.errors import UsageError, did_you_mean
-from sentiscale.records import Host, Record
+from sentiscale.records import Count, Host, Record
 
 PAYLOAD = 1448 / 1538
 """Share of the bits of an Ethernet link that carry data: packets of 1,500 bytes with TCP and IP headers."""
@@ -199,9 +199,9 @@ class CollectiveTiming(Record):
     operation: str
     """Operation: all_reduce, all_gather or all_to_all over gloo, or memory for an all-reduce through shared
     memory."""
-    bytes: int
+    bytes: Count
     """Size of the tensor of one rank."""
-    seconds: float
+    seconds: float = Field(gt=1e-12, le=1e15)
     """Time of the slowest rank, median over repeats."""
 
 
@@ -210,7 +210,7 @@ class LinkTimings(Record):
 
     schema_version: int = 1
     """Version of this record."""
-    ranks: int
+    ranks: int = Field(ge=2, lt=2**31)
     """Number of ranks in the measurement."""
     host: Host
     """Host of the ranks."""
