@@ -13,7 +13,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow readme docs wheel lint compare-results ruff source types layers bench-prepare bench-parallel bench-time-to-accuracy bench-predict bench-serve clean distclean
+.PHONY: help setup demo test test-slow boundscheck readme docs wheel lint compare-results ruff source types layers bench-prepare bench-parallel bench-time-to-accuracy bench-predict bench-serve clean distclean
 
 BIN := .venv/bin
 CODE := src tests scripts docs/conf.py docs/_ext $(wildcard benchmarks examples notebooks)
@@ -26,6 +26,8 @@ BENCH_FILES ?= build/reviews.ft.txt
 BENCH_ARGS ?=
 PEERS ?= compare,compare-keras
 BASE ?= HEAD~1
+BOUNDSCHECK_TESTS := tests/text tests/model tests/fuzz/test_text_path.py tests/inference/predict/test_ngram_products.py \
+	$(addprefix tests/data/test_,duplicates.py notes.py oddities.py wordcount.py)
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +42,10 @@ test: setup  ## the tests, without those that take minutes
 
 test-slow: setup  ## the tests that take minutes
 	@$(BIN)/python -m pytest -q -m slow $(PYTEST_ARGS)
+
+boundscheck: setup  ## run the tests of the compiled code with bounds checks in it
+	@NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/build/boundscheck $(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) \
+		--dist loadfile $(BOUNDSCHECK_TESTS) $(PYTEST_ARGS)
 
 readme: setup  ## run the commands of README.md
 	@$(BIN)/python -m pytest -q tests/architecture/test_readme.py -m "slow or not slow" $(PYTEST_ARGS)

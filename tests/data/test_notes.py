@@ -1,7 +1,6 @@
 """conflicts.parquet and oddities.parquet: the right rows, with the file and line each came from."""
 
 from collections import Counter, defaultdict
-from itertools import pairwise
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sentiscale.data.notes import ODDITY_NAMES, write_texts
+from sentiscale.data.notes import ODDITY_NAMES, texts_of
 from sentiscale.data.prepare import prepare
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.text.formats.base import SNIPPET_BYTES
@@ -157,13 +156,9 @@ def test_a_snippet_is_as_many_whole_words_as_fit(rows):
     ]
     ids = np.array([number for row in rows for number in row], np.uint16)
     ends = np.cumsum([len(row) for row in rows], dtype=np.int64)
-    starts = ends - [len(row) for row in rows]
-    data, bounds = np.empty(len(rows) * SNIPPET_BYTES, np.uint8), np.zeros(len(rows) + 1, np.int64)
+    starts = ends - np.array([len(row) for row in rows], np.int64)
     offsets = np.cumsum([0, *map(len, words)])
-    write_texts(
-        ids, starts.astype(np.int64), ends, np.frombuffer(b"".join(words), np.uint8), offsets, data, bounds
-    )
-    found = [data[start:end].tobytes() for start, end in pairwise(bounds.tolist())]
+    found = texts_of(ids, starts, ends, np.frombuffer(b"".join(words), np.uint8), offsets).to_pylist()
     for row, text in zip(rows, found, strict=True):
         whole = [b" ".join(words[number] for number in row[:count]) for count in range(len(row) + 1)]
         assert text == max((text for text in whole if len(text) <= SNIPPET_BYTES), key=len)

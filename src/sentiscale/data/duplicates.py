@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiscale.text.compiled import kernel
+from sentiscale.text.compiled import check_array, check_indices, kernel
 from sentiscale.text.labels import NEGATIVE, POSITIVE
 
 RECORD = np.dtype(
@@ -154,7 +154,6 @@ def _compare(records: Records, labels: NDArray[np.uint8]) -> Duplicates:
     )
 
 
-@kernel
 def firsts_of_groups(
     groups: NDArray[np.int64],
     count: int,
@@ -163,6 +162,21 @@ def firsts_of_groups(
     codes: NDArray[np.uint8],
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
     """Return the first position (IN_TEST if a row is in the test set) and the code bits of each group."""
+    check_indices("groups", groups, count)
+    check_array("order", order, np.uint64, groups.shape)
+    check_array("is_test", is_test, np.bool_, groups.shape)
+    check_array("codes", codes, np.uint8, groups.shape)
+    return _firsts_of_groups(groups, count, order, is_test, codes)
+
+
+@kernel
+def _firsts_of_groups(
+    groups: NDArray[np.int64],
+    count: int,
+    order: NDArray[np.uint64],
+    is_test: NDArray[np.bool_],
+    codes: NDArray[np.uint8],
+) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
     first = np.full(count, LAST, np.uint64)
     bits = np.zeros(count, np.uint8)
     for i in range(len(groups)):

@@ -18,7 +18,7 @@ from sentiscale.data.oddities import Oddity
 from sentiscale.data.prepared import SPLITS
 from sentiscale.data.shards import Partition, first_lines, shard_rows
 from sentiscale.text.clean import SPACE
-from sentiscale.text.compiled import Bytes, Offsets, kernel
+from sentiscale.text.compiled import Bytes, Offsets, check_indices, check_offsets, check_spans, kernel
 from sentiscale.text.formats.base import SNIPPET_BYTES
 from sentiscale.text.labels import Reason
 from sentiscale.text.lines import binary_array
@@ -125,19 +125,30 @@ def write_notes(
     """Write slice, line, hash, `columns` and the start of the cleaned text of the given rows of a shard."""
     ends = np.cumsum(np.minimum(arrays["lengths"].astype(np.int64), max_tokens))
     starts = np.append(0, ends[:-1])
-    data = np.empty(len(rows) * SNIPPET_BYTES, np.uint8)
-    bounds = np.zeros(len(rows) + 1, np.int64)
-    ids, words, offsets = arrays["ids"], arrays["words"], arrays["words_offsets"]
-    write_texts(ids, starts[rows], ends[rows], words, offsets, data, bounds)
-    text = binary_array(data[: bounds[-1]], bounds).cast(pa.large_string()).cast(pa.string())
+    snippets = texts_of(arrays["ids"], starts[rows], ends[rows], arrays["words"], arrays["words_offsets"])
+    text = snippets.cast(pa.large_string()).cast(pa.string())
     own = {"slice": arrays["slices"], "line": arrays["lines"], "hash": arrays["hashes"], **columns}
     table = pa.table({name: column[rows] for name, column in own.items()} | {"text": text})
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
 
 
+def texts_of(ids: NDArray[Any], starts: Offsets, ends: Offsets, words: Bytes, offsets: Offsets) -> pa.Array:
+    """Join the words of each row with spaces, up to as many whole words as fit into a snippet.
+
+    Row r has the words ids[starts[r]:ends[r]]; word w is `words[offsets[w]:offsets[w + 1]]`.
+    """
+    check_offsets(offsets, len(words))
+    check_indices("ids", ids, len(offsets) - 1)
+    check_spans(starts, ends, len(ids))
+    data = np.empty(len(starts) * SNIPPET_BYTES, np.uint8)
+    bounds = np.zeros(len(starts) + 1, np.int64)
+    _write_texts(ids, starts, ends, words, offsets, data, bounds)
+    return binary_array(data[: bounds[-1]], bounds)
+
+
 @kernel
-def write_texts(
+def _write_texts(
     ids: NDArray[Any],
     starts: Offsets,
     ends: Offsets,
@@ -146,7 +157,6 @@ def write_texts(
     out: Bytes,
     bounds: Offsets,
 ) -> None:
-    """Join the words of each row with spaces, up to as many whole words as fit into a snippet."""
     pos = 0
     for row in range(len(starts)):
         begin = pos

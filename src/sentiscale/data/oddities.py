@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiscale.text.bytes8 import HIGH_BITS, WIDTH, eight_times, has_byte, has_control, load_eight
-from sentiscale.text.compiled import Bytes, Offsets, kernel
+from sentiscale.text.compiled import Bytes, Offsets, check_array, check_offsets, kernel
 
 SHORT_TOKENS = 3
 """Reviews with fewer tokens count as nearly empty."""
@@ -42,9 +42,14 @@ BAD_ENCODING, OTHER_SCRIPT, MARKUP = (
 
 
 def raw_oddities(data: Bytes, offsets: Offsets) -> NDArray[np.uint8]:
-    """Return the flags BAD_ENCODING, OTHER_SCRIPT and MARKUP per row from raw bytes in valid UTF-8."""
+    """Return the flags BAD_ENCODING, OTHER_SCRIPT and MARKUP per row from raw bytes in valid UTF-8.
+
+    In invalid UTF-8, the flags are undefined.
+    """
+    check_array("data", data, np.uint8, (-1,))
+    check_offsets(offsets, len(data))
     flags = np.zeros(len(offsets) - 1, np.uint8)
-    mark_rows(data, offsets, flags)
+    _mark_rows(data, offsets, flags)
     return flags
 
 
@@ -57,7 +62,7 @@ def odd_words(lengths: NDArray[np.int64], common: NDArray[np.int64]) -> NDArray[
 
 
 @kernel
-def mark_rows(data: Bytes, offsets: Offsets, flags: NDArray[np.uint8]) -> None:
+def _mark_rows(data: Bytes, offsets: Offsets, flags: NDArray[np.uint8]) -> None:
     for row in range(len(flags)):
         i, end = offsets[row], offsets[row + 1]
         latin = other = 0
@@ -90,10 +95,12 @@ def faulty(data: Bytes, i: int, end: int) -> bool:
     byte = data[i]
     if byte < 0x80:
         return bool(byte < 0x09 or 0x0D < byte < 0x20 or byte == 0x7F)
+    if i + 1 == end:
+        return False
     if byte == 0xC2 and data[i + 1] < 0xA0:
         return True
     if byte == 0xEF:
-        return bool(data[i + 1] == 0xBF and data[i + 2] == 0xBD)
+        return bool(i + 2 < end and data[i + 1] == 0xBF and data[i + 2] == 0xBD)
     return byte == 0xC3 and twice_encoded(data, i, end)
 
 

@@ -19,7 +19,7 @@ from sentiscale.data.prepared import SPLITS, split_file, token_dtype
 from sentiscale.data.shards import shard_rows
 from sentiscale.data.wordcount import WordCounts, WordTally
 from sentiscale.text.clean import raw_rows
-from sentiscale.text.compiled import Bytes, Offsets, kernel
+from sentiscale.text.compiled import Bytes, Offsets, check_array, check_indices, kernel
 from sentiscale.text.lines import gather
 from sentiscale.text.vocab import SPECIAL, UNK, read_table
 from sentiscale.text.word_table import WordTable, look_up
@@ -181,8 +181,7 @@ def _write(task: WriteTask) -> tuple[NDArray[np.int64], bool]:
     unknown = np.zeros(len(SPLITS), np.int64)
     for code, split in enumerate(SPLITS):
         rows = splits == code
-        tokens = np.empty(kept[rows].sum(), numbers.dtype)
-        unknown[code] = gather_tokens(ids, kept, rows, numbers, tokens, common)
+        tokens, unknown[code] = gather_tokens(ids, kept, rows, numbers, common)
         starts = task.first_token[code] + np.cumsum(kept[rows]) - kept[rows]
         _write_at(task.result, split, "tokens", tokens, task.first_token[code])
         _write_at(task.result, split, "offsets", starts, task.first_row[code])
@@ -220,11 +219,28 @@ def _write_text(task: WriteTask, split: str, text: pa.Array) -> None:
     pq.write_table(pa.table({"text": text.cast(pa.large_string())}), part)
 
 
-@kernel
+def _check_rows(ids: NDArray[Any], kept: NDArray[np.int64], chosen: NDArray[np.bool_]) -> None:
+    """Raise ValueError unless row r can have kept[r] of the ids."""
+    check_array("ids", ids, np.integer, (-1,))
+    check_indices("kept", kept, len(ids) + 1)
+    check_array("chosen", chosen, np.bool_, kept.shape)
+    if kept.sum() != len(ids):
+        raise ValueError(f"rows of {kept.sum()} tokens in total have {len(ids)} ids")
+
+
 def count_ids(
     ids: NDArray[Any], kept: NDArray[np.int64], chosen: NDArray[np.bool_], words: int
 ) -> NDArray[np.int64]:
     """Count the occurrences of each word in the chosen rows; row r has kept[r] ids."""
+    _check_rows(ids, kept, chosen)
+    check_indices("ids", ids, words)
+    return _count_ids(ids, kept, chosen, words)
+
+
+@kernel
+def _count_ids(
+    ids: NDArray[Any], kept: NDArray[np.int64], chosen: NDArray[np.bool_], words: int
+) -> NDArray[np.int64]:
     counts = np.zeros(words, np.int64)
     at = 0
     for row in range(len(kept)):
@@ -235,8 +251,26 @@ def count_ids(
     return counts
 
 
-@kernel
 def gather_tokens(
+    ids: NDArray[Any],
+    kept: NDArray[np.int64],
+    chosen: NDArray[np.bool_],
+    numbers: NDArray[Any],
+    common: NDArray[np.int64],
+) -> tuple[NDArray[Any], int]:
+    """Return the tokens numbers[id] of the chosen rows, and how many of them are unknown.
+
+    Also counts the common words of each chosen row in `common`.
+    """
+    _check_rows(ids, kept, chosen)
+    check_indices("ids", ids, len(numbers))
+    check_array("common", common, np.int64, kept.shape)
+    tokens = np.empty(kept[chosen].sum(), numbers.dtype)
+    return tokens, _gather_tokens(ids, kept, chosen, numbers, tokens, common)
+
+
+@kernel
+def _gather_tokens(
     ids: NDArray[Any],
     kept: NDArray[np.int64],
     chosen: NDArray[np.bool_],
@@ -244,10 +278,6 @@ def gather_tokens(
     tokens: NDArray[Any],
     common: NDArray[np.int64],
 ) -> int:
-    """Write the tokens numbers[id] of the chosen rows contiguously, and count common words in each row.
-
-    Returns: the number of unknown tokens.
-    """
     unknown = at = place = 0
     for row in range(len(kept)):
         if chosen[row]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sentiscale.text.clean import raw_rows
-from sentiscale.text.compiled import Bytes, Offsets, frozen, kernel
+from sentiscale.text.compiled import Bytes, Offsets, check_offsets, frozen, kernel
 from sentiscale.text.lines import binary_array
 from sentiscale.text.word_table import WordTable, add_words, read_token, slots_for
 
@@ -159,8 +159,13 @@ def _most_frequent(words: pa.Table, size: int) -> pa.Table:
     return words.filter(pa.array(counts >= np.partition(counts, -size)[-size])).combine_chunks()
 
 
-@kernel
 def word_hashes(data: Bytes, offsets: Offsets) -> NDArray[np.uint64]:
+    check_offsets(offsets, len(data))
+    return _word_hashes(data, offsets)
+
+
+@kernel
+def _word_hashes(data: Bytes, offsets: Offsets) -> NDArray[np.uint64]:
     hashes = np.empty(len(offsets) - 1, np.uint64)
     for i in range(len(hashes)):
         hashes[i] = read_token(data, offsets[i], offsets[i + 1]).hash

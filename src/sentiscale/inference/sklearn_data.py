@@ -204,9 +204,9 @@ def _write_splits(out: Path, rows: TrainingRows) -> tuple[list[int], int]:
     none = np.zeros(len(rows.labels), bool)
     for split, chosen in zip(SPLITS, (~rows.held_out, rows.held_out, none), strict=True):
         kept = rows.kept[chosen]
-        tokens = np.empty(kept.sum(), numbers.dtype)
         common = np.zeros(len(rows.kept), np.int64)
-        unknown.append(int(gather_tokens(rows.ids, rows.kept, chosen, numbers, tokens, common)))
+        tokens, count = gather_tokens(rows.ids, rows.kept, chosen, numbers, common)
+        unknown.append(count)
         offsets = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
         (out / split).mkdir()
         for part, array in (("tokens", tokens), ("offsets", offsets), ("labels", rows.labels[chosen])):

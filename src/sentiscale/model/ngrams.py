@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
-from sentiscale.text.compiled import kernel
+from sentiscale.text.compiled import check_array, check_indices, check_spans, kernel
 from sentiscale.text.vocab import UNK
 from sentiscale.text.word_table import finish_hash
 
@@ -27,6 +27,10 @@ Buckets = npt.NDArray[np.int32]
 MOST_CACHED = 120_000_000
 """Maximum number of features cached between passes, at 8 bytes each; if there are more, every pass
 recomputes them."""
+
+MOST_BITS, MOST_WORDS = 28, 16
+"""Maximum of `Ngrams.bits`, so that a bucket is an int32, and of its `longest` and `gaps`, which keeps the
+number of features of a row in an int64."""
 
 JOIN_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """Factor that an n-gram's key is multiplied by before the next word is added."""
@@ -47,9 +51,21 @@ class Ngrams(NamedTuple):
         """Maximum number of features that begin at one token."""
         return self.longest + self.gaps
 
+    def check(self, tokens: Tokens) -> None:
+        """Raise ValueError unless the settings and tokens are safe for compiled code."""
+        if not (
+            1 <= self.bits <= MOST_BITS and 1 <= self.longest <= MOST_WORDS and 0 <= self.gaps <= MOST_WORDS
+        ):
+            raise ValueError(
+                f"{self} is not possible; bits must be from 1 to {MOST_BITS}, longest from 1 to "
+                f"{MOST_WORDS}, gaps from 0 to {MOST_WORDS}"
+            )
+        check_array("tokens", tokens, np.integer, (-1,))
+
     def matrix(self, tokens: Tokens, offsets: IntArray, rows: IntArray) -> scipy.sparse.csr_matrix:
         """Return a sparse matrix (len(rows), 2**bits) with a one for each feature of each of `rows`."""
-        offsets = np.ascontiguousarray(offsets, dtype=np.int64)
+        self.check(tokens)
+        offsets = checked_offsets(tokens, offsets, rows)
         starts = np.zeros(len(rows) + 1, np.int64)
         buckets = np.empty(int((offsets[rows + 1] - offsets[rows]).sum()) * self.per_token, np.int32)
         used = _find_ngrams(tokens, offsets, rows, self, starts, buckets)
@@ -63,8 +79,11 @@ class Ngrams(NamedTuple):
 
         Each row's features are summed in order of first occurrence, in double precision.
         """
+        self.check(tokens)
+        offsets = checked_offsets(tokens, offsets, rows)
+        check_array("scales", scales, np.float32, (2**self.bits,))
+        check_array("weights", weights, np.float32, (2**self.bits,))
         products = np.zeros(len(rows), np.float32)
-        offsets = np.ascontiguousarray(offsets, dtype=np.int64)
         _multiply_rows(tokens, offsets, rows, self, scales, weights, products)
         return products
 
@@ -73,6 +92,7 @@ class Ngrams(NamedTuple):
 
         Both lists have the same order; a feature that occurs twice is listed twice.
         """
+        self.check(row)
         known = (row != UNK).tolist()
         size = len(known)
         places: list[tuple[int, ...]] = []
@@ -87,6 +107,17 @@ class Ngrams(NamedTuple):
         found = np.empty(size * self.per_token, np.int32)
         used = _hash_one_row(row, self, found)
         return found[:used], places
+
+
+def checked_offsets(tokens: Tokens, offsets: IntArray, rows: IntArray) -> IntArray:
+    """Return contiguous offsets after a check of those that `rows` use.
+
+    Raises: ValueError when a row does not exist or is not within `tokens`.
+    """
+    offsets = np.ascontiguousarray(offsets, dtype=np.int64)
+    check_indices("rows", rows, len(offsets) - 1)
+    check_spans(offsets[rows], offsets[rows + 1], len(tokens))
+    return offsets
 
 
 class FeatureChunks:
@@ -136,6 +167,8 @@ class FeatureChunks:
 
 def scale(matrix: scipy.sparse.csr_matrix, scales: FloatArray) -> None:
     """Multiply the features by `scales` and normalise each row to Euclidean length 1, in place."""
+    matrix.check_format(full_check=True)
+    check_array("scales", scales, np.float32, (matrix.shape[1],))
     _scale(matrix.data, matrix.indices, matrix.indptr, scales)
 
 
@@ -143,6 +176,10 @@ def count_by_class(
     matrix: scipy.sparse.csr_matrix, labels: npt.NDArray[np.uint8], rows_with: npt.NDArray[np.float64]
 ) -> None:
     """Add the number of rows of each class that have each feature to `rows_with` (2, 2**bits)."""
+    matrix.check_format(full_check=True)
+    check_array("labels", labels, np.uint8, (matrix.shape[0],))
+    check_array("rows_with", rows_with, np.float64, (-1, matrix.shape[1]))
+    check_indices("labels", labels, len(rows_with))
     _count_by_class(matrix.indices, matrix.indptr, labels, rows_with)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiscale.config import VectorSettings
+from sentiscale.text.compiled import check_array, check_offsets
 from sentiscale.text.vocab import PAD, UNK
 
 FloatArray = npt.NDArray[np.float32]
@@ -54,14 +55,14 @@ def learn_vectors(
     call, of `rows_to_read` in total, and returns whether to continue.
     """
     vocab_size, width = shape
-    counts = np.bincount(tokens, minlength=vocab_size)
+    offsets = np.ascontiguousarray(offsets, np.int64)
+    check_array("tokens", tokens, np.integer, (-1,))
+    check_offsets(offsets, len(tokens))
+    counts = np.bincount(tokens, minlength=vocab_size)  # raises ValueError for a negative token
+    if len(counts) > vocab_size:
+        raise ValueError(f"tokens must be from 0 to {vocab_size - 1}; got {len(counts) - 1}")
     counts[: UNK + 1] = 0
-    corpus = (
-        tokens,
-        np.ascontiguousarray(offsets, np.int64),
-        keep_probabilities(counts),
-        negative_table(counts),
-    )
+    corpus = tokens, offsets, keep_probabilities(counts), negative_table(counts)
     halves = [half for half in (width - width // 2, width // 2) if half]
     with ThreadPoolExecutor(min(threads, len(halves))) as pool:
         parts = pool.map(

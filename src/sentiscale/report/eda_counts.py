@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sentiscale.config import TrainSettings
 from sentiscale.data.prepared import SPLITS, PreparedDataset, Split
-from sentiscale.text.compiled import kernel
+from sentiscale.text.compiled import check_array, check_indices, check_offsets, kernel
 from sentiscale.text.vocab import SPECIAL
 from sentiscale.util.progress import Progress
 
@@ -76,6 +76,10 @@ def count_words(dataset: PreparedDataset, progress: Progress, *, most_tokens: in
     with progress.task("count words", len(split), "rows") as advance:
         for first, rows in enumerate(row_blocks(split)):
             phase = -first * BLOCK_ROWS % every
+            check_offsets(rows.offsets, len(rows.tokens))
+            check_indices("tokens", rows.tokens, words.shape[1])
+            check_array("labels", rows.labels, np.uint8, (len(rows.offsets) - 1,))
+            check_indices("labels", rows.labels, len(CLASSES))
             _count(rows.tokens, rows.offsets, rows.labels, phase, every, words, pairs)
             advance(len(rows.labels), "")
     return WordUse(words, pairs, every)

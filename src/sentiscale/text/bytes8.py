@@ -8,6 +8,7 @@ no function.
 from collections.abc import Callable
 from typing import Any, cast
 
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -16,6 +17,8 @@ from numba.extending import intrinsic
 from sentiscale.text.compiled import Bytes, inlined
 
 WIDTH = 8
+CHECKED = bool(numba.config.BOUNDSCHECK)  # type: ignore[attr-defined]
+"""Whether numba checks array bounds; a load through a pointer is checked here."""
 
 
 def _each(byte: int) -> np.uint64:
@@ -34,7 +37,7 @@ TO_BYTES = np.uint64(3)
 
 
 def _load(typing: Any, data: Any, i: Any) -> Any:
-    """Load data[i:i + 8] as a little-endian integer, without a bounds check."""
+    """Load data[i:i + 8] as a little-endian integer."""
     del typing
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -61,9 +64,17 @@ def _zeros(typing: Any, value: Any) -> Any:
     return types.uint64(value), generate
 
 
-load_eight = cast("Callable[[Bytes, int], np.uint64]", intrinsic(_load))
+_load_unchecked = cast("Callable[[Bytes, int], np.uint64]", intrinsic(_load))
 reversed_bytes = cast("Callable[[np.uint64], np.uint64]", intrinsic(_reverse))
 zeros_below = cast("Callable[[np.uint64], np.uint64]", intrinsic(_zeros))
+
+
+@inlined
+def load_eight(data: Bytes, i: int) -> np.uint64:
+    """Load data[i:i + 8] as a little-endian integer; the caller must ensure that these bytes exist."""
+    if CHECKED and not 0 <= i <= len(data) - WIDTH:
+        raise IndexError("index is out of bounds")
+    return _load_unchecked(data, i)
 
 
 @inlined

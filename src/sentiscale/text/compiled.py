@@ -18,7 +18,9 @@ Offsets = NDArray[np.int64]
 def kernel(function: FunctionT) -> FunctionT:
     """Compile a function on its first call.
 
-    Integers wrap around on overflow. Array bounds are not checked, so callers must ensure them.
+    Integers wrap around on overflow. Array bounds are not checked, and an index beyond them reads or writes
+    foreign memory. Next to each kernel is a plain function that checks every argument and then calls it;
+    other modules call this function. `make boundscheck` runs the tests with bounds checks in the kernels.
     """
     return _compiled(function)
 
@@ -60,6 +62,60 @@ class _FirstCompilation(event.Listener):
 
     def on_end(self, event: event.Event) -> None:
         pass
+
+
+def check_array(name: str, array: NDArray[Any], kind: type[Any], shape: tuple[int, ...]) -> None:
+    """Check an array before compiled code reads it; -1 in `shape` allows any size.
+
+    Raises: ValueError when the array is not contiguous or has another type or shape.
+    """
+    right_type = array.dtype.kind in "iu" if kind is np.integer else array.dtype == kind
+    right_shape = array.ndim == len(shape)
+    for size, wanted in zip(array.shape, shape, strict=False):
+        right_shape &= wanted in (-1, size)
+    if not (right_type and right_shape and array.flags.c_contiguous):
+        raise ValueError(
+            f"{name} must be a contiguous array of {kind.__name__} with shape {shape}, where -1 is any size; "
+            f"got {array.dtype} with shape {array.shape} and strides {array.strides}"
+        )
+
+
+def check_indices(name: str, values: NDArray[Any], size: int) -> None:
+    """Raise ValueError unless all values are integers from 0 to `size` - 1."""
+    check_array(name, values, np.integer, (-1,))
+    if len(values):
+        least, most = 0 if values.dtype.kind == "u" else values.min(), values.max()
+        if least < 0 or most >= size:
+            raise ValueError(f"{name} must be from 0 to {size - 1}; got {least} to {most}")
+
+
+def check_spans(starts: Offsets, ends: Offsets, size: int) -> None:
+    """Raise ValueError unless each span from starts[i] to ends[i] is within 0 to `size`."""
+    check_array("starts", starts, np.int64, (-1,))
+    check_array("ends", ends, np.int64, starts.shape)
+    row = _first_outside(starts, ends, size)
+    if row >= 0:
+        raise ValueError(
+            f"span {row} is from {starts[row]} to {ends[row]}; spans must be within 0 to {size} and must not "
+            "end before they start"
+        )
+
+
+@kernel
+def _first_outside(starts: Offsets, ends: Offsets, size: int) -> int:
+    for row in range(len(starts)):
+        if not 0 <= starts[row] <= ends[row] <= size:
+            return row
+    return -1
+
+
+def check_offsets(offsets: Offsets, size: int) -> None:
+    """Raise ValueError unless the offsets (rows + 1,) are within 0 to `size` and do not decrease."""
+    if not len(offsets):
+        raise ValueError("offsets must have one number more than there are rows; got none")
+    check_spans(offsets[:-1], offsets[1:], size)
+    if not 0 <= offsets[0] <= size:
+        raise ValueError(f"offsets must be within 0 to {size}; got {offsets[0]}")
 
 
 def frozen(data: Any, dtype: type[np.generic] = np.uint8) -> NDArray[Any]:

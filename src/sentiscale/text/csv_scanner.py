@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sentiscale.text.compiled import Bytes, Offsets, kernel
+from sentiscale.text.compiled import Bytes, Offsets, check_spans, kernel
 from sentiscale.text.lines import CR, LF, binary_array, gather
 
 DOUBLE_QUOTE = 34
@@ -159,6 +159,7 @@ def csv_column(data: Bytes, fields: Fields, column: int, records: NDArray[np.int
     escaped = fields.escaped[chosen]
     if not escaped.any():
         return gather(data, starts, ends)
+    check_spans(starts, ends, len(data))
     offsets = np.zeros(len(starts) + 1, np.int64)
     out = np.empty(int((ends - starts).sum()), np.uint8)
     unescape(data, starts, ends, escaped, out, offsets)

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from sentiscale.text.compiled import Bytes, Offsets, kernel
+from sentiscale.text.compiled import Bytes, Offsets, check_spans, kernel
 
 LF, CR, TAB, SPACE = 10, 13, 9, 32
 
@@ -18,10 +18,11 @@ def line_spans(data: Bytes, terminator: int = LF) -> tuple[Offsets, Offsets]:
 
 def gather(data: Bytes, starts: Offsets, ends: Offsets) -> pa.Array:
     """Copy the spans of `data` into an Arrow array of binaries."""
+    check_spans(starts, ends, len(data))
     offsets = np.zeros(len(starts) + 1, np.int64)
     np.cumsum(ends - starts, out=offsets[1:])
     out = np.empty(offsets[-1], np.uint8)
-    copy_spans(data, starts, offsets, out)
+    _copy_spans(data, starts, offsets, out)
     return binary_array(out, offsets)
 
 
@@ -32,7 +33,7 @@ def binary_array(data: Bytes, offsets: Offsets) -> pa.Array:
 
 
 @kernel
-def copy_spans(data: Bytes, starts: Offsets, offsets: Offsets, out: Bytes) -> None:
+def _copy_spans(data: Bytes, starts: Offsets, offsets: Offsets, out: Bytes) -> None:
     """Copy span r of `data`, which begins at starts[r], to out[offsets[r]:offsets[r + 1]]."""
     for row in range(len(starts)):
         size = offsets[row + 1] - offsets[row]
@@ -47,9 +48,14 @@ def skip_blanks(data: Bytes, i: int, end: int) -> int:
     return i
 
 
-@kernel
 def trimmed(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, Offsets]:
     """Return the start and end of each line without surrounding blanks; they are equal for a blank line."""
+    check_spans(starts, ends, len(data))
+    return _trimmed(data, starts, ends)
+
+
+@kernel
+def _trimmed(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, Offsets]:
     inner, last = np.empty(len(starts), np.int64), np.empty(len(starts), np.int64)
     for row in range(len(starts)):
         i, end = skip_blanks(data, starts[row], ends[row]), ends[row]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sentiscale.text.bytes8 import WIDTH, load_eight, plain_ascii
 from sentiscale.text.clean import raw_rows
-from sentiscale.text.compiled import Bytes, Offsets, kernel
+from sentiscale.text.compiled import Bytes, Offsets, check_array, check_offsets, kernel
 from sentiscale.text.formats import base
 from sentiscale.text.formats.base import Columns, LabelMode, TableFormat, no_lines
 from sentiscale.text.labels import MIDDLE, NO_LABEL, UNKNOWN, Reason, label_codes, star_codes
@@ -73,9 +73,7 @@ def judge(columns: Columns, table: TableFormat, mode: LabelMode) -> Reviews:
     if columns.label is not None and mode != "none":
         codes = star_codes(columns.label) if table.stars else label_codes(columns.label)
     data, offsets = raw_rows(text)
-    faults = np.zeros(len(text), np.uint8)
-    if len(data) and not 0 < data.min() <= data.max() < 0x80:
-        text_faults(data, offsets, Reason.NUL_BYTE, Reason.INVALID_UTF8, faults)
+    faults = text_faults(data, offsets)
     if mode != "required":
         text = _repaired(text, faults != 0) if faults.any() else text
     else:
@@ -107,9 +105,18 @@ def too_long(snippet: bytes) -> Reviews:
     return Reviews(text, code, np.zeros(1, np.int64), 1, reason)
 
 
+def text_faults(data: Bytes, offsets: Offsets) -> NDArray[np.uint8]:
+    """Return NUL_BYTE or INVALID_UTF8 for each text that contains such bytes, and NONE for all others."""
+    check_array("data", data, np.uint8, (-1,))
+    check_offsets(offsets, len(data))
+    faults = np.full(len(offsets) - 1, Reason.NONE, np.uint8)
+    if len(data) and not 0 < data.min() <= data.max() < 0x80:
+        _text_faults(data, offsets, Reason.NUL_BYTE, Reason.INVALID_UTF8, faults)
+    return faults
+
+
 @kernel
-def text_faults(data: Bytes, offsets: Offsets, nul: int, invalid: int, faults: NDArray[np.uint8]) -> None:
-    """Set faults[row] to `nul` or `invalid` if a text contains a NUL byte or invalid UTF-8."""
+def _text_faults(data: Bytes, offsets: Offsets, nul: int, invalid: int, faults: NDArray[np.uint8]) -> None:
     for row in range(len(offsets) - 1):
         i, end = offsets[row], offsets[row + 1]
         while i < end:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiscale.text.clean import SPACE
-from sentiscale.text.compiled import Bytes, Offsets, inlined, kernel
+from sentiscale.text.compiled import Bytes, Offsets, check_array, check_offsets, inlined, kernel
 
 # FNV-1a (Fowler, Noll, Vo), but over eight bytes at a time. A multiplication alone never carries high bits
 # down, so `absorb` also folds them into the low bits. MurmurHash3's finaliser then mixes all bits, so that
@@ -152,9 +152,16 @@ def enter_word(words: Bytes, offsets: Offsets, slots: Slots, data: Bytes, token:
     return count
 
 
-@kernel
 def slots_for(data: Bytes, offsets: Offsets, count: int, size: int) -> Slots:
-    """Create `size` slots, a power of two, and fill them with the first `count` words."""
+    """Create `size` slots, a power of two above `count`, and fill them with the first `count` words."""
+    if size & (size - 1) or not 0 <= count < size:
+        raise ValueError(f"{count} words need a power of two of slots, more than words; got {size}")
+    check_offsets(offsets[: count + 1], len(data))
+    return _slots_for(data, offsets, count, size)
+
+
+@kernel
+def _slots_for(data: Bytes, offsets: Offsets, count: int, size: int) -> Slots:
     slots = np.zeros((size, 2), np.uint64)
     for word in range(count):
         token = read_token(data, offsets[word], offsets[word + 1])
@@ -189,9 +196,28 @@ def read_ahead(slots: Slots, data: Bytes, offsets: Offsets, begin: int, end: int
     return int(np.int64(touched))  # returned so that the compiler keeps the reads
 
 
-@kernel
+def check_table(table: WordTable) -> None:
+    """Raise ValueError unless the arrays of a table have the types and sizes that kernels rely on.
+
+    The slots themselves are not checked: they come from `slots_for` and the kernels, never from a file.
+    """
+    size = len(table.slots)
+    if size & (size - 1) or not 0 < len(table.offsets) <= size:
+        raise ValueError(f"a table has a power of two of slots, more than words; got {size}")
+    check_array("data", table.data, np.uint8, (-1,))
+    check_array("offsets", table.offsets, np.int64, (-1,))
+    check_array("slots", table.slots, np.uint64, (size, 2))
+
+
 def look_up(data: Bytes, offsets: Offsets, table: WordTable, unknown: int) -> NDArray[np.int32]:
     """Look up the numbers of concatenated words; unknown words get the number `unknown`."""
+    check_offsets(offsets, len(data))
+    check_table(table)
+    return _look_up(data, offsets, table, unknown)
+
+
+@kernel
+def _look_up(data: Bytes, offsets: Offsets, table: WordTable, unknown: int) -> NDArray[np.int32]:
     words, starts, slots = table
     numbers = np.empty(len(offsets) - 1, np.int32)
     tokens = np.empty((BATCH, 2), np.uint64)
@@ -206,7 +232,6 @@ def look_up(data: Bytes, offsets: Offsets, table: WordTable, unknown: int) -> ND
     return numbers
 
 
-@kernel
 def add_words(
     data: Bytes,
     bounds: Offsets,
@@ -219,6 +244,29 @@ def add_words(
 
     The table must have room for all words. Returns its new number of words.
     """
+    check_offsets(bounds, len(data))
+    check_array("numbers", numbers, np.int64, (len(bounds) - 1,))
+    check_table(table)
+    words = count + len(numbers)
+    size = int(table.offsets[count]) + int(bounds[-1] - bounds[0])
+    room = len(table.offsets) - 1, len(counts), len(table.slots) - 1
+    if count < 0 or words > min(room) or size > len(table.data):
+        raise ValueError(
+            f"no room for {words} words of {size} bytes in a table for {min(room)} words of "
+            f"{len(table.data)} bytes"
+        )
+    return _add_words(data, bounds, numbers, table, counts, count)
+
+
+@kernel
+def _add_words(
+    data: Bytes,
+    bounds: Offsets,
+    numbers: NDArray[np.int64],
+    table: WordTable,
+    counts: NDArray[np.int64],
+    count: int,
+) -> int:
     words, offsets, slots = table
     tokens = np.empty((BATCH, 2), np.uint64)
     for begin in range(0, len(numbers), BATCH):

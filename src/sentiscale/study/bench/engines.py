@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from sentiscale.text.compiled import Bytes, Offsets, kernel
+from sentiscale.text.compiled import Bytes, Offsets, check_offsets, kernel
 from sentiscale.text.word_table import HASH_START, absorb, finish_hash
 
 if TYPE_CHECKING:
@@ -253,6 +253,7 @@ CLEANERS: Mapping[str, Cleaner] = {
 
 def row_hashes(data: Bytes, offsets: Offsets) -> NDArray[np.uint64]:
     """64-bit hashes of the rows `data[offsets[i]:offsets[i + 1]]`."""
+    check_offsets(offsets, len(data))
     hashes = np.empty(len(offsets) - 1, np.uint64)
     _hash_rows(data, offsets, hashes)
     return hashes

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sentiscale.config import PrepareSettings
-from sentiscale.text.compiled import Bytes, Offsets, frozen, kernel
+from sentiscale.text.compiled import Bytes, Offsets, check_spans, frozen, kernel
 from sentiscale.text.formats import base
 from sentiscale.text.formats.base import Columns, FileStart, InputFormat, LabelMode, TableFormat
 from sentiscale.text.labels import LABEL_PREFIX, Reason
@@ -47,7 +47,6 @@ class FastText(InputFormat):
         return Columns(text, label, lines, len(starts), faults[lines], blank)
 
 
-@kernel
 def split_labels(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, Offsets, Offsets, Offsets]:
     """Separate labels from text.
 
@@ -55,6 +54,12 @@ def split_labels(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, 
     end of the text. Label start and end are both 0 if there is no label, and equal if nothing follows the
     prefix.
     """
+    check_spans(starts, ends, len(data))
+    return _split_labels(data, starts, ends)
+
+
+@kernel
+def _split_labels(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, Offsets, Offsets, Offsets]:
     rows = len(starts)
     label_starts, label_ends = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     text_starts, text_ends = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
