@@ -74,7 +74,9 @@ def test_unknown_section_gets_a_suggestion():
 
 
 def test_unknown_key_without_a_likeness_lists_what_is_allowed():
-    with pytest.raises(UsageError, match=r"unknown setting 'prepare\.qqq'\. Allowed: format, text_column"):
+    with pytest.raises(
+        UsageError, match=r"unknown setting 'prepare\.qqq'\. Allowed: format, encoding, text_column"
+    ):
         resolve(overrides=["prepare.qqq=3"])
 
 

@@ -38,6 +38,8 @@ class PrepareSettings(Section):
 
     format: str = "auto"
     """Input format: fasttext, csv, jsonl or parquet; auto detects it by content, then by name."""
+    encoding: str = "auto"
+    """Encoding of text files, such as windows-1252; auto is UTF-8, or UTF-16 and UTF-32 where detected."""
     text_column: str | None = None
     """Column or JSON key with the review. Not set: detected by name (text, review, content, …)."""
     title_column: str | None = None
@@ -64,6 +66,23 @@ class PrepareSettings(Section):
     """Megabytes of raw input per task; does not affect the result."""
     memory: ByteSize | None = None
     """Memory limit of all processes, such as 2GB; does not affect the result. Not set: 0.9 GB on 2 cores."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name != "auto":
+            try:
+                "a".encode(name)
+            except LookupError:
+                raise ValueError(
+                    f"'{name}' is no encoding of text; auto, utf-8, utf-16, windows-1252, ..."
+                ) from None
+        return name
+
+    @property
+    def codec(self) -> str | None:
+        """The encoding that was named; None for auto."""
+        return None if self.encoding == "auto" else self.encoding
 
     @model_validator(mode="after")
     def _check(self) -> "PrepareSettings":

@@ -1,8 +1,26 @@
-"""Watch which partitions a preparation encodes."""
+"""Write input files, call the command, and watch which partitions a preparation encodes."""
 
 import os
 
 import pytest
+
+from tests.cli.conftest import cli
+from tests.inference.predict.conftest import model
+
+__all__ = ["cli", "model"]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write bytes or text to a file and return its path."""
+
+    def to(name, content):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return to
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import typer
 
 from sentiscale.cli.options import (
     ConfigOption,
+    EncodingOption,
     FormatOption,
     JsonOption,
     LabelColumnOption,
@@ -26,6 +27,7 @@ def evaluate(
     data: Annotated[str, typer.Argument(metavar="DATA_OR_FILE", help="Prepared data or a labelled file.")],
     split: Annotated[str, typer.Option(help="Split to evaluate, if DATA_OR_FILE is prepared data.")] = "test",
     format: FormatOption = None,  # noqa: A002 - the flag's name
+    encoding: EncodingOption = None,
     text_column: TextColumnOption = None,
     title_column: TitleColumnOption = None,
     label_column: LabelColumnOption = None,
@@ -42,8 +44,16 @@ def evaluate(
     from sentiscale.text.rejects import example_lines
     from sentiscale.util.terminal import make_progress
 
-    columns = (text_column, title_column, label_column, stars_column)
-    settings = reading_settings(config, overrides, format, *columns)
+    settings = reading_settings(
+        config,
+        overrides,
+        format=format,
+        encoding=encoding,
+        text_column=text_column,
+        title_column=title_column,
+        label_column=label_column,
+        stars_column=stars_column,
+    )
     scores = run_evaluation(model, data, split=split, settings=settings, progress=make_progress(quiet))
     if cautions_of_files(read_record(model), [data]):
         sys.stderr.write(

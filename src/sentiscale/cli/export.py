@@ -7,6 +7,7 @@ import typer
 
 from sentiscale.cli.options import (
     ConfigOption,
+    EncodingOption,
     FormatOption,
     JsonOption,
     LabelColumnOption,
@@ -40,6 +41,7 @@ def export(
     ] = 0.002,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     format: FormatOption = None,  # noqa: A002 - the flag's name
+    encoding: EncodingOption = None,
     text_column: TextColumnOption = None,
     title_column: TitleColumnOption = None,
     label_column: LabelColumnOption = None,
@@ -53,8 +55,16 @@ def export(
     from sentiscale.inference.onnx_export import export as run_export
     from sentiscale.util.terminal import make_progress
 
-    columns = (text_column, title_column, label_column, stars_column)
-    settings = reading_settings(config, overrides, format, *columns)
+    settings = reading_settings(
+        config,
+        overrides,
+        format=format,
+        encoding=encoding,
+        text_column=text_column,
+        title_column=title_column,
+        label_column=label_column,
+        stars_column=stars_column,
+    )
     report = run_export(
         model,
         out,

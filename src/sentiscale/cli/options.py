@@ -31,6 +31,14 @@ FormatOption = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
+EncodingOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Encoding of text, such as windows-1252.",
+        show_default="auto: UTF-8; UTF-16 and UTF-32 are detected",
+        rich_help_panel=INPUT,
+    ),
+]
 TextColumnOption = Annotated[
     str | None,
     typer.Option(
@@ -58,28 +66,16 @@ StarsColumnOption = Annotated[
 
 
 def reading_settings(
-    config: Path | None,
-    overrides: list[str] | None,
-    file_format: str | None,
-    text_column: str | None,
-    title_column: str | None,
-    label_column: str | None,
-    stars_column: str | None,
+    config: Path | None, overrides: list[str] | None, **flags: str | None
 ) -> "PrepareSettings":
-    """Combine the flags for format and columns with --config and --set.
+    """Combine the flags for the input, named like settings of `prepare`, with --config and --set.
 
     Raises: UsageError for invalid settings.
     """
     from sentiscale.config import resolve
 
-    flags = {
-        "prepare.format": file_format,
-        "prepare.text_column": text_column,
-        "prepare.title_column": title_column,
-        "prepare.label_column": label_column,
-        "prepare.stars_column": stars_column,
-    }
-    return resolve(config=config, overrides=overrides or (), flags=flags).prepare
+    prefixed = {f"prepare.{name}": value for name, value in flags.items()}
+    return resolve(config=config, overrides=overrides or (), flags=prefixed).prepare
 
 
 def print_json(document: Mapping[str, Any]) -> None:

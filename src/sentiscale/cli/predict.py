@@ -8,6 +8,7 @@ import typer
 
 from sentiscale.cli.options import (
     ConfigOption,
+    EncodingOption,
     FormatOption,
     JsonOption,
     LabelColumnOption,
@@ -64,6 +65,7 @@ def predict(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing folder of parts.")] = False,
     format: FormatOption = None,  # noqa: A002 - the flag's name
+    encoding: EncodingOption = None,
     text_column: TextColumnOption = None,
     title_column: TitleColumnOption = None,
     label_column: LabelColumnOption = None,
@@ -82,8 +84,16 @@ def predict(
     from sentiscale.records import available_cores
     from sentiscale.util.terminal import make_progress
 
-    columns = (text_column, title_column, label_column, stars_column)
-    settings = reading_settings(config, overrides, format, *columns)
+    settings = reading_settings(
+        config,
+        overrides,
+        format=format,
+        encoding=encoding,
+        text_column=text_column,
+        title_column=title_column,
+        label_column=label_column,
+        stars_column=stars_column,
+    )
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}; it must be at least 1.")
     workers = workers or available_cores()
@@ -107,7 +117,7 @@ def predict(
             result = job.run(workers=workers, resume=resume, progress=progress)
         else:
             result = job.run_on_cluster(scheduler, resume=resume, force=force, progress=progress)
-    _print_notes(result)
+    _print_notes(result, inputs.corpus.notes)
     summary = result.summary
     if as_json:
         print_json({**summary.model_dump(), "out": out, "predictions": rows})
@@ -146,8 +156,10 @@ def _sink(predictor: "Predictor", added: "AddedColumns", rows: list[dict[str, An
     return print_explained
 
 
-def _print_notes(result: "BatchResult") -> None:
-    """Report on stderr the rows without a prediction and the reviews that are not valid UTF-8."""
+def _print_notes(result: "BatchResult", notes: list[str]) -> None:
+    """Report on stderr how the input was read, and the rows that are rejected or not UTF-8."""
+    for note in notes:
+        sys.stderr.write(f"note: {note}\n")
     rejected, not_utf8 = result.summary.rejected, result.summary.not_utf8
     if rejected:
         sys.stderr.write(f"{rejected:,} rows could not be read and have no prediction\n")
@@ -160,5 +172,5 @@ def _print_notes(result: "BatchResult") -> None:
     if not_utf8:
         sys.stderr.write(
             f"{not_utf8:,} review(s) contain \ufffd, which replaces bytes that are not UTF-8. "
-            "If the input comes from Windows, convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE\n"
+            "If the input comes from Windows, add --encoding windows-1252.\n"
         )

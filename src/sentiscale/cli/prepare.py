@@ -7,6 +7,7 @@ import typer
 
 from sentiscale.cli.options import (
     ConfigOption,
+    EncodingOption,
     FormatOption,
     JsonOption,
     LabelColumnOption,
@@ -85,6 +86,7 @@ def prepare(
     out: Annotated[Path, typer.Option(help="Directory for the prepared data.")],
     test: Annotated[list[str] | None, TEST] = None,
     format: FormatOption = None,  # noqa: A002 - the flag's name
+    encoding: EncodingOption = None,
     text_column: TextColumnOption = None,
     title_column: TitleColumnOption = None,
     label_column: LabelColumnOption = None,

@@ -8,6 +8,7 @@ import typer
 from sentiscale.cli.options import (
     INPUT,
     ConfigOption,
+    EncodingOption,
     FormatOption,
     JsonOption,
     LabelColumnOption,
@@ -35,6 +36,7 @@ def triage(
     top: Annotated[int, typer.Option(help="Number of confident mistakes that --json lists.")] = 100,
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
     format: FormatOption = None,  # noqa: A002 - the flag's name
+    encoding: EncodingOption = None,
     text_column: TextColumnOption = None,
     title_column: TitleColumnOption = None,
     label_column: LabelColumnOption = None,
@@ -51,8 +53,16 @@ def triage(
     from sentiscale.label_errors.job import triage as write_page
     from sentiscale.util.terminal import make_progress
 
-    columns = (text_column, title_column, label_column, stars_column)
-    settings = reading_settings(config, overrides, format, *columns)
+    settings = reading_settings(
+        config,
+        overrides,
+        format=format,
+        encoding=encoding,
+        text_column=text_column,
+        title_column=title_column,
+        label_column=label_column,
+        stars_column=stars_column,
+    )
     written = write_page(
         model,
         data,

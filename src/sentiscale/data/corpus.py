@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from sentiscale.config import PrepareSettings
 from sentiscale.data.blocks import RawBlock, cut_blocks
-from sentiscale.data.sources import Stream, compression_of, find_files, is_pipe
+from sentiscale.data.sources import Stream, find_files, is_pipe
 from sentiscale.errors import DataError
+from sentiscale.text.encodings import GUESSED
 from sentiscale.text.formats import format_of, parse, recognise
 from sentiscale.text.formats.base import LabelMode, TableFormat
 from sentiscale.text.labels import (
@@ -28,6 +28,7 @@ from sentiscale.text.labels import (
 )
 from sentiscale.text.rejects import Reject
 from sentiscale.text.reviews import Reviews, judge, too_long
+from sentiscale.util.storage import stored_file
 
 MB = 10**6
 
@@ -45,18 +46,34 @@ class Source:
     """Size of the stored file in bytes; 0 for a pipe."""
     pipe: Stream | None = None
     """The opened pipe; it can be read only once."""
+    encoding: str | None = None
+    """Encoding of the text; None for UTF-8."""
 
     @property
     def plain(self) -> bool:
-        """Whether records can be read from the file by offset: it is not compressed, Parquet or a pipe."""
-        return self.compression is None and self.pipe is None and not format_of(self.table).in_batches
+        """Whether the bytes of records are those of the file, so that they can be read by offset."""
+        as_stored = self.compression is None and self.encoding is None and self.pipe is None
+        return as_stored and not format_of(self.table).in_batches
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether the file is a table rather than lines of text."""
+        return format_of(self.table).has_columns
+
+    def open(self) -> Stream:
+        """Open the file at its beginning.
+
+        Raises: DataError when it is a pipe that has been read.
+        """
+        if self.pipe is None:
+            return Stream(self.path, self.compression, self.encoding)
+        if self.pipe.closed:
+            raise DataError(f"{self.path} is a pipe and can be read only once. Write its content to a file.")
+        return self.pipe
 
     def blocks(self, block_bytes: int, *, in_place: bool = False) -> Iterator[RawBlock]:
         """Divide the file into raw blocks; `in_place` may omit a plain file's bytes (see `cut_blocks`)."""
-        if self.pipe is not None and self.pipe.closed:
-            raise DataError(f"{self.path} is a pipe and can be read only once. Write its content to a file.")
-        stream = self.pipe or Stream(self.path, self.compression)
-        return cut_blocks(stream, self.table, block_bytes, in_place=in_place and self.plain)
+        yield from cut_blocks(self.open(), self.table, block_bytes, in_place=in_place and self.plain)
 
 
 @dataclass(frozen=True)
@@ -105,7 +122,9 @@ class Corpus:
             UsageError: a file lacks a column that the settings name.
         """
         settings = settings or PrepareSettings()
-        return cls(tuple(_source(path, settings, labels) for path in find_files(inputs)), settings, labels)
+        return cls(
+            tuple(open_source(path, settings, labels) for path in find_files(inputs)), settings, labels
+        )
 
     @property
     def size(self) -> int:
@@ -115,6 +134,17 @@ class Corpus:
     @property
     def paths(self) -> list[str]:
         return [source.path for source in self.sources]
+
+    @property
+    def notes(self) -> list[str]:
+        """What was assumed about the files, for the user to check."""
+        guessed = [source for source in self.sources if source.encoding in GUESSED]
+        if not guessed or self.settings.codec is not None:
+            return []
+        return [
+            f"{guessed[0].path} has no byte-order mark and was read as {guessed[0].encoding}; "
+            "--encoding names another encoding."
+        ]
 
     @property
     def has_labels(self) -> bool:
@@ -159,15 +189,15 @@ def read_reviews(
     return judge(parse(data, table), table, mode)
 
 
-def _source(path: str, settings: PrepareSettings, mode: LabelMode) -> Source:
+def open_source(path: str, settings: PrepareSettings, mode: LabelMode) -> Source:
+    """Recognise the compression, encoding and format of a file or pipe."""
+    stream = Stream.detected(path, settings.codec)
     if is_pipe(path):
-        pipe = Stream.of_pipe(path)
-        return Source(path, pipe.compression, recognise(pipe.start(), settings, mode), 0, pipe)
-    compression = compression_of(path)
-    with Stream(path, compression) as stream:
         table = recognise(stream.start(), settings, mode)
-    filesystem, root = fsspec.core.url_to_fs(path)
-    return Source(path, compression, table, int(filesystem.size(root) or 0))
+        return Source(path, stream.compression, table, 0, stream, stream.encoding)
+    with stream:
+        table = recognise(stream.start(), settings, mode)
+    return Source(path, stream.compression, table, stored_file(path).size, encoding=stream.encoding)
 
 
 def _review_block(reviews: Reviews, file: str, line: int, kinds: set[int]) -> ReviewBlock:

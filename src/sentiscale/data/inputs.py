@@ -1,13 +1,9 @@
 """Read the reviews to predict from lines and tables, in chunks, with the columns to copy to the output."""
 
-import os
-import select
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -15,17 +11,9 @@ import pyarrow.compute as pc
 
 from sentiscale.config import PrepareSettings
 from sentiscale.data.corpus import Corpus, Source
-from sentiscale.data.sources import (
-    COMPRESSION_SUFFIXES,
-    STDIN,
-    Stream,
-    bare_name,
-    compression_of,
-    find_files,
-    is_pipe,
-)
+from sentiscale.data.sources import BOM, STDIN, Stream, find_files, is_pipe
 from sentiscale.errors import DataError, UsageError
-from sentiscale.text.formats import format_by_suffix, format_of, named_format, parse
+from sentiscale.text.formats import check_text, format_of, named_format, parse
 from sentiscale.text.formats.base import MAX_RECORD_BYTES, SNIPPET_BYTES, LabelMode, TableFormat
 from sentiscale.text.formats.json_lines import OBJECT, WHOLE_OBJECTS, common_type
 from sentiscale.text.labels import NEGATIVE, ONE, POSITIVE, TWO, Reason, resolve_labels
@@ -34,8 +22,6 @@ from sentiscale.text.reviews import judge
 
 BLOCK_BYTES = 2**22
 """Size of a chunk: about 10,000 reviews."""
-PAUSE_SECONDS = 0.05
-"""When a pipe delivers nothing for this long, the reviews received so far are predicted."""
 LABELS = ("__label__1", "__label__2", "__label__negative", "__label__positive")
 MB = 10**6
 REPLACEMENT = "\ufffd".encode()
@@ -44,7 +30,7 @@ REPLACEMENT = "\ufffd".encode()
 UInt8Array = npt.NDArray[np.uint8]
 
 
-def whole_lines(read: Callable[[], bytes]) -> Iterator[bytes]:
+def whole_lines(read: Callable[[], bytes], line_end: bytes = b"\n") -> Iterator[bytes]:
     """Yield blocks of whole lines from the bytes that `read` returns, until it returns none.
 
     Only the beginning of a line longer than 16 MB is kept, to bound memory. No model uses more of it.
@@ -52,11 +38,11 @@ def whole_lines(read: Callable[[], bytes]) -> Iterator[bytes]:
     rest, skipping = b"", False
     while data := read():
         if skipping:
-            end = data.find(b"\n")
+            end = data.find(line_end)
             if end < 0:
                 continue
             data, skipping = data[end:], False
-        end = data.rfind(b"\n") + 1
+        end = data.rfind(line_end) + 1
         if end:
             yield rest + data[:end]
             rest = b""
@@ -65,26 +51,6 @@ def whole_lines(read: Callable[[], bytes]) -> Iterator[bytes]:
             rest, skipping = rest[:MAX_RECORD_BYTES], True
     if rest:
         yield rest
-
-
-def _read_standard_input() -> Callable[[], bytes]:
-    try:
-        descriptor = sys.stdin.fileno()
-    except (OSError, ValueError):  # not backed by a file descriptor, as in tests
-        return lambda: sys.stdin.buffer.read(BLOCK_BYTES)
-    return lambda: _read_available(descriptor)
-
-
-def _read_available(descriptor: int) -> bytes:
-    """Read a block from an open file or pipe, or less if it pauses; empty at the end."""
-    parts = [os.read(descriptor, BLOCK_BYTES)]
-    size = len(parts[0])
-    while parts[-1] and size < BLOCK_BYTES:
-        if not select.select([descriptor], [], [], PAUSE_SECONDS)[0]:
-            break
-        parts.append(os.read(descriptor, BLOCK_BYTES - size))
-        size += len(parts[-1])
-    return b"".join(parts)
 
 
 @dataclass(frozen=True)
@@ -149,34 +115,33 @@ class Inputs:
         """Total size of the files as stored, in bytes; None if unknown."""
         if not self.rereadable:
             return None
-        sizes = [fsspec.core.url_to_fs(path)[0].size(path) for path in self.paths]
-        return None if None in sizes else sum(int(size) for size in sizes)
+        return self.corpus.size
 
     @cached_property
-    def tables(self) -> Corpus:
-        """The input files with columns.
+    def corpus(self) -> Corpus:
+        """The input files, without pipes that deliver lines.
 
         Raises: DataError or UsageError when one of them cannot be read.
         """
-        found = [path for path in self.paths if self._is_table(path)]
+        files = [path for path in self.paths if not self._delivers_lines(path)]
         mode: LabelMode = "required" if self.labelled else "none"
-        if not found:
-            return Corpus((), self.settings, mode)
-        return Corpus.find(found, self.settings, labels=mode)
+        return Corpus.find(files, self.settings, labels=mode) if files else Corpus((), self.settings, mode)
 
-    def _is_table(self, path: str) -> bool:
-        """Whether a file has columns; other files have one review per line."""
-        by_name = format_by_suffix(bare_name(path))
-        return path != "-" and (
-            _names_a_table(self.settings) or (by_name is not None and by_name.has_columns)
-        )
+    def _delivers_lines(self, path: str) -> bool:
+        """Whether a pipe delivers one review per line, which are predicted as they arrive."""
+        return (path == "-" or is_pipe(path)) and not _names_a_table(self.settings)
+
+    def label_kinds(self) -> set[int]:
+        """Return the label codes that occur in the tables."""
+        tables = tuple(source for source in self.corpus.sources if source.has_columns)
+        return replace(self.corpus, sources=tables).label_kinds()
 
     def with_columns(self, *, whole_records: bool) -> "InputReader":
         """Return a reader that also copies the columns; `whole_records` copies JSON lines unchanged."""
-        return InputReader(self, *_with_extra(self.tables, whole_records=whole_records))
+        return InputReader(self, *_with_extra(self.corpus, whole_records=whole_records))
 
     def without_columns(self) -> "InputReader":
-        return InputReader(self, {source.path: source for source in self.tables.sources}, None)
+        return InputReader(self, {source.path: source for source in self.corpus.sources}, None)
 
 
 def _names_a_table(settings: PrepareSettings) -> bool:
@@ -189,7 +154,7 @@ class InputReader:
 
     inputs: Inputs
     sources: dict[str, Source]
-    """Files with columns, by path."""
+    """Files, by path; pipes that deliver lines are missing."""
     schema: pa.Schema | None
     """Union of the columns of all tables; None if columns are not copied."""
 
@@ -207,19 +172,38 @@ class InputReader:
         Raises: DataError when a file is damaged, or a line of labelled input has no label.
         """
         for path in self.inputs.paths:
-            if path in self.sources:
-                yield from self._table_chunks(self.sources[path])
+            source = self.sources.get(path)
+            if source is not None and source.has_columns:
+                yield from self._table_chunks(source)
             else:
-                yield from _line_chunks(path, labelled=self.inputs.labelled)
+                yield from self._line_chunks(path, source)
 
     def _table_chunks(self, source: Source) -> Iterator[Chunk]:
-        kinds = self.inputs.tables.label_kinds() if self.inputs.labelled else None
+        kinds = self.inputs.label_kinds() if self.inputs.labelled else None
         line = 1
         for raw in source.blocks(min(BLOCK_BYTES, int(self.inputs.settings.block_mb * MB))):
             line += raw.lines_before
             chunk, lines = read_chunk(raw.data, source, line, kinds, too_long=raw.too_long)
             yield replace(chunk, consumed=raw.consumed)
             line += lines
+
+    def _line_chunks(self, path: str, source: Source | None) -> Iterator[Chunk]:
+        labelled, name = self.inputs.labelled, "standard input" if path == "-" else path
+        if source is not None:
+            stream, table = source.open(), source.table
+            read = stream.read
+        else:
+            stream = Stream.detected(path, self.inputs.settings.codec)
+            start = stream.start(wait=False)
+            check_text(start, self.inputs.settings)
+            table = TableFormat("fasttext", label="label" if labelled else None)
+            read = stream.read_some if stream.compression is None else stream.read
+        with stream:
+            consumed = 0
+            blocks = whole_lines(lambda: read(BLOCK_BYTES), table.terminator.to_bytes())
+            for chunk in _chunks_of_lines(name, blocks, table):
+                yield replace(chunk, consumed=stream.consumed() - consumed)
+                consumed = stream.consumed()
 
 
 def read_chunk(
@@ -256,28 +240,10 @@ def _one_reject(data: bytes, source: Source, line: int) -> Chunk:
     return Chunk(source.path, pa.array([], pa.large_binary()), np.empty(0, np.int64), None, extra, (reject,))
 
 
-def _line_chunks(path: str, *, labelled: bool) -> Iterator[Chunk]:
-    if path == "-":
-        yield from _chunks_of_lines("standard input", whole_lines(_read_standard_input()), labelled)
-        return
-    if is_pipe(path):
-        with open(path, "rb", buffering=0) as pipe:
-            blocks = whole_lines(lambda: _read_available(pipe.fileno()))
-            yield from _chunks_of_lines(path, blocks, labelled)
-        return
-    compressed = os.path.splitext(path)[1].lower() in COMPRESSION_SUFFIXES
-    with Stream(path, compression_of(path) if compressed else None) as stream:
-        consumed = 0
-        for chunk in _chunks_of_lines(path, whole_lines(lambda: stream.read(BLOCK_BYTES)), labelled):
-            yield replace(chunk, consumed=stream.consumed() - consumed)
-            consumed = stream.consumed()
-
-
-def _chunks_of_lines(name: str, blocks: Iterator[bytes], labelled: bool) -> Iterator[Chunk]:
-    table = TableFormat("fasttext", label="label" if labelled else None)
-    line = 1
-    for block in blocks:
-        columns = parse(block, table)
+def _chunks_of_lines(name: str, blocks: Iterator[bytes], table: TableFormat) -> Iterator[Chunk]:
+    labelled, line = table.label is not None, 1
+    for number, block in enumerate(blocks):
+        columns = parse(block if number else block.removeprefix(BOM), table)
         reviews = judge(columns, table, "optional" if labelled else "none")
         lines = columns.lines + line
         labels = _line_labels(name, reviews.codes, lines, columns.blank + line) if labelled else None

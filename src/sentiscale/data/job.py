@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import fsspec
 import psutil
 
 from sentiscale.config import CLEANING_VERSIONS, PrepareSettings
@@ -15,6 +14,7 @@ from sentiscale.data.corpus import Corpus, Source
 from sentiscale.data.prepared import SPLITS
 from sentiscale.errors import UsageError
 from sentiscale.records import package_versions
+from sentiscale.util.storage import stored_file
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -93,9 +93,7 @@ def _version_of(source: Source) -> str:
     """Return a file's modification time or ETag; a new value for a pipe, which cannot be read again."""
     if source.pipe is not None:
         return uuid4().hex
-    filesystem, root = fsspec.core.url_to_fs(source.path)
-    info = filesystem.info(root)
-    return str(info.get("mtime") or info.get("LastModified") or info.get("ETag") or "")
+    return stored_file(source.path).version
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ def make_manifest(job: PrepareJob, outcome: PrepareOutcome, effort: Effort) -> M
         files=dict(outcome.files),
         digest=content_digest(outcome.files, job.settings.clean, version),
     )
-    return manifest.model_copy(update={"warnings": _warnings(manifest, outcome.duplicates)})
+    notes = [*job.corpus.notes, *(job.test.notes if job.test else ())]
+    return manifest.model_copy(update={"warnings": [*notes, *_warnings(manifest, outcome.duplicates)]})
 
 
 def _warnings(manifest: Manifest, duplicates: Duplicates) -> list[str]:
@@ -115,8 +116,7 @@ def _warnings(manifest: Manifest, duplicates: Duplicates) -> list[str]:
         )
     if foreign := manifest.rejected["by_reason"].get("invalid_utf8"):
         found.append(
-            f"{foreign:,} rows are not UTF-8. If the file comes from Windows, convert it, then prepare "
-            "the copy: iconv -f WINDOWS-1252 -t UTF-8 FILE > utf8-copy.csv"
+            f"{foreign:,} rows are not UTF-8. If the file comes from Windows, add --encoding windows-1252."
         )
     if duplicates.count > FEW * read:
         done = "were dropped" if manifest.duplicates else "stay in, since --no-dedupe was given"

@@ -43,7 +43,6 @@ from sentiscale.data.shards import (
     reject_examples,
     rejected,
 )
-from sentiscale.data.sources import is_local
 from sentiscale.data.wordcount import WordCounter
 from sentiscale.data.workspace import Workspace
 from sentiscale.errors import DataError
@@ -52,6 +51,7 @@ from sentiscale.text.rejects import Reject, example_lines
 from sentiscale.text.vocab import SPECIAL, write_words
 from sentiscale.util.digests import chunk_digests, combined, digest_tasks, file_digest
 from sentiscale.util.progress import Advance, Progress
+from sentiscale.util.storage import is_local
 
 TaskT = TypeVar("TaskT")
 

@@ -1,20 +1,27 @@
-"""Find review files from paths, globs, folders and fsspec URLs, and open and decompress them."""
+"""Find review files from paths, globs, folders and fsspec URLs, and read them decompressed and as UTF-8."""
 
+import bz2
 import io
 import lzma
 import os
+import select
 import stat
-from collections.abc import Iterator, Sequence
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
+from fsspec.implementations.local import LocalFileSystem
 
 from sentiscale.errors import DataError, did_you_mean
+from sentiscale.text.encodings import encoding_of, to_utf8
 from sentiscale.text.formats import FORMATS, format_by_suffix
 from sentiscale.text.formats.base import FileStart
+from sentiscale.util.storage import is_local, open_file
 
 STDIN = "/dev/stdin"
 MB = 2**20
@@ -25,12 +32,23 @@ MAGIC_BYTES = 8
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 COMPRESSION_SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 TESTERS = {"gzip": "gzip -t", "bz2": "bzip2 -t", "xz": "xz -t", "zstd": "zstd -t"}
+ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
+"""Follows 0x50 to 0x5F at the start of a zstd frame without data, as parallel compressors write them."""
+DECODERS: dict[str, Callable[[], Any]] = {
+    "gzip": lambda: zlib.decompressobj(31),
+    "bz2": bz2.BZ2Decompressor,
+    "xz": lzma.LZMADecompressor,
+}
+COMPRESSED_BYTES = 2**16
+PAUSE_SECONDS = 0.05
+"""When a pipe delivers nothing for this long, `Stream.read_some` returns the bytes received so far."""
 
 
 def find_files(inputs: str | Path | Sequence[str | Path]) -> list[str]:
     """Resolve files, globs, folders and URLs to files, in the given order and without duplicates.
 
-    Files of a glob or folder are sorted. Named pipes are kept, and `-` is standard input.
+    Files of a glob or folder are sorted. Named pipes are kept, and `-` is standard input. A local file or
+    folder that exists is taken as it is, even if its name looks like a URL or a glob.
 
     Raises: DataError when an item matches no file.
     """
@@ -46,7 +64,10 @@ def _resolve(item: str) -> list[str]:
     if is_pipe(item):
         return [item]
     try:
-        filesystem, root = fsspec.core.url_to_fs(item)
+        if is_local(item):
+            filesystem, root = LocalFileSystem(), os.path.abspath(item)
+        else:
+            filesystem, root = fsspec.core.url_to_fs(item)
         if filesystem.isfile(root):
             return [item]
         found = None
@@ -64,7 +85,7 @@ def _resolve(item: str) -> list[str]:
             if not found:
                 raise DataError(f"no file matches {item}. Quote the pattern or check its folder.")
         if found is not None:
-            local = "file" in ([names] if isinstance(names := filesystem.protocol, str) else names)
+            local = isinstance(filesystem, LocalFileSystem)
             return [path if local else str(filesystem.unstrip_protocol(path)) for path in found]
     except DataError:
         raise
@@ -100,72 +121,69 @@ def is_pipe(path: str) -> bool:
         return False
 
 
-def is_local(path: str) -> bool:
-    """Whether the path is a file path rather than a URL."""
-    return "://" not in path
-
-
-def compression_of(path: str) -> str | None:
-    """Detect gzip, bz2, xz or zstd from the first bytes; None for plain files.
-
-    Raises: DataError when the file is empty, cannot be read, or is not compressed although its suffix
-        indicates compression.
-    """
-    try:
-        with fsspec.open(path, "rb") as file:
-            return _compression(path, file.read(MAGIC_BYTES))
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror or error}. Check its permissions."
-        ) from error
-
-
-def _compression(path: str, head: bytes) -> str | None:
-    if not head:
-        raise DataError(f"{path} is empty (0 bytes). Download or write it again, or leave it out.")
-    found = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
-    suffix = Path(path).suffix
-    if suffix.lower() in COMPRESSION_SUFFIXES and not found:
-        raise DataError(f"{path} has the suffix {suffix} but is not compressed. Rename it or get it again.")
-    return found
+def compression_of(head: bytes) -> str | None:
+    """Detect gzip, bz2, xz or zstd from the first bytes of a file; None for plain files."""
+    if head[1:4] == ZSTD_SKIPPABLE and 0x50 <= head[0] <= 0x5F:
+        return "zstd"
+    return next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
 
 
 class Stream:
-    """A file opened for sequential, decompressed reading; a context manager."""
+    """A file opened for sequential reading, decompressed and converted to UTF-8; a context manager."""
 
-    def __init__(self, path: str, compression: str | None) -> None:
-        """Raises: DataError when the file cannot be opened."""
-        self.path = path
-        self.compression = compression
-        self._peeked = b""
+    def __init__(self, path: str, compression: str | None, encoding: str | None = None) -> None:
+        """Open a file whose compression is known; `encoding` is None for UTF-8.
+
+        Raises: DataError when the file cannot be opened.
+        """
+        self.path, self.compression = path, compression
         with self._explained():
-            self._open(fsspec.open(path, "rb").open())
+            self._open(open_file(path), encoding)
 
     @classmethod
-    def of_pipe(cls, path: str) -> "Stream":
-        """Open a named pipe and detect its compression. A pipe can be opened only once.
+    def detected(cls, path: str, encoding: str | None = None) -> "Stream":
+        """Open a file or pipe and detect its compression. A pipe can be opened only once.
 
-        Raises: DataError when the pipe is empty or cannot be opened.
+        Args:
+            path: a path or URL; - is standard input.
+            encoding: encoding of the text; None for UTF-8, or UTF-16 and UTF-32 if `start` detects them.
+
+        Raises: DataError when the file cannot be opened.
         """
         stream = cls.__new__(cls)
-        stream.path, stream.compression, stream._peeked = path, None, b""
+        stream.path, stream.compression = path, None
         with stream._explained():
-            pipe = _Pipe(path)
-            stream.compression = _compression(path, pipe.head)
-            stream._open(pipe)
+            file = _Begun(_open_pipe(path) if path == "-" or is_pipe(path) else open_file(path))
+            stream.compression = compression_of(file.head)
+            stream._open(file, encoding)
         return stream
 
-    def _open(self, file: Any) -> None:
+    def _open(self, file: Any, encoding: str | None) -> None:
         self._file = self._bytes = file
-        if self.compression == "xz":
-            self._bytes = lzma.LZMAFile(file)  # noqa: SIM115 - closed by `__exit__`
+        self._ahead = b""
+        """Bytes to return before reading on."""
+        if self.compression == "zstd":  # skips skippable frames
+            self._bytes = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
         elif self.compression is not None:
-            self._bytes = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), self.compression)
+            self._bytes = _Decompressed(file, DECODERS[self.compression])
+        self._set_encoding(encoding)
 
-    def start(self) -> FileStart:
-        """Return the beginning of the file; `read` returns these bytes again."""
-        self._peeked = data = self.read(START_BYTES)
-        whole = len(data) < START_BYTES
+    def _set_encoding(self, encoding: str | None) -> None:
+        self.encoding = encoding
+        self._convert = to_utf8(encoding) if encoding is not None else None
+
+    def start(self, *, wait: bool = True) -> FileStart:
+        """Return the beginning of the file; reading returns these bytes again.
+
+        Detects UTF-16 and UTF-32 unless an encoding was given. Without `wait`, the beginning of a pipe is
+        what it has received so far.
+        """
+        data = self.read(START_BYTES) if wait else self.read_some(START_BYTES)
+        whole = wait and len(data) < START_BYTES
+        if self._convert is None and (found := encoding_of(data)) is not None:
+            self._set_encoding(found)
+            data = to_utf8(found)(data, False)
+        self._ahead = data
         return FileStart(
             self.path,
             bare_name(self.path),
@@ -175,17 +193,30 @@ class Stream:
             is_pipe(self.path),
         )
 
+    def read_some(self, size: int) -> bytes:
+        """Read at most `size` bytes, from a pipe as soon as it pauses; returns none only at the end.
+
+        Raises: DataError when the file is truncated or damaged.
+        """
+        while not self._ahead:
+            with self._explained():
+                data = self._bytes.read(size)
+                self._ahead = data if self._convert is None else self._convert(data, not data)
+            if not data:
+                break
+        found, self._ahead = self._ahead[:size], self._ahead[size:]
+        return found
+
     def read(self, size: int) -> bytes:
         """Read `size` bytes, or fewer at the end of the file.
 
         Raises: DataError when the file is truncated or damaged.
         """
-        peeked, self._peeked = self._peeked[:size], self._peeked[size:]
-        with self._explained():
-            parts = [peeked] if peeked else [self._bytes.read(size)]
-            while (missing := size - sum(map(len, parts))) and parts[-1]:
-                parts.append(self._bytes.read(missing))
-            return b"".join(parts)
+        parts = []
+        while size and (part := self.read_some(size)):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Read `size` bytes of a plain file, starting at `offset`."""
@@ -215,7 +246,11 @@ class Stream:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, EOFError, lzma.LZMAError, pa.ArrowInvalid) as error:
+        except PermissionError as error:
+            raise DataError(
+                f"{self.path} cannot be read: {error.strerror}. Check its permissions."
+            ) from error
+        except (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowInvalid) as error:
             if self.compression is None:
                 raise DataError(f"reading {self.path} failed: {error}.") from error
             raise DataError(
@@ -224,23 +259,75 @@ class Stream:
             ) from error
 
 
-class _Pipe(io.RawIOBase):
-    """A pipe whose first bytes can be inspected before reading, and which supports `tell`.
+class _Decompressed:
+    """Reads gzip, bz2 or xz data of one or more members, which zero bytes may separate and follow.
 
-    A buffered reader is not enough: its `peek` may return fewer bytes than a signature needs, and its `tell`
-    fails for pipes.
+    Arrow and the standard library reject or, worse, ignore what follows such padding.
     """
 
-    def __init__(self, path: str) -> None:
-        self._file = open(path, "rb", buffering=MB)  # noqa: SIM115 - closed by `close`
-        self.head = self._file.read(MAGIC_BYTES)
-        self._unread = self.head
+    def __init__(self, file: Any, new_decoder: Callable[[], Any]) -> None:
+        self._file = file
+        self._new_decoder = new_decoder
+        self._decoder = new_decoder()
+        self._input = b""
+
+    def read(self, size: int) -> bytes:
+        while True:
+            if self._decoder.eof and not self._next_member():
+                return b""
+            if not self._input and getattr(self._decoder, "needs_input", True):
+                self._input = self._file.read(COMPRESSED_BYTES)
+                if not self._input:
+                    raise EOFError("the compressed data end too early")
+            data: bytes = self._decoder.decompress(self._input, size)
+            self._input = getattr(self._decoder, "unconsumed_tail", b"")  # zlib keeps no input itself
+            if data:
+                return data
+
+    def _next_member(self) -> bool:
+        rest = self._decoder.unused_data.lstrip(b"\0")
+        while not rest:
+            more = self._file.read(COMPRESSED_BYTES)
+            if not more:
+                return False
+            rest = more.lstrip(b"\0")
+        self._decoder, self._input = self._new_decoder(), rest
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+class _Begun(io.RawIOBase):
+    """A file whose first bytes can be inspected before reading, and which supports `tell` for pipes.
+
+    A read from a pipe returns what the pipe delivers before it pauses.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.head = b""
         self._place = 0
+        self._pauses = isinstance(file, io.FileIO)  # unbuffered: a pipe or a terminal
+        # A line that someone types may be shorter than a signature, and no signature contains a line break.
+        while len(self.head) < MAGIC_BYTES and b"\n" not in self.head and (more := self._next(MAGIC_BYTES)):
+            self.head += more
+        self._unread = self.head
+
+    def _next(self, size: int, first: bytes = b"") -> bytes:
+        """Return `first` and what follows; less than `size` bytes if the pipe pauses, none at the end."""
+        if not self._pauses:
+            return first + self._file.read(size - len(first))
+        parts = [first or self._file.read(size)]
+        missing = size - len(parts[0])
+        while parts[-1] and missing > 0 and select.select([self._file], [], [], PAUSE_SECONDS)[0]:
+            parts.append(self._file.read(missing))
+            missing -= len(parts[-1])
+        return b"".join(parts)
 
     def read(self, size: int = -1) -> bytes:
-        data, self._unread = self._unread, b""
-        if size < 0 or len(data) < size:
-            data += self._file.read(size - len(data) if size >= 0 else -1)
+        first, self._unread = self._unread[:size], self._unread[size:]
+        data = self._next(size, first) if len(first) < size else first
         self._place += len(data)
         return data
 
@@ -253,3 +340,12 @@ class _Pipe(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def _open_pipe(path: str) -> Any:
+    if path != "-":
+        return open(path, "rb", buffering=0)
+    try:
+        return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+    except (OSError, ValueError):  # not backed by a file descriptor, as in tests
+        return io.BytesIO(sys.stdin.buffer.read())

@@ -22,7 +22,6 @@ from queue import SimpleQueue
 from threading import Event, Lock, Semaphore, Thread
 from typing import Any, NamedTuple
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,7 +31,6 @@ from sentiscale.data.blocks import RawBlock
 from sentiscale.data.corpus import Source
 from sentiscale.data.engine import open_engine
 from sentiscale.data.inputs import BLOCK_BYTES, MB, Chunk, InputReader, Inputs, read_chunk
-from sentiscale.data.sources import compression_of
 from sentiscale.data.workspace import working_directory
 from sentiscale.errors import DataError, UsageError
 from sentiscale.inference.outputs import (
@@ -49,12 +47,12 @@ from sentiscale.inference.outputs import (
 from sentiscale.inference.predictor import Predictions, Predictor
 from sentiscale.records import Record, package_versions
 from sentiscale.text.formats import format_of
-from sentiscale.text.formats.base import TableFormat
 from sentiscale.text.labels import ONE, TWO
 from sentiscale.text.rejects import Reject
 from sentiscale.util.atomic import check_output, disk_error, publish_directory, whole_file, write_file
 from sentiscale.util.memory import reused_memory
 from sentiscale.util.progress import Advance, Progress
+from sentiscale.util.storage import stored_file
 
 CHUNKS_IN_MEMORY = 3
 """One chunk is read while another is predicted and a third is written."""
@@ -241,7 +239,7 @@ class BatchJob:
     def plan(self) -> dict[str, Any]:
         """Everything that the parts depend on; `resume` reuses parts only if the plan is the same."""
         return {
-            "inputs": [[path, *_file_state(path)] for path in self.inputs.paths],
+            "inputs": [[path, *stored_file(path)] for path in self.inputs.paths],
             "settings": self.inputs.settings.model_dump(mode="json"),
             "labelled": self.inputs.labelled,
             "model": model_digest(self.model),
@@ -258,14 +256,6 @@ def model_digest(model: Path) -> str:
         with open(model / name, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def _file_state(path: str) -> tuple[int, str]:
-    """Size and modification time of a file; stores without modification times supply an ETag instead."""
-    filesystem, root = fsspec.core.url_to_fs(path)
-    info = filesystem.info(root)
-    changed = info.get("mtime") or info.get("LastModified") or info.get("ETag") or ""
-    return int(info.get("size") or 0), str(changed)
 
 
 def _empty_folder(path: Path) -> Path:
@@ -564,14 +554,11 @@ class ClusterParts:
 def _blocks(kept: InputReader) -> Iterator[tuple[RawBlock, SpooledBlock]]:
     """Yield the blocks of all files in order, with descriptions for workers; nothing is spooled yet."""
     inputs = kept.inputs
-    table_kinds = frozenset(inputs.tables.label_kinds()) if inputs.labelled and kept.sources else None
+    table_kinds = frozenset(inputs.label_kinds()) if inputs.labelled else None
+    line_kinds = frozenset((ONE, TWO)) if inputs.labelled else None
     for path in inputs.paths:
-        if path in kept.sources:
-            source, kinds = kept.sources[path], table_kinds
-        else:
-            table = TableFormat("fasttext", label="label" if inputs.labelled else None)
-            source = Source(path, compression_of(path), table, 0)
-            kinds = frozenset((ONE, TWO)) if inputs.labelled else None
+        source = kept.sources[path]
+        kinds = table_kinds if source.has_columns else line_kinds
         line = 1
         for raw in source.blocks(BLOCK_BYTES):
             line += raw.lines_before

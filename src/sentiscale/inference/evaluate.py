@@ -131,8 +131,11 @@ def rows_of_files(
     """
     parts: list[ScoredRows] = []
     left_out = RejectCounts()
+    corpus = Corpus.find([data], settings)
+    for note in corpus.notes:
+        progress.say(f"note: {note}")
     with progress.task("evaluate", None, "rows") as advance:
-        for block in Corpus.find([data], settings).blocks():
+        for block in corpus.blocks():
             rows = predictor.encoder.encode(block.text)
             unknown = unknown_shares(rows.ids, rows.offsets)
             lengths = np.diff(rows.offsets)

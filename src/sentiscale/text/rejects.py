@@ -12,8 +12,7 @@ REMEDIES = {
     Reason.MALFORMED: "Check that --format fits, that CSV fields with the delimiter or a quote are quoted, "
     "and that quotes inside them are doubled.",
     Reason.TOO_LONG: "A record may have 16 MB; in CSV, a quote that is never closed also causes this.",
-    Reason.INVALID_UTF8: "If the file comes from Windows, convert it: "
-    "iconv -f WINDOWS-1252 -t UTF-8 {file} > utf8-copy",
+    Reason.INVALID_UTF8: "If the file comes from Windows, add --encoding windows-1252.",
     Reason.NUL_BYTE: "Remove the NUL bytes: tr -d '\\000' < {file} > copy",
     Reason.NO_LABEL: "Fill in the label, or name its column with --label-column or --stars-column; fastText "
     "lines begin with __label__1 or __label__2.",

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from sentiscale.data.corpus import Corpus
-from sentiscale.data.sources import Stream, compression_of
+from sentiscale.data.sources import Stream
 from sentiscale.errors import DataError, UsageError
 from sentiscale.records import available_cores
 from sentiscale.study.bench.engines import PrepareBenchJob, TimedWork
@@ -83,11 +83,12 @@ def raw_files(given: Sequence[str | Path], folder: Path) -> RawFiles:
 
 def plain(path: Path, copy: Path) -> Path:
     """Return the file, or a decompressed copy of it. Both are read, so that they are in the page cache."""
-    compression = compression_of(str(path))
-    with Stream(str(path), compression) as stream, open(copy if compression else "/dev/null", "wb") as file:
-        while chunk := stream.read(CHUNK):
-            file.write(chunk)
-    return copy if compression else path
+    with Stream.detected(str(path)) as stream:
+        stored = path if stream.compression is None else copy
+        with open("/dev/null" if stored == path else copy, "wb") as file:
+            while chunk := stream.read(CHUNK):
+                file.write(chunk)
+    return stored
 
 
 def head(path: Path, copy: Path) -> Path:

@@ -3,6 +3,7 @@
 A format parses bytes into `Columns`. `data` opens files, and `text.reviews` checks the reviews.
 """
 
+import re
 from pathlib import PurePosixPath
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from sentiscale.text.compiled import frozen
 from sentiscale.text.formats.base import Columns, FileStart, InputFormat, LabelMode, TableFormat
 from sentiscale.text.formats.csv_records import Csv, best_delimiter, names_a_text
 from sentiscale.text.formats.fasttext import FastText
+from sentiscale.text.formats.foreign import refuse_foreign
 from sentiscale.text.formats.json_lines import JsonLines
 from sentiscale.text.formats.parquet import Parquet
 
@@ -39,13 +41,20 @@ def recognise(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> T
         DataError: the file is empty, has no known format, or lacks the usual columns.
         UsageError: the settings name an unknown format, or a column that does not exist.
     """
-    if start.data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        path = start.path
-        raise DataError(f"{path} is UTF-16. Convert it: iconv -f UTF-16 -t UTF-8 {path} > utf8-copy")
+    if not start.data:
+        raise DataError(f"{start.path} is empty (0 bytes). Download or write it again, or leave it out.")
+    check_text(start, settings)
     found = _guess(start, settings, mode) if settings.format == "auto" else named_format(settings.format)
     if not found.in_batches and not start.data.strip():
         raise DataError(f"{start.path} is empty: it contains no records. Get it again, or leave it out.")
     return found.describe(start, settings, mode)
+
+
+def check_text(start: FileStart, settings: PrepareSettings) -> None:
+    """Raise DataError when a file is not text of reviews, such as a picture, an archive or a web page."""
+    named = settings.format != "auto"
+    if not (PARQUET.recognises(start.data) or (named and named_format(settings.format).in_batches)):
+        refuse_foreign(start, named=named)
 
 
 def named_format(name: str) -> InputFormat:
@@ -62,7 +71,7 @@ def _guess(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> Inpu
     if by_content is not None:
         return by_content
     path, by_name = start.path, format_by_suffix(start.name)
-    if start.data.lstrip().startswith(b"[") and by_name in (None, JSON_LINES):
+    if re.match(rb"\s*\[\s*[\[{\"]", start.data) and by_name in (None, JSON_LINES):
         raise DataError(
             f"{path} is one JSON array; one object per line is needed: jq -c '.[]' {path} > {start.name}l"
         )

@@ -1,6 +1,7 @@
 """JSON lines files, with one object per line."""
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -32,6 +33,7 @@ from sentiscale.text.lines import gather, line_spans, trimmed
 OBJECT = "\0object"
 """Name of the single column that stores unparsed JSON objects."""
 WHOLE_OBJECTS = pa.schema([(OBJECT, pa.large_string())])
+OBJECT_START = re.compile(rb"""\s*\{\s*("[^"]*"\s*:|'[^']*'\s*:|\})""")
 SAMPLE_LINES = 200
 LABEL_TYPES = {int: "int64", float: "double", bool: "bool"}
 
@@ -42,7 +44,7 @@ class JsonLines(InputFormat):
     suffixes = (".jsonl", ".ndjson", ".json")
 
     def recognises(self, start: bytes) -> bool:
-        return start.lstrip().startswith(b"{")
+        return OBJECT_START.match(start) is not None
 
     def describe(self, start: FileStart, settings: PrepareSettings, mode: LabelMode) -> TableFormat:
         lines = start.data.split(b"\n")

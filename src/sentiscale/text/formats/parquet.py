@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +19,7 @@ from sentiscale.text.formats.base import (
     choose_columns,
     join_title,
 )
+from sentiscale.util.storage import open_file, stored_file
 
 MOST_BATCH_ROWS = 2**20
 
@@ -58,7 +58,7 @@ class Parquet(InputFormat):
         return table
 
     def schema(self, path: str, table: TableFormat | None = None) -> pa.Schema:
-        with fsspec.open(path, "rb") as file:
+        with open_file(path) as file:
             return pq.ParquetFile(file).schema_arrow.remove_metadata()
 
     def batches(self, path: str, table: TableFormat, block_bytes: int) -> Iterator[tuple[bytes, int]]:
@@ -67,11 +67,11 @@ class Parquet(InputFormat):
         needed = (table.text, table.title, table.label, *extra)
         columns = list(dict.fromkeys(name for name in needed if name is not None))
         try:
-            with fsspec.open(path, "rb") as file:
+            with open_file(path) as file:
                 parquet = pq.ParquetFile(file, memory_map=False, pre_buffer=False)
                 groups = [parquet.metadata.row_group(i) for i in range(parquet.num_row_groups)]
                 rows = max(parquet.metadata.num_rows, 1)
-                size = int(fsspec.core.url_to_fs(path)[0].size(path) or 0)
+                size = stored_file(path).size
                 row_bytes = sum(group.total_byte_size for group in groups) / rows
                 batch_rows = max(1, min(int(block_bytes / max(row_bytes, 1)), MOST_BATCH_ROWS))
                 for batch in parquet.iter_batches(batch_rows, columns=columns, use_threads=False):
