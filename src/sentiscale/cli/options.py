@@ -34,8 +34,8 @@ FormatOption = Annotated[
 EncodingOption = Annotated[
     str | None,
     typer.Option(
-        help="Encoding of text, such as windows-1252.",
-        show_default="auto: UTF-8; UTF-16 and UTF-32 are detected",
+        help="Encoding of text, such as windows-1252; auto detects UTF-8, UTF-16 and UTF-32.",
+        show_default="auto",
         rich_help_panel=INPUT,
     ),
 ]
