@@ -20,6 +20,11 @@ Cell = Literal["lstm", "gru"]
 TrackerName = Literal["mlflow", "tensorboard"]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Width = Annotated[int, Field(ge=1, le=8192)]
+StoredTokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
+ReadTokens = Annotated[int, Field(ge=2, le=2**31 - 1)]
+NgramWords = Annotated[int, Field(ge=1, le=3)]
+NgramGaps = Annotated[int, Field(ge=0, le=4)]
 SectionT = TypeVar("SectionT", bound=BaseModel)
 
 
@@ -29,6 +34,10 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+MAX_WORDS = 10_000_000
+"""Maximum size of a vocabulary."""
+MIN_BITS, MAX_BITS = 8, 28
+"""Range of the base-2 logarithm of the n-gram model's number of buckets."""
 FEW_ROWS = 40_000
 """Number of training rows below which a smaller model and more steps work better."""
 
@@ -52,11 +61,11 @@ class PrepareSettings(Section):
     """Shares of train, valid and test; they sum to 1. Not set: 0.8, 0.1, 0.1; with a test set 0.95, 0.05."""
     clean: Cleaning = "words"
     """Cleaning profile. alpha: only lower-case letters and spaces. words: keeps negation, digits, ! and ?."""
-    vocab_size: Annotated[int, Field(ge=3, le=2**31 - 1)] = 120_000
+    vocab_size: Annotated[int, Field(ge=3, le=MAX_WORDS)] = 120_000
     """Maximum size of the vocabulary, including padding and unknown."""
     min_count: Positive = 2
     """Minimum count of a word in the training split; rarer words are unknown."""
-    max_tokens: Positive = 512
+    max_tokens: StoredTokens = 512
     """Maximum tokens stored per review; longer reviews are truncated at the end."""
     dedupe: bool = True
     """Keep only the first of equal cleaned texts. Copies of test texts are removed from training instead."""
@@ -98,11 +107,11 @@ class ModelSettings(Section):
 
     cell: Cell = "lstm"
     """Recurrent cell: lstm or gru. On CPUs, only the LSTM has a fused kernel."""
-    embedding_dim: Positive = 128
+    embedding_dim: Width = 128
     """Size of a word vector."""
-    hidden_dim: Positive = 128
+    hidden_dim: Width = 128
     """Units of a recurrent layer, per direction."""
-    layers: Positive = 1
+    layers: Annotated[int, Field(ge=1, le=32)] = 1
     """Number of stacked recurrent layers."""
     bidirectional: bool = False
     """Read the text in both directions, which takes twice the time."""
@@ -117,11 +126,11 @@ class WideSettings(Section):
 
     enabled: bool = True
     """Train the n-gram model; false trains only the recurrent network."""
-    bits: Annotated[int, Field(ge=8, le=28)] = 23
+    bits: Annotated[int, Field(ge=MIN_BITS, le=MAX_BITS)] = 23
     """Use 2**bits hash buckets of 8 bytes each. Not set: 21 below 40,000 rows."""
-    longest: Annotated[int, Field(ge=1, le=3)] = 3
+    longest: NgramWords = 3
     """Longest n-gram: 1 for words, 2 with pairs, 3 with triples. Not set: 2 below 40,000 rows."""
-    gaps: Annotated[int, Field(ge=0, le=4)] = 2
+    gaps: NgramGaps = 2
     """Maximum number of words between the two words of a pair. Not set: 0 below 40,000 rows."""
     alpha: Annotated[float, Field(gt=0)] = 2e-7
     """L2 penalty of the logistic regression. Not set: 1e-6 below 40,000 rows."""
@@ -168,7 +177,7 @@ class TrainSettings(Section):
     """Learning rate after the warm-up: linear decay to 0 at the last step, or constant."""
     max_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Limit of the gradient norm of the network without its embedding; 1e9 means no limit."""
-    max_tokens: Annotated[int, Field(ge=2)] = 400
+    max_tokens: ReadTokens = 400
     """Maximum tokens per review that the network reads: half from the start, half from the end."""
     word_dropout: Share = 0.0
     """Share of tokens replaced by the unknown word during training."""

@@ -62,6 +62,18 @@ class Interrupted(SentiscaleError):  # noqa: N818 - the same
     exit_code = 130
 
 
+LONGEST_QUOTE = 60
+
+
+def quoted(value: object) -> str:
+    """Escape and shorten a value of a file or a request so that a message can quote it safely."""
+    try:
+        text = ascii(value)
+    except ValueError:  # the limit of Python on printing integers
+        text = "an integer of thousands of digits"
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
+
+
 def did_you_mean(got: str, allowed: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"`, or an empty string when nothing allowed is close to `got`."""
     close = difflib.get_close_matches(got, list(allowed), n=1, cutoff=0.6)

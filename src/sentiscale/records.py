@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import psutil
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from sentiscale.errors import DataError
+from sentiscale.errors import LONGEST_QUOTE, DataError, quoted
 from sentiscale.util.atomic import disk_error
 
 SCHEMA_VERSION = 1
@@ -264,7 +264,11 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, ValidationError):
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
-        return f"{where}: {problem['msg']}" if where else str(problem["msg"])
+        if not where:
+            return str(problem["msg"])
+        where = where if where.isprintable() and len(where) <= LONGEST_QUOTE else quoted(where)
+        got = "" if problem["type"] == "missing" else f" is {quoted(problem['input'])}"
+        return f"{where}{got}: {problem['msg']}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error)

@@ -19,10 +19,10 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sentiscale.config import Settings, preset_values, resolve
-from sentiscale.errors import DataError, Interrupted, UsageError, did_you_mean
+from sentiscale.errors import DataError, Interrupted, UsageError, did_you_mean, quoted
 from sentiscale.inference.predictor import CHUNK_ROWS, Predictor
 from sentiscale.inference.sklearn_data import as_texts, copied_slice, prepare_texts, two_classes
-from sentiscale.model.directory import SavedModel, read_record, save_model
+from sentiscale.model.directory import CONFIG, DIGESTS, FILES, RECORD, SavedModel, read_record, save_model
 from sentiscale.model.metrics import probabilities
 from sentiscale.model.wide import Combination
 from sentiscale.parallel.world import single_rank
@@ -36,6 +36,7 @@ from sentiscale.training.run_directory import RunDir
 from sentiscale.training.setup import set_up
 from sentiscale.training.validate import evaluate
 from sentiscale.util.atomic import whole_directory, write_file
+from sentiscale.util.files import read_json
 from sentiscale.util.progress import Progress
 
 
@@ -87,9 +88,9 @@ PREPARE_SETTINGS = ("prepare.clean", "prepare.vocab_size", "prepare.min_count", 
 FEW_TEXTS = 4000
 """Below this number of texts, words that occur only once are kept; on real reviews, this was better for 2,000
 texts and worse for 8,000."""
-MODEL_FILES = ("config.toml", "vocab.txt", "weights.safetensors", "record.json")
 ESTIMATOR_FILE = "estimator.json"
 """File with class labels and parameters, which `save` adds to the model directory."""
+MAX_LABEL_BYTES = 64 * 2**10
 PROCESS_STATE = threading.RLock()
 """Lock for PyTorch's number of threads and random state: fitting and loading change them process-wide."""
 
@@ -247,7 +248,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         description = self._description()
-        with whole_directory(Path(path), replace=force, marker=MODEL_FILES[0]) as working:
+        with whole_directory(Path(path), replace=force, marker=CONFIG) as working:
             for name, content in self._model_files().items():
                 (working / name).write_bytes(content)
             write_file(working / ESTIMATOR_FILE, description)
@@ -285,7 +286,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         super().__setstate__(state)
         if files is not None:
             with process_state_preserved(), tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
-                for name in MODEL_FILES:  # other names could be paths outside the folder
+                for name in (*FILES, DIGESTS, RECORD):  # other names could be paths outside the folder
                     if name in files:
                         Path(folder, name).write_bytes(files[name])
                 self.predictor_ = Predictor.load(folder)
@@ -367,15 +368,19 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 def _read_description(path: Path) -> tuple[dict[str, Any], npt.NDArray[Any]]:
     """Read parameters and labels of a model directory; returns defaults if it has no ESTIMATOR_FILE."""
     file = path / ESTIMATOR_FILE
-    if not file.exists():
+    try:
+        document = read_json(file)
+    except FileNotFoundError:
         return {}, np.array(["negative", "positive"])
     try:
-        document = json.loads(file.read_bytes())
-        classes = np.array(document["classes"], np.dtype(document["dtype"]))
+        dtype = np.dtype(document["dtype"])
+        if dtype.kind not in "biufUO" or dtype.itemsize > MAX_LABEL_BYTES:
+            raise ValueError(f"dtype is {quoted(document['dtype'])}")
+        classes = np.array(document["classes"], dtype)
         if classes.shape != (2,):
             raise ValueError(f"it has {len(classes)} classes")
         return dict(document["parameters"]), classes
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{file} is damaged: {error}. Copy the directory or save it again.") from error
 
 

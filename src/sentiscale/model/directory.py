@@ -1,32 +1,69 @@
 """Write and read a model directory: the settings, vocabulary and weights that a prediction needs.
 
-The files are `config.toml`, `vocab.txt`, `weights.safetensors` and, for human readers, `record.json`. None of
-them is a pickle, so loading an untrusted model cannot execute code.
+The files are `config.toml`, `vocab.txt`, `weights.safetensors`, `digests.json` with the digests of these
+three and, for human readers, `record.json`. A model may come from anyone: none of its files is a pickle, each
+is read with `util.files`, and every number and array is checked before it reaches compiled code.
 """
 
-import tomllib
+import json
+import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tomli_w
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from safetensors.torch import save
 from torch import Tensor
 
-from sentiscale.config import Cleaning, ModelSettings
-from sentiscale.errors import DataError
+from sentiscale.config import (
+    MAX_BITS,
+    MIN_BITS,
+    Cleaning,
+    ModelSettings,
+    NgramGaps,
+    NgramWords,
+    ReadTokens,
+    StoredTokens,
+)
+from sentiscale.errors import DataError, quoted
 from sentiscale.model.network import SentimentNet
 from sentiscale.model.ngrams import Ngrams
+from sentiscale.model.weights import LARGEST, Shape, Tensors, WeightsFile
 from sentiscale.model.wide import Combination, WideModel
 from sentiscale.records import RunRecord, reason_of
 from sentiscale.text.clean import check_version
-from sentiscale.text.vocab import Vocab
+from sentiscale.text.vocab import Vocab, read_vocabulary
 from sentiscale.util.atomic import whole_directory, write_file
+from sentiscale.util.digests import bytes_digest, file_digests
+from sentiscale.util.files import MAX_JSON_BYTES, parse_toml, read_bytes, read_json
 
 FORMAT_VERSION = 1
+CONFIG, VOCABULARY, WEIGHTS = FILES = ("config.toml", "vocab.txt", "weights.safetensors")
+DIGESTS, RECORD = "digests.json", "record.json"
+NET, SCALES, WIDE_WEIGHTS = "net.", "wide.scales", "wide.weights"
+"""Prefix of the network's tensors, and the arrays of the n-gram model."""
+MAX_CONFIG_BYTES = 16 * 2**10
+
+Weight = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+
+logger = logging.getLogger(__name__)
+
+
+class CombinationWeights(BaseModel):
+    """The table `combination` of `config.toml`: the fields of `Combination`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    net: Weight
+    """Factor of the network's logit."""
+    wide: Weight
+    """Factor of the n-gram model's logit."""
+    bias: Weight
+    """Added to both."""
 
 
 class ModelConfig(BaseModel):
@@ -38,21 +75,21 @@ class ModelConfig(BaseModel):
     """Version of the directory format; any other version is rejected."""
     cleaning: Cleaning
     """Cleaning profile: alpha or words."""
-    cleaning_version: int = 1
+    cleaning_version: Annotated[int, Field(ge=1, le=1000)] = 1
     """Version of the cleaning profile."""
-    max_tokens: int
+    max_tokens: ReadTokens
     """Maximum number of tokens of a review that the network reads."""
-    stored_tokens: int
+    stored_tokens: StoredTokens
     """Maximum number of tokens kept of a review, as in preparation; the n-gram model reads all of them."""
     model: ModelSettings
     """Shape of the network."""
-    combination: dict[str, float]
-    """Weights that combine the logits of the two models: net, wide, bias."""
-    wide_longest: int | None = None
+    combination: CombinationWeights
+    """Weights that combine the logits of the two models."""
+    wide_longest: NgramWords | None = None
     """Longest n-gram of the n-gram model; None if there is no n-gram model."""
-    wide_gaps: int = 0
+    wide_gaps: NgramGaps = 0
     """Maximum number of words between the two words of a pair that is a feature of the n-gram model."""
-    wide_intercept: float = 0.0
+    wide_intercept: Weight = 0.0
     """Logit of the n-gram model for a text that has no features."""
 
 
@@ -76,42 +113,50 @@ class SavedModel:
 
 def save_model(path: Path, model: SavedModel, record: RunRecord | None = None) -> None:
     """Write the directory atomically, replacing an existing one."""
-    tensors: dict[str, Tensor] = {f"net.{name}": value for name, value in model.net.state_dict().items()}
+    tensors: dict[str, Tensor] = {NET + name: value for name, value in model.net.state_dict().items()}
     if model.wide is not None:
-        tensors["wide.scales"] = torch.from_numpy(model.wide.scales)
-        tensors["wide.weights"] = torch.from_numpy(model.wide.weights)
+        tensors[SCALES] = torch.from_numpy(model.wide.scales)
+        tensors[WIDE_WEIGHTS] = torch.from_numpy(model.wide.weights)
     with whole_directory(path, replace=True) as working:
-        write_file(working / "config.toml", tomli_w.dumps(model.config.model_dump(exclude_none=True)))
-        model.vocab.write(working / "vocab.txt")
-        write_file(working / "weights.safetensors", save(tensors))
+        write_file(working / CONFIG, tomli_w.dumps(model.config.model_dump(exclude_none=True)))
+        model.vocab.write(working / VOCABULARY)
+        write_file(working / WEIGHTS, save(tensors))
+        digests = dict(zip(FILES, file_digests(working / name for name in FILES), strict=True))
+        write_file(working / DIGESTS, json.dumps(digests, indent=2) + "\n")
         if record is not None:
-            write_file(working / "record.json", record.model_dump_json(indent=2))
+            write_file(working / RECORD, record.model_dump_json(indent=2))
 
 
 def load_model(path: Path) -> SavedModel:
-    """Read a model directory that `save_model` wrote.
+    """Read a model directory that `save_model` wrote; a model of an earlier version may have no digests.
 
-    Raises: DataError when it is missing, incomplete or damaged, or has an unknown format or cleaning version.
+    Raises: DataError when it is missing, incomplete or damaged, has an unknown format or cleaning version, or
+        contains values, words or weights that `save_model` does not write.
     """
-    config = _read_config(path)
-    check_version(config.cleaning, config.cleaning_version)
-    vocab = Vocab.read(path / "vocab.txt")
-    with torch.device("meta"):
-        net = SentimentNet(config.model, len(vocab))
-    try:
-        tensors = load_file(path / "weights.safetensors")
-        weights = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
-        # The large embedding table stays memory-mapped, so that processes share its pages. All other weights
-        # are copied, because kernels need aligned memory.
-        weights = {k: v if k.startswith("embedding.") else v.clone() for k, v in weights.items()}
-        net.load_state_dict(weights, assign=True)
-        wide = _wide_of(config, tensors)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} has no weights.safetensors; copy the whole directory again.") from error
-    except (SafetensorError, RuntimeError, KeyError, OSError) as error:
-        raise DataError(f"{path}/weights.safetensors is damaged: {error}. Copy or train it again.") from error
+    digests = _read_digests(path)
+    config = _read_config(path, digests)
+    with _open_weights(path) as file:  # it reads the weights in the background
+        vocab = _read_vocabulary(path, digests, config)
+        with torch.device("meta"):
+            net = SentimentNet(config.model, len(vocab))
+        try:
+            shapes = {NET + name: tuple(value.shape) for name, value in net.state_dict().items()}
+            tensors = file.read(shapes | _wide_shapes(file, config))
+        finally:  # a file that was changed is reported as such, whatever is wrong with it
+            _check_digest(path / WEIGHTS, digests, file.digest)
+    # The large embedding table stays memory-mapped, so that processes share its pages. All other weights are
+    # copied, because kernels need aligned memory.
+    weights = {
+        name: torch.from_numpy(value) if name == NET + "embedding.weight" else torch.tensor(value)
+        for name, value in tensors.items()
+        if name.startswith(NET)
+    }
+    net.load_state_dict({name.removeprefix(NET): value for name, value in weights.items()}, assign=True)
     net.eval()
-    return SavedModel(config, vocab, net, wide, Combination(**config.combination))
+    if digests is None:
+        _note_missing_digests(path)
+    wide = _wide_of(config, tensors)
+    return SavedModel(config, vocab, net, wide, Combination(**config.combination.model_dump()))
 
 
 def model_config(
@@ -131,7 +176,7 @@ def model_config(
         max_tokens=max_tokens,
         stored_tokens=stored_tokens,
         model=model,
-        combination=asdict(combination),
+        combination=CombinationWeights(**asdict(combination)),
         wide_longest=wide.ngrams.longest if wide else None,
         wide_gaps=wide.ngrams.gaps if wide else 0,
         wide_intercept=wide.intercept if wide else 0.0,
@@ -141,43 +186,104 @@ def model_config(
 def read_record(path: Path) -> dict[str, Any]:
     """Return the record of the run that trained the model; empty if it is missing or unreadable."""
     try:
-        return RunRecord.model_validate_json((path / "record.json").read_bytes()).model_dump(mode="json")
-    except (OSError, ValidationError):
+        content = read_bytes(path / RECORD, MAX_JSON_BYTES)
+        return RunRecord.model_validate_json(content).model_dump(mode="json")
+    except (OSError, DataError, ValidationError):
         return {}
 
 
-def _read_config(path: Path) -> ModelConfig:
+def _read_digests(path: Path) -> dict[str, str] | None:
     try:
-        values = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
+        values = read_json(path / DIGESTS, MAX_CONFIG_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return {name: TypeAdapter(str).validate_python(values[name]) for name in FILES}
+    except (KeyError, TypeError, ValidationError) as error:
+        raise DataError(
+            f"{path / DIGESTS} is damaged: it must be an object with the digests of {', '.join(FILES)}. "
+            "Copy the whole directory again."
+        ) from error
+
+
+def _check_digest(path: Path, digests: Mapping[str, str] | None, found: str) -> None:
+    if digests is not None and digests[path.name] != found:
+        raise DataError(
+            f"{path} does not match the digest written with it: it was changed, exchanged or copied half. "
+            f"Copy the whole directory again, or remove {DIGESTS} if you changed it on purpose."
+        )
+
+
+def _read_config(path: Path, digests: Mapping[str, str] | None) -> ModelConfig:
+    file = path / CONFIG
+    try:
+        content = read_bytes(file, MAX_CONFIG_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         inside = path / "model"
         remedy = (
             f"Did you mean {inside}?"
-            if (inside / "config.toml").exists()
+            if (inside / CONFIG).exists()
             else "`sentiscale train` writes RUN/model."
         )
-        raise DataError(f"{path} is not a model directory: it has no config.toml. {remedy}") from error
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}/config.toml cannot be read: {reason_of(error)}. Copy or train it again."
-        ) from error
+        raise DataError(f"{path} is not a model directory: it has no {CONFIG}. {remedy}") from error
+    _check_digest(file, digests, bytes_digest(content))
+    values = parse_toml(file, content)
     version = values.get("format_version")
     if version != FORMAT_VERSION:
         raise DataError(
-            f"{path} has model format {version}; this version of sentiscale reads {FORMAT_VERSION}. "
+            f"{path} has model format {quoted(version)}; this version of sentiscale reads {FORMAT_VERSION}. "
             "Train it again, or use the version of sentiscale that wrote it."
         )
     try:
-        return ModelConfig.model_validate(values)
+        config = ModelConfig.model_validate(values)
+        check_version(config.cleaning, config.cleaning_version)
     except ValidationError as error:
+        raise DataError(f"{file} is damaged: {reason_of(error)}. Copy or train it again.") from error
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
+    return config
+
+
+def _read_vocabulary(path: Path, digests: Mapping[str, str] | None, config: ModelConfig) -> Vocab:
+    file = path / VOCABULARY
+    content = read_vocabulary(file)
+    _check_digest(file, digests, bytes_digest(content))
+    vocab = Vocab.parse(file, content)
+    vocab.check_cleaning(file, config.cleaning, config.cleaning_version)
+    return vocab
+
+
+def _open_weights(path: Path) -> WeightsFile:
+    try:
+        return WeightsFile(path / WEIGHTS)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{path} has no {WEIGHTS}; copy the whole directory again.") from error
+
+
+def _wide_shapes(file: WeightsFile, config: ModelConfig) -> dict[str, Shape]:
+    """Return the shapes of the n-gram model's arrays, whose size only the arrays themselves state."""
+    if config.wide_longest is None:
+        return {}
+    entry = file.header.get(SCALES)
+    shape = entry.shape if entry else (2**MIN_BITS,)  # `read` reports that it is missing
+    if shape not in [(2**bits,) for bits in range(MIN_BITS, MAX_BITS + 1)]:
         raise DataError(
-            f"{path}/config.toml is damaged: {reason_of(error)}. Copy or train it again."
-        ) from error
+            f"{file.path}: {SCALES} has shape {quoted(shape)}; only one dimension of 2**{MIN_BITS} to "
+            f"2**{MAX_BITS} numbers, a power of two, is allowed."
+        )
+    return {SCALES: shape, WIDE_WEIGHTS: shape}
 
 
-def _wide_of(config: ModelConfig, tensors: dict[str, Tensor]) -> WideModel | None:
+def _wide_of(config: ModelConfig, tensors: Tensors) -> WideModel | None:
     if config.wide_longest is None:
         return None
-    scales, weights = tensors["wide.scales"].numpy(), tensors["wide.weights"].numpy()
+    scales, weights = tensors[SCALES], tensors[WIDE_WEIGHTS]
     ngrams = Ngrams(len(scales).bit_length() - 1, config.wide_longest, config.wide_gaps)
     return WideModel(scales, weights, config.wide_intercept, ngrams)
+
+
+@cache  # once for each model
+def _note_missing_digests(path: Path) -> None:
+    logger.warning(
+        "note: %s has no %s, as models of earlier versions: changes of its files go unnoticed.", path, DIGESTS
+    )

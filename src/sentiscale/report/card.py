@@ -24,6 +24,7 @@ from sentiscale.report.page import render_markdown
 from sentiscale.study.analysis.intervals import wilson
 from sentiscale.text.formats import format_of
 from sentiscale.text.vocab import SPECIAL
+from sentiscale.util.files import MAX_JSON_BYTES, read_bytes
 from sentiscale.util.progress import Progress
 from sentiscale.util.templates import finding, sentences
 
@@ -445,10 +446,10 @@ def _record(path: Path, model_path: Path) -> RunRecord:
         )
     for place in (path, model_path):
         try:
-            return RunRecord.model_validate_json((place / "record.json").read_bytes())
+            return RunRecord.model_validate_json(read_bytes(place / "record.json", MAX_JSON_BYTES))
         except FileNotFoundError:
             continue
-        except (OSError, ValidationError) as error:
+        except ValidationError as error:
             raise DataError(
                 f"{place / 'record.json'} cannot be read: {reason_of(error)}. Copy or train it again."
             ) from error

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sentiscale.serving.errors import RequestError, overloaded, quoted
+from sentiscale.errors import quoted
+from sentiscale.serving.errors import RequestError, overloaded
 from sentiscale.serving.settings import LOOPBACK, ServeSettings
 from sentiscale.serving.telemetry import EventLog, ServiceMetrics
 

@@ -14,8 +14,8 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
-from sentiscale.errors import did_you_mean
-from sentiscale.serving.errors import CODES, LONGEST_QUOTE, RequestError, not_ready, quoted
+from sentiscale.errors import LONGEST_QUOTE, did_you_mean, quoted
+from sentiscale.serving.errors import CODES, RequestError, not_ready
 from sentiscale.serving.pool import WorkerPool
 from sentiscale.serving.queue import BatchQueue
 from sentiscale.serving.schema import ErrorAnswer, ModelAnswer, PredictAnswer, State, request_model

@@ -26,7 +26,6 @@ CODES: dict[int, str] = {
 
 OVERLOAD_DELAY_SECONDS = 0.2
 """Delay before a refusal. Without it, clients that retry at once cost more than answers do (decision 10)."""
-LONGEST_QUOTE = 60
 
 
 class RequestError(Exception):
@@ -72,9 +71,3 @@ def overloaded(status: int, message: str, *, code: str, limit: float | None = No
 
 def not_ready(message: str) -> RequestError:
     return RequestError(503, message, headers={"Retry-After": "2"})
-
-
-def quoted(value: object) -> str:
-    """Escape and shorten part of a request so that a message can quote it safely."""
-    text = ascii(value)
-    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"

@@ -1,6 +1,7 @@
 """The pool of worker processes, which restarts them with back-off and replaces them to reload the model."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ WATCH_SECONDS = 1.0
 """Interval between checks of the model directory."""
 FILES = ("config.toml", "vocab.txt", "weights.safetensors")
 """Files of a model directory that predictions depend on."""
+DIGESTS = "digests.json"
+"""File with their digests, which models of earlier versions do not have."""
 
 LogEvent = Callable[..., None]
 """Writes an event to the log: a name, then keyword fields."""
@@ -257,6 +260,8 @@ def fingerprint(model: Path) -> tuple[tuple[int, int, int], ...]:
     """Return inode, modification time and size of each model file; empty while a file is missing."""
     try:
         stats = [(model / name).stat() for name in FILES]
+        with contextlib.suppress(FileNotFoundError):
+            stats.append((model / DIGESTS).stat())
     except OSError:
         return ()
     return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)

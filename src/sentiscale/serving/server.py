@@ -16,7 +16,7 @@ import uvloop
 from sentiscale.errors import DataError, Interrupted, UsageError
 from sentiscale.serving.admission import Admission
 from sentiscale.serving.app import Service, build_app
-from sentiscale.serving.pool import FILES, WorkerPool, watch_model
+from sentiscale.serving.pool import DIGESTS, FILES, WorkerPool, watch_model
 from sentiscale.serving.protocol import limited_protocol
 from sentiscale.serving.queue import BatchQueue
 from sentiscale.serving.settings import ServeSettings
@@ -58,6 +58,8 @@ def serve(
     listening = bound_socket(settings.host, settings.port)
     allow_connections(settings.max_connections)
     log.capture_libraries()
+    if not (model / DIGESTS).exists():
+        log.say(f"note: {model} has no {DIGESTS}, as models of earlier versions: changes go unnoticed.")
     with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         stopped_by = runner.run(_serve(model, settings, log, listening, announce))
     log.event("stopped", signal=stopped_by.name)
@@ -171,9 +173,9 @@ def check_model(model: Path) -> None:
 
     Raises: DataError when a file of the model is missing.
     """
-    missing = next((name for name in FILES if not (model / name).is_file()), None)
+    missing = next((name for name in FILES if not (model / name).exists()), None)
     if missing is not None:
-        is_run = (model / "model" / missing).is_file()
+        is_run = (model / "model" / missing).exists()
         remedy = f"Did you mean {model / 'model'}?" if is_run else "`sentiscale train` writes RUN/model."
         raise DataError(f"{model} is not a model directory: it has no {missing}. {remedy}")
 

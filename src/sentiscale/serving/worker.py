@@ -6,6 +6,7 @@ The front process runs it as `python -m sentiscale.serving.worker DESCRIPTOR MOD
 import gc
 import hashlib
 import json
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ def main() -> None:
     # when to stop.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    logging.disable(logging.WARNING)  # the front process logs
     descriptor, path, threads = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     with Connection(descriptor) as front:
         try:

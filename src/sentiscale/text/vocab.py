@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from sentiscale.errors import DataError
-from sentiscale.text.clean import raw_rows
+from sentiscale.config import MAX_WORDS, Cleaning
+from sentiscale.errors import DataError, quoted
+from sentiscale.text.clean import MAX_TOKEN_BYTES, clean, raw_rows
+from sentiscale.text.tokens import number_known, rule_for
 from sentiscale.text.word_table import WordTable, build_table
 from sentiscale.util.atomic import write_file
+from sentiscale.util.files import read_bytes
 
 PAD, UNK = 0, 1
 SPECIAL = ("<pad>", "<unk>")
@@ -28,7 +31,8 @@ class Vocab:
         self.words = list(words)
         if tuple(self.words[:2]) != SPECIAL:
             raise DataError(f"a vocabulary begins with {SPECIAL}, this one with {tuple(self.words[:2])}.")
-        if len(self._ids) != len(self.words) or "" in self._ids:
+        distinct = set(self.words)
+        if len(distinct) != len(self.words) or "" in distinct:
             raise DataError("the vocabulary contains an empty word or a word twice; it was edited by hand.")
 
     def __len__(self) -> int:
@@ -59,19 +63,50 @@ class Vocab:
 
         Raises: DataError when the file is missing or is not a vocabulary.
         """
+        return cls.parse(path, read_vocabulary(path))
+
+    @classmethod
+    def parse(cls, path: Path, content: bytes) -> "Vocab":
+        """Parse the content of a vocabulary file; `path` is for messages."""
         try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError as error:
-            raise DataError(f"{path} is missing; it should be a vocabulary.") from error
-        except (OSError, UnicodeDecodeError) as error:
+            return cls(content.decode().removesuffix("\n").split("\n"))
+        except UnicodeDecodeError as error:
             raise DataError(f"{path} cannot be read as a vocabulary: {error}.") from error
-        try:
-            return cls(text.removesuffix("\n").split("\n"))
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
+    def check_cleaning(self, path: Path, cleaning: Cleaning, version: int) -> None:
+        """Check that the cleaning profile produces every word; other words would never be found in a text.
+
+        Raises: DataError naming the file, the line and the word.
+        """
+        words = self.words[len(SPECIAL) :]
+        data = np.frombuffer("\n".join(["", *words, ""]).encode(), np.uint8)
+        rule = rule_for(cleaning, 2, UNK, version=version)
+        rows = number_known(data, np.flatnonzero(data == ord("\n")), rule, self.table)
+        if np.array_equal(rows.ids, np.arange(len(SPECIAL), len(self))) and (rows.lengths == 1).all():
+            return
+        cleaned = clean(pa.array(words, pa.large_string()), cleaning, version).texts()
+        for line, (word, text) in enumerate(zip(words, cleaned, strict=True), len(SPECIAL) + 1):
+            if text != word or " " in word:
+                raise DataError(
+                    f"{path}:{line} is {quoted(word)}, which the cleaning profile {cleaning} turns into "
+                    f"{quoted(text)}; only words that it leaves unchanged are allowed."
+                )
+
     def write(self, path: Path) -> None:
         write_file(path, "\n".join(self.words) + "\n")
+
+
+def read_vocabulary(path: Path) -> bytes:
+    """Read the content of a vocabulary file.
+
+    Raises: DataError when the file is missing or cannot be a vocabulary.
+    """
+    try:
+        return read_bytes(path, MAX_WORDS * (MAX_TOKEN_BYTES + 1))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{path} is missing; it should be a vocabulary.") from error
 
 
 def write_words(path: Path, words: pa.Array) -> None:

@@ -48,6 +48,12 @@ def chunk_digests(task: DigestTask) -> list[bytes]:
     return digests
 
 
+def bytes_digest(content: bytes) -> str:
+    """Return the `file_digest` of a file with this content."""
+    chunks = (content[start : start + CHUNK_BYTES] for start in range(0, len(content), CHUNK_BYTES))
+    return combined([[hashlib.sha256(chunk).digest()] for chunk in chunks])
+
+
 def combined(parts: Iterable[list[bytes]]) -> str:
     """Return the digest of a file from the digests of its chunks."""
     return hashlib.sha256(b"".join(chain.from_iterable(parts))).hexdigest()

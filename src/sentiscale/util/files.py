@@ -69,7 +69,11 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
 
 def read_toml(path: Path, max_bytes: int = MAX_TOML_BYTES) -> dict[str, Any]:
     """Read a TOML file, with or without a byte-order mark, as Windows editors write it."""
-    content = read_bytes(path, max_bytes)
+    return parse_toml(path, read_bytes(path, max_bytes))
+
+
+def parse_toml(path: Path, content: bytes) -> dict[str, Any]:
+    """Parse the content of a TOML file; `path` is for messages."""
     try:
         text = content.decode("utf-8-sig")
         for number, line in enumerate(text.split("\n"), 1):

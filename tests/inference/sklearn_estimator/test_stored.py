@@ -91,7 +91,7 @@ def test_a_pickle_is_read_in_another_process(fitted, reviews, tmp_path):
 def test_a_damaged_pickle_is_told(fitted):
     state = fitted.__getstate__()
     state["model_files_"]["weights.safetensors"] = b"nothing"
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DataError, match="does not match the digest"):
         SentimentClassifier().__setstate__(state)
 
 
@@ -108,6 +108,7 @@ def test_a_saved_directory_is_an_ordinary_model(saved, fitted, reviews):
         "config.toml",
         "vocab.txt",
         "weights.safetensors",
+        "digests.json",
         "record.json",
         "estimator.json",
     }
