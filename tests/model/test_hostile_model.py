@@ -87,7 +87,7 @@ def test_the_command_refuses_a_changed_model_in_one_line(answers, verb, number):
 def test_the_message_names_file_and_field(original, tmp_path, change, digests):
     model = changed(original, tmp_path / "model", change, digests=digests)
     with pytest.raises(DataError, match=change.message) as caught:
-        load_model(model)
+        Predictor.load(model).predict("good")
     assert str(model) in str(caught.value)
     assert "\n" not in str(caught.value)
 

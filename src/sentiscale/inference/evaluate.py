@@ -115,9 +115,10 @@ def vocabulary_mapping(predictor: Predictor, dataset: PreparedDataset) -> npt.ND
             f"{dataset.path} was cleaned with version {manifest.cleaning_version} of '{config.cleaning}', "
             f"the model reads version {config.cleaning_version}. Pass the raw labelled file instead."
         )
-    if dataset.vocab == predictor.model.vocab:
+    vocab = predictor.encoder.vocab  # its words are checked
+    if dataset.vocab == vocab:
         return None
-    ids = [predictor.model.vocab.id_of(word) for word in dataset.vocab.words]
+    ids = [vocab.id_of(word) for word in dataset.vocab.words]
     ids[:2] = [PAD, UNK]
     return np.array(ids, np.int32)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -99,9 +100,17 @@ class Predictor:
 
     def __init__(self, model: SavedModel, precision: Precision | None = None) -> None:
         self.model = model
-        config = model.config
-        self.encoder = Encoder(model.vocab, config.cleaning, config.stored_tokens, config.cleaning_version)
         self.precision = precision or Precision("fp32")
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Encoder of texts, which is created for the first texts: only then are compiled functions loaded.
+
+        Raises: DataError when the vocabulary contains a word that the cleaning profile does not produce.
+        """
+        config, vocab = self.model.config, self.model.vocab
+        vocab.check_cleaning(config.cleaning, config.cleaning_version)
+        return Encoder(vocab, config.cleaning, config.stored_tokens, config.cleaning_version)
 
     @classmethod
     def load(cls, path: str | Path, *, precision: str = "fp32") -> Self:

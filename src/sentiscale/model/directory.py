@@ -131,19 +131,20 @@ def load_model(path: Path) -> SavedModel:
     """Read a model directory that `save_model` wrote; a model of an earlier version may have no digests.
 
     Raises: DataError when it is missing, incomplete or damaged, has an unknown format or cleaning version, or
-        contains values, words or weights that `save_model` does not write.
+        contains values or weights that `save_model` does not write. `Vocab.check_cleaning` checks the words.
     """
     digests = _read_digests(path)
     config = _read_config(path, digests)
     with _open_weights(path) as file:  # it reads the weights in the background
-        vocab = _read_vocabulary(path, digests, config)
+        vocab = _read_vocabulary(path, digests)
         with torch.device("meta"):
             net = SentimentNet(config.model, len(vocab))
         try:
             shapes = {NET + name: tuple(value.shape) for name, value in net.state_dict().items()}
             tensors = file.read(shapes | _wide_shapes(file, config))
         finally:  # a file that was changed is reported as such, whatever is wrong with it
-            _check_digest(path / WEIGHTS, digests, file.digest)
+            if digests is not None:
+                _check_digest(path / WEIGHTS, digests, file.digest)
     # The large embedding table stays memory-mapped, so that processes share its pages. All other weights are
     # copied, because kernels need aligned memory.
     weights = {
@@ -244,13 +245,11 @@ def _read_config(path: Path, digests: Mapping[str, str] | None) -> ModelConfig:
     return config
 
 
-def _read_vocabulary(path: Path, digests: Mapping[str, str] | None, config: ModelConfig) -> Vocab:
+def _read_vocabulary(path: Path, digests: Mapping[str, str] | None) -> Vocab:
     file = path / VOCABULARY
     content = read_vocabulary(file)
     _check_digest(file, digests, bytes_digest(content))
-    vocab = Vocab.parse(file, content)
-    vocab.check_cleaning(file, config.cleaning, config.cleaning_version)
-    return vocab
+    return Vocab.parse(file, content)
 
 
 def _open_weights(path: Path) -> WeightsFile:

@@ -25,7 +25,7 @@ from sentiscale.util.files import open_regular
 
 LARGEST = 1e9
 """Largest magnitude of a weight. Anything larger is damage, and logits stay finite below it."""
-MAX_FILE_BYTES = 2**36
+MAX_FILE_BYTES = 2**35
 MAX_HEADER_BYTES = 2**20
 LENGTH_BYTES = 8
 """Size of the header's length at the start of the file; the header is padded to a multiple of this, too."""

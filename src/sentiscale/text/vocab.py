@@ -29,8 +29,12 @@ class Vocab:
         Raises: DataError when the special words are not first, or a word is empty or occurs twice.
         """
         self.words = list(words)
+        self.path: Path | None = None
+        """File that the words were read from."""
         if tuple(self.words[:2]) != SPECIAL:
-            raise DataError(f"a vocabulary begins with {SPECIAL}, this one with {tuple(self.words[:2])}.")
+            raise DataError(
+                f"a vocabulary begins with {SPECIAL}, this one with {quoted(tuple(self.words[:2]))}."
+            )
         distinct = set(self.words)
         if len(distinct) != len(self.words) or "" in distinct:
             raise DataError("the vocabulary contains an empty word or a word twice; it was edited by hand.")
@@ -69,13 +73,15 @@ class Vocab:
     def parse(cls, path: Path, content: bytes) -> "Vocab":
         """Parse the content of a vocabulary file; `path` is for messages."""
         try:
-            return cls(content.decode().removesuffix("\n").split("\n"))
+            vocab = cls(content.decode().removesuffix("\n").split("\n"))
         except UnicodeDecodeError as error:
             raise DataError(f"{path} cannot be read as a vocabulary: {error}.") from error
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
+        vocab.path = path
+        return vocab
 
-    def check_cleaning(self, path: Path, cleaning: Cleaning, version: int) -> None:
+    def check_cleaning(self, cleaning: Cleaning, version: int) -> None:
         """Check that the cleaning profile produces every word; other words would never be found in a text.
 
         Raises: DataError naming the file, the line and the word.
@@ -89,8 +95,9 @@ class Vocab:
         cleaned = clean(pa.array(words, pa.large_string()), cleaning, version).texts()
         for line, (word, text) in enumerate(zip(words, cleaned, strict=True), len(SPECIAL) + 1):
             if text != word or " " in word:
+                place = f"{self.path}:{line}" if self.path else f"word {line} of the vocabulary"
                 raise DataError(
-                    f"{path}:{line} is {quoted(word)}, which the cleaning profile {cleaning} turns into "
+                    f"{place} is {quoted(word)}, which the cleaning profile {cleaning} turns into "
                     f"{quoted(text)}; only words that it leaves unchanged are allowed."
                 )
 
