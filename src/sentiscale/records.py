@@ -62,7 +62,7 @@ class EvalCounts(Record):
     """Negative rows predicted negative."""
     false_negative: Count = 0
     """Positive rows predicted negative."""
-    loss_sum: Amount = 0.0
+    loss_sum: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Binary cross-entropy summed over rows, in nats."""
 
     def __add__(self, other: "EvalCounts") -> "EvalCounts":

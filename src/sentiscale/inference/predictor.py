@@ -15,7 +15,7 @@ import torch
 
 from sentiscale.data.batches import padded_ids, padded_width
 from sentiscale.errors import UsageError
-from sentiscale.model.directory import SavedModel, load_model
+from sentiscale.model.directory import SavedModel, load_model, note_missing_digests
 from sentiscale.model.metrics import probabilities
 from sentiscale.parallel.cpu import flushed_denormals
 from sentiscale.parallel.precision import Precision
@@ -110,6 +110,8 @@ class Predictor:
         """
         config, vocab = self.model.config, self.model.vocab
         vocab.check_cleaning(config.cleaning, config.cleaning_version)
+        if self.model.unverified is not None:
+            note_missing_digests(self.model.unverified)
         return Encoder(vocab, config.cleaning, config.stored_tokens, config.cleaning_version)
 
     @classmethod

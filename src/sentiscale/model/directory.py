@@ -103,6 +103,8 @@ class SavedModel:
     """In evaluation mode."""
     wide: WideModel | None
     combination: Combination
+    unverified: Path | None = None
+    """The directory, if it has no digests, as those of earlier versions."""
 
     @property
     def parameters(self) -> int:
@@ -154,10 +156,9 @@ def load_model(path: Path) -> SavedModel:
     }
     net.load_state_dict({name.removeprefix(NET): value for name, value in weights.items()}, assign=True)
     net.eval()
-    if digests is None:
-        _note_missing_digests(path)
-    wide = _wide_of(config, tensors)
-    return SavedModel(config, vocab, net, wide, Combination(**config.combination.model_dump()))
+    combination = Combination(**config.combination.model_dump())
+    unverified = path if digests is None else None
+    return SavedModel(config, vocab, net, _wide_of(config, tensors), combination, unverified)
 
 
 def model_config(
@@ -282,7 +283,8 @@ def _wide_of(config: ModelConfig, tensors: Tensors) -> WideModel | None:
 
 
 @cache  # once for each model
-def _note_missing_digests(path: Path) -> None:
+def note_missing_digests(path: Path) -> None:
+    """Log a note that the model's files cannot be compared with digests."""
     logger.warning(
         "note: %s has no %s, as models of earlier versions: changes of its files go unnoticed.", path, DIGESTS
     )
