@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from sentiscale.errors import UsageError, did_you_mean
+from sentiscale.errors import DataError, UsageError, did_you_mean
+from sentiscale.util.files import read_toml as read_toml_file
 
 Cleaning = Literal["alpha", "words"]
 CLEANING_VERSIONS: dict[Cleaning, int] = {"alpha": 1, "words": 1}
@@ -208,7 +209,7 @@ class TrainSettings(Section):
     """Threads per rank. Not set: cores divided by ranks."""
     oversubscribe: bool = False
     """Allow more threads than cores; this measures overhead and is never fast."""
-    micro_batches: Positive = 2
+    micro_batches: Annotated[int, Field(ge=1, le=1024)] = 2
     """Number of micro-batches per step with two stages, so that both stages work at the same time."""
     gradient_compression: Literal["none", "bf16", "fp16"] = "none"
     """Precision of gradients sent between replicas; 16 bits halve the bytes and keep fewer digits."""
@@ -357,18 +358,18 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises: UsageError when the file cannot be read or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors write a byte-order mark
+        return read_toml_file(path)
     except OSError as error:
         raise UsageError(f"cannot read settings file {path}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.") from error
+    except DataError as error:
+        raise UsageError(str(error)) from error
 
 
 def parse_value(raw: str) -> Any:
     """Parse the value of `--set` as TOML or, failing that, return the text itself."""
     try:
         return tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # ValueError also for an integer of 5,000 digits
         return raw
 
 

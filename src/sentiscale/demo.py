@@ -13,8 +13,7 @@ from sentiscale.datasets.output import synth
 from sentiscale.errors import OutputExistsError
 from sentiscale.inference.evaluate import evaluate
 from sentiscale.inference.predictor import Prediction, Predictor
-from sentiscale.model.metrics import Scores
-from sentiscale.records import RunRecord
+from sentiscale.records import RunRecord, Scores
 from sentiscale.report.eda import eda
 from sentiscale.training.launch import train
 from sentiscale.util.progress import Progress

@@ -1,6 +1,7 @@
 """Records of measurements and runs, and the JSON lines they are stored in."""
 
 import errno
+import json
 import math
 import os
 import platform
@@ -19,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from sentiscale.errors import LONGEST_QUOTE, DataError, quoted
 from sentiscale.util.atomic import disk_error
+from sentiscale.util.files import MAX_JSON_BYTES, open_regular, read_bytes
 
 SCHEMA_VERSION = 1
 CGROUP = Path("/sys/fs/cgroup")
@@ -32,14 +34,30 @@ Amount = Annotated[float, Field(ge=0, le=1e15)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-def valid_as(kind: type[BaseModel]) -> AfterValidator:
-    """Return a validator of dictionaries: keys that are fields of `kind` must have valid values."""
+def _finite(value: dict[str, Any]) -> dict[str, Any]:
+    json.dumps(value, allow_nan=False)  # raises ValueError
+    return value
+
+
+JsonObject = Annotated[dict[str, Any], AfterValidator(_finite)]
+"""Values without a fixed type; numbers are finite."""
+
+
+def valid_as(kind: type[BaseModel], *required: str) -> AfterValidator:
+    """Return a validator of dictionaries: keys that are fields of `kind` must have valid values.
+
+    A dictionary that is not empty must have the `required` keys; others may be missing, as in older records.
+    """
 
     def check(value: dict[str, Any]) -> dict[str, Any]:
+        if value and not set(required) <= set(value):
+            raise ValueError(f"the keys must include {', '.join(required)}")
         try:
             kind.model_validate({name: value[name] for name in kind.model_fields if name in value})
         except ValidationError as error:
-            raise ValueError(reason_of(error)) from error
+            for problem in error.errors(include_url=False):
+                if problem["type"] != "missing":
+                    raise ValueError(_explain(problem)) from error
         return value
 
     return AfterValidator(check)
@@ -83,6 +101,49 @@ class EvalCounts(Record):
     def loss(self) -> float:
         """Mean binary cross-entropy per row in nats; 0 if there are no rows."""
         return self.loss_sum / max(self.rows, 1)
+
+
+Pair = Annotated[list[Count], Field(min_length=2, max_length=2)]
+
+
+class CalibrationBin(Record):
+    """One bin of a reliability diagram: mean confidence and accuracy of rows with similar confidence."""
+
+    low: Fraction
+    """Lower edge of the bin; confidence is the probability of the predicted label, 0.5 or more."""
+    high: Fraction
+    """Upper edge of the bin."""
+    rows: Count
+    """Number of rows in the bin."""
+    confidence: Fraction
+    """Mean confidence of the bin's rows."""
+    accuracy: Fraction
+    """Share of the bin's rows predicted correctly."""
+
+
+class Scores(Record):
+    """Scores of predictions on labelled rows; f1, precision and recall refer to the class "positive"."""
+
+    accuracy: Fraction
+    """Share of rows predicted correctly."""
+    loss: Amount
+    """Mean binary cross-entropy, in nats."""
+    f1: Fraction
+    """Harmonic mean of precision and recall."""
+    precision: Fraction
+    """Share of the rows predicted positive that are positive; 0 if no row is predicted positive."""
+    recall: Fraction
+    """Share of the positive rows that are predicted positive; 0 if no row is positive."""
+    auc: Fraction | None
+    """Area under the ROC curve; None if only one class occurs."""
+    ece: Fraction
+    """Expected calibration error over 15 confidence bins of equal width (Guo et al., 2017)."""
+    rows: Count
+    """Number of scored rows."""
+    confusion: Annotated[list[Pair], Field(min_length=2, max_length=2)]
+    """[[true negatives, false positives], [false negatives, true positives]]."""
+    calibration: list[CalibrationBin] = Field(default_factory=list)
+    """The non-empty bins, by confidence; an empty list in records written before this field existed."""
 
 
 class PhaseTimes(Record):
@@ -197,7 +258,7 @@ class RunRecord(Record):
     """End time for any status; None while the run is in progress."""
     argv: list[str]
     """The command and its arguments."""
-    settings: dict[str, dict[str, Any]]
+    settings: dict[str, JsonObject]
     """All resolved settings, by section."""
     layout: str
     """DATAxMODEL: replicas x stages."""
@@ -209,7 +270,7 @@ class RunRecord(Record):
     """Arithmetic of the network: fp32, bf16, fp16 or fp64."""
     oversubscribed: bool = False
     """Whether there were more threads than cores: the times then show overhead, not speed."""
-    layout_choice: dict[str, Any] | None = None
+    layout_choice: JsonObject | None = None
     """Measurements and reasons of the chosen layout if it was `auto`."""
     seed: Count
     """Seed of all random numbers."""
@@ -247,11 +308,11 @@ class RunRecord(Record):
     """One entry per validation."""
     best_step: Count | None = None
     """Step whose weights are in the model directory."""
-    valid: dict[str, Any] = Field(default_factory=dict)
+    valid: Annotated[dict[str, Any], valid_as(Scores, "accuracy")] = Field(default_factory=dict)
     """Scores of the final model on the validation split; empty until the run is finished."""
-    test: dict[str, Any] | None = None
+    test: Annotated[dict[str, Any], valid_as(Scores, "accuracy")] | None = None
     """Scores on the test split, which is used once; None without a test split."""
-    target: dict[str, Any] | None = None
+    target: JsonObject | None = None
     """Target `accuracy`, whether it was `reached`, and after how many `seconds`; None without a target."""
     status: Literal["running", "finished", "interrupted", "failed"] = "running"
     """Status of the run; only a finished run is sure to have a model."""
@@ -262,16 +323,32 @@ class RunRecord(Record):
 def reason_of(error: Exception) -> str:
     """Return why a file could not be read: the first validation error, or the system's message."""
     if isinstance(error, ValidationError):
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        if not where:
-            return str(problem["msg"])
-        where = where if where.isprintable() and len(where) <= LONGEST_QUOTE else quoted(where)
-        got = "" if problem["type"] == "missing" else f" is {quoted(problem['input'])}"
-        return f"{where}{got}: {problem['msg']}"
+        return _explain(error.errors(include_url=False)[0])
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error)
+
+
+def _explain(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not where:
+        return message
+    where = where if where.isprintable() and len(where) <= LONGEST_QUOTE else quoted(where)
+    got = "" if problem["type"] in ("missing", "value_error") else f" is {quoted(problem['input'])}"
+    return f"{where}{got}: {message}"
+
+
+def load_record(path: Path, kind: type[RecordT]) -> RecordT:
+    """Read a JSON file of one record.
+
+    Raises: DataError when it is not such a record; FileNotFoundError or NotADirectoryError when it is
+        missing.
+    """
+    try:
+        return kind.model_validate_json(read_bytes(path, MAX_JSON_BYTES))
+    except ValidationError as error:
+        raise DataError(f"{path} is damaged: {reason_of(error)}.") from error
 
 
 def append_jsonl(path: Path, record: BaseModel) -> None:
@@ -296,7 +373,7 @@ def read_jsonl(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
     Raises: DataError naming file and line when the file or a line cannot be read.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             for number, line in enumerate(file, 1):
                 try:
                     yield kind.model_validate_json(line)

@@ -5,15 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiscale.model.metrics import (
-    Scores,
-    calibration_bins,
-    count,
-    expected_calibration_error,
-    probabilities,
-    score,
-)
+from sentiscale.model.metrics import calibration_bins, count, expected_calibration_error, probabilities, score
 from sentiscale.model.wide import Combination
+from sentiscale.records import Scores
 
 LOGITS = np.array([2.0, -1.0, 0.5, -3.0], np.float32)
 LABELS = np.array([1, 1, 0, 0], np.uint8)

@@ -63,7 +63,7 @@ class Manifest(Record):
     """Number of rows per class ("negative", "positive") over all splits."""
     labels_per_split: Annotated[dict[str, ByClass], _with_keys(*SPLITS)]
     """Number of rows per class in each split."""
-    rejected: Annotated[dict[str, Any], valid_as(RejectedRows)]
+    rejected: Annotated[dict[str, Any], valid_as(RejectedRows, "total", "by_reason")]
     """Number of rejected rows, {"total": rows, "by_reason": {reason: rows}}; listed in rejects.parquet."""
     reject_examples: dict[str, Reject] = Field(default_factory=dict)
     """The first rejected row for each reason: file, line, text and label."""

@@ -13,7 +13,8 @@ from sentiscale.data.corpus import Corpus
 from sentiscale.data.prepared import MANIFEST, PreparedDataset
 from sentiscale.errors import DataError
 from sentiscale.inference.predictor import Predictor
-from sentiscale.model.metrics import Scores, score
+from sentiscale.model.metrics import score
+from sentiscale.records import Scores
 from sentiscale.text.rejects import Reject, RejectCounts
 from sentiscale.text.vocab import PAD, UNK
 from sentiscale.util.progress import Progress

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiscale.model.metrics import CALIBRATION_BINS, CalibrationBin, count, probabilities
-from sentiscale.records import EvalCounts
+from sentiscale.model.metrics import CALIBRATION_BINS, count, probabilities
+from sentiscale.records import CalibrationBin, EvalCounts
 from sentiscale.study.analysis.intervals import wilson
 
 FloatArray = NDArray[np.float64]

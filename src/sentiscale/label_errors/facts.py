@@ -9,8 +9,8 @@ import numpy as np
 
 from sentiscale.label_errors.counts import Division, FloatArray, ReviewGroup
 from sentiscale.label_errors.doubt import LabelDoubt
-from sentiscale.model.metrics import CalibrationBin, expected_calibration_error
-from sentiscale.records import EvalCounts
+from sentiscale.model.metrics import expected_calibration_error
+from sentiscale.records import CalibrationBin, EvalCounts
 from sentiscale.report.eda_counts import CLASSES
 from sentiscale.util.numbers import count
 from sentiscale.util.templates import Finding, environment, finding, sentences

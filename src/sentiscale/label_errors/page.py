@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from sentiscale.label_errors.counts import FEW_ROWS, Division, ReviewGroup
 from sentiscale.label_errors.facts import Mistake, TriageFacts, accuracy_text
-from sentiscale.model.metrics import CalibrationBin
+from sentiscale.records import CalibrationBin
 from sentiscale.report.charts import Axis, Bar, BarChart, BarPart, Chart, round_up
 from sentiscale.report.eda_counts import CLASSES
 from sentiscale.report.eda_samples import UNKNOWN_SIGN, TextPiece

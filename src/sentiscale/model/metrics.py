@@ -2,54 +2,13 @@
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
-from sentiscale.records import EvalCounts, Record
+from sentiscale.records import CalibrationBin, EvalCounts, Scores
 
 FloatArray = npt.NDArray[np.float32]
 LabelArray = npt.NDArray[np.uint8]
 
 CALIBRATION_BINS = 15
-
-
-class CalibrationBin(Record):
-    """One bin of a reliability diagram: mean confidence and accuracy of rows with similar confidence."""
-
-    low: float
-    """Lower edge of the bin; confidence is the probability of the predicted label, 0.5 or more."""
-    high: float
-    """Upper edge of the bin."""
-    rows: int
-    """Number of rows in the bin."""
-    confidence: float
-    """Mean confidence of the bin's rows."""
-    accuracy: float
-    """Share of the bin's rows predicted correctly."""
-
-
-class Scores(Record):
-    """Scores of predictions on labelled rows; f1, precision and recall refer to the class "positive"."""
-
-    accuracy: float
-    """Share of rows predicted correctly."""
-    loss: float
-    """Mean binary cross-entropy, in nats."""
-    f1: float
-    """Harmonic mean of precision and recall."""
-    precision: float
-    """Share of the rows predicted positive that are positive; 0 if no row is predicted positive."""
-    recall: float
-    """Share of the positive rows that are predicted positive; 0 if no row is positive."""
-    auc: float | None
-    """Area under the ROC curve; None if only one class occurs."""
-    ece: float
-    """Expected calibration error over 15 confidence bins of equal width (Guo et al., 2017)."""
-    rows: int
-    """Number of scored rows."""
-    confusion: list[list[int]]
-    """[[true negatives, false positives], [false negatives, true positives]]."""
-    calibration: list[CalibrationBin] = Field(default_factory=list)
-    """The non-empty bins, by confidence; an empty list in records written before this field existed."""
 
 
 def count(logits: FloatArray, labels: LabelArray) -> EvalCounts:

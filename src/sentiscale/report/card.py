@@ -18,13 +18,12 @@ from sentiscale.errors import DataError, UsageError
 from sentiscale.inference.evaluate import ScoredRows, rows_of_files, rows_of_split
 from sentiscale.inference.predictor import Predictor
 from sentiscale.model.directory import SavedModel
-from sentiscale.model.metrics import CalibrationBin, Scores, probabilities, score
-from sentiscale.records import Record, RunRecord, TrainedOn, reason_of
+from sentiscale.model.metrics import probabilities, score
+from sentiscale.records import CalibrationBin, Record, RunRecord, Scores, TrainedOn, load_record, reason_of
 from sentiscale.report.page import render_markdown
 from sentiscale.study.analysis.intervals import wilson
 from sentiscale.text.formats import format_of
 from sentiscale.text.vocab import SPECIAL
-from sentiscale.util.files import MAX_JSON_BYTES, read_bytes
 from sentiscale.util.progress import Progress
 from sentiscale.util.templates import finding, sentences
 
@@ -409,7 +408,10 @@ def model_facts(model: SavedModel) -> dict[str, Any]:
 def evaluations_of(record: RunRecord) -> list[Evaluation]:
     """Scores of the run on its test and validation splits."""
     found = (("test", record.test), ("valid", record.valid))
-    return [evaluation(split, Scores.model_validate(scores)) for split, scores in found if scores]
+    try:
+        return [evaluation(split, Scores.model_validate(scores)) for split, scores in found if scores]
+    except ValidationError as error:
+        raise DataError(f"the scores in record.json are incomplete: {reason_of(error)}.") from error
 
 
 def evaluation(split: str, scores: Scores) -> Evaluation:
@@ -446,13 +448,9 @@ def _record(path: Path, model_path: Path) -> RunRecord:
         )
     for place in (path, model_path):
         try:
-            return RunRecord.model_validate_json(read_bytes(place / "record.json", MAX_JSON_BYTES))
+            return load_record(place / "record.json", RunRecord)
         except FileNotFoundError:
             continue
-        except ValidationError as error:
-            raise DataError(
-                f"{place / 'record.json'} cannot be read: {reason_of(error)}. Copy or train it again."
-            ) from error
     raise DataError(
         f"{path} has no record.json, which contains the model's settings and scores. "
         "Copy it from the run directory of the training."

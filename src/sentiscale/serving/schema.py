@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from sentiscale.model.metrics import CalibrationBin
+from sentiscale.records import CalibrationBin
 from sentiscale.serving.settings import ServeSettings
 from sentiscale.text.column import replace_surrogates
 

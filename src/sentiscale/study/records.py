@@ -5,13 +5,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from sentiscale.config import Positive
+from sentiscale.config import ModelSettings, Positive, TrainSettings
 from sentiscale.errors import DataError
-from sentiscale.records import Amount, Count, Fraction, Host, Record, read_jsonl
+from sentiscale.records import Amount, Count, Fraction, Host, Record, read_jsonl, valid_as
 
 RECORDS = "records.jsonl"
+SHORTEST, LONGEST = 1e-9, 1e12
+"""Seconds of a run or a step; within these bounds no ratio of two of them overflows."""
+
+Duration = Annotated[float, Field(ge=SHORTEST, le=LONGEST)]
 
 
 class Case(Record):
@@ -119,9 +123,9 @@ class BenchRun(Record):
     """Index of the repeat, from 0."""
     seed: Count
     """Seed for the choice of rows and for the order of the runs."""
-    amount: dict[str, Any]
+    amount: dict[str, Annotated[int | float, Field(ge=0, le=1e15)]]
     """Length of the run: {"rows": n}, {"steps": n} or {"target_accuracy": x}."""
-    seconds: Amount
+    seconds: Duration
     """Duration without warm-up; each step counts with the time of its slowest rank."""
     rows: Count
     """Rows processed in `seconds`; a row counts once per pass."""
@@ -129,7 +133,7 @@ class BenchRun(Record):
     """Throughput: `rows` divided by `seconds`."""
     steps: Count = 0
     """Number of timed optimizer steps; 0 if nothing was trained."""
-    step_seconds: list[Amount] = Field(default_factory=list)
+    step_seconds: list[Duration] = Field(default_factory=list)
     """Time of each step on the slowest rank."""
     warm_up_seconds: Amount = 0.0
     """Time of the steps before the timed ones."""
@@ -168,8 +172,16 @@ class BenchRun(Record):
     embedding_rows: Count = 0
     """Size of the vocabulary. Together with the sizes in `shape`, it determines how many bytes a dense
     exchange would send."""
-    shape: dict[str, Any] = Field(default_factory=dict)
+    shape: Annotated[dict[str, Any], valid_as(ModelSettings), valid_as(TrainSettings)] = Field(
+        default_factory=dict
+    )
     """Settings of the model, and the mean number of tokens per row."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "BenchRun":
+        if len(self.times_per_rank) not in (0, self.case.ranks):
+            raise ValueError(f"times_per_rank has {len(self.times_per_rank)} of {self.case.ranks} ranks")
+        return self
 
 
 def read_runs(path: Path) -> list[BenchRun]:

@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from sentiscale.data.prepared import MANIFEST
 from sentiscale.errors import DataError, UsageError
-from sentiscale.records import Record, RunRecord
+from sentiscale.records import Record, RunRecord, load_record
 from sentiscale.study.analysis.intervals import wilson
 from sentiscale.tracking.tracker import flat
 from sentiscale.training.run_directory import RunDir
@@ -98,12 +99,17 @@ def is_run(path: Path) -> bool:
 def summary_of(path: Path) -> RunSummary:
     run = RunDir(path)
     record = read_record(run)
-    if record is None:
-        status: Status = "running" if run.in_use() else "damaged" if run.record.exists() else "lost"
-        return RunSummary(run=str(path), status=status)
+    if record is not None:
+        with suppress(TypeError, ValidationError):  # settings of a type that no run writes
+            return _summary(run, record)
+    status: Status = "running" if run.in_use() else "damaged" if run.record.exists() else "lost"
+    return RunSummary(run=str(path), status=status)
+
+
+def _summary(run: RunDir, record: RunRecord) -> RunSummary:
     begun = record.steps > 0
-    summary = RunSummary(
-        run=str(path),
+    return RunSummary(
+        run=str(run.path),
         status=actual_status(run, record),
         started_at=record.started_at,
         cell=record.settings.get("model", {}).get("cell"),
@@ -114,19 +120,19 @@ def summary_of(path: Path) -> RunSummary:
         rows_per_s=record.rows_per_s if begun else None,
         data_digest=record.data_digest,
         failure=record.failure,
+        **scores_of(record),
     )
-    return summary.model_copy(update=scores_of(record))
 
 
 def read_record(run: RunDir) -> RunRecord | None:
     """Read the record of a run; None if it is missing or cannot be read."""
     try:
-        return RunRecord.model_validate_json(run.record.read_bytes())
-    except (OSError, ValidationError):
+        return load_record(run.record, RunRecord)
+    except (OSError, DataError):
         return None
 
 
-def scores_of(record: RunRecord) -> dict[str, object]:
+def scores_of(record: RunRecord) -> dict[str, Any]:
     """Accuracy and loss on the test split; without a test, those of the best validation."""
     for split, scores in (("test", record.test), ("valid", record.valid)):
         if scores:

@@ -4,13 +4,12 @@ import torch
 from torch import Tensor
 
 from sentiscale.model.directory import SavedModel, model_config, save_model
-from sentiscale.model.metrics import Scores
 from sentiscale.model.network import SentimentNet, step_flops
 from sentiscale.model.wide import Combination
 from sentiscale.parallel.collectives import gather_numbers, gather_texts, share_text
 from sentiscale.parallel.cpu import gemm_peak_gflops, peak_memory_mb
 from sentiscale.parallel.precision import AUTOCAST
-from sentiscale.records import PhaseTimes, Record, RunRecord
+from sentiscale.records import PhaseTimes, Record, RunRecord, Scores
 from sentiscale.training.curves import plot_curves
 from sentiscale.training.run import Training, current_record
 from sentiscale.training.validate import evaluate

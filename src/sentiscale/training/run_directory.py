@@ -8,12 +8,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import ValidationError
-
 from sentiscale.errors import DataError, OutputExistsError
-from sentiscale.records import EpochMetrics, RunRecord, append_jsonl, reason_of
+from sentiscale.records import EpochMetrics, RunRecord, append_jsonl, load_record, reason_of
 from sentiscale.util.atomic import check_output, write_file
-from sentiscale.util.files import MAX_JSON_BYTES, open_regular, read_bytes
+from sentiscale.util.files import open_regular
 
 logger = logging.getLogger("sentiscale.train")
 
@@ -81,8 +79,8 @@ class RunDir:
         Raises: DataError when there is no readable record.
         """
         try:
-            return RunRecord.model_validate_json(read_bytes(self.record, MAX_JSON_BYTES))
-        except (OSError, DataError, ValidationError) as error:
+            return load_record(self.record, RunRecord)
+        except (OSError, DataError) as error:
             raise DataError(
                 f"{self.path} cannot be resumed: {self.record.name} is missing or damaged "
                 f"({reason_of(error)}). Train again with --force."

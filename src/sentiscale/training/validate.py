@@ -7,11 +7,11 @@ import torch
 
 from sentiscale.data.batches import make_batch, sorted_order, token_lengths
 from sentiscale.data.prepared import Split
-from sentiscale.model.metrics import Scores, score
+from sentiscale.model.metrics import score
 from sentiscale.model.wide import Combination
 from sentiscale.parallel.collectives import all_reduce, share_text
 from sentiscale.parallel.runner import FloatArray, Runner
-from sentiscale.records import EpochMetrics, Record
+from sentiscale.records import EpochMetrics, Record, Scores
 from sentiscale.training.checkpoint import TrainState
 from sentiscale.training.run import Training
 from sentiscale.training.run_directory import logger

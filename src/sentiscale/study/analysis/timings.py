@@ -14,7 +14,8 @@ from sentiscale.study.analysis.recommendation import best_case
 from sentiscale.study.analysis.speedup import karp_flatt, timed_row
 from sentiscale.study.analysis.study import Family, FamilyKey, Recommendation, Study, StudyRow
 from sentiscale.study.analysis.wording import phrase
-from sentiscale.study.records import Case
+from sentiscale.study.records import LONGEST, SHORTEST, Case
+from sentiscale.util.files import read_bytes
 from sentiscale.util.numbers import joined, many
 from sentiscale.util.templates import Finding, finding
 
@@ -22,6 +23,7 @@ COLUMNS = ("workers", "seconds", "strategy")
 REQUIRED = COLUMNS[:2]
 UNNAMED = "all runs"
 MOST_DIGITS = 8
+MAX_TABLE_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def read_timings(path: Path) -> list[TimedRun]:
     Raises: DataError with the file and the line number if the table is not valid.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path, MAX_TABLE_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}. --timings takes a CSV file.") from error
     except UnicodeDecodeError as error:
@@ -53,7 +55,10 @@ def read_timings(path: Path) -> list[TimedRun]:
     }
     if not lines:
         raise DataError(f"{path} is empty. It needs a header '{','.join(REQUIRED)}' and one line per run.")
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines.values())]
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines.values())]
+    except csv.Error as error:
+        raise DataError(f"{path} is not valid CSV: {error}.") from error
     places = [f"{path}:{number}" for number in lines]
     header = _header(places[0], rows[0])
     runs = [_timed_run(place, header, row) for place, row in zip(places[1:], rows[1:], strict=False)]
@@ -88,9 +93,10 @@ def _timed_run(place: str, header: Sequence[str], cells: Sequence[str]) -> Timed
     workers, seconds = row["workers"], _number(row["seconds"])
     if not (workers.isascii() and workers.isdecimal() and len(workers) <= MOST_DIGITS and int(workers) > 0):
         raise DataError(f"{place}: workers is '{workers}'; it must be a whole number of at least 1.")
-    if not 0 < seconds < math.inf:
+    if not SHORTEST <= seconds <= LONGEST:
         raise DataError(
-            f"{place}: seconds is '{row['seconds']}'; it must be a number above 0, such as 120.5."
+            f"{place}: seconds is '{row['seconds']}'; it must be a number from {SHORTEST:g} to "
+            f"{LONGEST:g}, such as 120.5."
         )
     return TimedRun(int(workers), seconds, row.get("strategy") or UNNAMED)
 

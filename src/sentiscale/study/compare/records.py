@@ -3,11 +3,11 @@
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from sentiscale.records import Amount, Count, Fraction, Host, Record
+from sentiscale.records import Amount, Count, Fraction, Host, JsonObject, Record, Scores, valid_as
 
 
 class CompareConditions(Record):
@@ -32,7 +32,7 @@ class CompareJob(Record):
     """Name of the contestant's point, such as "5 epochs"; empty if it has only one."""
     seed: Count
     """Seed of the run."""
-    recipe: dict[str, Any]
+    recipe: JsonObject
     """Everything that determines what the contestant does."""
     conditions: CompareConditions
     """Conditions that all runs of the comparison share."""
@@ -77,9 +77,9 @@ class CompareOutcome(Record):
     """Time to convert the prepared data for the contestant, which is not part of training."""
     rows_per_s: Amount | None = None
     """Training rows per second; a row counts once per pass. If only steps were timed, without the warm-up."""
-    valid: dict[str, Any] | None = None
+    valid: Annotated[dict[str, Any], valid_as(Scores, "accuracy")] | None = None
     """Scores on the validation split."""
-    test: dict[str, Any] | None = None
+    test: Annotated[dict[str, Any], valid_as(Scores, "accuracy")] | None = None
     """Scores on the test split, computed once at the end."""
     curve: list[CurvePoint] = Field(default_factory=list)
     """Validations during training, in order; empty if the contestant does not validate."""

@@ -104,7 +104,7 @@ def median_steps(runs: Sequence[BenchRun]) -> list[MeasuredStep]:
 
 def _median_step(repeats: Sequence[BenchRun]) -> MeasuredStep:
     case, layout = repeats[0].case, Layout.parse(repeats[0].case.layout)
-    ranks = range(len(repeats[0].times_per_rank))
+    ranks = range(min(len(run.times_per_rank) for run in repeats))
     steps = [run.seconds / run.steps for run in repeats]
     step = median(steps)
 
@@ -193,7 +193,7 @@ def costs_of(runs: Sequence[BenchRun], *, apart_from: Case | None = None) -> Tra
 
 def dense_bytes(shape: dict[str, Any]) -> float:
     """Bytes of the gradients of all parameters except the embedding; 0 if the shape is not recorded."""
-    if "hidden_dim" not in shape:
+    if not {"hidden_dim", "embedding_dim"} <= set(shape):
         return 0.0
     hidden, layers = int(shape["hidden_dim"]), int(shape.get("layers", 1))
     directions = 2 if shape.get("bidirectional") else 1

@@ -196,7 +196,7 @@ def collective_seconds(
 class CollectiveTiming(Record):
     """Measured time of one operation at one size."""
 
-    operation: str
+    operation: str = Field(pattern="^(all_reduce|all_gather|all_to_all|memory)$")
     """Operation: all_reduce, all_gather or all_to_all over gloo, or memory for an all-reduce through shared
     memory."""
     bytes: Count

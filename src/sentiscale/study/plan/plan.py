@@ -1,12 +1,13 @@
 """Create a plan, with predictions and conclusions, from records or from the sizes of a training."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sentiscale.errors import DataError, UsageError
-from sentiscale.records import reason_of
+from sentiscale.records import load_record
 from sentiscale.study.plan.measured import RunSelection, costs_of, select_runs
 from sentiscale.study.plan.network import (
     DEFAULT_MEMORY,
@@ -90,6 +91,8 @@ def make_plan(request: CapacityRequest) -> CapacityPlan:
     else:
         model, request = _from_records(request.records, request, assumptions)
     rows = predict(model, request)
+    if not all(math.isfinite(row.rows_per_s) for row in rows):
+        raise DataError("the times are too short or too long to predict from. Measure them again.")
     assumptions = [*model.costs.unknown, *assumptions]
     return CapacityPlan(model, request, rows, sentences(rows, model, request), assumptions)
 
@@ -134,14 +137,12 @@ def _link_timings(file: Path, *, measure: bool) -> LinkTimings | None:
         timings = measure_links()
         write_file(file, timings.model_dump_json(indent=1))
         return timings
-    if not file.exists():
-        return None
     try:
-        return LinkTimings.model_validate_json(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{file} cannot be read: {reason_of(error)}. Measure again with --measure-network."
-        ) from error
+        return load_record(file, LinkTimings)
+    except FileNotFoundError:
+        return None
+    except DataError as error:
+        raise DataError(f"{error} Measure again with --measure-network.") from error
 
 
 def _from_sizes(request: CapacityRequest) -> tuple[PerformanceModel, CapacityRequest]:

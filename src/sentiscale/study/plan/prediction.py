@@ -50,6 +50,8 @@ def checks_of(runs: Sequence[BenchRun], cluster: ClusterSpec) -> list[PlanCheck]
     for each in sorted(steps, key=lambda each: (each.layout.data, each.layout.model, each.case.batch_size)):
         case, layout = each.case, each.layout
         costs = costs_of(runs, apart_from=case if layout.model > 1 else None)
+        if layout.model > 1 and (costs.outer_share is None or costs.activations is None):
+            continue  # the records have no layout 1x2, or not its times by rank
         setup = ParallelSetup(layout.data, layout.model, case.batch_size, micro_batches_of(runs))
         predicted = simulate(costs, setup, replace(cluster, ranks_per_host=case.ranks)).seconds
         checks.append(PlanCheck(case.layout, case.batch_size, each.step, predicted, each.scatter))
