@@ -18,6 +18,7 @@ Cleaning = Literal["alpha", "words"]
 CLEANING_VERSIONS: dict[Cleaning, int] = {"alpha": 1, "words": 1}
 """Newest version of each cleaning profile; older data and models keep theirs."""
 Cell = Literal["lstm", "gru"]
+Quoting = Literal["auto", "standard", "backslash", "none"]
 TrackerName = Literal["mlflow", "tensorboard"]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -27,6 +28,10 @@ ReadTokens = Annotated[int, Field(ge=2, le=2**31 - 1)]
 NgramWords = Annotated[int, Field(ge=1, le=3)]
 NgramGaps = Annotated[int, Field(ge=0, le=4)]
 SectionT = TypeVar("SectionT", bound=BaseModel)
+
+
+DELIMITER_NAMES = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "pipe": "|", "space": " "}
+"""Names of delimiters that are difficult to type in a shell or a settings file."""
 
 
 class Section(BaseModel):
@@ -58,6 +63,14 @@ class PrepareSettings(Section):
     """Column with 0/1, 1/2, negative/positive or __label__1/__label__2. Not set: detected by name."""
     stars_column: str | None = None
     """Column with 1-5 stars: 1-2 negative, 4-5 positive, 3 dropped and counted. Not set: detected by name."""
+    delimiter: str | None = None
+    """Delimiter of a CSV file: one character, or comma, tab, semicolon, pipe, space. Not set: detected."""
+    quoting: Quoting = "auto"
+    r"""Quotes of a CSV file. standard: "" in quotes is a quote. backslash: also \". none: quotes are text."""
+    header: bool | None = None
+    """Whether the first row of a CSV file names the columns. Not set: yes, except for known review sets."""
+    columns: tuple[str, ...] | None = None
+    """Names of all columns of a CSV file in order. Not set: those of the header; without one, 1, 2, 3, …"""
     split: tuple[float, ...] | None = None
     """Shares of train, valid and test; they sum to 1. Not set: 0.8, 0.1, 0.1; with a test set 0.95, 0.05."""
     clean: Cleaning = "words"
@@ -94,8 +107,26 @@ class PrepareSettings(Section):
         """The encoding that was named; None for auto."""
         return None if self.encoding == "auto" else self.encoding
 
+    @field_validator("delimiter")
+    @classmethod
+    def _delimiter(cls, value: str | None) -> str | None:
+        value = DELIMITER_NAMES.get(value.lower(), value) if value is not None else None
+        if value is not None and (len(value) != 1 or not value.isascii() or value in '"\\\r\n\0'):
+            raise ValueError(
+                f"delimiter is {value!r}; allowed are {', '.join(DELIMITER_NAMES)} and one ASCII character "
+                "other than a quote, a backslash or a line break"
+            )
+        return value
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _columns(cls, value: Any) -> Any:
+        return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _check(self) -> "PrepareSettings":
+        if self.columns is not None and len(set(self.columns)) < len(self.columns):
+            raise ValueError(f"columns are {', '.join(self.columns)}; each name may occur only once")
         if self.split is not None and (
             len(self.split) not in (2, 3) or min(self.split) < 0 or abs(sum(self.split) - 1) > 1e-6
         ):

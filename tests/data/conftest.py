@@ -12,12 +12,13 @@ __all__ = ["cli", "model"]
 
 @pytest.fixture
 def write(tmp_path):
-    """Write bytes or text to a file and return its path."""
+    """Write bytes, text or lines to a file and return its path."""
 
     def to(name, content):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        text = "".join(f"{line}\n" for line in content) if isinstance(content, list) else content
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
         return path
 
     return to

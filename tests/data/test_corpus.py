@@ -356,7 +356,7 @@ def test_recognising_a_file_needs_only_its_beginning(write):
     path = write("a.csv", b"label,text\n" + b'1,"a\nb"\n' * 400_000)
     with Stream(str(path), None) as stream:
         table = recognise(stream.start(), PrepareSettings(), "required")
-    assert (table.format, table.columns, table.header) == ("csv", ("label", "text"), True)
+    assert (table.format, table.columns, table.lines_before) == ("csv", ("label", "text"), 1)
 
 
 def in_background(write, path, data):

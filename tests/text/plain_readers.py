@@ -8,7 +8,6 @@ from sentiscale.text.labels import MIDDLE, NAMES, NO_LABEL, UNKNOWN
 from tests.data.encoding import cleaned
 
 BLANKS = b" \t\r"
-MOST_STRAY_QUOTES = 50
 
 
 class Record(NamedTuple):
@@ -113,25 +112,22 @@ def _json_value(value: object) -> bytes | None:
 
 
 def read_csv(data: bytes, limit: int, header: bool) -> list[Record]:
-    """Records of two fields, label and text; a first one that names them is left out."""
-    at, line, records, strays = 0, 1, [], 0
+    """Records of two fields, label and text; a first line that names them is left out."""
+    at, line, records = 0, 1, []
     while at < len(data):
-        end, fields = _csv_record(data, at)
-        content = data[at:end].rstrip(b"\r\n") if fields is not None else data[at:end]
-        stray = fields is None and strays < MOST_STRAY_QUOTES
-        if header and content:
-            header = False
-        elif header:
-            pass
-        elif len(_ended(data[at:end])) > limit or stray:
-            reason = "too_long" if len(_ended(data[at:end])) > limit else "malformed"
-            strays += reason == "malformed"
-            records.append(Record(line, reason))
-            found = re.compile(rb"\r\n|\n|\r").search(data, at)
-            end = found.end() if found else len(data)
+        end, fields = _csv_record(data, at, 2)
+        first_line = re.compile(rb"[^\r\n]*(\r\n|\n|\r|)").match(data, at).end()
+        if header:
+            header, end = not data[at:first_line].strip(b"\r\n"), first_line
+        elif len(_ended(data[at:end])) > limit:
+            records.append(Record(line, "too_long"))
+            end = first_line
+        elif fields is None:
+            records.append(Record(line, "malformed"))
+            end = first_line
         elif not _ended(data[at:end]):
             records.append(Record(line, "blank_line"))
-        elif fields is None or len(fields) != 2:
+        elif len(fields) != 2:
             records.append(Record(line, "malformed"))
         else:
             records.append(judged(line, *fields, limit))
@@ -145,20 +141,32 @@ def _ended(record: bytes) -> bytes:
     return re.sub(rb"(\r\n|\n|\r)\Z", b"", record)
 
 
-def _csv_record(data: bytes, at: int) -> tuple[int, list[bytes] | None]:
-    """Where the record at `at` ends and its fields; None for a quote that is never closed."""
-    fields = []
+def _csv_record(data: bytes, at: int, width: int) -> tuple[int, list[bytes] | None]:
+    """Where the record at `at` ends and its fields; None if only its first line is to be rejected."""
+    fields: list[bytes] = []
+    begin, odd = at, False
     while True:
         if data[at : at + 1] == b'"':
             found = re.compile(rb'"((?:[^"]|"")*)"(?!")([^,\r\n]*)', re.DOTALL).match(data, at)
             if not found:
                 return len(data), None
             inner, after = found.groups()
-            fields.append(inner.replace(b'""', b'"') if not after else inner + b'"' + after)
+            odd |= after.count(b'"') % 2 == 1
+            if after and re.search(rb"[\r\n]", inner):
+                return found.start(2), None
+            fields.append(found.group() if after else inner.replace(b'""', b'"'))
         else:
             found = re.compile(rb"[^,\r\n]*").match(data, at)
             fields.append(found.group())
         at = found.end()
+        several_lines = re.search(rb"[\r\n]", data[begin:at])
+        if several_lines and (odd or any(fields[width:])):
+            return at, None
         if data[at : at + 1] != b",":
-            return at + len(re.compile(rb"\r\n|\n|\r|\Z").match(data, at).group()), fields
+            break
         at += 1
+    fields = fields[:width] if not any(fields[width:]) else fields
+    if (several_lines and len(fields) != width) or (odd and at == len(data)):
+        return at, None
+    end = at + len(re.compile(rb"\r\n|\n|\r|\Z").match(data, at).group())
+    return end, [] if odd else fields

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from sentiscale.errors import DataError
 from sentiscale.text.compiled import frozen
-from sentiscale.text.csv_scanner import last_csv_end, split_csv
+from sentiscale.text.csv_scanner import BAD_QUOTE, NO_BYTE, Dialect, last_csv_end, split_csv
 from sentiscale.text.formats import parse
 from sentiscale.text.formats.base import TableFormat
 from sentiscale.text.labels import NO_LABEL, ONE, TWO, ZERO, Reason, label_codes, resolve_labels, star_codes
@@ -117,6 +119,7 @@ def test_records_of_another_width_are_malformed_where_they_stand():
     columns = parse(b"1,a,b\nlonely\n2,c,d\n1,x,y,z\n", TABLE)
     assert columns.faults.tolist() == [Reason.NONE, Reason.MALFORMED, Reason.NONE, Reason.MALFORMED]
     assert texts(columns) == ["a: b", "lonely\n", "c: d", "1,x,y,z\n"]
+    assert columns.problems.to_pylist() == [None, b"1 fields, 3 columns", None, b"4 fields, 3 columns"]
 
 
 def test_a_quote_never_closed_costs_one_line():
@@ -148,19 +151,48 @@ def test_reads_what_the_standard_library_writes(rows, line_end):
     ]
 
 
-@given(st.text(st.sampled_from('ab",\n\r'), max_size=30))
-def test_cutting_at_a_record_end_changes_no_record(text):
-    """A block ends where the scanner says; both halves together must hold the very same fields."""
+DIALECTS = st.builds(
+    Dialect,
+    delimiter=st.just(ord(",")),
+    quote=st.sampled_from([ord('"'), NO_BYTE]),
+    escape=st.sampled_from([NO_BYTE, ord("\\")]),
+    spaces=st.booleans(),
+)
+
+
+@given(st.text(st.sampled_from('ab",\n\r\\ '), max_size=40), DIALECTS, st.integers(0, 3))
+def test_cutting_at_a_record_end_changes_no_record(text, dialect, width):
+    """A block ends where the scanner says; both halves together must hold the very same records."""
     data = text.encode()
-    cut = last_csv_end(frozen(data), ord(","), len(data))
+    cut = last_csv_end(frozen(data), dialect, width, len(data)).end
 
-    def fields(part):
-        found = split_csv(frozen(part), ord(","))
-        return [part[s:e] for s, e in zip(found.starts.tolist(), found.ends.tolist(), strict=True)]
+    def records(part):
+        found = split_csv(frozen(part), dialect, width)
+        spans = [part[s:e] for s, e in zip(found.starts.tolist(), found.ends.tolist(), strict=True)]
+        first = found.first.tolist()
+        fields = [spans[begin:end] for begin, end in pairwise(first)]
+        return list(zip(fields, found.quotes.tolist(), strict=True)), found
 
-    whole = split_csv(frozen(data), ord(","))
-    assert fields(data[:cut]) + fields(data[cut:]) == fields(data)
-    assert not cut or cut in [*whole.begins.tolist(), len(data)] or not data[cut:].strip(b"\r\n")
+    whole, fields = records(data)
+    assert records(data[:cut])[0] + records(data[cut:])[0] == whole
+    assert not cut or cut in [*fields.begins.tolist(), len(data)] or not data[cut:].strip(b"\r\n")
+
+
+@given(st.text(st.sampled_from('ab",\n\r\\ '), max_size=40), DIALECTS, st.integers(0, 3))
+def test_every_line_is_in_one_record_or_blank(text, dialect, width):
+    data = text.encode()
+    found = split_csv(frozen(data), dialect, width)
+    lines = [line for line in re.split(rb"(?<=\n)|(?<=\r)(?!\n)", data) if line]
+    starts = np.cumsum([0] + [len(line) for line in lines])[:-1]
+    assert found.begins.tolist() == starts[found.lines].tolist()
+    assert not set(found.blank.tolist()) & set(found.lines.tolist())
+    owner = sorted([*found.blank.tolist(), *found.lines.tolist(), len(lines)])
+    assert owner[0] == 0
+    for number, (begin, end) in enumerate(pairwise(owner)):
+        if end - begin > 1:  # a record of several lines
+            record = found.lines.tolist().index(owner[number])
+            assert found.quotes[record] != BAD_QUOTE
+            assert width == 0 or found.first[record + 1] - found.first[record] == width
 
 
 # JSON lines

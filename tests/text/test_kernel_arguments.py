@@ -15,7 +15,7 @@ from sentiscale.model.ngrams import Ngrams, count_by_class, scale
 from sentiscale.model.word_vectors import learn_vectors
 from sentiscale.study.bench.engines import row_hashes
 from sentiscale.text.compiled import check_array, check_indices, check_offsets, check_spans, frozen
-from sentiscale.text.csv_scanner import csv_column, split_csv
+from sentiscale.text.csv_scanner import Dialect, csv_column, last_csv_end, split_csv
 from sentiscale.text.formats.fasttext import split_labels
 from sentiscale.text.lines import gather, trimmed
 from sentiscale.text.reviews import text_faults
@@ -76,10 +76,19 @@ def test_spans_outside_the_data_are_refused(function, start, end):
 
 def test_fields_outside_the_csv_data_are_refused():
     data = frozen(b'"a""b",c\n')
-    fields = split_csv(data, ord(","))
-    assert csv_column(data, fields, 0, ints(0)).to_pylist() == [b'a"b']
+    dialect = Dialect(ord(","))
+    fields = split_csv(data, dialect)
+    assert csv_column(data, fields, dialect, 0, ints(0)).to_pylist() == [b'a"b']
     with pytest.raises(ValueError, match="spans must be within 0 to 3"):
-        csv_column(data[:3], fields, 0, ints(0))
+        csv_column(data[:3], fields, dialect, 0, ints(0))
+
+
+@pytest.mark.parametrize("data", [DATA[::2], DATA.reshape(1, -1), DATA.astype(np.int8)])
+def test_csv_data_of_another_kind_are_refused(data):
+    with pytest.raises(ValueError, match="data must be a contiguous array of uint8"):
+        split_csv(data, Dialect(ord(",")))
+    with pytest.raises(ValueError, match="data must be a contiguous array of uint8"):
+        last_csv_end(data, Dialect(ord(",")), 2, 100)
 
 
 NGRAM_FAULTS = {

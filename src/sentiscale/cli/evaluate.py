@@ -7,12 +7,16 @@ from typing import Annotated
 import typer
 
 from sentiscale.cli.options import (
+    ColumnsOption,
     ConfigOption,
+    DelimiterOption,
     EncodingOption,
     FormatOption,
+    HeaderOption,
     JsonOption,
     LabelColumnOption,
     QuietOption,
+    QuotingOption,
     SetOption,
     StarsColumnOption,
     TextColumnOption,
@@ -32,6 +36,10 @@ def evaluate(
     title_column: TitleColumnOption = None,
     label_column: LabelColumnOption = None,
     stars_column: StarsColumnOption = None,
+    delimiter: DelimiterOption = None,
+    quoting: QuotingOption = None,
+    header: HeaderOption = None,
+    columns: ColumnsOption = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     quiet: QuietOption = False,
@@ -53,6 +61,10 @@ def evaluate(
         title_column=title_column,
         label_column=label_column,
         stars_column=stars_column,
+        delimiter=delimiter,
+        quoting=quoting,
+        header=header,
+        columns=columns,
     )
     scores = run_evaluation(model, data, split=split, settings=settings, progress=make_progress(quiet))
     if cautions_of_files(read_record(model), [data]):

@@ -6,12 +6,16 @@ from typing import Annotated
 import typer
 
 from sentiscale.cli.options import (
+    ColumnsOption,
     ConfigOption,
+    DelimiterOption,
     EncodingOption,
     FormatOption,
+    HeaderOption,
     JsonOption,
     LabelColumnOption,
     QuietOption,
+    QuotingOption,
     SetOption,
     StarsColumnOption,
     TextColumnOption,
@@ -46,6 +50,10 @@ def export(
     title_column: TitleColumnOption = None,
     label_column: LabelColumnOption = None,
     stars_column: StarsColumnOption = None,
+    delimiter: DelimiterOption = None,
+    quoting: QuotingOption = None,
+    header: HeaderOption = None,
+    columns: ColumnsOption = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     quiet: QuietOption = False,
@@ -64,6 +72,10 @@ def export(
         title_column=title_column,
         label_column=label_column,
         stars_column=stars_column,
+        delimiter=delimiter,
+        quoting=quoting,
+        header=header,
+        columns=columns,
     )
     report = run_export(
         model,

@@ -63,10 +63,46 @@ StarsColumnOption = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
+DelimiterOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Delimiter of a CSV file: one character, or comma, tab, semicolon, pipe or space.",
+        show_default="detected",
+        rich_help_panel=INPUT,
+    ),
+]
+QuotingOption = Annotated[
+    str | None,
+    typer.Option(
+        help='Quotes of a CSV file: standard, backslash (as standard, and \\" is a quote), none (quotes are '
+        "text) or auto.",
+        show_default="auto",
+        rich_help_panel=INPUT,
+    ),
+]
+HeaderOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--header/--no-header",
+        help="Whether the first row of a CSV file names the columns. Without a header, columns are named by "
+        "--columns or numbered: --text-column 2.",
+        show_default="header",
+        rich_help_panel=INPUT,
+    ),
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...",
+        help="Names of all columns of a CSV file, in order.",
+        show_default="header",
+        rich_help_panel=INPUT,
+    ),
+]
 
 
 def reading_settings(
-    config: Path | None, overrides: list[str] | None, **flags: str | None
+    config: Path | None, overrides: list[str] | None, **flags: str | bool | None
 ) -> "PrepareSettings":
     """Combine the flags for the input, named like settings of `prepare`, with --config and --set.
 

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sentiscale.cli.options import (
+    ColumnsOption,
     ConfigOption,
+    DelimiterOption,
     EncodingOption,
     FormatOption,
+    HeaderOption,
     JsonOption,
     LabelColumnOption,
     QuietOption,
+    QuotingOption,
     SetOption,
     StarsColumnOption,
     TextColumnOption,
@@ -70,6 +74,10 @@ def predict(
     title_column: TitleColumnOption = None,
     label_column: LabelColumnOption = None,
     stars_column: StarsColumnOption = None,
+    delimiter: DelimiterOption = None,
+    quoting: QuotingOption = None,
+    header: HeaderOption = None,
+    columns: ColumnsOption = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     quiet: QuietOption = False,
@@ -93,6 +101,10 @@ def predict(
         title_column=title_column,
         label_column=label_column,
         stars_column=stars_column,
+        delimiter=delimiter,
+        quoting=quoting,
+        header=header,
+        columns=columns,
     )
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}; it must be at least 1.")
@@ -164,7 +176,8 @@ def _print_notes(result: "BatchResult", notes: list[str]) -> None:
     if rejected:
         sys.stderr.write(f"{rejected:,} rows could not be read and have no prediction\n")
         for reject in result.first_rejects:
-            sys.stderr.write(f"  {reject.file}:{reject.line}: {reject.reason.replace('_', ' ')}\n")
+            problem = f" ({reject.problem})" if reject.problem else ""
+            sys.stderr.write(f"  {reject.file}:{reject.line}: {reject.reason.replace('_', ' ')}{problem}\n")
         if rejected > len(result.first_rejects):
             sys.stderr.write("  ...\n")
         if result.rejects_path is not None:

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sentiscale.cli.options import (
+    ColumnsOption,
     ConfigOption,
+    DelimiterOption,
     EncodingOption,
     FormatOption,
+    HeaderOption,
     JsonOption,
     LabelColumnOption,
     QuietOption,
+    QuotingOption,
     SetOption,
     StarsColumnOption,
     TextColumnOption,
@@ -75,8 +79,9 @@ SCHEDULER = typer.Option(
 
 
 SUMMARY_KEYS = """
-    rows labels rejected reject_examples duplicates leaks conflicts oddities warnings tokens vocab_size
-    bytes_in seconds mb_per_s peak_memory_mb workers partitions phases spilled_mb digest
+    rows labels records continuation_lines rejected reject_examples duplicates leaks conflicts oddities
+    warnings tokens vocab_size bytes_in seconds mb_per_s peak_memory_mb workers partitions phases spilled_mb
+    digest
 """
 """Fields of the manifest that `--json` prints."""
 
@@ -91,6 +96,10 @@ def prepare(
     title_column: TitleColumnOption = None,
     label_column: LabelColumnOption = None,
     stars_column: StarsColumnOption = None,
+    delimiter: DelimiterOption = None,
+    quoting: QuotingOption = None,
+    header: HeaderOption = None,
+    columns: ColumnsOption = None,
     split: Annotated[str | None, SPLIT] = None,
     clean: Annotated[str | None, CLEAN] = None,
     vocab_size: Annotated[int | None, VOCAB_SIZE] = None,
@@ -143,6 +152,8 @@ def print_summary(manifest: "Manifest", out: Path) -> None:
         labels = manifest.labels_per_split[split]
         if rows:
             print(f"{split:5}  {rows:,} rows, {100 * labels['positive'] / rows:.1f} % positive")
+    if manifest.continuation_lines:
+        print(f"{manifest.records:,} records; {manifest.continuation_lines:,} lines continue a quoted field")
     reasons = ", ".join(f"{name} {count:,}" for name, count in manifest.rejected["by_reason"].items())
     detail = f" ({reasons}; see {out / 'rejects.parquet'})" if reasons else ""
     print(f"rejected {manifest.rejected['total']:,}{detail}, duplicates {manifest.duplicates:,}")

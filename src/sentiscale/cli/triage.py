@@ -7,12 +7,16 @@ import typer
 
 from sentiscale.cli.options import (
     INPUT,
+    ColumnsOption,
     ConfigOption,
+    DelimiterOption,
     EncodingOption,
     FormatOption,
+    HeaderOption,
     JsonOption,
     LabelColumnOption,
     QuietOption,
+    QuotingOption,
     SetOption,
     StarsColumnOption,
     TextColumnOption,
@@ -41,6 +45,10 @@ def triage(
     title_column: TitleColumnOption = None,
     label_column: LabelColumnOption = None,
     stars_column: StarsColumnOption = None,
+    delimiter: DelimiterOption = None,
+    quoting: QuotingOption = None,
+    header: HeaderOption = None,
+    columns: ColumnsOption = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     quiet: QuietOption = False,
@@ -62,6 +70,10 @@ def triage(
         title_column=title_column,
         label_column=label_column,
         stars_column=stars_column,
+        delimiter=delimiter,
+        quoting=quoting,
+        header=header,
+        columns=columns,
     )
     written = write_page(
         model,

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from sentiscale.data.sources import BOM, Stream
+from sentiscale.data.sources import BOM, Stream, is_pipe
+from sentiscale.errors import DataError
 from sentiscale.text.formats import base, format_of
-from sentiscale.text.formats.base import TableFormat
+from sentiscale.text.formats.base import TableFormat, UnclearRecordError
 
 LOOK_BACK_BYTES = 2**17
 """Number of bytes to search backwards for the end of a block's last line. `_Cutter` handles longer lines."""
@@ -28,7 +29,7 @@ class RawBlock:
     too_long: bool = False
     """Whether `data` is only the beginning of a single record that exceeds the size limit."""
     lines_before: int = 0
-    """Header lines before the block, which belong to no block but count for line numbers."""
+    """Lines before the first record of the file, which belong to no block but count for line numbers."""
     first: bool = False
     """Whether this is the first block of its file."""
 
@@ -45,7 +46,7 @@ def cut_blocks(
         in_place: leave `data` empty for blocks whose end can be found without reading them completely. The
             consumer then reads the bytes from the file itself.
 
-    Raises: DataError when the file is truncated or damaged.
+    Raises: DataError when the file is truncated or damaged, or its records cannot be told apart.
     """
     with stream:
         for place, block in enumerate(_blocks(stream, table, block_bytes, in_place)):
@@ -103,7 +104,7 @@ class _Cutter:
         self._fill()
         if self.offset == 0 and self.rest.startswith(BOM):
             self._drop(len(BOM))
-        lines = self._skip_header() if self.table.header else 0
+        lines = self._skip_lines(self.table.lines_before)
         while self.rest or not self.ended:
             end = self._last_end()
             if end:
@@ -131,7 +132,10 @@ class _Cutter:
         """End of the last complete record in `rest`; 0 if there is none."""
         if self.ended and self.format.one_record_per_line:
             return len(self.rest)
-        end = self.format.last_record_end(self.rest, self.table)
+        try:
+            end = self.format.last_record_end(self.rest, self.table)
+        except UnclearRecordError as error:
+            raise self._unclear(error) from None
         return len(self.rest) if self.ended and not self._too_long(end) else end
 
     def _too_long(self, begin: int) -> bool:
@@ -149,22 +153,28 @@ class _Cutter:
         self._drop(size)
         return block
 
-    def _skip_header(self) -> int:
-        """Drop the first CSV record and blank lines before it; return the number of lines dropped."""
-        while not (end := self._header_end()) and not self.ended:
-            self._fill()
-        header = self.rest[: end or len(self.rest)]
-        self._drop(len(header))
-        return len(LINE_ENDS.findall(header)) or 1
+    def _skip_lines(self, count: int) -> int:
+        """Drop lines before the first record; return their number."""
+        end = 0
+        for _ in range(count):
+            while not (found := self._any_line_end(end)) and not self.ended:
+                self._fill()
+            end = found or len(self.rest)
+        self._drop(end)
+        return count
 
-    def _header_end(self) -> int:
-        """End of the first record that is not a blank line; 0 if more bytes are needed to find it."""
-        first = len(self.rest) - len(self.rest.lstrip(b"\r\n"))
-        for found in LINE_ENDS.finditer(self.rest, first):
-            # The byte after the record shows whether a CR is the first half of CR LF.
-            if self.format.last_record_end(self.rest[: found.end() + 1], self.table) >= found.end():
-                return found.end()
-        return 0
+    def _unclear(self, error: UnclearRecordError) -> DataError:
+        """Add the place of the record to the error, reading the file again up to that place."""
+        path, place = self.stream.path, self.offset + error.begin
+        if is_pipe(path):
+            return DataError(f"{path}: the record at byte {place} {error}")
+        with Stream(path, self.stream.compression, self.stream.encoding) as stream:
+            line, left, before = 1, place, b""
+            while left and (data := stream.read(min(left, self.block_bytes))):
+                line += self.format.count_lines(data, self.table)
+                line -= before.endswith(b"\r") and data.startswith(b"\n")  # one line break
+                left, before = left - len(data), data
+        return DataError(f"{path}:{line}: the record on this line {error}")
 
     def _skip_long_record(self, lines: int) -> RawBlock:
         """Drop the first line of a record that is too long; return a block with the line's beginning.
@@ -187,6 +197,10 @@ class _Cutter:
         """End of the first line in `rest`; 0 if more bytes are needed to find it."""
         if self.format.one_record_per_line:
             return self.rest.find(self.terminator) + 1
-        found = LINE_ENDS.search(self.rest)
+        return self._any_line_end()
+
+    def _any_line_end(self, begin: int = 0) -> int:
+        """End of the first line in `rest` from `begin` on; 0 if more bytes are needed to find it."""
+        found = LINE_ENDS.search(self.rest, begin)
         whole = found and (found.end() < len(self.rest) or found.group() != b"\r")
         return found.end() if found and whole else 0

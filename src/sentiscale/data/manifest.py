@@ -58,10 +58,14 @@ def make_manifest(job: PrepareJob, outcome: PrepareOutcome, effort: Effort) -> M
     reasons = rejected(outcome.partitions)
     version = CLEANING_VERSIONS[job.settings.clean]
     bytes_in = sum(partition.summary.size for partition in outcome.partitions)
+    records = sum(each.summary.rows + int(each.summary.rejects.sum()) for each in outcome.partitions)
+    lines = sum(int(each.summary.line_counts.sum()) for each in outcome.partitions)
     manifest = Manifest(
         rows=_by_split(totals.rows),
         labels=_by_class(totals.labels.sum(axis=0)),
         labels_per_split={split: _by_class(totals.labels[code]) for code, split in enumerate(SPLITS)},
+        records=records,
+        continuation_lines=max(0, lines - records),
         rejected={"total": sum(reasons.values()), "by_reason": reasons},
         reject_examples=reject_examples(outcome.partitions),
         duplicates=outcome.duplicates.count if job.settings.dedupe else 0,

@@ -25,7 +25,9 @@ from sentiscale.text.lines import binary_array
 
 NAME = pa.dictionary(pa.int32(), pa.string())
 PLACE = [("file", NAME), ("line", pa.int64())]
-REJECTS = pa.schema([*PLACE, ("reason", NAME), ("text", pa.string()), ("label", pa.string())])
+REJECTS = pa.schema(
+    [*PLACE, ("reason", NAME), ("text", pa.string()), ("label", pa.string()), ("problem", pa.string())]
+)
 CONFLICTS = pa.schema(
     [*PLACE, ("label", NAME), ("split", NAME), ("text_id", pa.uint64()), ("text", pa.string())]
 )
@@ -43,11 +45,11 @@ def write_rejects(path: Path, partitions: Sequence[Partition], shards: Sequence[
             if partition.summary.rejects.any():
                 arrays = load_file(shard)
                 place = _place(partition, lines, arrays["reject_slices"], arrays["reject_lines"])
-                text, label = (
+                values = (
                     shard_rows(arrays, name).cast(pa.large_string()).cast(pa.string())
-                    for name in ("reject_text", "reject_label")
+                    for name in ("reject_text", "reject_label", "reject_problem")
                 )
-                columns = [*place, _named(arrays["reject_reasons"], REASON_NAMES), text, label]
+                columns = [*place, _named(arrays["reject_reasons"], REASON_NAMES), *values]
                 writer.write_table(pa.table(columns, schema=REJECTS))
 
 

@@ -63,10 +63,14 @@ class Manifest(Record):
     """Number of rows per class ("negative", "positive") over all splits."""
     labels_per_split: Annotated[dict[str, ByClass], _with_keys(*SPLITS)]
     """Number of rows per class in each split."""
+    records: Count = 0
+    """Number of records read: kept, rejected and duplicate rows."""
+    continuation_lines: Count = 0
+    """Number of lines that continue a record, such as a quoted review of several lines."""
     rejected: Annotated[dict[str, Any], valid_as(RejectedRows, "total", "by_reason")]
     """Number of rejected rows, {"total": rows, "by_reason": {reason: rows}}; listed in rejects.parquet."""
     reject_examples: dict[str, Reject] = Field(default_factory=dict)
-    """The first rejected row for each reason: file, line, text and label."""
+    """The first rejected row for each reason: file, line, text, label and problem."""
     duplicates: Count
     """Number of rows dropped because a row with the same cleaned text was kept."""
     leaks: Count = 0

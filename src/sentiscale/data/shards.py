@@ -67,6 +67,7 @@ class RejectExample(NamedTuple):
     """Line within the slice, from 0."""
     text: str
     label: str
+    problem: str
 
 
 class PartitionSummary(NamedTuple):
@@ -180,9 +181,9 @@ def reject_examples(partitions: Sequence[Partition]) -> dict[str, Reject]:
     """Return the first rejected row of each reason."""
     found: dict[str, Reject] = {}
     for partition, lines in zip(partitions, first_lines(partitions), strict=True):
-        for reason, number, line, text, label in partition.summary.examples:
+        for reason, number, line, *values in partition.summary.examples:
             place = partition.slices[number].file, lines[number] + line
-            found.setdefault(reason, Reject(*place, reason, text, label))
+            found.setdefault(reason, Reject(*place, reason, *values))
     return found
 
 
@@ -259,7 +260,7 @@ def _reject_empty(parts: list[Reviews], good: list[NDArray[np.int64]], filled: N
 
 def _reject_arrays(parts: list[Reviews]) -> dict[str, NDArray[Any]]:
     """Return the rejected rows and blank lines of all slices, ordered by slice and line."""
-    slices, lines, reasons, texts, labels = [], [], [], [], []
+    slices, lines, reasons, texts, labels, problems = [], [], [], [], [], []
     for number, part in enumerate(parts):
         bad = np.flatnonzero(part.reasons != Reason.NONE)
         own = np.concatenate([part.lines[bad], part.blank])
@@ -271,12 +272,14 @@ def _reject_arrays(parts: list[Reviews]) -> dict[str, NDArray[Any]]:
         empty = pa.array([""] * len(blanks), pa.string())
         texts.append(pa.concat_arrays([part.snippets(bad), empty]).take(order))
         labels.append(pa.concat_arrays([part.label_snippets(bad), empty]).take(order))
+        problems.append(pa.concat_arrays([part.problem_snippets(bad), empty]).take(order))
     return {
         "reject_slices": np.concatenate(slices),
         "reject_lines": np.concatenate(lines),
         "reject_reasons": np.concatenate(reasons),
         **_plain_arrays("reject_text", pa.concat_arrays(texts)),
         **_plain_arrays("reject_label", pa.concat_arrays(labels)),
+        **_plain_arrays("reject_problem", pa.concat_arrays(problems)),
     }
 
 
@@ -303,13 +306,13 @@ def _summary_of(arrays: Mapping[str, NDArray[Any]]) -> PartitionSummary:
 
 def _examples_of(arrays: Mapping[str, NDArray[Any]]) -> tuple[RejectExample, ...]:
     reasons, first = np.unique(arrays["reject_reasons"], return_index=True)
-    texts, labels = (
+    values = (
         [value.decode() for value in shard_rows(arrays, name).take(first).to_pylist()]
-        for name in ("reject_text", "reject_label")
+        for name in ("reject_text", "reject_label", "reject_problem")
     )
     places = arrays["reject_slices"][first].tolist(), arrays["reject_lines"][first].tolist()
     names = [Reason(reason).name.lower() for reason in reasons.tolist()]
-    return tuple(map(RejectExample, names, *places, texts, labels))
+    return tuple(map(RejectExample, names, *places, *values))
 
 
 def _write_shard(path: Path, arrays: dict[str, NDArray[Any]], slices: tuple[FileSlice, ...]) -> None:

@@ -10,7 +10,7 @@ SHOWN_COLUMNS = 80
 """Maximum number of characters of an example's text in messages."""
 REMEDIES = {
     Reason.MALFORMED: "Check that --format fits, that CSV fields with the delimiter or a quote are quoted, "
-    "and that quotes inside them are doubled.",
+    "and that quotes inside them are doubled; if quotes are text, read the file with --quoting none.",
     Reason.TOO_LONG: "A record may have 16 MB; in CSV, a quote that is never closed also causes this.",
     Reason.INVALID_UTF8: "If the file comes from Windows, add --encoding windows-1252.",
     Reason.NUL_BYTE: "Remove the NUL bytes: tr -d '\\000' < {file} > copy",
@@ -37,13 +37,15 @@ class Reject:
     """Beginning of the row's text, or of the line if it could not be parsed."""
     label: str = ""
     """Label or rating of the row; empty if it has none."""
+    problem: str = ""
+    """Why the row could not be parsed; empty if it could, or it is not known."""
 
     def shown(self) -> str:
-        """Return file, line, label and text for a message, as in `a.csv:7: label 'x': Works well`."""
+        """Return file, line, problem, label and text, as in `a.csv:7: label 'x': Works well`."""
         label = f"label '{self.label}'" if self.label else ""
         text = " ".join(self.text.split())
         text = text if len(text) <= SHOWN_COLUMNS else text[: SHOWN_COLUMNS - 1] + "…"
-        return ": ".join(part for part in (f"{self.file}:{self.line}", label, text) if part)
+        return ": ".join(part for part in (f"{self.file}:{self.line}", self.problem, label, text) if part)
 
     def remedy(self) -> str:
         """Return the likeliest remedy; empty if none is needed."""

@@ -32,6 +32,8 @@ class Reviews:
     """Line numbers of the block's blank lines, which are not rows."""
     label: pa.Array | None = None
     """Raw label values of any type; None if the file has no labels."""
+    problems: pa.Array | None = None
+    """Why records could not be parsed, as large binaries with nulls; None if that is not known."""
 
     def snippets(self, rows: NDArray[np.int64]) -> pa.Array:
         """Return the first bytes of the given rows' texts as valid strings, for rejects.parquet."""
@@ -39,24 +41,33 @@ class Reviews:
 
     def label_snippets(self, rows: NDArray[np.int64]) -> pa.Array:
         """Return the first bytes of the given rows' labels as valid strings; empty if there is none."""
-        if self.label is None:
-            return pa.array([""] * len(rows), pa.string())
-        return _snippets(base.as_binary(self.label.take(pa.array(rows))))
+        return _optional_snippets(self.label, rows)
+
+    def problem_snippets(self, rows: NDArray[np.int64]) -> pa.Array:
+        """Return why the given rows could not be parsed; empty if they could, or it is not known."""
+        return _optional_snippets(self.problems, rows)
 
     def rejects(self, file: str, first_line: int) -> tuple[Reject, ...]:
         """Return the rejected rows of a block of `file` that begins on line `first_line`."""
         bad = np.flatnonzero(self.reasons != Reason.NONE)
         places = zip((self.lines[bad] + first_line).tolist(), self.reasons[bad].tolist(), strict=True)
-        values = zip(self.snippets(bad).to_pylist(), self.label_snippets(bad).to_pylist(), strict=True)
+        snippets = (self.snippets(bad), self.label_snippets(bad), self.problem_snippets(bad))
+        values = zip(*(each.to_pylist() for each in snippets), strict=True)
         return tuple(
-            Reject(file, line, Reason(reason).name.lower(), text, label)
-            for (line, reason), (text, label) in zip(places, values, strict=True)
+            Reject(file, line, Reason(reason).name.lower(), *value)
+            for (line, reason), value in zip(places, values, strict=True)
         )
 
 
 def _snippets(values: pa.Array) -> pa.Array:
     cut = [value[: base.SNIPPET_BYTES] for value in values.to_pylist()]
     return pa.array([value.decode("utf-8", "replace").replace("\0", "\ufffd") for value in cut], pa.string())
+
+
+def _optional_snippets(values: pa.Array | None, rows: NDArray[np.int64]) -> pa.Array:
+    if values is None:
+        return pa.array([""] * len(rows), pa.string())
+    return _snippets(base.as_binary(values.take(pa.array(rows))))
 
 
 def judge(columns: Columns, table: TableFormat, mode: LabelMode) -> Reviews:
@@ -82,7 +93,16 @@ def judge(columns: Columns, table: TableFormat, mode: LabelMode) -> Reviews:
         _note(reasons, codes == UNKNOWN, Reason.UNKNOWN_LABEL)
         _note(reasons, codes == MIDDLE, Reason.NEUTRAL)
         _note(reasons, np.diff(offsets) == 0, Reason.NO_TEXT)
-    return Reviews(text, codes, columns.lines, columns.line_count, reasons, columns.blank, columns.label)
+    return Reviews(
+        text,
+        codes,
+        columns.lines,
+        columns.line_count,
+        reasons,
+        columns.blank,
+        columns.label,
+        columns.problems,
+    )
 
 
 def _note(reasons: NDArray[np.uint8], where: NDArray[np.bool_], reason: int | NDArray[np.uint8]) -> None:

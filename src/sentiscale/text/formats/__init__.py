@@ -12,7 +12,8 @@ from sentiscale.config import PrepareSettings
 from sentiscale.errors import DataError, UsageError, did_you_mean
 from sentiscale.text.compiled import frozen
 from sentiscale.text.formats.base import Columns, FileStart, InputFormat, LabelMode, TableFormat
-from sentiscale.text.formats.csv_records import Csv, best_delimiter, names_a_text
+from sentiscale.text.formats.csv_dialect import best_reading
+from sentiscale.text.formats.csv_records import Csv, is_table, names_a_text
 from sentiscale.text.formats.fasttext import FastText
 from sentiscale.text.formats.foreign import refuse_foreign
 from sentiscale.text.formats.json_lines import JsonLines
@@ -75,11 +76,13 @@ def _guess(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> Inpu
         raise DataError(
             f"{path} is one JSON array; one object per line is needed: jq -c '.[]' {path} > {start.name}l"
         )
+    if by_name is FASTTEXT and start.name.lower().endswith(".txt") and is_table(start, settings):
+        return CSV
     if by_name is not None:
         return by_name
     if mode != "required":  # plain text may contain commas without being a table
         return CSV if names_a_text(start, settings) else FASTTEXT
-    if best_delimiter(start)[1] <= 1:
+    if best_reading(start, settings).score <= 1:
         allowed = ", ".join(each.title for each in FORMATS.values())
         raise DataError(f"{path} has no known format. Allowed: {allowed}; name one with --format.")
     return CSV

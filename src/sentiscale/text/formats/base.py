@@ -10,13 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sentiscale.config import PrepareSettings
+from sentiscale.config import PrepareSettings, Quoting
 from sentiscale.errors import DataError, UsageError, did_you_mean
 from sentiscale.text.compiled import Bytes
 from sentiscale.text.lines import LF
 
 LabelMode = Literal["required", "optional", "none"]
 SNIPPET_BYTES = 200
+TypedColumns = tuple[tuple[int, frozenset[bytes] | None], ...]
+"""Columns by index and the values that occur in them; None for any number."""
 MAX_RECORD_BYTES = 16 * 2**20
 """Maximum size of a record; longer records, which occur only in broken files, are rejected."""
 
@@ -49,10 +51,16 @@ class TableFormat:
     label_type: str = "string"
     """Arrow type of a JSON label: string, int64, double or bool."""
     delimiter: str = ","
-    header: bool = False
-    """Whether the first CSV record names the columns."""
+    quoting: Quoting = "standard"
+    """How a CSV file is quoted; not auto."""
+    spaces: bool = False
+    """Whether spaces around the quotes of a CSV field are ignored."""
+    lines_before: int = 0
+    """Number of lines before the first record: a header, comments, blank lines."""
+    typed_columns: TypedColumns | None = None
+    """Types of columns, by which lines within a quoted field of a CSV file look like rows; None: none do."""
     columns: tuple[str, ...] = ()
-    """Columns of a CSV file in order; for JSON lines, the keys found at the beginning of the file."""
+    """Columns of a CSV file in order, "" without a name; for JSON lines, the keys at the file's beginning."""
     escapes: bool = False
     """Whether `\\n` in the text stands for a line break, as in Amazon Polarity files without a header."""
     terminator: int = LF
@@ -83,6 +91,17 @@ class Columns:
     """Line numbers of the block's blank lines, which are not records."""
     extra: pa.Table | None = None
     """The columns of `TableFormat.extra`; null for records that could not be parsed."""
+    problems: pa.Array | None = None
+    """Why records could not be parsed, as large binaries; null for all others, None if that is not known."""
+
+
+class UnclearRecordError(Exception):
+    """A record that may be several; the message ends a sentence about the place of the record."""
+
+    def __init__(self, begin: int, message: str) -> None:
+        super().__init__(message)
+        self.begin = begin
+        """Position of the record in the data."""
 
 
 class InputFormat(ABC):
@@ -125,7 +144,10 @@ class InputFormat(ABC):
         """
 
     def last_record_end(self, data: bytes, table: TableFormat) -> int:
-        """Return the end of the last complete record in `data`, which begins with a record; 0 if none."""
+        """Return the end of the last complete record in `data`, which begins with a record; 0 if none.
+
+        Raises: UnclearRecordError when records cannot be told apart.
+        """
         return data.rfind(table.terminator.to_bytes()) + 1
 
     def count_lines(self, data: bytes, table: TableFormat) -> int:
