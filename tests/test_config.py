@@ -1,5 +1,7 @@
 """Settings: which source wins, and what is said about a wrong one."""
 
+import os
+
 import pytest
 from pydantic import ValidationError
 
@@ -142,3 +144,43 @@ def test_every_field_is_described_and_every_flag_has_its_field():
     assert {key.removeprefix("prepare.") for key in PREPARE_FLAGS.values()} <= set(
         Settings().prepare.model_dump()
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[train]\nlr = inf",
+        "[train]\nlr = nan",
+        "[train]\nepochs = 1e300",
+        "[train]\ntime_limit = inf",
+        "[train]\nbatch_size = " + "9" * 100,
+        "[model]\nlayers = " + "9" * 5000,
+        "[train]\nlayout = " + "[" * 10_000,
+        "[train." + "a." * 10_000 + "a]",
+        "[train]\nlr = 0.1 # " + "x" * 2**17,
+        "[prepare]\nsplit = [nan, nan]",
+    ],
+    ids=range(10),
+)
+def test_a_settings_file_that_cannot_work_is_refused_in_one_line(toml, text):
+    with pytest.raises(UsageError) as caught:
+        resolve(config=toml(text))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_settings_file_that_is_no_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path, told in (
+        (tmp_path / "fifo", "is a FIFO"),
+        (tmp_path, "is a directory"),
+        ("/dev/zero", "device"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            resolve(config=path)
+
+
+@pytest.mark.parametrize("value", ["[" * 10_000, "9" * 5000])
+def test_an_override_that_is_no_toml_is_text(value):
+    with pytest.raises(UsageError, match=r"train\.lr is"):
+        resolve(overrides=[f"train.lr={value}"])

@@ -20,7 +20,7 @@ CLEANING_VERSIONS: dict[Cleaning, int] = {"alpha": 1, "words": 1}
 Cell = Literal["lstm", "gru"]
 Quoting = Literal["auto", "standard", "backslash", "none"]
 TrackerName = Literal["mlflow", "tensorboard"]
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, lt=2**63)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Width = Annotated[int, Field(ge=1, le=8192)]
 StoredTokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -37,7 +37,7 @@ DELIMITER_NAMES = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "pi
 class Section(BaseModel):
     """One section of the settings; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 MAX_WORDS = 10_000_000
@@ -197,13 +197,13 @@ class VectorSettings(Section):
 class TrainSettings(Section):
     """How the network is trained."""
 
-    epochs: Annotated[float, Field(gt=0)] | None = None
+    epochs: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Number of passes over the training rows; may be fractional. Not set: 2, or 4 below 40,000 rows."""
     batch_size: Positive | None = None
     """Rows per step over all ranks, for any layout. Not set: 128, or 32 below 40,000 rows."""
     lr: Annotated[float, Field(gt=0)] = 4e-3
     """Maximum learning rate of Adam."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    warmup_steps: Annotated[int, Field(ge=0, lt=2**63)] = 100
     """Steps over which the learning rate rises from 0."""
     schedule: Literal["linear", "constant"] = "linear"
     """Learning rate after the warm-up: linear decay to 0 at the last step, or constant."""
@@ -213,7 +213,7 @@ class TrainSettings(Section):
     """Maximum tokens per review that the network reads: half from the start, half from the end."""
     word_dropout: Share = 0.0
     """Share of tokens replaced by the unknown word during training."""
-    validate_every: Annotated[float, Field(gt=0)] = 0.25
+    validate_every: Annotated[float, Field(gt=1e-9, le=1e6)] = 0.25
     """Epochs between validations."""
     patience: Positive | None = None
     """Stop after this many validations without improvement. Not set: never."""

@@ -11,8 +11,11 @@ from typing import Any
 
 from sentiscale.errors import ClusterError, DataError, Interrupted, UsageError
 from sentiscale.util.atomic import disk_error, publish_directory, write_file
+from sentiscale.util.files import read_json
 
 PLAN = "plan.json"
+MAX_PLAN_BYTES = 2**30
+"""It lists all input files."""
 
 
 class Workspace:
@@ -140,8 +143,8 @@ def _kept(root: Path) -> str:
 
 def _plan_of(root: Path) -> Any:
     try:
-        return json.loads((root / PLAN).read_bytes())
-    except (OSError, ValueError):
+        return read_json(root / PLAN, MAX_PLAN_BYTES)
+    except (OSError, DataError):
         return None
 
 

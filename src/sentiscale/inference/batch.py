@@ -450,11 +450,10 @@ class PartResult:
         """Read the metadata of a finished part; None when it is missing or damaged."""
         try:
             stored = json.loads((pq.read_schema(part).metadata or {})[cls.METADATA_KEY])
-        except (OSError, ValueError, KeyError, pa.ArrowException):
+            totals = PredictionTotals(**stored["totals"])
+            return cls(totals, tuple(Reject(**reject) for reject in stored["rejects"]))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, pa.ArrowException):
             return None
-        return cls(
-            PredictionTotals(**stored["totals"]), tuple(Reject(**reject) for reject in stored["rejects"])
-        )
 
 
 def predict_part(task: PartTask) -> PartResult:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from sentiscale.config import Cleaning
 from sentiscale.data.batches import padded_ids, sorted_order
@@ -75,7 +75,7 @@ class OnnxMetadata(Record):
         """
         try:
             metadata = cls.model_validate(dict(properties))
-        except (ValidationError, ValueError) as error:
+        except (ValueError, RecursionError) as error:  # ValidationError is a ValueError
             raise DataError(
                 f"{name} does not contain its vocabulary; use a file that `sentiscale export` wrote."
             ) from error

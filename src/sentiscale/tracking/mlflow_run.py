@@ -11,8 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from sentiscale.config import TrackSettings
+from sentiscale.errors import DataError
 from sentiscale.tracking.tracker import Scalar, TrackedRun
 from sentiscale.util.atomic import write_file
+from sentiscale.util.files import read_json
 
 RUN_FILE = "mlflow.json"
 """File in the run directory that holds the id of the MLflow run, so that a resumed run continues it."""
@@ -89,9 +91,9 @@ class MlflowRun:
         from mlflow.exceptions import MlflowException
 
         try:
-            note = json.loads((self.folder / RUN_FILE).read_bytes())
+            note = read_json(self.folder / RUN_FILE)
             run_id, uri = str(note["run_id"]), note["uri"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, DataError, KeyError, TypeError):
             return None
         if uri != without_password(self.client.tracking_uri):
             return None
