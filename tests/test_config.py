@@ -158,7 +158,7 @@ def test_every_field_is_described_and_every_flag_has_its_field():
         "[train]\nlayout = " + "[" * 10_000,
         "[train." + "a." * 10_000 + "a]",
         "[train]\nlr = 0.1 # " + "x" * 2**17,
-        "[prepare]\nsplit = [nan, nan]",
+        "[prepare]\nsplit = [0.5, nan]",
     ],
     ids=range(10),
 )
