@@ -27,7 +27,7 @@ from sentiscale.errors import UsageError
 if TYPE_CHECKING:
     from sentiscale.data.prepared import Manifest
 
-INPUTS_HELP = "Files, globs, folders or URLs, uncompressed or as .gz, .bz2, .xz or .zst."
+INPUTS_HELP = "Files, globs, folders or URLs; also compressed, or in .zip and .tar archives."
 
 OUTPUT = "What is stored"
 WORK = "How it is processed"

@@ -53,14 +53,16 @@ def cut_blocks(
             yield block if place else replace(block, first=True)
 
 
+def batch_blocks(path: str, table: TableFormat, block_bytes: int) -> Iterator[RawBlock]:
+    """Yield the blocks of a format that opens its files itself."""
+    batches = format_of(table).batches(path, table, block_bytes)
+    for place, (data, consumed) in enumerate(batches):
+        yield RawBlock(data, len(data), 0, consumed, first=not place)
+
+
 def _blocks(stream: Stream, table: TableFormat, block_bytes: int, in_place: bool) -> Iterator[RawBlock]:
-    file_format = format_of(table)
-    if file_format.in_batches:
-        for data, consumed in file_format.batches(stream.path, table, block_bytes):
-            yield RawBlock(data, len(data), 0, consumed)
-        return
     cutter = _Cutter(stream, table, block_bytes)
-    if in_place and file_format.one_record_per_line:
+    if in_place and format_of(table).one_record_per_line:
         yield from _line_blocks(stream, cutter, block_bytes)
     yield from cutter.blocks()
 

@@ -1,20 +1,22 @@
 """Find review files, recognise the format of each, and read them block by block."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from sentiscale.config import PrepareSettings
-from sentiscale.data.blocks import RawBlock, cut_blocks
+from sentiscale.data.blocks import RawBlock, batch_blocks, cut_blocks
 from sentiscale.data.sources import Stream, find_files, is_pipe
 from sentiscale.errors import DataError
 from sentiscale.text.encodings import GUESSED
 from sentiscale.text.formats import format_of, parse, recognise
-from sentiscale.text.formats.base import LabelMode, TableFormat
+from sentiscale.text.formats.base import FileStart, LabelMode, TableFormat
+from sentiscale.text.formats.files import is_review
 from sentiscale.text.labels import (
     MINUS_ONE,
     NEGATIVE,
@@ -28,7 +30,7 @@ from sentiscale.text.labels import (
 )
 from sentiscale.text.rejects import Reject
 from sentiscale.text.reviews import Reviews, judge, too_long
-from sentiscale.util.storage import stored_file
+from sentiscale.util.storage import names_in, split_member, stored_file
 
 MB = 10**6
 
@@ -46,14 +48,12 @@ class Source:
     """Size of the stored file in bytes; 0 for a pipe."""
     pipe: Stream | None = None
     """The opened pipe; it can be read only once."""
-    encoding: str | None = None
-    """Encoding of the text; None for UTF-8."""
 
     @property
     def plain(self) -> bool:
         """Whether the bytes of records are those of the file, so that they can be read by offset."""
-        as_stored = self.compression is None and self.encoding is None and self.pipe is None
-        return as_stored and not format_of(self.table).in_batches
+        as_stored = self.compression is None and self.table.encoding is None and self.pipe is None
+        return as_stored and not format_of(self.table).in_batches and split_member(self.path) is None
 
     @property
     def has_columns(self) -> bool:
@@ -66,13 +66,16 @@ class Source:
         Raises: DataError when it is a pipe that has been read.
         """
         if self.pipe is None:
-            return Stream(self.path, self.compression, self.encoding)
+            return Stream(self.path, self.compression, self.table.encoding)
         if self.pipe.closed:
             raise DataError(f"{self.path} is a pipe and can be read only once. Write its content to a file.")
         return self.pipe
 
     def blocks(self, block_bytes: int, *, in_place: bool = False) -> Iterator[RawBlock]:
         """Divide the file into raw blocks; `in_place` may omit a plain file's bytes (see `cut_blocks`)."""
+        if format_of(self.table).in_batches:
+            yield from batch_blocks(self.path, self.table, block_bytes)
+            return
         yield from cut_blocks(self.open(), self.table, block_bytes, in_place=in_place and self.plain)
 
 
@@ -122,9 +125,34 @@ class Corpus:
             UsageError: a file lacks a column that the settings name.
         """
         settings = settings or PrepareSettings()
-        return cls(
-            tuple(open_source(path, settings, labels) for path in find_files(inputs)), settings, labels
-        )
+        named = {str(inputs)} if isinstance(inputs, str | Path) else set(map(str, inputs))
+        paths = find_files(inputs, one_per_review=settings.format == "files")
+        archives = {path: inside[0] for path in paths if path not in named and (inside := split_member(path))}
+        sources = []
+        for path in paths:
+            try:
+                sources.append(open_source(path, settings, labels))
+            except DataError as error:
+                others = [other for other in archives if archives[other] == archives.get(path)]
+                if len(others) < 2:
+                    raise
+                raise DataError(f"{error}\n{_listed(archives[path], others)}") from error
+        corpus = cls(tuple(sources), settings, labels)
+        corpus._check_archives(archives)
+        return corpus
+
+    def _check_archives(self, archives: Mapping[str, str]) -> None:
+        """Raise DataError if the files of an archive differ in kind; `archives` has the archive per path."""
+        kinds: dict[str, tuple[object, ...]] = {}
+        for source in self.sources:
+            if (archive := archives.get(source.path)) is not None:
+                table = source.table
+                kind = table.format, table.text, table.title, table.label, table.stars
+                if kinds.setdefault(archive, kind) != kind:
+                    others = [path for path in archives if archives[path] == archive]
+                    raise DataError(
+                        f"{archive} contains files of different kinds. {_listed(archive, others)}"
+                    )
 
     @property
     def size(self) -> int:
@@ -138,18 +166,16 @@ class Corpus:
     @property
     def notes(self) -> list[str]:
         """What was assumed about the files, for the user to check."""
-        guessed = [source for source in self.sources if source.encoding in GUESSED]
-        if not guessed or self.settings.codec is not None:
-            return []
-        return [
-            f"{guessed[0].path} has no byte-order mark and was read as {guessed[0].encoding}; "
-            "--encoding names another encoding."
-        ]
+        notes: dict[str, str] = {}
+        for source in self.sources:
+            for kind, note in _notes(source, self.settings):
+                notes.setdefault(kind, note)
+        return list(notes.values())
 
     @property
     def has_labels(self) -> bool:
         """Whether every file has labels or stars."""
-        return all(source.table.label is not None for source in self.sources)
+        return all(source.table.has_labels for source in self.sources)
 
     def blocks(self) -> Iterator[ReviewBlock]:
         """Read all usable reviews in order, one block in memory at a time.
@@ -190,14 +216,50 @@ def read_reviews(
 
 
 def open_source(path: str, settings: PrepareSettings, mode: LabelMode) -> Source:
-    """Recognise the compression, encoding and format of a file or pipe."""
+    """Recognise the compression, encoding and format of a file, pipe or folder with one review per file."""
+    if path.endswith("/"):
+        table = recognise(FileStart(path, path, b"", whole=False), settings, mode)
+        return Source(path, None, table, stored_file(path).size)
     stream = Stream.detected(path, settings.codec)
     if is_pipe(path):
         table = recognise(stream.start(), settings, mode)
-        return Source(path, stream.compression, table, 0, stream, stream.encoding)
+        return Source(path, stream.compression, replace(table, encoding=stream.encoding), 0, stream)
     with stream:
         table = recognise(stream.start(), settings, mode)
-    return Source(path, stream.compression, table, stored_file(path).size, encoding=stream.encoding)
+    table = replace(table, encoding=stream.encoding)
+    return Source(path, stream.compression, table, stored_file(path).size)
+
+
+def _listed(archive: str, paths: list[str]) -> str:
+    names = ", ".join(path.removeprefix(archive).strip("/") for path in paths)
+    return f"It contains {names}. Name the file to read: sentiscale prepare {quote(paths[0])}"
+
+
+def _notes(source: Source, settings: PrepareSettings) -> Iterator[tuple[str, str]]:
+    """Yield what was assumed about a file; of several notes of one kind, the first is enough."""
+    path, table = source.path, source.table
+    if table.encoding in GUESSED and settings.codec is None:
+        yield (
+            "encoding",
+            f"{path} has no byte-order mark and was read as {table.encoding}; --encoding names another.",
+        )
+    if table.folder_label is not None:
+        yield "label", f"{path} has the label '{table.folder_label}' from the name of its folder."
+    if table.format == "files":
+        names = names_in(path.rstrip("/"))
+        reviews = sum(is_review(name, table) for name in names)
+        yield (
+            path,
+            f"{path}: {reviews:,} files are one review each; {len(names) - reviews:,} files were skipped.",
+        )
+        train = next((name for name in names if "train/" in name), None)
+        root = path + train[: train.index("train/")] if train is not None else None
+        if root is not None and any((path + name).startswith(f"{root}test/") for name in names):
+            yield (
+                f"{path} test",
+                f"{path} has folders train and test, which were read together. To keep the test set apart: "
+                f"{quote(root + 'train')} --test {quote(root + 'test')}",
+            )
 
 
 def _review_block(reviews: Reviews, file: str, line: int, kinds: set[int]) -> ReviewBlock:

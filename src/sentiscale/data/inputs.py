@@ -89,6 +89,8 @@ class Inputs:
     settings: PrepareSettings
     labelled: bool = False
     """Whether to read labels, to compare predictions with them."""
+    items: tuple[str, ...] = ()
+    """The files, globs, folders and URLs that `paths` were found from."""
 
     @classmethod
     def find(
@@ -103,7 +105,8 @@ class Inputs:
             raise UsageError("- is standard input and cannot be combined with files. Give one or the other.")
         if list(items) == ["-"]:
             return cls((STDIN,) if _names_a_table(settings) else ("-",), settings, labelled)
-        return cls(tuple(find_files(list(items))), settings, labelled)
+        paths = find_files(list(items), one_per_review=settings.format == "files")
+        return cls(tuple(paths), settings, labelled, tuple(items))
 
     @property
     def rereadable(self) -> bool:
@@ -123,7 +126,7 @@ class Inputs:
 
         Raises: DataError or UsageError when one of them cannot be read.
         """
-        files = [path for path in self.paths if not self._delivers_lines(path)]
+        files = [item for item in self.items or self.paths if not self._delivers_lines(item)]
         mode: LabelMode = "required" if self.labelled else "none"
         return Corpus.find(files, self.settings, labels=mode) if files else Corpus((), self.settings, mode)
 

@@ -1,27 +1,32 @@
 """Find review files from paths, globs, folders and fsspec URLs, and read them decompressed and as UTF-8."""
 
-import bz2
 import io
-import lzma
 import os
+import re
 import select
 import stat
 import sys
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-import fsspec
-import pyarrow as pa
-from fsspec.implementations.local import LocalFileSystem
-
 from sentiscale.errors import DataError, did_you_mean
 from sentiscale.text.encodings import encoding_of, to_utf8
-from sentiscale.text.formats import FORMATS, format_by_suffix
-from sentiscale.text.formats.base import FileStart
-from sentiscale.util.storage import is_local, open_file
+from sentiscale.text.formats import FASTTEXT, FORMATS, format_by_suffix
+from sentiscale.text.formats.base import FileStart, InputFormat
+from sentiscale.text.formats.files import CLASS_FOLDERS, NEGATIVE_FOLDERS, POSITIVE_FOLDERS
+from sentiscale.util.storage import (
+    DAMAGED,
+    compression_of,
+    decompressed,
+    file_system,
+    is_archive,
+    is_local,
+    names_in,
+    open_file,
+    split_member,
+)
 
 STDIN = "/dev/stdin"
 MB = 2**20
@@ -29,82 +34,113 @@ START_BYTES = 2**20
 """Number of bytes from which a file's format is recognised."""
 BOM = b"\xef\xbb\xbf"
 MAGIC_BYTES = 8
-MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 COMPRESSION_SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
+ABOUT = re.compile(r"(readme|licen[cs]e|copying|notice|changelog|citation)", re.IGNORECASE)
+"""Names of files about an archive, which are not reviews."""
 TESTERS = {"gzip": "gzip -t", "bz2": "bzip2 -t", "xz": "xz -t", "zstd": "zstd -t"}
-ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
-"""Follows 0x50 to 0x5F at the start of a zstd frame without data, as parallel compressors write them."""
-DECODERS: dict[str, Callable[[], Any]] = {
-    "gzip": lambda: zlib.decompressobj(31),
-    "bz2": bz2.BZ2Decompressor,
-    "xz": lzma.LZMADecompressor,
-}
-COMPRESSED_BYTES = 2**16
 PAUSE_SECONDS = 0.05
 """When a pipe delivers nothing for this long, `Stream.read_some` returns the bytes received so far."""
 
 
-def find_files(inputs: str | Path | Sequence[str | Path]) -> list[str]:
-    """Resolve files, globs, folders and URLs to files, in the given order and without duplicates.
+def find_files(inputs: str | Path | Sequence[str | Path], *, one_per_review: bool = False) -> list[str]:
+    """Resolve files, globs, folders, archives and URLs to files, in the given order and without duplicates.
 
-    Files of a glob or folder are sorted. Named pipes are kept, and `-` is standard input. A local file or
-    folder that exists is taken as it is, even if its name looks like a URL or a glob.
+    Files of a glob, folder or archive are sorted. Named pipes are kept, and `-` is standard input. A local
+    file or folder that exists is taken as it is, even if its name looks like a URL or a glob. A folder with
+    one review per file is returned as one path that ends in a slash.
+
+    Args:
+        inputs: the items to resolve.
+        one_per_review: whether every folder and archive has one review per file; otherwise, only those with
+            folders of positive and negative reviews.
 
     Raises: DataError when an item matches no file.
     """
     items = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     if not items:
         raise DataError("no input was given. Name at least one file, glob, folder or URL.")
-    return list(dict.fromkeys(path for item in items for path in _resolve(str(item))))
+    return list(dict.fromkeys(path for item in items for path in _resolve(str(item), one_per_review)))
 
 
-def _resolve(item: str) -> list[str]:
+def _resolve(item: str, one_per_review: bool) -> list[str]:
     if item == "-":
         item = STDIN
     if is_pipe(item):
         return [item]
     try:
-        if is_local(item):
-            filesystem, root = LocalFileSystem(), os.path.abspath(item)
-        else:
-            filesystem, root = fsspec.core.url_to_fs(item)
-        if filesystem.isfile(root):
-            return [item]
-        found = None
-        if filesystem.isdir(root):
-            found = _review_files(sorted(filesystem.find(root)), root)
-            if not found:
-                suffixes = ", ".join(suffix for each in FORMATS.values() for suffix in each.suffixes)
-                raise DataError(
-                    f"folder {item} contains no review files. Looked for {suffixes}, also compressed."
-                )
-        elif any(sign in item for sign in "*?["):
-            hidden = Path(root).name.startswith(".")
-            found = [path for path in sorted(filesystem.glob(root)) if filesystem.isfile(path)]
-            found = [path for path in found if hidden or not Path(path).name.startswith(".")]
-            if not found:
-                raise DataError(f"no file matches {item}. Quote the pattern or check its folder.")
-        if found is not None:
-            local = isinstance(filesystem, LocalFileSystem)
-            return [path if local else str(filesystem.unstrip_protocol(path)) for path in found]
+        found = _find(item, one_per_review)
     except DataError:
         raise
     except Exception as error:  # each fsspec file system has its own error classes
         raise DataError(f"{item} cannot be reached: {error}. Check the address.") from error
+    if found is not None:
+        return found
     folder = Path(item).parent
     hint = did_you_mean(Path(item).name, os.listdir(folder)) if folder.is_dir() else ""
     raise DataError(f"{item} does not exist.{hint} Check the path.")
 
 
-def _review_files(paths: list[str], root: str) -> list[str]:
-    """Return the possible review files of a folder, without files of prepared datasets in it."""
-    datasets = tuple(path.removesuffix("manifest.json") for path in paths if path.endswith("/manifest.json"))
-    return [path for path in paths if _is_review_file(path[len(root) :]) and not path.startswith(datasets)]
+def _find(item: str, one_per_review: bool) -> list[str] | None:
+    """Return the files that a path, glob or URL stands for; None if there is nothing there."""
+    filesystem, root = file_system(item)
+    inside = split_member(item)
+    if inside is not None or is_archive(item):
+        names = names_in(item)
+        if inside is not None and not names:
+            return [item] if inside[1] in names_in(inside[0]) else None
+        return _files_of(item, names, one_per_review)
+    if filesystem.isfile(root):
+        return [item]
+    if filesystem.isdir(root):
+        return _files_of(root if is_local(item) else item, names_in(item), one_per_review)
+    if not any(sign in item for sign in "*?["):
+        return None
+    hidden = Path(root).name.startswith(".")
+    found = [path for path in sorted(filesystem.glob(root)) if filesystem.isfile(path)]
+    found = [path for path in found if hidden or not Path(path).name.startswith(".")]
+    if not found:
+        raise DataError(f"no file matches {item}. Quote the pattern or check its folder.")
+    if not is_local(item):
+        found = [str(filesystem.unstrip_protocol(path)) for path in found]
+    expanded = [_find(path, one_per_review) if is_archive(path) else [path] for path in found]
+    return [path for paths in expanded for path in paths or []]
 
 
-def _is_review_file(relative: str) -> bool:
-    hidden = any(part.startswith((".", "_")) for part in relative.strip("/").split("/"))
-    return not hidden and format_by_suffix(bare_name(relative)) is not None
+def _files_of(folder: str, names: list[str], one_per_review: bool) -> list[str]:
+    """Return the review files of a folder or archive, or the folder if it has one review per file."""
+    datasets = tuple(name.removesuffix("manifest.json") for name in names if name.endswith("/manifest.json"))
+    names = [name for name in names if not _is_hidden(name) and not name.startswith(datasets or ("/",))]
+    if one_per_review or has_class_folders(folder, names):
+        return [f"{folder.rstrip('/')}/"]
+    chosen = [name for name in names if format_by_suffix(bare_name(name)) is not None]
+    if not os.path.isdir(folder):
+        chosen = [name for name in chosen if not ABOUT.match(PurePosixPath(name).name)]
+        chosen = names if len(names) == 1 else chosen
+    if not chosen:
+        suffixes = ", ".join(suffix for each in FORMATS.values() for suffix in each.suffixes)
+        held = f" It contains: {', '.join(names[:5])}." if names else ""
+        raise DataError(f"{folder} contains no review files.{held} Looked for {suffixes}, also compressed.")
+    return [f"{folder.rstrip('/')}/{name}" for name in chosen]
+
+
+def has_class_folders(folder: str, names: list[str]) -> bool:
+    """Whether text files are in folders of positive and negative reviews, and contain no labels."""
+    texts = [name for name in names if name.lower().endswith(".txt")]
+    parents = {PurePosixPath(name).parent.name.lower() for name in texts}
+    tables = (format_by_suffix(bare_name(name)) for name in names)
+    if not parents & POSITIVE_FOLDERS or not parents & NEGATIVE_FOLDERS or any(map(_has_columns, tables)):
+        return False
+    first = next(name for name in texts if PurePosixPath(name).parent.name.lower() in CLASS_FOLDERS)
+    with open_file(f"{folder.rstrip('/')}/{first}") as file:
+        return not FASTTEXT.recognises(file.read(START_BYTES))
+
+
+def _has_columns(file_format: InputFormat | None) -> bool:
+    return file_format is not None and file_format.has_columns
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "_")) for part in name.split("/"))
 
 
 def bare_name(path: str) -> str:
@@ -119,13 +155,6 @@ def is_pipe(path: str) -> bool:
         return stat.S_ISFIFO(os.stat(path).st_mode)
     except OSError:
         return False
-
-
-def compression_of(head: bytes) -> str | None:
-    """Detect gzip, bz2, xz or zstd from the first bytes of a file; None for plain files."""
-    if head[1:4] == ZSTD_SKIPPABLE and 0x50 <= head[0] <= 0x5F:
-        return "zstd"
-    return next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
 
 
 class Stream:
@@ -159,13 +188,9 @@ class Stream:
         return stream
 
     def _open(self, file: Any, encoding: str | None) -> None:
-        self._file = self._bytes = file
+        self._file, self._bytes = file, decompressed(file, self.compression)
         self._ahead = b""
         """Bytes to return before reading on."""
-        if self.compression == "zstd":  # skips skippable frames
-            self._bytes = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
-        elif self.compression is not None:
-            self._bytes = _Decompressed(file, DECODERS[self.compression])
         self._set_encoding(encoding)
 
     def _set_encoding(self, encoding: str | None) -> None:
@@ -250,52 +275,13 @@ class Stream:
             raise DataError(
                 f"{self.path} cannot be read: {error.strerror}. Check its permissions."
             ) from error
-        except (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowInvalid) as error:
+        except DAMAGED as error:
             if self.compression is None:
                 raise DataError(f"reading {self.path} failed: {error}.") from error
             raise DataError(
                 f"{self.path} is cut short or damaged: {error}. Download or compress it again; "
                 f"`{TESTERS[self.compression]} {Path(self.path).name}` checks it."
             ) from error
-
-
-class _Decompressed:
-    """Reads gzip, bz2 or xz data of one or more members, which zero bytes may separate and follow.
-
-    Arrow and the standard library reject or, worse, ignore what follows such padding.
-    """
-
-    def __init__(self, file: Any, new_decoder: Callable[[], Any]) -> None:
-        self._file = file
-        self._new_decoder = new_decoder
-        self._decoder = new_decoder()
-        self._input = b""
-
-    def read(self, size: int) -> bytes:
-        while True:
-            if self._decoder.eof and not self._next_member():
-                return b""
-            if not self._input and getattr(self._decoder, "needs_input", True):
-                self._input = self._file.read(COMPRESSED_BYTES)
-                if not self._input:
-                    raise EOFError("the compressed data end too early")
-            data: bytes = self._decoder.decompress(self._input, size)
-            self._input = getattr(self._decoder, "unconsumed_tail", b"")  # zlib keeps no input itself
-            if data:
-                return data
-
-    def _next_member(self) -> bool:
-        rest = self._decoder.unused_data.lstrip(b"\0")
-        while not rest:
-            more = self._file.read(COMPRESSED_BYTES)
-            if not more:
-                return False
-            rest = more.lstrip(b"\0")
-        self._decoder, self._input = self._new_decoder(), rest
-        return True
-
-    def close(self) -> None:
-        pass
 
 
 class _Begun(io.RawIOBase):

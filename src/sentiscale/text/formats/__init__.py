@@ -4,24 +4,37 @@ A format parses bytes into `Columns`. `data` opens files, and `text.reviews` che
 """
 
 import re
+from dataclasses import replace
 from pathlib import PurePosixPath
+from urllib.parse import unquote
 
 import pyarrow as pa
 
 from sentiscale.config import PrepareSettings
 from sentiscale.errors import DataError, UsageError, did_you_mean
 from sentiscale.text.compiled import frozen
-from sentiscale.text.formats.base import Columns, FileStart, InputFormat, LabelMode, TableFormat
+from sentiscale.text.formats.base import (
+    TEXT_NAMES,
+    Columns,
+    FileStart,
+    InputFormat,
+    LabelMode,
+    TableFormat,
+    choose_columns,
+)
 from sentiscale.text.formats.csv_dialect import best_reading
 from sentiscale.text.formats.csv_records import Csv, is_table, names_a_text
 from sentiscale.text.formats.fasttext import FastText
+from sentiscale.text.formats.files import Files
 from sentiscale.text.formats.foreign import refuse_foreign
 from sentiscale.text.formats.json_lines import JsonLines
 from sentiscale.text.formats.parquet import Parquet
 
-FASTTEXT, CSV, JSON_LINES, PARQUET = FastText(), Csv(), JsonLines(), Parquet()
+FASTTEXT, CSV, JSON_LINES, PARQUET, FILES = FastText(), Csv(), JsonLines(), Parquet(), Files()
 
-FORMATS: dict[str, InputFormat] = {each.name: each for each in (PARQUET, FASTTEXT, CSV, JSON_LINES)}
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+
+FORMATS: dict[str, InputFormat] = {each.name: each for each in (PARQUET, FASTTEXT, CSV, JSON_LINES, FILES)}
 """All input formats by name; a file is read by the first format that recognises its beginning."""
 
 
@@ -42,13 +55,37 @@ def recognise(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> T
         DataError: the file is empty, has no known format, or lacks the usual columns.
         UsageError: the settings name an unknown format, or a column that does not exist.
     """
+    if start.path.endswith("/"):
+        return FILES.describe(start, settings, mode)
     if not start.data:
         raise DataError(f"{start.path} is empty (0 bytes). Download or write it again, or leave it out.")
     check_text(start, settings)
     found = _guess(start, settings, mode) if settings.format == "auto" else named_format(settings.format)
     if not found.in_batches and not start.data.strip():
         raise DataError(f"{start.path} is empty: it contains no records. Get it again, or leave it out.")
-    return found.describe(start, settings, mode)
+    return _with_folder_label(found, start, settings, mode) or found.describe(start, settings, mode)
+
+
+def _with_folder_label(
+    found: InputFormat, start: FileStart, settings: PrepareSettings, mode: LabelMode
+) -> TableFormat | None:
+    """Take the label from a folder of the path, such as `stars=5`, if the file has no label of its own.
+
+    Spark, Hive and pandas write such folders instead of a column.
+    """
+    columns = dict(part.split("=", 1) for part in start.path.split("/")[:-1] if "=" in part)
+    named = settings.label_column or settings.stars_column
+    if mode == "none" or not columns or (named is not None and named not in columns):
+        return None
+    unnamed = settings.model_copy(update={"label_column": None, "stars_column": None})
+    if named is None and found.describe(start, unnamed, "optional").label is not None:
+        return None
+    only = settings.model_copy(update={"text_column": None, "title_column": None})
+    label = choose_columns(found.name, start.path, [TEXT_NAMES[0], *columns], only, "optional")
+    if label.label is None or columns[label.label] == NO_VALUE:
+        return None
+    table = found.describe(start, unnamed, "none")
+    return replace(table, stars=label.stars, folder_label=unquote(columns[label.label]))
 
 
 def check_text(start: FileStart, settings: PrepareSettings) -> None:
@@ -90,4 +127,7 @@ def _guess(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> Inpu
 
 def parse(data: bytes | memoryview | pa.Buffer, table: TableFormat) -> Columns:
     """Parse a block of complete records."""
-    return format_of(table).parse(frozen(data), table)
+    columns = format_of(table).parse(frozen(data), table)
+    if table.folder_label is None:
+        return columns
+    return replace(columns, label=pa.repeat(pa.scalar(table.folder_label), len(columns.text)))

@@ -67,6 +67,16 @@ class TableFormat:
     """Byte that ends a line."""
     extra: pa.Schema | None = None
     """Columns to read in addition to text and label; None if there are none."""
+    encoding: str | None = None
+    """Encoding of the text; None for UTF-8."""
+    folders: tuple[str, ...] = ()
+    """Names of the folders to read, for one review per file; empty for all."""
+    folder_label: str | None = None
+    """Label of all rows, from a folder such as `label=1`; None if there is none."""
+
+    @property
+    def has_labels(self) -> bool:
+        return self.label is not None or self.folder_label is not None
 
 
 def no_lines() -> NDArray[np.int64]:

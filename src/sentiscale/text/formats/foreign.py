@@ -11,6 +11,7 @@ WITH_PANDAS = (
 )
 
 BINARY = {
+    rb"PK\x03\x04.{26,4000}word/": ("a Word document", "Save it as plain text (UTF-8)"),
     rb"PK\x03\x04|PK\x07\x08": ("a zip archive", "Unpack it: unzip {quoted}"),
     rb"PK\x05\x06": ("an empty zip archive", "Get it again"),
     rb"7z\xbc\xaf": ("a 7z archive", "Unpack it: 7z x {quoted}"),
@@ -53,7 +54,7 @@ def refuse_foreign(start: FileStart, *, named: bool) -> None:
     """Raise DataError when a file is not text of reviews; `named` is whether the user named its format."""
     patterns = BINARY if named else BINARY | MARKUP
     for pattern, (kind, remedy) in patterns.items():
-        if re.match(pattern, start.data, re.IGNORECASE):
+        if re.match(pattern, start.data, re.IGNORECASE | re.DOTALL):
             names = {"path": start.path, "quoted": shlex.quote(start.path), "name": shlex.quote(start.name)}
             raise DataError(f"{start.path} is {kind}. {remedy.format(**names)}.")
     sample = start.data[:LOOKED_AT]

@@ -19,7 +19,7 @@ from sentiscale.text.formats.base import (
     choose_columns,
     join_title,
 )
-from sentiscale.util.storage import open_file, stored_file
+from sentiscale.util.storage import open_file, split_member, stored_file
 
 MOST_BATCH_ROWS = 2**20
 
@@ -27,7 +27,7 @@ MOST_BATCH_ROWS = 2**20
 class Parquet(InputFormat):
     name = "parquet"
     title = "Parquet"
-    suffixes = (".parquet",)
+    suffixes: tuple[str, ...] = (".parquet",)
     one_record_per_line = False
     in_batches = True
 
@@ -40,6 +40,8 @@ class Parquet(InputFormat):
             raise DataError(
                 f"{path} is a pipe, but Parquet files cannot be read sequentially. Give the file."
             )
+        if split_member(path) is not None:
+            raise DataError(f"{path} is a Parquet file in an archive. Unpack the archive.")
         if start.compression:
             raise DataError(
                 f"{path} is a compressed Parquet file; decompress it first (Parquet compresses inside)."
