@@ -4,6 +4,7 @@ Later sources take precedence: defaults, preset (or the settings of a resumed ru
 `--set`, flags. Every run stores its resolved settings.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ StoredTokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
 ReadTokens = Annotated[int, Field(ge=2, le=2**31 - 1)]
 NgramWords = Annotated[int, Field(ge=1, le=3)]
 NgramGaps = Annotated[int, Field(ge=0, le=4)]
+LabelClass = Literal["negative", "positive", "drop"]
+StarsScale = tuple[float, float]
+DEFAULT_SCALE: StarsScale = (1.0, 5.0)
 SectionT = TypeVar("SectionT", bound=BaseModel)
 
 
@@ -63,6 +67,10 @@ class PrepareSettings(Section):
     """Column with 0/1, 1/2, negative/positive or __label__1/__label__2. Not set: detected by name."""
     stars_column: str | None = None
     """Column with 1-5 stars: 1-2 negative, 4-5 positive, 3 dropped and counted. Not set: detected by name."""
+    label_map: dict[str, LabelClass] | None = None
+    """Classes of labels: good=positive,bad=negative,3=drop; if a class is given, others are left out."""
+    stars_scale: StarsScale | None = None
+    """Lowest and highest star, such as 0-10: lower 40 % negative, upper 40 % positive. Not set: 1-5."""
     delimiter: str | None = None
     """Delimiter of a CSV file: one character, or comma, tab, semicolon, pipe, space. Not set: detected."""
     quoting: Quoting = "auto"
@@ -106,6 +114,29 @@ class PrepareSettings(Section):
     def codec(self) -> str | None:
         """The encoding that was named; None for auto."""
         return None if self.encoding == "auto" else self.encoding
+
+    @field_validator("label_map", mode="before")
+    @classmethod
+    def _label_map(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        entries = re.findall(r"(.+?)=(negative|positive|drop)(?:,|$)", value)
+        if sum(len(name) + len(kind) + 2 for name, kind in entries) != len(value.rstrip(",")) + 1:
+            raise ValueError(
+                f"label_map is '{value}'; it takes VALUE=CLASS, separated by commas, with the classes "
+                "negative, positive and drop, such as good=positive,bad=negative,3=drop"
+            )
+        return {name.strip(): kind for name, kind in entries}
+
+    @field_validator("stars_scale", mode="before")
+    @classmethod
+    def _stars_scale(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            found = re.fullmatch(r"\s*(-?[\d.]+)\s*-\s*(-?[\d.]+)\s*", value)
+            value = found.groups() if found else value
+        if isinstance(value, str) or (value is not None and not float(value[0]) < float(value[1])):
+            raise ValueError(f"stars_scale is '{value}'; it takes LOWEST-HIGHEST, such as 1-10")
+        return value
 
     @field_validator("delimiter")
     @classmethod

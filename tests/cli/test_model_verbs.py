@@ -221,6 +221,7 @@ def test_evaluate_counts_every_row_once(cli, work, model):
         "calibration",
         "left_out",
         "left_out_examples",
+        "label_values",
     }
     assert document["left_out"] == {}
     assert sum(map(sum, document["confusion"])) == document["rows"]

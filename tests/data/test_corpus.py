@@ -80,10 +80,12 @@ def test_columns_named_by_hand(write):
 
 def test_stars_with_the_middle_counted(write):
     path = write("a.csv", "stars,text\n1,awful\n3,so so\n5,great\n9,what\n,none\n")
-    assert read(path) == (
+    assert read(path, stars_scale="1-5") == (
         [(0, "awful"), (1, "great")],
         [(3, "neutral"), (5, "unknown_label"), (6, "no_label")],
     )
+    with pytest.raises(DataError, match=r"'9' \(1 row\); stars from 1 to 5 were expected"):
+        read(path)
 
 
 def test_headerless_amazon_polarity(write):
@@ -194,7 +196,8 @@ def test_line_ends_and_byte_order_mark(write, line_end):
 def test_line_numbers_are_those_of_the_file(write):
     content = 'label,text\n2,"two\nlines"\n\n7,bad label\n1,fine\nonly one\n'
     for size in (8, 0.00002):
-        assert read(write("a.csv", content), block_mb=size)[1] == [(5, "unknown_label"), (7, "malformed")]
+        reviews = Corpus.find(write("a.csv", content), PrepareSettings(block_mb=size))
+        assert rejected(reviews) == [(5, "unknown_label"), (7, "malformed")]
 
 
 # compression

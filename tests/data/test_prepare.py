@@ -30,7 +30,10 @@ def rejects_of(dataset):
 
 def test_every_row_is_accounted_for(write, tmp_path):
     lines = [*reviews(400), "no label", "__label__1 ...", "__label__3 what", "__label__2", ""]
-    dataset = prepare(write("a.txt", lines), tmp_path / "data")
+    path = write("a.txt", lines)
+    with pytest.raises(DataError, match="To leave out the rows with 3: --label-map 3=drop"):
+        prepare(path, tmp_path / "data")
+    dataset = prepare(path, tmp_path / "data", label_map="1=negative,2=positive")
     manifest = dataset.manifest
     assert manifest.rejected == {
         "total": 5,
@@ -67,7 +70,8 @@ def test_rejected_rows_are_found_by_file_and_line(write, tmp_path, block_mb):
     rows = [f"{1 + i % 2},text number {i}" for i in range(100)]
     one = write("one.csv", ["label,text", *rows, "7,odd"])
     two = write("two.csv", ["label,text", '2,"two', 'lines"', *rows[:50], "1"])
-    dataset = prepare([one, two], tmp_path / "data", block_mb=block_mb)
+    classes = {"1": "negative", "2": "positive"}
+    dataset = prepare([one, two], tmp_path / "data", block_mb=block_mb, label_map=classes)
     table = pq.read_table(dataset.path / "rejects.parquet").to_pylist()
     assert [(row["file"], row["line"], row["reason"], row["text"]) for row in table] == [
         (str(one), 102, "unknown_label", "odd"),
@@ -200,12 +204,12 @@ def test_dask_leaves_its_report(write, tmp_path):
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        (["__label__1 bad", "__label__1 worse"], r"all 2 training rows are negative"),
+        (["__label__1 bad", "__label__1 worse"], r"it is unclear which class '1' means"),
         (
             ["plain", "lines"],
             r"no usable row is left; rejected: no_label 2\.\n.*a\.txt:1: plain\n.*--label-column",
         ),
-        (["__label__9 x", "__label__1"], r"no usable row is left; rejected: .*unknown_label 1"),
+        (["__label__9 x", "__label__1"], r"'9' \(1 row\), which are not 0/1"),
         (["__label__1 one", "__label__2 two"], r"no word occurs 2 times"),
     ],
 )

@@ -178,7 +178,7 @@ def test_a_person_is_told_what_stands_out(cli, trained, table, tmp_path):
 
 
 def test_rows_without_a_category_or_a_label(made_up, tmp_path):
-    lines = ["label,review,shop", "1,good,one", '0,bad,""', "5,no label,two", '0,"ugly\nthing"," one "']
+    lines = ["label,review,shop", "1,good,one", '0,bad,""', "what,no label,two", '0,"ugly\nthing"," one "']
     (tmp_path / "t.csv").write_text("".join(f"{line}\n" for line in lines))
     facts = triage(made_up, tmp_path / "t.csv", tmp_path / "p.html", category_column="shop").facts
     assert facts.rejected == 1
@@ -192,7 +192,7 @@ def test_rows_without_a_category_or_a_label(made_up, tmp_path):
         (["nothing", "{lines}", "--out", "p.html"], 3, "not a model directory"),
         (["{model}", "{data}", "--out", "p.html", "--split", "tset"], 3, "Did you mean 'test'?"),
         (["{model}", "unlabelled.txt", "--out", "p.html"], 3, "holds no labelled review"),
-        (["{model}", "wrong.txt", "--out", "p.html"], 3, "holds no labelled review"),
+        (["{model}", "wrong.txt", "--out", "p.html"], 3, "holds the labels '9' (1 row)"),
         (["{model}", "{table}", "--out", "p.html", "--category-column", "catgory"], 2, "mean 'category'?"),
         (["{model}", "{lines}", "--out", "p.html", "--category-column", "c"], 2, "has lines, no columns"),
         (["{model}", "{data}", "--out", "p.html", "--category-column", "c"], 2, "Give the table itself"),

@@ -36,9 +36,12 @@ def judged(line: int, label: bytes | None, text: bytes, limit: int) -> Record:
 
 
 def _code(label: bytes | None) -> int:
-    plain = (label or b"").decode("utf-8", "replace").strip().lower()
-    plain = plain.removeprefix("__label__").removesuffix(".0")
-    return NAMES.get(plain, UNKNOWN) if plain else NO_LABEL
+    plain = (label or b"").decode("utf-8", "replace").lower()
+    parts = [part.strip().removesuffix(".0") for part in plain.split("__label__") if part.strip()]
+    if len(parts) > 1:  # a label that is known or a number, if there is exactly one
+        parts = list({part for part in parts if part in NAMES or re.fullmatch(r"-?[0-9.]+", part)})
+        return NAMES.get(parts[0], UNKNOWN) if len(parts) == 1 else UNKNOWN
+    return NAMES.get(parts[0], UNKNOWN) if parts else NO_LABEL
 
 
 def _fault(text: bytes) -> str | None:
@@ -68,10 +71,16 @@ def read_fasttext(data: bytes, limit: int) -> list[Record]:
             records.append(Record(number, "too_long"))
             continue
         rest = line.strip(BLANKS)
-        label = None
+        label, trailing = None, False
         while rest.startswith(b"__label__"):
             own, rest = re.fullmatch(rb"__label__([^ \t\r]*)[ \t\r]*(.*)", rest, re.DOTALL).groups()
-            label = own if label is None else label
+            label = own if label is None else label + b" __label__" + own
+        while label is None or trailing:
+            last = re.fullmatch(rb"(.*?)(?:^|[ \t\r]+)__label__([^ \t\r]*)", rest, re.DOTALL)
+            if last is None:
+                break
+            rest, own = last.groups()
+            label, trailing = own if label is None else own + b" __label__" + label, True
         blank = not rest and label is None
         records.append(Record(number, "blank_line") if blank else judged(number, label, rest, limit))
     return records

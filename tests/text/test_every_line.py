@@ -221,6 +221,7 @@ def test_the_sums_of_a_dataset_are_all_lines_there_were(messy, tmp_path, block_m
                 split=(1, 0, 0),
                 min_count=1,
                 force=True,
+                label_map={"1": "negative", "2": "positive"},
             )
         manifest = made.manifest
         rejected = manifest.rejected["total"]

@@ -11,12 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiscale.errors import DataError
 from sentiscale.text.compiled import frozen
 from sentiscale.text.csv_scanner import BAD_QUOTE, NO_BYTE, Dialect, last_csv_end, split_csv
 from sentiscale.text.formats import parse
 from sentiscale.text.formats.base import TableFormat
-from sentiscale.text.labels import NO_LABEL, ONE, TWO, ZERO, Reason, label_codes, resolve_labels, star_codes
+from sentiscale.text.labels import (
+    FOUR,
+    NO_LABEL,
+    ONE,
+    TWO,
+    ZERO,
+    Reason,
+    ValueRules,
+    as_stars,
+    label_codes,
+    star_codes,
+)
 from sentiscale.text.reviews import judge
 
 LINES = TableFormat("fasttext", label="label")
@@ -49,10 +59,13 @@ def test_blank_lines_are_no_reviews_but_count_as_lines():
     assert columns.line_count == 5
 
 
-def test_of_several_labels_the_first_counts():
-    columns = parse(b"__label__2 __label__topic text __label__1\n", LINES)
-    assert columns.label.to_pylist() == [b"2"]
-    assert texts(columns) == ["text __label__1"]
+def test_labels_stand_before_the_text_or_else_after_it():
+    first = b"__label__2 __label__topic text __label__1\nlast __label__1\n"
+    data = first + b"last __label__a __label__2\t\n__label__1\n"
+    columns = parse(data, LINES)
+    assert columns.label.to_pylist() == [b"2 __label__topic", b"1", b"a __label__2", b"1"]
+    assert texts(columns) == ["text __label__1", "last", "last", ""]
+    assert texts(parse(b"last __label__1\nno__label__1\n", PLAIN)) == ["last", "no__label__1"]
 
 
 def test_plain_lines_keep_their_number():
@@ -257,35 +270,94 @@ def test_bad_bytes_in_json_are_found():
 def test_labels_by_name_and_by_number():
     import pyarrow as pa
 
-    values = ["Negative", " pos ", "__label__2", "0", "2.0", "", None, "maybe"]
-    assert label_codes(pa.array(values)).tolist() == [0, 1, TWO, ZERO, TWO, NO_LABEL, NO_LABEL, 254]
-    assert label_codes(pa.array([True, False, None])).tolist() == [1, 0, NO_LABEL]
-    assert label_codes(pa.array([0, 1])).tolist() == [ZERO, ONE]
-    assert label_codes(pa.array(["neg"]).dictionary_encode()).tolist() == [0]
-    assert label_codes(pa.nulls(1)).tolist() == [NO_LABEL]
+    values = ["Negative", " pos ", "__label__2", "0", "2.0", "", None, "maybe", "'bad'", "LABEL_1", "nan"]
+    assert label_codes(pa.array(values))[0].tolist() == [
+        0,
+        1,
+        TWO,
+        ZERO,
+        TWO,
+        NO_LABEL,
+        NO_LABEL,
+        254,
+        0,
+        ONE,
+        NO_LABEL,
+    ]
+    assert label_codes(pa.array([True, False, None]))[0].tolist() == [1, 0, NO_LABEL]
+    assert label_codes(pa.array([0, 1]))[0].tolist() == [ZERO, ONE]
+    assert label_codes(pa.array([0.0, 4.0]))[0].tolist() == [ZERO, FOUR]
+    assert label_codes(pa.array(["neg"]).dictionary_encode())[0].tolist() == [0]
+    assert label_codes(pa.nulls(1))[0].tolist() == [NO_LABEL]
 
 
-@pytest.mark.parametrize(
-    ("codes", "labels"),
-    [
-        ([ZERO, ONE], [0, 1]),
-        ([ONE, TWO], [0, 1]),
-        ([13, ONE], [0, 1]),
-        ([ONE, ONE], [0, 0]),
-        ([0, 1], [0, 1]),
-    ],
-)
-def test_what_one_means_depends_on_the_other_label(codes, labels):
-    assert resolve_labels(np.array(codes, np.uint8), set(codes)).tolist() == labels
+def test_values_are_counted_as_written():
+    import pyarrow as pa
+
+    _, counts = label_codes(pa.array(["Pos", "pos ", None, "Pos", ""]))
+    assert counts == {"Pos": 2, "pos": 1, "": 1}
 
 
-def test_mixed_numbering_is_refused():
-    with pytest.raises(DataError, match="mix 1/2 with 0/1"):
-        resolve_labels(np.array([ZERO, ONE, TWO], np.uint8), {ZERO, ONE, TWO})
+def test_of_several_labels_the_known_one_counts():
+    import pyarrow as pa
+
+    values = [
+        "en __label__2",
+        "1 __label__news",
+        "1 __label__2",
+        "en __label__fr",
+        "7 __label__1",
+        "2 __label__2",
+    ]
+    assert label_codes(pa.array(values))[0].tolist() == [TWO, ONE, 254, 254, 254, TWO]
 
 
 def test_stars():
     import pyarrow as pa
 
     values = ["1", "2.0", "3", "4", "5", "2.5", "6", "0", "many", "", None]
-    assert star_codes(pa.array(values)).tolist() == [0, 0, 253, 1, 1, 0, 254, 254, 254, NO_LABEL, NO_LABEL]
+    assert star_codes(pa.array(values))[0].tolist() == [0, 0, 253, 1, 1, 0, 254, 254, 254, NO_LABEL, NO_LABEL]
+
+
+@pytest.mark.parametrize(
+    ("value", "stars"),
+    [
+        ("5.0 out of 5 stars", (5, 5)),
+        ("1/5", (1, 5)),
+        ("8 / 10", (8, 10)),
+        ("4 stars", (4, None)),
+        ("1 star", (1, None)),
+        ("4-star", (4, None)),
+        ("4,5", (4.5, None)),
+        ("\u2605\u2605\u2606\u2606\u2606", (2, 5)),
+        ("\u2605\u2605\u2605\u2605\u2605", (5, None)),
+        ("****", (4, None)),
+        (' "3" ', (3, None)),
+        ("-1", (-1, None)),
+        ("five", None),
+        ("2013-05-01", None),
+        ("", None),
+        ("1 2", None),
+    ],
+)
+def test_ratings_as_people_write_them(value, stars):
+    assert as_stars(value) == stars
+
+
+@pytest.mark.parametrize(
+    ("scale", "negative", "middle", "positive"),
+    [
+        ((1, 5), "1 2 2.9", "3", "3.1 4 5"),
+        ((0, 10), "0 3.9 4", "4.1 5 5.9", "6 10"),
+        ((1, 10), "1 4", "5 6", "7 10"),
+        ((0, 5), "0 2", "2.5", "3 5"),
+        ((0, 1), "0 0.4", "0.5", "0.6 1"),
+        ((-1, 1), "-1 -0.2", "0 0.1", "0.2 1"),
+        ((0, 100), "0 40", "41 59", "60 100"),
+    ],
+)
+def test_where_a_scale_is_cut(scale, negative, middle, positive):
+    rules = ValueRules(scale=scale)
+    for code, values in ((0, negative), (253, middle), (1, positive)):
+        assert {rules.stars_code(value) for value in values.split()} == {code}
+    assert rules.stars_code(str(scale[1] + 0.1)) == rules.stars_code(str(scale[0] - 0.1)) == 254

@@ -15,10 +15,12 @@ from sentiscale.cli.options import (
     HeaderOption,
     JsonOption,
     LabelColumnOption,
+    LabelMapOption,
     QuietOption,
     QuotingOption,
     SetOption,
     StarsColumnOption,
+    StarsScaleOption,
     TextColumnOption,
     TitleColumnOption,
     print_json,
@@ -36,6 +38,8 @@ def evaluate(
     title_column: TitleColumnOption = None,
     label_column: LabelColumnOption = None,
     stars_column: StarsColumnOption = None,
+    label_map: LabelMapOption = None,
+    stars_scale: StarsScaleOption = None,
     delimiter: DelimiterOption = None,
     quoting: QuotingOption = None,
     header: HeaderOption = None,
@@ -49,6 +53,7 @@ def evaluate(
     from sentiscale.inference.evaluate import evaluate as run_evaluation
     from sentiscale.label_errors.job import cautions_of_files
     from sentiscale.model.directory import read_record
+    from sentiscale.text.label_reading import values_line
     from sentiscale.text.rejects import example_lines
     from sentiscale.util.terminal import make_progress
 
@@ -61,6 +66,8 @@ def evaluate(
         title_column=title_column,
         label_column=label_column,
         stars_column=stars_column,
+        label_map=label_map,
+        stars_scale=stars_scale,
         delimiter=delimiter,
         quoting=quoting,
         header=header,
@@ -75,6 +82,8 @@ def evaluate(
     if as_json:
         print_json(scores.model_dump())
         return
+    if scores.label_values:
+        print(f"labels {values_line(scores.label_values)}")
     if scores.left_out:
         print(f"left out {sum(scores.left_out.values()):,} rows without a usable label or text:")
         print("\n".join(example_lines(scores.left_out, scores.left_out_examples)))

@@ -101,6 +101,28 @@ ColumnsOption = Annotated[
 ]
 
 
+LabelMapOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VALUE=CLASS,...",
+        help="Classes of label values: negative, positive or drop. If a class is given, all other values are "
+        "left out.",
+        show_default="known values, such as 0/1",
+        rich_help_panel=INPUT,
+    ),
+]
+StarsScaleOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LOW-HIGH",
+        help="Lowest and highest number of stars. The lower 40 % are negative, the upper 40 % positive; the "
+        "rest is left out.",
+        show_default="1-5",
+        rich_help_panel=INPUT,
+    ),
+]
+
+
 def reading_settings(
     config: Path | None, overrides: list[str] | None, **flags: str | bool | None
 ) -> "PrepareSettings":

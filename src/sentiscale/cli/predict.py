@@ -15,10 +15,12 @@ from sentiscale.cli.options import (
     HeaderOption,
     JsonOption,
     LabelColumnOption,
+    LabelMapOption,
     QuietOption,
     QuotingOption,
     SetOption,
     StarsColumnOption,
+    StarsScaleOption,
     TextColumnOption,
     TitleColumnOption,
     print_json,
@@ -74,6 +76,8 @@ def predict(
     title_column: TitleColumnOption = None,
     label_column: LabelColumnOption = None,
     stars_column: StarsColumnOption = None,
+    label_map: LabelMapOption = None,
+    stars_scale: StarsScaleOption = None,
     delimiter: DelimiterOption = None,
     quoting: QuotingOption = None,
     header: HeaderOption = None,
@@ -101,6 +105,8 @@ def predict(
         title_column=title_column,
         label_column=label_column,
         stars_column=stars_column,
+        label_map=label_map,
+        stars_scale=stars_scale,
         delimiter=delimiter,
         quoting=quoting,
         header=header,
@@ -112,7 +118,8 @@ def predict(
     if out is None and (resume or scheduler):
         raise UsageError("--resume and --scheduler need --out.")
     predictor = Predictor.load(model, precision=precision)  # fails before the input is read
-    inputs = Inputs.find(files or ["-"], settings, labelled=labelled)
+    known = predictor.model.config.labels
+    inputs = Inputs.find(files or ["-"], settings, labelled=labelled, known=known)
     added = AddedColumns(prefix, file=len(inputs.paths) > 1, explained=explain)
     typed_in = inputs.paths == ("-",) and sys.stdin.isatty()
     # Lines printed to the terminal already show the progress; a bar would be drawn between them.

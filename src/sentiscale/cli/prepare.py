@@ -14,10 +14,12 @@ from sentiscale.cli.options import (
     HeaderOption,
     JsonOption,
     LabelColumnOption,
+    LabelMapOption,
     QuietOption,
     QuotingOption,
     SetOption,
     StarsColumnOption,
+    StarsScaleOption,
     TextColumnOption,
     TitleColumnOption,
     print_json,
@@ -79,7 +81,8 @@ SCHEDULER = typer.Option(
 
 
 SUMMARY_KEYS = """
-    rows labels records continuation_lines rejected reject_examples duplicates leaks conflicts oddities
+    rows labels records continuation_lines columns label_from label_values rejected reject_examples
+    duplicates leaks conflicts oddities
     warnings tokens vocab_size bytes_in seconds mb_per_s peak_memory_mb workers partitions phases spilled_mb
     digest
 """
@@ -96,6 +99,8 @@ def prepare(
     title_column: TitleColumnOption = None,
     label_column: LabelColumnOption = None,
     stars_column: StarsColumnOption = None,
+    label_map: LabelMapOption = None,
+    stars_scale: StarsScaleOption = None,
     delimiter: DelimiterOption = None,
     quoting: QuotingOption = None,
     header: HeaderOption = None,
@@ -146,6 +151,7 @@ def summary(manifest: "Manifest", out: Path) -> dict[str, Any]:
 
 
 def print_summary(manifest: "Manifest", out: Path) -> None:
+    from sentiscale.text.label_reading import values_line
     from sentiscale.text.rejects import example_lines
 
     for split, rows in manifest.rows.items():
@@ -154,6 +160,8 @@ def print_summary(manifest: "Manifest", out: Path) -> None:
             print(f"{split:5}  {rows:,} rows, {100 * labels['positive'] / rows:.1f} % positive")
     if manifest.continuation_lines:
         print(f"{manifest.records:,} records; {manifest.continuation_lines:,} lines continue a quoted field")
+    column = manifest.columns["label"] or manifest.columns["stars"]
+    print(f"labels: column '{column}' ({manifest.label_from}); {values_line(manifest.label_values)}")
     reasons = ", ".join(f"{name} {count:,}" for name, count in manifest.rejected["by_reason"].items())
     detail = f" ({reasons}; see {out / 'rejects.parquet'})" if reasons else ""
     print(f"rejected {manifest.rejected['total']:,}{detail}, duplicates {manifest.duplicates:,}")

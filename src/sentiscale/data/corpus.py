@@ -1,9 +1,10 @@
 """Find review files, recognise the format of each, and read them block by block."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,17 +18,8 @@ from sentiscale.text.encodings import GUESSED
 from sentiscale.text.formats import format_of, parse, recognise
 from sentiscale.text.formats.base import FileStart, LabelMode, TableFormat
 from sentiscale.text.formats.files import is_review
-from sentiscale.text.labels import (
-    MINUS_ONE,
-    NEGATIVE,
-    NO_LABEL,
-    ONE,
-    POSITIVE,
-    TWO,
-    ZERO,
-    Reason,
-    resolve_labels,
-)
+from sentiscale.text.label_reading import LabelReading, label_values, read_labels
+from sentiscale.text.labels import NEGATIVE, NO_LABEL, POSITIVE, LabelCounts, Reason
 from sentiscale.text.rejects import Reject
 from sentiscale.text.reviews import Reviews, judge, too_long
 from sentiscale.util.storage import names_in, split_member, stored_file
@@ -103,6 +95,12 @@ class Corpus:
     sources: tuple[Source, ...]
     settings: PrepareSettings
     mode: LabelMode
+    known: LabelReading | None = None
+    """What the labels of a model's training data meant, if the corpus is read for a model."""
+    reading: LabelReading | None = None
+    """What the labels mean; None before `decided`."""
+    label_values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What became of each distinct label; empty before `decided`."""
 
     @classmethod
     def find(
@@ -111,6 +109,7 @@ class Corpus:
         settings: PrepareSettings | None = None,
         *,
         labels: LabelMode = "required",
+        known: LabelReading | None = None,
     ) -> "Corpus":
         """Find files and recognise the format of each.
 
@@ -119,6 +118,7 @@ class Corpus:
             settings: format and column names; None for the defaults.
             labels: "required" rejects rows without a usable label or text, "optional" keeps rows with or
                 without a label, "none" ignores labels.
+            known: what the labels of a model's training data meant.
 
         Raises:
             DataError: no file was found, or a file cannot be used.
@@ -137,7 +137,7 @@ class Corpus:
                 if len(others) < 2:
                     raise
                 raise DataError(f"{error}\n{_listed(archives[path], others)}") from error
-        corpus = cls(tuple(sources), settings, labels)
+        corpus = cls(tuple(sources), settings, labels, known)
         corpus._check_archives(archives)
         return corpus
 
@@ -180,27 +180,40 @@ class Corpus:
     def blocks(self) -> Iterator[ReviewBlock]:
         """Read all usable reviews in order, one block in memory at a time.
 
-        Raises: DataError when a file is damaged or 1/2 labels are mixed with 0/1 labels.
+        Raises: DataError when a file is damaged, or the labels do not have exactly one meaning.
         """
-        kinds = self.label_kinds() if self.mode != "none" and self.has_labels else set()
-        for source in self.sources:
+        for source in self.decided().sources:
             line = 1
             for raw in source.blocks(int(self.settings.block_mb * MB)):
                 line += raw.lines_before
                 reviews = read_reviews(raw.data, source.table, self.mode, too_long_record=raw.too_long)
-                yield _review_block(reviews, source.path, line, kinds)
+                yield _review_block(reviews, source.path, line)
                 line += reviews.line_count
 
-    def label_kinds(self) -> set[int]:
-        """Return the label codes that occur, reading only until it is clear which class "1" means."""
-        kinds: set[int] = set()
+    def decided(self) -> "Corpus":
+        """Return the corpus with rules that give every label its class, after reading all labels.
+
+        Raises: DataError when the labels do not have exactly one meaning.
+        """
+        if self.mode == "none" or self.reading is not None:
+            return self
+        counts = LabelCounts()
         for source in self.sources:
             for raw in source.blocks(int(self.settings.block_mb * MB)):
-                reviews = read_reviews(raw.data, source.table, "optional", too_long_record=raw.too_long)
-                kinds |= set(np.flatnonzero(np.bincount(reviews.codes, minlength=256)).tolist())
-                if kinds & {ZERO, TWO, MINUS_ONE} or ONE not in kinds:
-                    return kinds
-        return kinds
+                counts.add(
+                    read_reviews(raw.data, source.table, "optional", too_long_record=raw.too_long).values
+                )
+        columns = {source.table.stars: source.table.label or "" for source in reversed(self.sources)}
+        reading = read_labels(counts, self.settings, columns, self.known)
+        sources = tuple(
+            replace(
+                source,
+                table=replace(source.table, rules=reading.rules(self.settings, stars=source.table.stars)),
+            )
+            for source in self.sources
+        )
+        values = label_values(counts, reading, self.settings)
+        return replace(self, sources=sources, reading=reading, label_values=values)
 
 
 def read_reviews(
@@ -262,9 +275,9 @@ def _notes(source: Source, settings: PrepareSettings) -> Iterator[tuple[str, str
             )
 
 
-def _review_block(reviews: Reviews, file: str, line: int, kinds: set[int]) -> ReviewBlock:
+def _review_block(reviews: Reviews, file: str, line: int) -> ReviewBlock:
     good = reviews.reasons == Reason.NONE
-    labels = resolve_labels(reviews.codes, kinds)[good]
+    labels = reviews.codes[good]
     labels[(labels != NEGATIVE) & (labels != POSITIVE)] = NO_LABEL
     text = reviews.text if good.all() else reviews.text.filter(pa.array(good))
     return ReviewBlock(text, labels, reviews.lines[good] + line, reviews.rejects(file, line))

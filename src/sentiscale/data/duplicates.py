@@ -37,7 +37,7 @@ PARTITION_BITS = np.uint64(32)
 LAST, IN_TEST = np.uint64(2**64 - 1), np.uint64(2**64 - 2)
 """Positions that no row can have."""
 CODE_BITS = np.zeros(256, np.uint8)
-CODES = (0, 1, 10, 11, 12, 13)
+CODES = (0, 1, 10, 11, 12, 13, 14)
 CODE_BITS[list(CODES)] = 1 << np.arange(len(CODES))
 
 

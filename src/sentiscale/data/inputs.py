@@ -16,13 +16,17 @@ from sentiscale.errors import DataError, UsageError
 from sentiscale.text.formats import check_text, format_of, named_format, parse
 from sentiscale.text.formats.base import MAX_RECORD_BYTES, SNIPPET_BYTES, LabelMode, TableFormat
 from sentiscale.text.formats.json_lines import OBJECT, WHOLE_OBJECTS, common_type
-from sentiscale.text.labels import NEGATIVE, ONE, POSITIVE, TWO, Reason, resolve_labels
+from sentiscale.text.label_reading import LabelReading
+from sentiscale.text.labels import LABEL_PREFIX, NEGATIVE, POSITIVE, Reason, ValueRules
 from sentiscale.text.rejects import Reject
-from sentiscale.text.reviews import judge
+from sentiscale.text.reviews import Reviews, judge
 
 BLOCK_BYTES = 2**22
 """Size of a chunk: about 10,000 reviews."""
-LABELS = ("__label__1", "__label__2", "__label__negative", "__label__positive")
+FASTTEXT_LABELS = LabelReading(
+    values={"1": "negative", "2": "positive", "negative": "negative", "positive": "positive"}
+)
+"""Labels of lines that are predicted as they arrive, if the model's labels are not known."""
 MB = 10**6
 REPLACEMENT = "\ufffd".encode()
 """Replaces bytes that are not valid UTF-8."""
@@ -91,10 +95,17 @@ class Inputs:
     """Whether to read labels, to compare predictions with them."""
     items: tuple[str, ...] = ()
     """The files, globs, folders and URLs that `paths` were found from."""
+    known: LabelReading | None = None
+    """What the labels of the model's training data meant."""
 
     @classmethod
     def find(
-        cls, items: Sequence[str], settings: PrepareSettings | None = None, *, labelled: bool = False
+        cls,
+        items: Sequence[str],
+        settings: PrepareSettings | None = None,
+        *,
+        labelled: bool = False,
+        known: LabelReading | None = None,
     ) -> "Inputs":
         """Resolve files, globs, folders and URLs; `-` is standard input.
 
@@ -104,9 +115,18 @@ class Inputs:
         if "-" in items and len(items) > 1:
             raise UsageError("- is standard input and cannot be combined with files. Give one or the other.")
         if list(items) == ["-"]:
-            return cls((STDIN,) if _names_a_table(settings) else ("-",), settings, labelled)
+            return cls((STDIN,) if _names_a_table(settings) else ("-",), settings, labelled, known=known)
         paths = find_files(list(items), one_per_review=settings.format == "files")
-        return cls(tuple(paths), settings, labelled, tuple(items))
+        return cls(tuple(paths), settings, labelled, tuple(items), known)
+
+    def line_table(self) -> TableFormat:
+        """Return the format of files with one review per line."""
+        if not self.labelled:
+            return TableFormat("fasttext")
+        reading = self.known if self.known and self.known.values else FASTTEXT_LABELS
+        given = ValueRules.given(self.settings, stars=False)
+        rules = given if given.complete else ValueRules({**reading.values, **given.classes})
+        return TableFormat("fasttext", label="label", rules=rules)
 
     @property
     def rereadable(self) -> bool:
@@ -128,16 +148,13 @@ class Inputs:
         """
         files = [item for item in self.items or self.paths if not self._delivers_lines(item)]
         mode: LabelMode = "required" if self.labelled else "none"
-        return Corpus.find(files, self.settings, labels=mode) if files else Corpus((), self.settings, mode)
+        if not files:
+            return Corpus((), self.settings, mode)
+        return Corpus.find(files, self.settings, labels=mode, known=self.known).decided()
 
     def _delivers_lines(self, path: str) -> bool:
         """Whether a pipe delivers one review per line, which are predicted as they arrive."""
         return (path == "-" or is_pipe(path)) and not _names_a_table(self.settings)
-
-    def label_kinds(self) -> set[int]:
-        """Return the label codes that occur in the tables."""
-        tables = tuple(source for source in self.corpus.sources if source.has_columns)
-        return replace(self.corpus, sources=tables).label_kinds()
 
     def with_columns(self, *, whole_records: bool) -> "InputReader":
         """Return a reader that also copies the columns; `whole_records` copies JSON lines unchanged."""
@@ -182,16 +199,17 @@ class InputReader:
                 yield from self._line_chunks(path, source)
 
     def _table_chunks(self, source: Source) -> Iterator[Chunk]:
-        kinds = self.inputs.label_kinds() if self.inputs.labelled else None
         line = 1
         for raw in source.blocks(min(BLOCK_BYTES, int(self.inputs.settings.block_mb * MB))):
             line += raw.lines_before
-            chunk, lines = read_chunk(raw.data, source, line, kinds, too_long=raw.too_long)
+            chunk, lines = read_chunk(
+                raw.data, source, line, labelled=self.inputs.labelled, too_long=raw.too_long
+            )
             yield replace(chunk, consumed=raw.consumed)
             line += lines
 
     def _line_chunks(self, path: str, source: Source | None) -> Iterator[Chunk]:
-        labelled, name = self.inputs.labelled, "standard input" if path == "-" else path
+        name = "standard input" if path == "-" else path
         if source is not None:
             stream, table = source.open(), source.table
             read = stream.read
@@ -199,7 +217,7 @@ class InputReader:
             stream = Stream.detected(path, self.inputs.settings.codec)
             start = stream.start(wait=False)
             check_text(start, self.inputs.settings)
-            table = TableFormat("fasttext", label="label" if labelled else None)
+            table = self.inputs.line_table()
             read = stream.read_some if stream.compression is None else stream.read
         with stream:
             consumed = 0
@@ -210,7 +228,7 @@ class InputReader:
 
 
 def read_chunk(
-    data: bytes, source: Source, first_line: int, kinds: set[int] | None, *, too_long: bool
+    data: bytes, source: Source, first_line: int, *, labelled: bool, too_long: bool
 ) -> tuple[Chunk, int]:
     """Parse one block of a table's records; return its reviews and its number of lines.
 
@@ -218,13 +236,13 @@ def read_chunk(
         data: bytes of the block.
         source: the file that the block is part of.
         first_line: number of the block's first line.
-        kinds: label codes that occur in the input; None if it is not labelled.
+        labelled: whether to read labels; the source must be part of a decided corpus.
         too_long: whether the block is only the beginning of a single record that exceeds the size limit.
     """
     if too_long:
         return _one_reject(data, source, first_line), 1
     columns = parse(data, source.table)
-    reviews = judge(columns, source.table, "none" if kinds is None else "required")
+    reviews = judge(columns, source.table, "required" if labelled else "none")
     good = reviews.reasons == Reason.NONE
     lines = columns.lines + first_line
     texts, extra = reviews.text, columns.extra
@@ -232,7 +250,7 @@ def read_chunk(
         texts = texts.filter(pa.array(good))
         extra = extra.filter(pa.array(good)) if extra is not None else None
     rejects = reviews.rejects(source.path, first_line)
-    labels = resolve_labels(reviews.codes, kinds)[good] if kinds is not None else None
+    labels = reviews.codes[good] if labelled else None
     return Chunk(source.path, texts, lines[good], labels, extra, rejects), columns.line_count
 
 
@@ -249,22 +267,25 @@ def _chunks_of_lines(name: str, blocks: Iterator[bytes], table: TableFormat) -> 
         columns = parse(block if number else block.removeprefix(BOM), table)
         reviews = judge(columns, table, "optional" if labelled else "none")
         lines = columns.lines + line
-        labels = _line_labels(name, reviews.codes, lines, columns.blank + line) if labelled else None
+        if labelled:
+            _check_line_labels(name, reviews, line, table.rules)
+        labels = reviews.codes if labelled else None
         yield Chunk(name, reviews.text, lines, labels, None)
         line += columns.line_count
 
 
-def _line_labels(
-    name: str, codes: UInt8Array, lines: npt.NDArray[np.int64], blank: npt.NDArray[np.int64]
-) -> UInt8Array:
-    """Return the classes of fastText labels.
-
-    Raises: DataError, with file and line, when a label is missing or unknown.
-    """
-    wrong = np.concatenate([lines[~np.isin(codes, (NEGATIVE, POSITIVE, ONE, TWO))], blank])
+def _check_line_labels(name: str, reviews: Reviews, first_line: int, rules: ValueRules) -> None:
+    """Raise a DataError, with file and line, when a fastText label is missing or unknown."""
+    bad = np.flatnonzero(~np.isin(reviews.codes, (NEGATIVE, POSITIVE)))
+    wrong = np.concatenate([reviews.lines[bad], reviews.blank])
     if len(wrong):
-        raise DataError(f"{name}:{wrong.min()} does not begin with a label; allowed are {', '.join(LABELS)}.")
-    return resolve_labels(codes, {ONE, TWO})
+        value = reviews.label_snippets(bad[:1]).to_pylist()[0] if wrong.argmin() < len(bad) else ""
+        allowed = ", ".join(f"{LABEL_PREFIX}{token} ({kind})" for token, kind in rules.classes.items())
+        found = f"has the label '{value}'" if value else "does not begin with a label"
+        raise DataError(
+            f"{name}:{wrong.min() + first_line} {found}; allowed are {allowed}. "
+            "For others give --label-map VALUE=CLASS,..."
+        )
 
 
 def _with_extra(corpus: Corpus, *, whole_records: bool) -> tuple[dict[str, Source], pa.Schema]:

@@ -64,6 +64,12 @@ class PrepareJob:
         return [(source, False) for source in self.corpus.sources] + tests
 
     @property
+    def label_columns(self) -> dict[bool, str]:
+        """Name of the first column of labels (False) and of stars (True)."""
+        tables = [source.table for source, _ in reversed(self.sources)]
+        return {table.stars: table.label for table in tables if table.label is not None}
+
+    @property
     def size(self) -> int | None:
         """Total size of the files as stored, in bytes; None if one is a pipe."""
         if any(source.pipe is not None for source, _ in self.sources):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from sentiscale.data.placement import SplitCounts
 from sentiscale.data.prepared import SPLITS, Manifest, content_digest
 from sentiscale.data.shards import Partition, reject_examples, rejected
 from sentiscale.records import package_versions
+from sentiscale.text.label_reading import LabelReading
 
 FEW, MANY = 0.01, 0.05
 """Shares of the rows above which a problem causes a warning."""
@@ -40,6 +41,10 @@ class PrepareOutcome:
     """Number of unusual rows by kind."""
     files: Mapping[str, str]
     """Digest of every file, by name."""
+    reading: LabelReading
+    """What the labels mean."""
+    label_values: dict[str, dict[str, Any]]
+    """What became of each distinct label; see `label_reading.label_values`."""
     spilled: Mapping[str, int]
     """Bytes of text records and words that were written to disk because memory was full."""
 
@@ -66,6 +71,10 @@ def make_manifest(job: PrepareJob, outcome: PrepareOutcome, effort: Effort) -> M
         labels_per_split={split: _by_class(totals.labels[code]) for code, split in enumerate(SPLITS)},
         records=records,
         continuation_lines=max(0, lines - records),
+        columns=_columns(job),
+        label_from=job.sources[0][0].table.label_from,
+        label_values=outcome.label_values,
+        label_reading=outcome.reading,
         rejected={"total": sum(reasons.values()), "by_reason": reasons},
         reject_examples=reject_examples(outcome.partitions),
         duplicates=outcome.duplicates.count if job.settings.dedupe else 0,
@@ -108,7 +117,11 @@ def _warnings(manifest: Manifest, duplicates: Duplicates) -> list[str]:
     training = manifest.labels_per_split["train"]
     smaller = min(training, key=lambda name: training[name])
     share = training[smaller] / max(1, sum(training.values()))
-    found = []
+    found = [
+        f"The {split} split is empty: prepare more reviews, or give other shares with --split."
+        for split, count in manifest.rows.items()
+        if not count
+    ]
     if share < LOPSIDED:
         found.append(
             f"Only {100 * share:.1f} % of the training rows are {smaller}; accuracy alone will mislead."
@@ -136,6 +149,13 @@ def _warnings(manifest: Manifest, duplicates: Duplicates) -> list[str]:
         if count > MANY * rows:
             found.append(f"{count:,} rows are odd ({name.replace('_', ' ')}); see oddities.parquet.")
     return found
+
+
+def _columns(job: PrepareJob) -> dict[str, str | None]:
+    """Return the columns of the first file."""
+    table = job.sources[0][0].table
+    label, stars = (None, table.label) if table.stars else (table.label, None)
+    return {"text": table.text or None, "title": table.title, "label": label, "stars": stars}
 
 
 def balance(partitions: Sequence[Partition]) -> dict[str, float]:

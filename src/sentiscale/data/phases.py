@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,8 @@ from sentiscale.data.shards import (
 from sentiscale.data.wordcount import WordCounter
 from sentiscale.data.workspace import Workspace
 from sentiscale.errors import DataError
-from sentiscale.text.labels import resolve_labels
+from sentiscale.text.label_reading import LabelReading, check_both_classes, label_values, read_labels
+from sentiscale.text.labels import LabelCounts
 from sentiscale.text.rejects import Reject, example_lines
 from sentiscale.text.vocab import SPECIAL, write_words
 from sentiscale.util.digests import chunk_digests, combined, digest_tasks, file_digest
@@ -76,6 +77,8 @@ class Phases:
         self.budget = budget
         self.progress = progress
         self.partitions: list[Partition] = []
+        self.reading = LabelReading()
+        self.label_values: dict[str, dict[str, Any]] = {}
         self.seconds: dict[str, float] = {}
         """Duration of each phase."""
 
@@ -89,7 +92,7 @@ class Phases:
             placements = self._placements(labels, duplicates)
             counts, counter = self._count(placements)
             totals = SplitCounts.total(counts)
-            _check_training(totals, duplicates)
+            _check_training(totals, duplicates, dedupe=self.settings.dedupe)
             vocab_size = self._choose_vocabulary(counter)
         with self._timed("write"):
             unknown, notes = self._write(placements, counts, vocab_size, duplicates)
@@ -109,6 +112,8 @@ class Phases:
             conflicts=conflicts,
             oddities=oddities,
             files=files,
+            reading=self.reading,
+            label_values=self.label_values,
             spilled={"texts": finder.spilled_bytes, "words": counter.spilled_bytes},
         )
 
@@ -180,9 +185,15 @@ class Phases:
         # Only the codes of all partitions show whether "1" means positive (0/1 labels) or negative (1/2
         # labels), so shards hold codes, which are converted to classes here.
         codes = sum((partition.summary.codes for partition in self.partitions), np.zeros(256, np.int64))
+        counts = LabelCounts()
+        for partition in self.partitions:
+            counts.add(partition.summary.values)
+        self.reading = read_labels(counts, self.settings, self.job.label_columns)
+        self.label_values = label_values(counts, self.reading, self.settings)
         if not codes.any():
             raise DataError(_nothing_left(rejected(self.partitions), reject_examples(self.partitions)))
-        return resolve_labels(np.arange(256, dtype=np.uint8), set(np.flatnonzero(codes).tolist()))
+        check_both_classes(self.label_values)
+        return self.reading.classes()
 
     def _placements(self, labels: NDArray[np.uint8], duplicates: Duplicates) -> list[Placement]:
         order = np.argsort(duplicates.partitions, kind="stable")
@@ -312,10 +323,13 @@ def _allocate(
                     file.write(np.int64(token_count).tobytes())
 
 
-def _check_training(totals: SplitCounts, duplicates: Duplicates) -> None:
+def _check_training(totals: SplitCounts, duplicates: Duplicates, *, dedupe: bool) -> None:
     negative, positive = totals.labels[TRAIN].tolist()
+    usable = int(totals.rows.sum()) + (duplicates.count if dedupe else 0)
+    if usable - duplicates.count == 1 < usable:
+        labels = "with both labels" if len(duplicates.conflicting) else "with one label"
+        raise DataError(f"all {usable} reviews have one text, {labels}. Check --text-column.")
     if not negative + positive:
-        usable = int(totals.rows.sum()) + duplicates.count
         raise DataError(
             f"no row is left for training: of {usable} usable rows, {duplicates.count} repeat another "
             f"row and the rest are in valid and test. Give more reviews, a larger first share in --split, "
@@ -324,8 +338,10 @@ def _check_training(totals: SplitCounts, duplicates: Duplicates) -> None:
     if not (negative and positive):
         only = "positive" if positive else "negative"
         raise DataError(
-            f"all {negative + positive} training rows are {only}; both classes are needed. "
-            f"Check --label-column or --stars-column, or add reviews of the other class."
+            f"all {negative + positive} training rows are {only}; both classes are needed. Of {usable} "
+            f"usable rows, {duplicates.count} repeat the text of another row, and "
+            f"{len(duplicates.conflicting)} texts occur with both labels. Check --text-column and "
+            f"--label-column or --stars-column, or add reviews of the other class."
         )
 
 

@@ -16,6 +16,7 @@ from sentiscale.config import Cleaning, PrepareSettings
 from sentiscale.errors import DataError, did_you_mean
 from sentiscale.records import Amount, Count, Record, TrainedOn, reason_of, valid_as
 from sentiscale.text.clean import check_version
+from sentiscale.text.label_reading import LabelReading
 from sentiscale.text.rejects import Reject
 from sentiscale.text.vocab import UNK, Vocab
 from sentiscale.util.atomic import write_file
@@ -67,6 +68,14 @@ class Manifest(Record):
     """Number of records read: kept, rejected and duplicate rows."""
     continuation_lines: Count = 0
     """Number of lines that continue a record, such as a quoted review of several lines."""
+    columns: dict[str, str | None] = Field(default_factory=dict)
+    """Names of the columns of the first file: text, title, label, stars; None if there is none."""
+    label_from: str = ""
+    """Why this column was taken as the label: flag, usual name, position or format."""
+    label_values: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """The most frequent labels as written, each with its rows, its class, and the reason if it has none."""
+    label_reading: LabelReading | None = None
+    """What the labels mean; None in datasets that were prepared before this field existed."""
     rejected: Annotated[dict[str, Any], valid_as(RejectedRows, "total", "by_reason")]
     """Number of rejected rows, {"total": rows, "by_reason": {reason: rows}}; listed in rejects.parquet."""
     reject_examples: dict[str, Reject] = Field(default_factory=dict)
@@ -198,11 +207,8 @@ class PreparedDataset:
         rows = self.manifest.rows
         filled = ", ".join(key for key in SPLITS if rows.get(key))
         if not rows.get(name):
-            problem = "is empty" if name in rows else "is unknown"
-            raise DataError(
-                f"split '{name}' of {self.path} {problem}.{did_you_mean(name, SPLITS)} "
-                f"Splits with rows: {filled}."
-            )
+            problem = "is empty." if name in rows else f"is unknown.{did_you_mean(name, SPLITS)}"
+            raise DataError(f"split '{name}' of {self.path} {problem} Splits with rows: {filled}.")
         split = Split(
             name,
             tokens=self._map(name, "tokens", token_dtype(self.manifest.vocab_size)),

@@ -27,7 +27,7 @@ from sentiscale.data.sources import Stream
 from sentiscale.data.workspace import Workspace
 from sentiscale.text.clean import raw_rows
 from sentiscale.text.formats.base import TableFormat
-from sentiscale.text.labels import Reason
+from sentiscale.text.labels import LabelCounts, Reason
 from sentiscale.text.lines import binary_array
 from sentiscale.text.rejects import Reject
 from sentiscale.text.reviews import Reviews
@@ -79,6 +79,8 @@ class PartitionSummary(NamedTuple):
     """Number of distinct words in these rows."""
     codes: NDArray[np.int64]
     """Number of usable rows per label code."""
+    values: LabelCounts
+    """Rows by label value, including those of rejected rows."""
     records: Records
     """One record per distinct text."""
     rejects: NDArray[np.int64]
@@ -236,6 +238,7 @@ def encode_partition(task: EncodeTask) -> PartitionSummary:
         "line_counts": np.array([part.line_count for part in parts]),
         "meta": np.array([size, task.is_test]),
         **_reject_arrays(parts),
+        **_value_arrays(parts),
     }
     if task.keep_text:
         arrays |= _plain_arrays("text", text.filter(pa.array(filled)))
@@ -296,12 +299,36 @@ def _summary_of(arrays: Mapping[str, NDArray[Any]]) -> PartitionSummary:
         rows=len(codes),
         words=len(arrays["words_offsets"]) - 1,
         codes=np.bincount(codes, minlength=256),
+        values=_values_of(arrays),
         records=first_of_each(arrays["hashes"], codes, bool(is_test)),
         rejects=np.bincount(arrays["reject_reasons"], minlength=len(Reason)),
         examples=_examples_of(arrays),
         line_counts=arrays["line_counts"],
         size=size,
     )
+
+
+def _value_arrays(parts: list[Reviews]) -> dict[str, NDArray[Any]]:
+    """Return the distinct label values of all slices with their rows."""
+    counts = LabelCounts()
+    for part in parts:
+        counts.add(part.values)
+    values = [*counts.labels, *counts.stars]
+    return {
+        **_plain_arrays("values", pa.array(values, pa.string())),
+        "value_rows": np.array([*counts.labels.values(), *counts.stars.values()], np.int64),
+        "value_is_stars": np.arange(len(values)) >= len(counts.labels),
+    }
+
+
+def _values_of(arrays: Mapping[str, NDArray[Any]]) -> LabelCounts:
+    counts = LabelCounts()
+    values = [value.decode() for value in shard_rows(arrays, "values").to_pylist()]
+    for value, rows, is_stars in zip(
+        values, arrays["value_rows"].tolist(), arrays["value_is_stars"].tolist(), strict=True
+    ):
+        (counts.stars if is_stars else counts.labels)[value] = rows
+    return counts
 
 
 def _examples_of(arrays: Mapping[str, NDArray[Any]]) -> tuple[RejectExample, ...]:

@@ -47,7 +47,6 @@ from sentiscale.inference.outputs import (
 from sentiscale.inference.predictor import Predictions, Predictor
 from sentiscale.records import Record, package_versions
 from sentiscale.text.formats import format_of
-from sentiscale.text.labels import ONE, TWO
 from sentiscale.text.rejects import Reject
 from sentiscale.util.atomic import check_output, disk_error, publish_directory, whole_file, write_file
 from sentiscale.util.memory import reused_memory
@@ -410,8 +409,8 @@ class SpooledBlock:
     source: Source
     first_line: int
     """Line number, from 1, on which the block begins in the file."""
-    label_kinds: frozenset[int] | None
-    """Label codes that occur in the input; None when it is not labelled."""
+    labelled: bool
+    """Whether to read labels."""
     too_long: bool
     """Whether the block is the beginning of a record that exceeds the size limit."""
     copy: str = ""
@@ -466,8 +465,8 @@ def predict_part(task: PartTask) -> PartResult:
     rejects: list[Reject] = []
     for block in task.blocks:
         data = Path(block.copy).read_bytes()
-        kinds = set(block.label_kinds) if block.label_kinds is not None else None
-        chunk, _ = read_chunk(data, block.source, block.first_line, kinds, too_long=block.too_long)
+        how = {"labelled": block.labelled, "too_long": block.too_long}
+        chunk, _ = read_chunk(data, block.source, block.first_line, **how)
         predictions = predictor.predict_columns(chunk.texts)
         tables.append(aligned(all_columns(chunk, task.added.table(chunk, predictions)), schema))
         totals.add(chunk, predictions)
@@ -553,15 +552,12 @@ class ClusterParts:
 def _blocks(kept: InputReader) -> Iterator[tuple[RawBlock, SpooledBlock]]:
     """Yield the blocks of all files in order, with descriptions for workers; nothing is spooled yet."""
     inputs = kept.inputs
-    table_kinds = frozenset(inputs.label_kinds()) if inputs.labelled else None
-    line_kinds = frozenset((ONE, TWO)) if inputs.labelled else None
     for path in inputs.paths:
         source = kept.sources[path]
-        kinds = table_kinds if source.has_columns else line_kinds
         line = 1
         for raw in source.blocks(BLOCK_BYTES):
             line += raw.lines_before
-            yield raw, SpooledBlock(source, line, kinds, raw.too_long)
+            yield raw, SpooledBlock(source, line, inputs.labelled, raw.too_long)
             line += 1 if raw.too_long else format_of(source.table).count_lines(raw.data, source.table)
 
 

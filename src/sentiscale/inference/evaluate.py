@@ -35,6 +35,8 @@ class ScoredRows:
     """Line number of each row in its file; None for prepared data."""
     left_out: RejectCounts = field(default_factory=RejectCounts)
     """Rows of files that cannot be scored."""
+    label_values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What became of each distinct label of files; see `label_reading.label_values`."""
 
 
 class EvaluationResult(Scores):
@@ -44,6 +46,8 @@ class EvaluationResult(Scores):
     """Number of rows without a usable label or text, by reason; empty for prepared data."""
     left_out_examples: dict[str, Reject] = Field(default_factory=dict)
     """The first of these rows for each reason: file, line, text and label."""
+    label_values: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """The most frequent labels of raw files as written, each with its rows, its class or a reason."""
 
 
 def evaluate(
@@ -74,6 +78,7 @@ def evaluate(
         **dict(score(rows.logits, rows.labels)),
         left_out=rows.left_out.by_reason,
         left_out_examples=rows.left_out.examples,
+        label_values=rows.label_values,
     )
 
 
@@ -133,7 +138,7 @@ def rows_of_files(
     """
     parts: list[ScoredRows] = []
     left_out = RejectCounts()
-    corpus = Corpus.find([data], settings)
+    corpus = Corpus.find([data], settings, known=predictor.model.config.labels).decided()
     for note in corpus.notes:
         progress.say(f"note: {note}")
     with progress.task("evaluate", None, "rows") as advance:
@@ -148,7 +153,7 @@ def rows_of_files(
         raise DataError("\n".join([f"{data} contains no labelled review; left out:", *left_out.lines()]))
     names = ("logits", "labels", "lengths", "unknown", "lines")
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return ScoredRows(**columns, left_out=left_out)
+    return ScoredRows(**columns, left_out=left_out, label_values=corpus.label_values)
 
 
 def unknown_shares(

@@ -103,15 +103,14 @@ def file_chunks(
         DataError: a file cannot be read, or has no labels.
         UsageError: a named column does not exist.
     """
-    corpus = Corpus.find([data], settings)
+    corpus = Corpus.find([data], settings, known=predictor.model.config.labels).decided()
     sources = [source_with_column(source, column) if column else source for source in corpus.sources]
-    kinds = corpus.label_kinds()
     with progress.task("triage", corpus.size / MB, "MB") as advance:
         for source in sources:
             line = 1
             for raw in source.blocks(int(settings.block_mb * MB)):
                 line += raw.lines_before
-                chunk, lines = read_chunk(raw.data, source, line, kinds, too_long=raw.too_long)
+                chunk, lines = read_chunk(raw.data, source, line, labelled=True, too_long=raw.too_long)
                 rows = predictor.encoder.encode(chunk.texts)
                 labels = chunk.labels if chunk.labels is not None else np.empty(0, np.uint8)
                 categories = _names(chunk.extra, column)

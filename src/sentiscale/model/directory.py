@@ -36,6 +36,7 @@ from sentiscale.model.weights import LARGEST, Shape, Tensors, WeightsFile
 from sentiscale.model.wide import Combination, WideModel
 from sentiscale.records import RunRecord, reason_of
 from sentiscale.text.clean import check_version
+from sentiscale.text.label_reading import LabelReading
 from sentiscale.text.vocab import Vocab, read_vocabulary
 from sentiscale.util.atomic import whole_directory, write_file
 from sentiscale.util.digests import bytes_digest, file_digests
@@ -89,6 +90,8 @@ class ModelConfig(BaseModel):
     """Longest n-gram of the n-gram model; None if there is no n-gram model."""
     wide_gaps: NgramGaps = 0
     """Maximum number of words between the two words of a pair that is a feature of the n-gram model."""
+    labels: LabelReading | None = None
+    """What the labels of the training data meant; None for models trained before this field existed."""
     wide_intercept: Weight = 0.0
     """Logit of the n-gram model for a text that has no features."""
 

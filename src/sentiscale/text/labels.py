@@ -1,10 +1,14 @@
 """Parse labels and stars, and define the reasons for which a row is rejected.
 
 Whether "1" is the negative class of 1/2 or the positive class of 0/1 depends on the other labels in the data.
-It therefore has its own code (`ONE`) until all rows have been read; `resolve_labels` then decides.
+Numbers therefore have their own codes (`ZERO`, `ONE`, ...) until all rows have been read;
+`text.label_reading` then decides.
 """
 
-from collections.abc import Callable
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
@@ -12,29 +16,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sentiscale.errors import DataError
+from sentiscale.config import DEFAULT_SCALE, LabelClass, PrepareSettings, StarsScale
 
 NEGATIVE, POSITIVE = 0, 1
-ZERO, ONE, TWO, MINUS_ONE = 10, 11, 12, 13
+ZERO, ONE, TWO, MINUS_ONE, FOUR = 10, 11, 12, 13, 14
 NO_LABEL, UNKNOWN, MIDDLE = 255, 254, 253
 
-NAMES = {
-    "negative": NEGATIVE,
-    "neg": NEGATIVE,
-    "false": NEGATIVE,
-    "positive": POSITIVE,
-    "pos": POSITIVE,
-    "true": POSITIVE,
-    "neutral": MIDDLE,
-    "0": ZERO,
-    "-0": ZERO,
-    "1": ONE,
-    "2": TWO,
-    "-1": MINUS_ONE,
+NUMBERS = {"0": ZERO, "1": ONE, "2": TWO, "-1": MINUS_ONE, "4": FOUR}
+WORDS = {
+    **dict.fromkeys(("negative", "neg", "n", "no", "false", "f", "bad", "not recommended"), NEGATIVE),
+    **dict.fromkeys(("positive", "pos", "p", "y", "yes", "true", "t", "good", "recommended"), POSITIVE),
+    **dict.fromkeys(("neutral", "neu", "mixed"), MIDDLE),
 }
+NAMES = WORDS | NUMBERS
+MISSING = {"", "nan", "null", "none", "n/a", "na"}
+CLASS_CODES: dict[LabelClass, int] = {"negative": NEGATIVE, "positive": POSITIVE, "drop": MIDDLE}
 LABEL_PREFIX = "__label__"
-ALLOWED = "negative/positive, 0/1, 1/2 or -1/1"
-"""Allowed label values, for messages."""
+MOST_VALUES = 1000
+"""Number of distinct label values that are counted separately, to bound memory."""
+
+WHOLE_NUMBER = re.compile(r"([+-]?\d+)(?:[.,]0+)?")
+NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[+-]?\d+)?")
+STARS = re.compile(
+    r"(?P<stars>[+-]?\d*[.,]?\d+(?:e[+-]?\d+)?)"
+    r"(?:\s*(?:/|out of|of)\s*(?P<top>\d+)(?:[.,]0+)?)?"
+    r"[\s-]*(?:stars?|★|⭐)?"
+)
+QUOTES = "\"'\u201c\u201d\u2018\u2019"
+FULL_STARS, EMPTY_STARS = "★⭐*", "☆✩"
 
 
 class Reason(IntEnum):
@@ -53,64 +62,144 @@ class Reason(IntEnum):
     BLANK_LINE = 10
 
 
-def label_codes(values: pa.Array) -> NDArray[np.uint8]:
-    """Return the codes of labels: strings (with or without `__label__`), binaries, numbers or booleans."""
-    return _code_distinct(values, _label_code)
+@dataclass
+class LabelCounts:
+    """Rows by distinct value, as written in the input, for label columns and for columns of stars."""
+
+    labels: Counter[str] = field(default_factory=Counter)
+    stars: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: "LabelCounts") -> None:
+        self.labels = bounded(self.labels + other.labels)
+        self.stars = bounded(self.stars + other.stars)
 
 
-def star_codes(values: pa.Array) -> NDArray[np.uint8]:
-    """Return NEGATIVE below three stars, MIDDLE for three, POSITIVE above, and UNKNOWN outside 1 to 5."""
-    return _code_distinct(values, _star_code)
+def bounded(counts: Counter[str]) -> Counter[str]:
+    """Return the most frequent values, at most MOST_VALUES; numbers first, because they decide more."""
+    if len(counts) <= MOST_VALUES:
+        return counts
+    ordered = sorted(counts.items(), key=lambda item: (as_number(item[0]) is None, -item[1], item[0]))
+    return Counter(dict(ordered[:MOST_VALUES]))
 
 
-def resolve_labels(codes: NDArray[np.uint8], kinds: set[int]) -> NDArray[np.uint8]:
-    """Replace ZERO, ONE, TWO and MINUS_ONE with classes, given the set of codes in the whole input.
+@dataclass(frozen=True)
+class ValueRules:
+    """How single values become codes; the meaning of numbers is decided later."""
 
-    Raises: DataError when 1/2 labels are mixed with 0/1 or -1/1 labels.
-    """
-    if TWO in kinds and kinds & {ZERO, MINUS_ONE}:
-        raise DataError(
-            "the labels mix 1/2 with 0/1, so it is unclear whether 1 is positive. "
-            "Prepare such files one by one, or write the labels as negative and positive."
-        )
-    table = np.arange(256, dtype=np.uint8)
-    table[[ZERO, MINUS_ONE]] = NEGATIVE
-    table[TWO] = POSITIVE
-    table[ONE] = POSITIVE if kinds & {ZERO, MINUS_ONE} else NEGATIVE  # 1 alone belongs to 1/2
-    resolved: NDArray[np.uint8] = table[codes]
-    return resolved
+    classes: Mapping[str, LabelClass] = field(default_factory=dict)
+    """Class of each token, as returned by `label_token` or `stars_token`."""
+    scale: StarsScale = DEFAULT_SCALE
+    """Lowest and highest number of stars."""
+
+    @classmethod
+    def given(cls, settings: PrepareSettings, *, stars: bool) -> "ValueRules":
+        """Return the rules that follow from the settings alone."""
+        token = stars_token if stars else label_token
+        classes = {token(value): name for value, name in (settings.label_map or {}).items()}
+        return cls(classes, settings.stars_scale or DEFAULT_SCALE)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all other tokens are unknown; if `classes` only drops tokens, others keep their class."""
+        return any(name != "drop" for name in self.classes.values())
+
+    def label_code(self, value: str) -> int:
+        return self._code(label_token(value), lambda token: NAMES.get(token, UNKNOWN))
+
+    def stars_code(self, value: str) -> int:
+        return self._code(stars_token(value), lambda _: self._star_class(value))
+
+    def _code(self, token: str, otherwise: Callable[[str], int]) -> int:
+        if token in self.classes:
+            return CLASS_CODES[self.classes[token]]
+        if token in MISSING:
+            return NO_LABEL
+        return UNKNOWN if self.complete else otherwise(token)
+
+    def _star_class(self, value: str) -> int:
+        """Return the class of a number of stars.
+
+        From 1 to 5 stars, only 3 is in the middle. On other scales, the lower 40 % are negative, the upper
+        40 % positive, and both limits belong to their class.
+        """
+        low, high = self.scale
+        stars, top = as_stars(value) or (low - 1, None)
+        if not low <= stars <= high or top not in (None, high):
+            return UNKNOWN
+        share = (stars - low) / (high - low)
+        if self.scale == DEFAULT_SCALE:
+            return MIDDLE if share == 0.5 else POSITIVE if share > 0.5 else NEGATIVE
+        return NEGATIVE if share <= 0.4 else POSITIVE if share >= 0.6 else MIDDLE
 
 
-def _code_distinct(values: pa.Array, code: Callable[[str], int]) -> NDArray[np.uint8]:
+def label_codes(values: pa.Array, rules: ValueRules | None = None) -> tuple[NDArray[np.uint8], Counter[str]]:
+    """Return the codes and the distinct values of labels: strings, binaries, numbers or booleans."""
+    return _code_distinct(values, (rules or ValueRules()).label_code)
+
+
+def star_codes(values: pa.Array, rules: ValueRules | None = None) -> tuple[NDArray[np.uint8], Counter[str]]:
+    """Return codes and distinct values: NEGATIVE, MIDDLE or POSITIVE, and UNKNOWN outside of the scale."""
+    return _code_distinct(values, (rules or ValueRules()).stars_code)
+
+
+def _code_distinct(values: pa.Array, code: Callable[[str], int]) -> tuple[NDArray[np.uint8], Counter[str]]:
     """Compute the code of each distinct value once, in Python, and assign the codes to the rows."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if not (pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type)):
         values = pc.cast(values, pa.large_string())
     encoded = values.cast(pa.large_binary()).dictionary_encode()
-    table = np.array(
-        [code(_normalised(value)) for value in encoded.dictionary.to_pylist()] + [NO_LABEL], np.uint8
-    )
+    distinct = [value.decode("utf-8", "replace").strip() for value in encoded.dictionary.to_pylist()]
+    table = np.array([*map(code, distinct), NO_LABEL], np.uint8)
     numbers = encoded.indices.fill_null(len(table) - 1).to_numpy(zero_copy_only=False)
     codes: NDArray[np.uint8] = table[numbers]
-    return codes
+    counts: Counter[str] = Counter()
+    for value, rows in zip(distinct, np.bincount(numbers, minlength=len(table)).tolist(), strict=False):
+        counts[value] += rows
+    return codes, bounded(counts)
 
 
-def _normalised(value: bytes) -> str:
-    return value.decode("utf-8", "replace").strip().lower().removeprefix(LABEL_PREFIX).removesuffix(".0")
+def label_token(value: str) -> str:
+    """Return what decides the class of a label: in lower case, without quotes, prefix and decimal zeros.
+
+    Of several fastText labels, this is the one that has a meaning, if it is the only one; otherwise it is all
+    of them, separated by spaces.
+    """
+    tokens = [token for part in value.split(LABEL_PREFIX) if (token := _token(part))]
+    if len(tokens) < 2:
+        return tokens[0] if tokens else ""
+    known = {token for token in tokens if token in NAMES or as_number(token) is not None}
+    return known.pop() if len(known) == 1 else " ".join(tokens)
 
 
-def _label_code(value: str) -> int:
-    return NAMES.get(value, UNKNOWN) if value else NO_LABEL
+def _token(value: str) -> str:
+    token = value.strip().strip(QUOTES).strip().lower().removeprefix("label_")
+    whole = WHOLE_NUMBER.fullmatch(token)
+    return str(int(whole[1])) if whole else token
 
 
-def _star_code(value: str) -> int:
-    if not value:
-        return NO_LABEL
-    try:
-        stars = float(value)
-    except ValueError:
-        return UNKNOWN
-    if not 1 <= stars <= 5:
-        return UNKNOWN
-    return MIDDLE if stars == 3 else POSITIVE if stars > 3 else NEGATIVE
+def stars_token(value: str) -> str:
+    """Return the number of stars as text, or the value in lower case if it is not a number."""
+    stars = as_stars(value)
+    return f"{stars[0]:g}" if stars else _token(value)
+
+
+def as_number(value: str) -> float | None:
+    """Return the number that a label stands for; None for words."""
+    token = label_token(value) if LABEL_PREFIX in value else _token(value)
+    return float(token.replace(",", ".")) if NUMBER.fullmatch(token) else None
+
+
+def as_stars(value: str) -> tuple[float, float | None] | None:
+    """Parse a rating such as `4`, `4,5`, `4.0 out of 5 stars`, `4/5` or `★★★★☆`.
+
+    Returns: the rating, and the highest possible rating if it is given; None if there is no number.
+    """
+    token = value.strip().strip(QUOTES).strip().lower()
+    if token and set(token) <= set(FULL_STARS + EMPTY_STARS):
+        full = sum(sign in FULL_STARS for sign in token)
+        return float(full), float(len(token)) if full < len(token) else None
+    found = STARS.fullmatch(token)
+    if found is None:
+        return None
+    return float(found["stars"].replace(",", ".")), float(found["top"]) if found["top"] else None

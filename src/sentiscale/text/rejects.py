@@ -1,5 +1,6 @@
 """Rows that are left out: counts by reason, each with its first row as an example and a remedy."""
 
+import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ REMEDIES = {
     Reason.EMPTY_AFTER_CLEANING: "These texts contain no word; --clean words keeps more than --clean alpha.",
 }
 """The likeliest remedy for each reason; reasons that need none, such as blank lines, have no entry."""
+OTHER_PREFIX = re.compile(r"\s*(__[a-zA-Z]+__)\w")
+"""Label of another program, such as `__class__1`."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class Reject:
 
     def remedy(self) -> str:
         """Return the likeliest remedy; empty if none is needed."""
+        other = OTHER_PREFIX.match(self.text) if self.reason == "no_label" else None
+        if other is not None:
+            name = shlex.quote(self.file)
+            return f"fastText labels begin with __label__: sed 's/{other[1]}/__label__/g' {name} > copy.txt"
         remedy = REMEDIES.get(Reason[self.reason.upper()], "")
         return remedy.format(file=shlex.quote(self.file), label=self.label)
 

@@ -12,7 +12,7 @@ from sentiscale.text.clean import raw_rows
 from sentiscale.text.compiled import Bytes, Offsets, check_array, check_offsets, kernel
 from sentiscale.text.formats import base
 from sentiscale.text.formats.base import Columns, LabelMode, TableFormat, no_lines
-from sentiscale.text.labels import MIDDLE, NO_LABEL, UNKNOWN, Reason, label_codes, star_codes
+from sentiscale.text.labels import MIDDLE, NO_LABEL, UNKNOWN, LabelCounts, Reason, label_codes, star_codes
 from sentiscale.text.rejects import Reject
 
 
@@ -34,6 +34,8 @@ class Reviews:
     """Raw label values of any type; None if the file has no labels."""
     problems: pa.Array | None = None
     """Why records could not be parsed, as large binaries with nulls; None if that is not known."""
+    values: LabelCounts = field(default_factory=LabelCounts)
+    """Rows by label value, including those of rejected rows."""
 
     def snippets(self, rows: NDArray[np.int64]) -> pa.Array:
         """Return the first bytes of the given rows' texts as valid strings, for rejects.parquet."""
@@ -80,9 +82,12 @@ def judge(columns: Columns, table: TableFormat, mode: LabelMode) -> Reviews:
     text = columns.text
     reasons = columns.faults.copy()
     _note(reasons, np.asarray(pc.binary_length(text)) > base.MAX_RECORD_BYTES, Reason.TOO_LONG)
-    codes = np.full(len(text), NO_LABEL, np.uint8)
+    codes, values = np.full(len(text), NO_LABEL, np.uint8), LabelCounts()
     if columns.label is not None and mode != "none":
-        codes = star_codes(columns.label) if table.stars else label_codes(columns.label)
+        if table.stars:
+            codes, values.stars = star_codes(columns.label, table.rules)
+        else:
+            codes, values.labels = label_codes(columns.label, table.rules)
     data, offsets = raw_rows(text)
     faults = text_faults(data, offsets)
     if mode != "required":
@@ -93,16 +98,8 @@ def judge(columns: Columns, table: TableFormat, mode: LabelMode) -> Reviews:
         _note(reasons, codes == UNKNOWN, Reason.UNKNOWN_LABEL)
         _note(reasons, codes == MIDDLE, Reason.NEUTRAL)
         _note(reasons, np.diff(offsets) == 0, Reason.NO_TEXT)
-    return Reviews(
-        text,
-        codes,
-        columns.lines,
-        columns.line_count,
-        reasons,
-        columns.blank,
-        columns.label,
-        columns.problems,
-    )
+    own = columns.lines, columns.line_count, reasons, columns.blank, columns.label, columns.problems
+    return Reviews(text, codes, *own, values)
 
 
 def _note(reasons: NDArray[np.uint8], where: NDArray[np.bool_], reason: int | NDArray[np.uint8]) -> None:

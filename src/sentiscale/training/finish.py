@@ -85,7 +85,7 @@ def as_saved_model(training: Training, weights: dict[str, Tensor], combination: 
         model=training.settings.model,
         wide=training.wide,
         combination=combination,
-    )
+    ).model_copy(update={"labels": manifest.label_reading})
     with torch.device("meta"):
         net = SentimentNet(training.settings.model, manifest.vocab_size)
     net.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)

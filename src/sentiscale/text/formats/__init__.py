@@ -29,6 +29,7 @@ from sentiscale.text.formats.files import Files
 from sentiscale.text.formats.foreign import refuse_foreign
 from sentiscale.text.formats.json_lines import JsonLines
 from sentiscale.text.formats.parquet import Parquet
+from sentiscale.text.labels import ValueRules
 
 FASTTEXT, CSV, JSON_LINES, PARQUET, FILES = FastText(), Csv(), JsonLines(), Parquet(), Files()
 
@@ -63,7 +64,13 @@ def recognise(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> T
     found = _guess(start, settings, mode) if settings.format == "auto" else named_format(settings.format)
     if not found.in_batches and not start.data.strip():
         raise DataError(f"{start.path} is empty: it contains no records. Get it again, or leave it out.")
-    return _with_folder_label(found, start, settings, mode) or found.describe(start, settings, mode)
+    table = _with_folder_label(found, start, settings, mode) or found.describe(start, settings, mode)
+    if settings.stars_scale is not None and mode == "required" and not table.stars:
+        raise UsageError(
+            f"--stars-scale is for columns of stars, but the label of {start.path} is column "
+            f"'{table.label}'. Name the column with --stars-column."
+        )
+    return replace(table, rules=ValueRules.given(settings, stars=table.stars))
 
 
 def _with_folder_label(

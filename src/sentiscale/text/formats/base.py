@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sentiscale.config import PrepareSettings, Quoting
 from sentiscale.errors import DataError, UsageError, did_you_mean
 from sentiscale.text.compiled import Bytes
+from sentiscale.text.labels import ValueRules
 from sentiscale.text.lines import LF
 
 LabelMode = Literal["required", "optional", "none"]
@@ -47,7 +48,11 @@ class TableFormat:
     title: str | None = None
     label: str | None = None
     stars: bool = False
-    """Whether the label column contains ratings of 1 to 5 stars."""
+    """Whether the label column contains ratings, such as 1 to 5 stars."""
+    label_from: str = "format"
+    """Why this column was taken as the label: flag, usual name, position or format."""
+    rules: ValueRules = field(default_factory=ValueRules)
+    """How values of the label column become label codes."""
     label_type: str = "string"
     """Arrow type of a JSON label: string, int64, double or bool."""
     delimiter: str = ","
@@ -273,7 +278,21 @@ def choose_columns(
             f"Name one with --label-column or --stars-column."
         )
     title = title if title != text else None
-    return TableFormat(format_name, text, title, stars or label, stars is not None, columns=tuple(columns))
+    for name in (text, title, stars or label):
+        if list(columns).count(name or "") > 1:
+            raise DataError(
+                f"{path} has {list(columns).count(name or '')} columns named '{name}'. Rename them."
+            )
+    by_flag = settings.label_column or settings.stars_column
+    return TableFormat(
+        format_name,
+        text,
+        title,
+        stars or label,
+        stars is not None,
+        label_from="flag" if by_flag else "usual name",
+        columns=tuple(columns),
+    )
 
 
 def _usual(columns: Sequence[str], names: Sequence[str]) -> str | None:

@@ -178,6 +178,7 @@ def _headless(reading: Reading, mode: LabelMode) -> TableFormat | None:
         title="title" if len(columns) == 3 else None,
         label=None if mode == "none" else "label",
         stars=not values <= {b"1", b"2"},
+        label_from="position",
         columns=columns,
         escapes=True,
     )

@@ -27,7 +27,12 @@ class FastText(InputFormat):
     def describe(self, start: FileStart, settings: PrepareSettings, mode: LabelMode) -> TableFormat:
         labelled = mode == "required" or (mode == "optional" and LABEL_PREFIX.encode() in start.data)
         old_mac = b"\n" not in start.data and b"\r" in start.data
-        return TableFormat(self.name, label="label" if labelled else None, terminator=CR if old_mac else LF)
+        return TableFormat(
+            self.name,
+            label="label" if labelled else None,
+            stars=labelled and settings.stars_column == "label",
+            terminator=CR if old_mac else LF,
+        )
 
     def parse(self, data: Bytes, table: TableFormat) -> Columns:
         """Split lines into label and text; without labels, every line is a review, even a blank one."""
@@ -50,9 +55,9 @@ class FastText(InputFormat):
 def split_labels(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets, Offsets, Offsets, Offsets]:
     """Separate labels from text.
 
-    Returns the start and end of each line's first label, without the `__label__` prefix, and the start and
-    end of the text. Label start and end are both 0 if there is no label, and equal if nothing follows the
-    prefix.
+    Labels stand before the text or, if there are none, after it. Returns the start and end of each line's
+    labels, without the `__label__` prefix of the first one, and the start and end of the text. Label start
+    and end are both 0 if there is no label, and equal if nothing follows the prefix.
     """
     check_spans(starts, ends, len(data))
     return _split_labels(data, starts, ends)
@@ -67,19 +72,39 @@ def _split_labels(data: Bytes, starts: Offsets, ends: Offsets) -> tuple[Offsets,
     for row in range(rows):
         end = ends[row]
         i = skip_blanks(data, starts[row], end)
-        while end > i and (data[end - 1] == SPACE or data[end - 1] == TAB or data[end - 1] == CR):
+        while end > i and is_blank(data[end - 1]):
             end -= 1
-        while i + mark <= end:
-            k = 0
-            while k < mark and data[i + k] == MARK[k]:
-                k += 1
-            if k < mark:
-                break
+        while begins_with_mark(data, i, end):
             begin = i = i + mark
-            while i < end and data[i] != SPACE and data[i] != TAB and data[i] != CR:
+            while i < end and not is_blank(data[i]):
                 i += 1
             if label_starts[row] == 0:
-                label_starts[row], label_ends[row] = begin, i
+                label_starts[row] = begin
+            label_ends[row] = i
             i = skip_blanks(data, i, end)
+        while label_starts[row] == 0 or label_starts[row] > i:  # only labels after the text
+            begin = end
+            while begin > i and not is_blank(data[begin - 1]):
+                begin -= 1
+            if not begins_with_mark(data, begin, end):
+                break
+            label_starts[row] = begin + mark
+            label_ends[row] = max(label_ends[row], end)
+            end = begin
+            while end > i and is_blank(data[end - 1]):
+                end -= 1
         text_starts[row], text_ends[row] = i, end
     return label_starts, label_ends, text_starts, text_ends
+
+
+@kernel
+def begins_with_mark(data: Bytes, i: int, end: int) -> bool:
+    k = 0
+    while k < len(MARK) and i + k < end and data[i + k] == MARK[k]:
+        k += 1
+    return k == len(MARK)
+
+
+@kernel
+def is_blank(byte: int) -> bool:
+    return byte in (SPACE, TAB, CR)
