@@ -15,7 +15,7 @@ import torch
 
 from sentiscale.data.batches import padded_ids, padded_width
 from sentiscale.errors import UsageError
-from sentiscale.model.directory import SavedModel, load_model, note_missing_digests
+from sentiscale.model.directory import SavedModel, load_model
 from sentiscale.model.metrics import probabilities
 from sentiscale.parallel.cpu import flushed_denormals
 from sentiscale.parallel.precision import Precision
@@ -104,14 +104,12 @@ class Predictor:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """Encoder of texts, which is created for the first texts: only then are compiled functions loaded.
+        """Encoder of texts. It is created for the first texts, after `SavedModel.verify`.
 
-        Raises: DataError when the vocabulary contains a word that the cleaning profile does not produce.
+        Raises: DataError when `verify` refuses the model.
         """
         config, vocab = self.model.config, self.model.vocab
-        vocab.check_cleaning(config.cleaning, config.cleaning_version)
-        if self.model.unverified is not None:
-            note_missing_digests(self.model.unverified)
+        self.model.verify()
         return Encoder(vocab, config.cleaning, config.stored_tokens, config.cleaning_version)
 
     @classmethod

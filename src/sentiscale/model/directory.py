@@ -7,14 +7,17 @@ is read with `util.files`, and every number and array is checked before it reach
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tomli_w
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors.torch import save
 from torch import Tensor
@@ -106,8 +109,20 @@ class SavedModel:
     """In evaluation mode."""
     wide: WideModel | None
     combination: Combination
-    unverified: Path | None = None
-    """The directory, if it has no digests, as those of earlier versions."""
+    finish_loading: Callable[[], None] = lambda: None
+    """Wait for the checks that `load_model` left running; see `verify`."""
+
+    def verify(self) -> None:
+        """Finish the checks of a loaded model, which must be done before its first answer.
+
+        `load_model` does not wait for the digest of the weights, and the check of the words loads compiled
+        functions that the first answer needs anyway.
+
+        Raises: DataError when the weights are not those that were written, or a word is not one that the
+            cleaning profile produces.
+        """
+        self.vocab.check_cleaning(self.config.cleaning, self.config.cleaning_version)
+        self.finish_loading()
 
     @property
     def parameters(self) -> int:
@@ -136,32 +151,37 @@ def load_model(path: Path) -> SavedModel:
     """Read a model directory that `save_model` wrote; a model of an earlier version may have no digests.
 
     Raises: DataError when it is missing, incomplete or damaged, has an unknown format or cleaning version, or
-        contains values or weights that `save_model` does not write. `Vocab.check_cleaning` checks the words.
+        contains values or weights that `save_model` does not write. `verify` finishes the checks.
     """
     digests = _read_digests(path)
     config = _read_config(path, digests)
-    with _open_weights(path) as file:  # it reads the weights in the background
-        vocab = _read_vocabulary(path, digests)
-        with torch.device("meta"):
-            net = SentimentNet(config.model, len(vocab))
-        try:
-            shapes = {NET + name: tuple(value.shape) for name, value in net.state_dict().items()}
-            tensors = file.read(shapes | _wide_shapes(file, config))
-        finally:  # a file that was changed is reported as such, whatever is wrong with it
-            if digests is not None:
-                _check_digest(path / WEIGHTS, digests, file.digest)
-    # The large embedding table stays memory-mapped, so that processes share its pages. All other weights are
-    # copied, because kernels need aligned memory.
+    vocab = _read_vocabulary(path, digests)
+    with torch.device("meta"):
+        net = SentimentNet(config.model, len(vocab))
+    shapes = {NET + name: tuple(value.shape) for name, value in net.state_dict().items()}
+    file = _open_weights(path)
+    try:
+        tensors = file.read(shapes | _wide_shapes(file, config))
+    except DataError:
+        if digests is not None:  # a file that was changed is reported as such, whatever is wrong with it
+            _check_digest(file.path, digests, file.digest())
+        raise
+    # The large embedding table stays memory-mapped, so that processes share its pages.
     weights = {
-        name: torch.from_numpy(value) if name == NET + "embedding.weight" else torch.tensor(value)
+        name: torch.from_numpy(value) if name == NET + "embedding.weight" else _copied(value)
         for name, value in tensors.items()
         if name.startswith(NET)
     }
     net.load_state_dict({name.removeprefix(NET): value for name, value in weights.items()}, assign=True)
     net.eval()
     combination = Combination(**config.combination.model_dump())
-    unverified = path if digests is None else None
-    return SavedModel(config, vocab, net, _wide_of(config, tensors), combination, unverified)
+    if digests is None:
+        finish = partial(_note_missing_digests, path)
+    else:
+        thread = ThreadPoolExecutor(1)  # one: more would slow down what the caller does meanwhile
+        finish = partial(_await_digest, file.path, digests, thread.submit(file.digest))
+        thread.shutdown(wait=False)
+    return SavedModel(config, vocab, net, _wide_of(config, tensors), combination, finish)
 
 
 def model_config(
@@ -277,6 +297,13 @@ def _wide_shapes(file: WeightsFile, config: ModelConfig) -> dict[str, Shape]:
     return {SCALES: shape, WIDE_WEIGHTS: shape}
 
 
+def _copied(values: NDArray[np.float32]) -> Tensor:
+    """Copy weights to aligned memory, which kernels need, without PyTorch's threads: they add 20 ms."""
+    copy = torch.empty(values.shape)
+    copy.numpy()[...] = values
+    return copy
+
+
 def _wide_of(config: ModelConfig, tensors: Tensors) -> WideModel | None:
     if config.wide_longest is None:
         return None
@@ -285,9 +312,12 @@ def _wide_of(config: ModelConfig, tensors: Tensors) -> WideModel | None:
     return WideModel(scales, weights, config.wide_intercept, ngrams)
 
 
+def _await_digest(path: Path, digests: Mapping[str, str], found: Future[str]) -> None:
+    _check_digest(path, digests, found.result())
+
+
 @cache  # once for each model
-def note_missing_digests(path: Path) -> None:
-    """Log a note that the model's files cannot be compared with digests."""
+def _note_missing_digests(path: Path) -> None:
     logger.warning(
         "note: %s has no %s, as models of earlier versions: changes of its files go unnoticed.", path, DIGESTS
     )

@@ -7,12 +7,12 @@ import hashlib
 import math
 import mmap
 import os
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,50 +50,25 @@ class TensorEntry(BaseModel):
     """Begin and end of the tensor's bytes, counted from the end of the header."""
 
 
-class CheckedChunk(NamedTuple):
-    """What is known about a chunk of the file after reading it once."""
-
-    digest: bytes
-    in_range: bool
-    """Whether all its numbers are finite and their magnitude is at most LARGEST."""
-
-
 class WeightsFile:
-    """An open weights file, read in the background for its digest and the range of its numbers.
+    """An open weights file.
 
-    Use it as a context manager. FileNotFoundError is raised when the file does not exist, DataError when it
-    cannot be used.
+    Raises: FileNotFoundError when the file does not exist; DataError when it cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = open_regular(path, MAX_FILE_BYTES)
-        try:
-            self._size = os.fstat(self._file.fileno()).st_size
-            length = int.from_bytes(os.pread(self._file.fileno(), LENGTH_BYTES, 0), "little")
-            self._start = LENGTH_BYTES + length
-            """Position of the first number."""
-            self._threads = ThreadPoolExecutor()
-            self._chunks = [
-                self._threads.submit(self._read_chunk, offset) for offset in range(0, self._size, CHUNK_BYTES)
-            ]
-        except BaseException:
-            self._file.close()
-            raise
+        with open_regular(path, MAX_FILE_BYTES) as file:
+            self._descriptor = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._descriptor)
+        self._size = os.fstat(self._descriptor).st_size
+        length = int.from_bytes(os.pread(self._descriptor, LENGTH_BYTES, 0), "little")
+        self._start = LENGTH_BYTES + length
+        """Position of the first number."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._threads.shutdown(cancel_futures=True)
-        self._file.close()
-
-    @cached_property
     def digest(self) -> str:
         """Digest of the whole file, as `util.digests.file_digest` computes it."""
-        return combined([[chunk.result().digest] for chunk in self._chunks])
+        return combined([self._chunk_digest(offset)] for offset in range(0, self._size, CHUNK_BYTES))
 
     @cached_property
     def header(self) -> dict[str, TensorEntry]:
@@ -104,7 +79,7 @@ class WeightsFile:
                 f"{self.path} is damaged: it has {self._size:,} bytes and states a header of {length:,}; it "
                 f"must be within the file, a multiple of {LENGTH_BYTES} and at most {MAX_HEADER_BYTES:,}."
             )
-        content = os.pread(self._file.fileno(), length, LENGTH_BYTES)
+        content = os.pread(self._descriptor, length, LENGTH_BYTES)
         try:
             entries = TypeAdapter(dict[str, dict[str, Any]]).validate_json(content)
             entries.pop("__metadata__", None)
@@ -120,14 +95,15 @@ class WeightsFile:
         Raises: DataError naming the tensor, what it is and what is allowed.
         """
         self._check_header(shapes)
-        mapped = mmap.mmap(self._file.fileno(), self._size, access=mmap.ACCESS_COPY)
+        mapped = mmap.mmap(self._descriptor, self._size, access=mmap.ACCESS_COPY)
         numbers = np.frombuffer(mapped, np.float32, offset=self._start)
         tensors = {}
         for name, shape in shapes.items():
             begin, end = (place // FLOAT32_BYTES for place in self.header[name].data_offsets)
             tensors[name] = numbers[begin:end].reshape(shape)
-        if not all(chunk.result().in_range for chunk in self._chunks):
-            self._refuse_numbers(tensors)
+        with ThreadPoolExecutor() as threads:
+            if not all(threads.map(self._is_in_range, range(0, self._size, CHUNK_BYTES))):
+                self._refuse_numbers(tensors)
         return tensors
 
     def _check_header(self, shapes: Mapping[str, Shape]) -> None:
@@ -151,16 +127,24 @@ class WeightsFile:
         if self._start + end != self._size:
             raise DataError(f"{self.path} has {self._size:,} bytes; {self._start + end:,} are required.")
 
-    def _read_chunk(self, offset: int) -> CheckedChunk:
-        """Read through the file, not through the mapping, whose pages would stay in memory."""
-        digest, all_in_range = hashlib.sha256(), True
+    def _pieces(self, offset: int) -> Iterator[tuple[int, bytes]]:
+        """Read a chunk from the file, not from the mapping, whose pages would stay in memory."""
         for begin in range(offset, min(offset + CHUNK_BYTES, self._size), PIECE_BYTES):
-            piece = os.pread(self._file.fileno(), PIECE_BYTES, begin)
+            yield begin, os.pread(self._descriptor, PIECE_BYTES, begin)
+
+    def _chunk_digest(self, offset: int) -> bytes:
+        digest = hashlib.sha256()
+        for _, piece in self._pieces(offset):
             digest.update(piece)
+        return digest.digest()
+
+    def _is_in_range(self, offset: int) -> bool:
+        for begin, piece in self._pieces(offset):
             skipped = min(max(self._start - begin, 0), len(piece))
             count = (len(piece) - skipped) // FLOAT32_BYTES
-            all_in_range = all_in_range and in_range(np.frombuffer(piece, np.float32, count, skipped))
-        return CheckedChunk(digest.digest(), all_in_range)
+            if not in_range(np.frombuffer(piece, np.float32, count, skipped)):
+                return False
+        return True
 
     def _refuse_numbers(self, tensors: Tensors) -> None:
         for name, numbers in tensors.items():
