@@ -143,7 +143,7 @@ CHANGES = [
     setting("model.layers", 1_000_000, ".*less than or equal to 32"),
     *(setting("model.hidden_dim", value, ".*less than or equal to 8192") for value in (10**9, 2**62)),
     setting("model.embedding_dim", 10**9, ".*less than or equal to 8192"),
-    setting("model.dropout", float("nan"), ".*less than 1"),
+    setting("model.dropout", float("nan"), ".*finite number"),
     setting("model.width", 3, "Extra inputs are not permitted"),
     *(setting("max_tokens", value, ".*greater than or equal to 2") for value in (0, -1, 1)),
     setting("max_tokens", 1e30, ".*integer"),
