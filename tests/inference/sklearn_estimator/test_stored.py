@@ -158,6 +158,7 @@ def test_only_models_are_replaced_and_only_if_asked(saved, fitted, tmp_path):
         "no JSON",
         '{"classes": ["a"]}',
         '{"classes": ["a", "b", "c"], "dtype": "<U1", "parameters": {}}',
+        '{"classes": ["a", "b"], "dtype": "<U1000000000", "parameters": {}}',
         '{"classes": ["a", "b"], "dtype": "<U1", "parameters": {"gamma": 1}}',
         "[]",
     ],
