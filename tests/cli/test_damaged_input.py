@@ -9,7 +9,7 @@ import pytest
 
 from sentiscale.data.prepare import prepare
 from sentiscale.datasets.output import synth
-from tests.data.test_prepared import change
+from tests.data.test_prepared import change, update_digests
 from tests.study.analysis.made import two_cores
 
 TRAIN = ("train", "data", "--out", "run", "--set", "model.hidden_dim=8", "--set", "model.embedding_dim=8")
@@ -25,6 +25,13 @@ def prepared(tmp_path_factory) -> Path:
 def fifo(path: Path) -> None:
     path.unlink(missing_ok=True)
     os.mkfifo(path)
+
+
+def capitals(data: Path) -> None:
+    lines = (data / "vocab.txt").read_text().splitlines()
+    lines[9] = "Capitals"
+    (data / "vocab.txt").write_text("\n".join(lines) + "\n")
+    update_digests(data)
 
 
 def records(folder: Path) -> Path:
@@ -48,6 +55,7 @@ CASES = {
         3,
         "row 1 has -2 tokens",
     ),
+    "train: a word with capitals": (lambda folder: capitals(folder / "data"), TRAIN, 3, "vocab.txt:10 is "),
     "eda: a FIFO as the manifest": (
         lambda folder: fifo(folder / "data" / "manifest.json"),
         ("eda", "data", "--out", "page.html"),

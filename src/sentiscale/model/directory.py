@@ -37,13 +37,13 @@ from sentiscale.model.network import SentimentNet
 from sentiscale.model.ngrams import Ngrams
 from sentiscale.model.weights import LARGEST, Shape, Tensors, WeightsFile
 from sentiscale.model.wide import Combination, WideModel
-from sentiscale.records import RunRecord, reason_of
+from sentiscale.records import RunRecord, load_record, reason_of
 from sentiscale.text.clean import check_version
 from sentiscale.text.label_reading import LabelReading
 from sentiscale.text.vocab import Vocab, read_vocabulary
 from sentiscale.util.atomic import whole_directory, write_file
 from sentiscale.util.digests import bytes_digest, file_digests
-from sentiscale.util.files import MAX_JSON_BYTES, parse_toml, read_bytes, read_json
+from sentiscale.util.files import parse_toml, read_bytes, read_json
 
 FORMAT_VERSION = 1
 CONFIG, VOCABULARY, WEIGHTS = FILES = ("config.toml", "vocab.txt", "weights.safetensors")
@@ -211,9 +211,8 @@ def model_config(
 def read_record(path: Path) -> dict[str, Any]:
     """Return the record of the run that trained the model; empty if it is missing or unreadable."""
     try:
-        content = read_bytes(path / RECORD, MAX_JSON_BYTES)
-        return RunRecord.model_validate_json(content).model_dump(mode="json")
-    except (OSError, DataError, ValidationError):
+        return load_record(path / RECORD, RunRecord).model_dump(mode="json")
+    except (OSError, DataError):
         return {}
 
 

@@ -153,7 +153,7 @@ def raw_texts(folder: Path, rows: int) -> Callable[[int], str] | None:
 
     Raises: DataError when the files are damaged.
     """
-    parts = sorted(folder.glob("*.parquet"))
+    parts = sorted(part for part in folder.glob("*.parquet") if part.is_file())
     try:
         ends = np.cumsum([pq.read_metadata(part).num_rows for part in parts])
     except (OSError, pa.ArrowException) as error:

@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from sentiscale.config import Settings, WideSettings
-from sentiscale.data.prepared import Split
+from sentiscale.data.prepared import PreparedDataset, Split
 from sentiscale.errors import DataError, Interrupted, UsageError
 from sentiscale.model.ngrams import Ngrams
 from sentiscale.model.wide import WideModel, fit_wide
@@ -110,8 +110,8 @@ def set_up(job: TrainJob, place: RankContext, progress: Progress) -> Iterator[Tr
     ):
         clock = PhaseClock(on_phase=place.on_phase)
         train_split, valid_split = dataset.split("train"), dataset.split("valid")
-        if dataset.manifest.rows["test"]:
-            dataset.split("test")  # checked now, because it is needed only after the last step
+        if world.is_main:
+            check_for_model(dataset)
         learner = Learner.build(runner_config(settings, hardware, dataset.manifest.vocab_size), world)
         state = TrainState(fingerprint=fingerprint(settings, hardware.precision, dataset.manifest.digest))
         best: dict[str, Tensor] = {}
@@ -145,6 +145,14 @@ def set_up(job: TrainJob, place: RankContext, progress: Progress) -> Iterator[Tr
             hardware.node_threads,
             stop,
         )
+
+
+def check_for_model(dataset: PreparedDataset) -> None:
+    """Check what is needed only after the last step: the test split and the words of the vocabulary."""
+    manifest = dataset.manifest
+    if manifest.rows["test"]:
+        dataset.split("test")
+    dataset.vocab.check_cleaning(manifest.cleaning, manifest.cleaning_version)
 
 
 def fingerprint(settings: Settings, precision: Precision, data_digest: str) -> str:
