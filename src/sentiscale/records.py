@@ -32,6 +32,8 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 Amount = Annotated[float, Field(ge=0, le=1e15)]
 """A duration, a size or a rate. The bound keeps sums and squares finite."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Loss = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A loss or a learning rate, which may be huge in a run that diverges."""
 
 
 def _finite(value: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +82,7 @@ class EvalCounts(Record):
     """Negative rows predicted negative."""
     false_negative: Count = 0
     """Positive rows predicted negative."""
-    loss_sum: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    loss_sum: Loss = 0.0
     """Binary cross-entropy summed over rows, in nats."""
 
     def __add__(self, other: "EvalCounts") -> "EvalCounts":
@@ -126,7 +128,7 @@ class Scores(Record):
 
     accuracy: Fraction
     """Share of rows predicted correctly."""
-    loss: Amount
+    loss: Loss
     """Mean binary cross-entropy, in nats."""
     f1: Fraction
     """Harmonic mean of precision and recall."""
@@ -216,13 +218,13 @@ class EpochMetrics(Record):
     """Number of optimizer steps done."""
     seconds: Amount
     """Seconds since training began; everything after `prepare` counts."""
-    train_loss: Amount | None
+    train_loss: Loss | None
     """Mean loss of the network over the training rows since the last validation; None at step 0."""
     valid_accuracy: Fraction
     """Share of the validation rows that network and n-gram model together predict correctly."""
-    valid_loss: Amount
+    valid_loss: Loss
     """Mean binary cross-entropy of the validation rows, in nats."""
-    learning_rate: Amount
+    learning_rate: Loss
     """Learning rate of the next step."""
 
 

@@ -77,7 +77,7 @@ def test_a_sealed_copy_is_as_good_as_the_original(dataset, run):
         {"rows": -5},
         {"seconds": float("nan")},
         {"seconds": -1.0},
-        {"loss_sum": 1e300},
+        {"loss_sum": -1.0},
         {"loss_scale": 0.0},
         {"best_accuracy": 2.0},
         {"best_combination": {"net": float("inf")}},

@@ -29,7 +29,7 @@ from torch import Tensor
 from sentiscale.errors import DataError
 from sentiscale.parallel.collectives import barrier, gather_texts, share_text
 from sentiscale.parallel.world import World
-from sentiscale.records import Amount, Count, EpochMetrics, PhaseTimes, Record, reason_of
+from sentiscale.records import Amount, Count, EpochMetrics, Loss, PhaseTimes, Record, reason_of
 from sentiscale.util.atomic import whole_directory, write_file
 from sentiscale.util.files import open_regular, read_json
 
@@ -60,7 +60,7 @@ class TrainState(Record):
     """Tokens of these rows with padding, which is what the network computes."""
     phases: PhaseTimes = PhaseTimes()
     """Seconds of this rank by phase."""
-    loss_sum: Amount = 0.0
+    loss_sum: Loss = 0.0
     """Sum of the training loss since the last validation, in nats."""
     loss_rows: Count = 0
     """Number of rows in `loss_sum`."""
@@ -70,7 +70,7 @@ class TrainState(Record):
     """Step of the best validation so far; None before the first."""
     best_accuracy: Annotated[float, Field(ge=-1, le=1)] = -1.0
     """Validation accuracy at the best step."""
-    best_loss: Amount = 0.0
+    best_loss: Loss = 0.0
     """Validation loss at the best step, in nats."""
     best_combination: dict[Literal["net", "wide", "bias"], FiniteFloat] = Field(default_factory=dict)
     """Weights that combine network and n-gram model at the best step."""
