@@ -7,6 +7,7 @@ from sentiscale.label_errors.counts import Division, ReviewCounts, ReviewGroup, 
 from sentiscale.label_errors.doubt import DoubtGrid
 from sentiscale.label_errors.facts import Mistake, TriageFacts
 from sentiscale.label_errors.page import ShownMistake, mistake_bars, reliability_chart, triage_page
+from sentiscale.text.rejects import RejectCounts
 from tests.label_errors.made_rows import drawn_rows, with_errors
 from tests.report.test_eda_page import HOSTILE, Page
 
@@ -19,7 +20,7 @@ def facts_of(block: ScoredBlock, **changes) -> TriageFacts:
         "model": "some/where/run/model",
         "data": "some/where/reviews.csv",
         "split": None,
-        "rejected": 3,
+        "left_out": RejectCounts({"neutral": 3}),
         "counts": counting.counts,
         "everything": counting.everything(),
         "calibration": counting.calibration(),

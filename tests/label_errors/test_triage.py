@@ -181,7 +181,8 @@ def test_rows_without_a_category_or_a_label(made_up, tmp_path):
     lines = ["label,review,shop", "1,good,one", '0,bad,""', "what,no label,two", '0,"ugly\nthing"," one "']
     (tmp_path / "t.csv").write_text("".join(f"{line}\n" for line in lines))
     facts = triage(made_up, tmp_path / "t.csv", tmp_path / "p.html", category_column="shop").facts
-    assert facts.rejected == 1
+    assert facts.left_out.by_reason == {"unknown_label": 1}
+    assert facts.summary()["left_out_examples"]["unknown_label"]["label"] == "what"
     assert {group.name: group.rows for group in facts.divisions[3].groups} == {"one": 2, NO_CATEGORY: 1}
 
 

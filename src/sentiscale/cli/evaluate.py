@@ -82,11 +82,6 @@ def evaluate(
     if as_json:
         print_json(scores.model_dump())
         return
-    if scores.label_values:
-        print(f"labels {values_line(scores.label_values)}")
-    if scores.left_out:
-        print(f"left out {sum(scores.left_out.values()):,} rows without a usable label or text:")
-        print("\n".join(example_lines(scores.left_out, scores.left_out_examples)))
     (negative_right, negative_wrong), (positive_wrong, positive_right) = scores.confusion
     auc = "undefined (one class)" if scores.auc is None else f"{scores.auc:.4f}"
     print(f"accuracy {scores.accuracy:.4f} on {scores.rows:,} rows; loss {scores.loss:.4f} nats")
@@ -95,3 +90,8 @@ def evaluate(
     print("                 said negative  said positive")
     print(f"truly negative   {negative_right:13,}  {negative_wrong:13,}")
     print(f"truly positive   {positive_wrong:13,}  {positive_right:13,}")
+    if scores.label_values:
+        print(f"labels: {values_line(scores.label_values)}")
+    if scores.left_out:
+        print(f"left out {sum(scores.left_out.values()):,} rows without a usable label or text:")
+        print("\n".join(example_lines(scores.left_out, scores.left_out_examples)))

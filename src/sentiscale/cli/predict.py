@@ -181,9 +181,11 @@ def _print_notes(result: "BatchResult", notes: list[str]) -> None:
         sys.stderr.write(f"note: {note}\n")
     rejected, not_utf8 = result.summary.rejected, result.summary.not_utf8
     if rejected:
-        sys.stderr.write(f"{rejected:,} rows could not be read and have no prediction\n")
+        counts = result.summary.rejected_by_reason.items()
+        reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in counts)
+        sys.stderr.write(f"{rejected:,} rows could not be read and have no prediction: {reasons}\n")
         for reject in result.first_rejects:
-            problem = f" ({reject.problem})" if reject.problem else ""
+            problem = f" ({reject.problem})" if reject.problem else f" '{reject.label}'" * bool(reject.label)
             sys.stderr.write(f"  {reject.file}:{reject.line}: {reject.reason.replace('_', ' ')}{problem}\n")
         if rejected > len(result.first_rejects):
             sys.stderr.write("  ...\n")

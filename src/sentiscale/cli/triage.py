@@ -107,4 +107,7 @@ def _print_summary(written: "Triage") -> None:
     print(f"{facts.headline}: accuracy {accuracy_text(facts.everything)}")
     for sentence in facts.findings:
         print(f"- {sentence}")
+    if facts.left_out.total:
+        print(f"left out {facts.left_out.total:,} rows without a usable label or text:")
+        print("\n".join(facts.left_out.lines()))
     print(f"{written.out}: {written.bytes / 1e3:,.0f} kB, opens in any browser")

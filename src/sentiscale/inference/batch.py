@@ -11,10 +11,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -26,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from pydantic import Field
 
 from sentiscale.data.blocks import RawBlock
 from sentiscale.data.corpus import Source
@@ -74,6 +76,8 @@ class BatchSummary(Record):
     """Rows predicted negative."""
     rejected: int
     """Table rows that could not be read and have no prediction."""
+    rejected_by_reason: dict[str, int] = Field(default_factory=dict)
+    """These rows by reason; with labelled input, rows without a usable label belong to them."""
     not_utf8: int
     """Rows whose review contains U+FFFD, which replaces bytes that are not UTF-8."""
     accuracy: float | None
@@ -103,18 +107,25 @@ class PredictionTotals:
     correct: int = 0
     rejected: int = 0
     not_utf8: int = 0
+    rejected_by_reason: dict[str, int] = field(default_factory=dict)
 
     def add(self, chunk: Chunk, predictions: Predictions) -> None:
         self.rows += len(chunk)
         self.positive += int(predictions.is_positive.sum())
         self.rejected += len(chunk.rejects)
         self.not_utf8 += chunk.not_utf8
+        self._count(Counter(reject.reason for reject in chunk.rejects))
         if chunk.labels is not None:
             self.correct += int(np.sum(chunk.labels == predictions.is_positive))
 
     def merge(self, other: "PredictionTotals") -> None:
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+        for name in ("rows", "positive", "correct", "rejected", "not_utf8"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self._count(other.rejected_by_reason)
+
+    def _count(self, by_reason: Mapping[str, int]) -> None:
+        for reason, rows in by_reason.items():
+            self.rejected_by_reason[reason] = self.rejected_by_reason.get(reason, 0) + rows
 
     def summary(self, seconds: float, *, labelled: bool) -> BatchSummary:
         return BatchSummary(
@@ -122,6 +133,7 @@ class PredictionTotals:
             positive=self.positive,
             negative=self.rows - self.positive,
             rejected=self.rejected,
+            rejected_by_reason=self.rejected_by_reason,
             not_utf8=self.not_utf8,
             accuracy=self.correct / self.rows if labelled and self.rows else None,
             seconds=round(seconds, 3),

@@ -1,7 +1,7 @@
 """A model's mistakes on labelled rows, and the findings derived from them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -12,6 +12,7 @@ from sentiscale.label_errors.doubt import LabelDoubt
 from sentiscale.model.metrics import expected_calibration_error
 from sentiscale.records import CalibrationBin, EvalCounts
 from sentiscale.report.eda_counts import CLASSES
+from sentiscale.text.rejects import RejectCounts
 from sentiscale.util.numbers import count
 from sentiscale.util.templates import Finding, environment, finding, sentences
 
@@ -99,8 +100,8 @@ class TriageFacts:
     """Path of the prepared data or files, as given by the caller."""
     split: str | None
     """Split of prepared data; None for files."""
-    rejected: int
-    """Number of rows in files that have no usable label or text."""
+    left_out: RejectCounts
+    """Rows in files that have no usable label or text."""
     counts: EvalCounts
     everything: ReviewGroup
     calibration: list[CalibrationBin]
@@ -151,7 +152,9 @@ class TriageFacts:
             "data": self.data,
             "split": self.split,
             "rows": self.everything.rows,
-            "rejected": self.rejected,
+            "rejected": self.left_out.total,
+            "left_out": self.left_out.by_reason,
+            "left_out_examples": {name: asdict(row) for name, row in self.left_out.examples.items()},
             "accuracy": self.everything.accuracy,
             "ci95": list(self.everything.interval),
             "loss": self.counts.loss,

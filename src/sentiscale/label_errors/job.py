@@ -25,6 +25,7 @@ from sentiscale.label_errors.rows import (
 )
 from sentiscale.model.directory import read_record
 from sentiscale.report.page import check_page
+from sentiscale.text.rejects import RejectCounts
 from sentiscale.util.atomic import write_file
 from sentiscale.util.progress import Progress
 from sentiscale.util.templates import finding
@@ -141,7 +142,8 @@ class TriageCounter:
         )
         self.grid = DoubtGrid()
         self.surest, self.drawn = TopMistakes(most), TopMistakes(MOST_DRAWN)
-        self.rows = self.rejected = 0
+        self.rows = 0
+        self.left_out = RejectCounts()
 
     def take_split(
         self, dataset: PreparedDataset, split: str, record: dict[str, Any], progress: Progress
@@ -163,9 +165,8 @@ class TriageCounter:
         """
         self._take(file_chunks(self.predictor, data, settings, self.category_column, progress))
         if self.rows == 0:
-            raise DataError(
-                f"{data} holds no labelled review. Name the label with --label-column or --stars-column."
-            )
+            lines = [f"{data} holds no labelled review; left out:", *self.left_out.lines()]
+            raise DataError("\n".join(lines))
 
     def _take(self, chunks: Iterator[LabelledChunk]) -> None:
         for chunk in chunks:
@@ -176,14 +177,14 @@ class TriageCounter:
             self.surest.offer(block.contradiction * wrong, chunk.row)
             self.drawn.offer(random_keys(self.rows, len(wrong)) * wrong, chunk.row)
             self.rows += len(wrong)
-            self.rejected += chunk.rejected
+            self.left_out.add(chunk.rejects)
 
     def facts(self, model: str, data: str, split: str | None, cautions: list[str]) -> TriageFacts:
         facts = TriageFacts(
             model=model,
             data=data,
             split=split,
-            rejected=self.rejected,
+            left_out=self.left_out,
             counts=self.counts.counts,
             everything=self.counts.everything(),
             calibration=self.counts.calibration(),

@@ -21,6 +21,7 @@ from sentiscale.label_errors.facts import LONGEST_TEXT, Mistake
 from sentiscale.label_errors.page import ShownMistake, Tint
 from sentiscale.report.eda_samples import raw_texts, readable
 from sentiscale.text.formats import format_of
+from sentiscale.text.rejects import Reject
 from sentiscale.text.vocab import SPECIAL, UNK, Vocab
 from sentiscale.util.progress import Progress
 
@@ -44,7 +45,8 @@ class LabelledChunk:
     """Line numbers in the file, from 1; for prepared data, row numbers in the split, from 0."""
     texts: pa.Array | None = None
     """Texts as large binaries; None for prepared data."""
-    rejected: int = 0
+    rejects: tuple[Reject, ...] = ()
+    """Rows of the file between these that have no usable label or text."""
 
     def row(self, place: int) -> Mistake:
         text = ""
@@ -115,7 +117,7 @@ def file_chunks(
                 labels = chunk.labels if chunk.labels is not None else np.empty(0, np.uint8)
                 categories = _names(chunk.extra, column)
                 block = _scored(predictor, rows.ids, rows.offsets, labels, categories)
-                yield LabelledChunk(block, source.path, chunk.lines, chunk.texts, len(chunk.rejects))
+                yield LabelledChunk(block, source.path, chunk.lines, chunk.texts, chunk.rejects)
                 line += lines
                 advance(raw.consumed / MB, "")
 

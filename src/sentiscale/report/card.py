@@ -359,7 +359,10 @@ def make_card(
     slices, note = _slices(record, predictor, choices, progress)
     if choices.reviews is not None and choices.by is not None:
         rows, names = rows_by_category(predictor, choices.reviews, choices.by, choices.reading, progress)
-        where = f"{choices.by} (in {choices.reviews.name}{_seen(record, choices.reviews)})"
+        left_out = f", {rows.left_out.total:,} rows left out" if rows.left_out.total else ""
+        where = f"{choices.by} (in {choices.reviews.name}{left_out}{_seen(record, choices.reviews)})"
+        for line in rows.left_out.lines():
+            progress.say(line)
         slices = [*slices, divided(where, rows, *by_category(names))]
     card = ModelCard(
         name=choices.name or (path.resolve().parent if path == model_path else path.resolve()).name,

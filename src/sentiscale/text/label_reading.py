@@ -207,8 +207,8 @@ def _check_unknown(
     unknown = Counter({token: rows for token, rows in tokens.items() if token not in values})
     if not _too_common(unknown, tokens.total()):
         return
-    named = ", ".join(f"'{token}'" for token, _ in unknown.most_common(SHOWN))
-    example = unknown.most_common(1)[0][0]
+    frequent = sorted(unknown, key=lambda token: (-unknown[token], token))[:SHOWN]
+    named, example = ", ".join(f"'{token}'" for token in frequent), frequent[0]
     raise DataError(
         f"column '{column}' holds the labels {_shown(counts)}; the meaning of {named} is not known. Say what "
         "the values mean (all others are left out): "
@@ -256,7 +256,9 @@ def _check_stars(counts: Counter[str], column: str, scale: StarsScale) -> None:
         raise DataError(f"{holds}; stars from {scale[0]:g} to {scale[1]:g} were expected. {remedy}")
     unknown = Counter({value: rows for value, rows in counts.items() if as_stars(value) is None})
     if _too_common(unknown, counts.total()):
-        example = shlex.quote(f"{unknown.most_common(1)[0][0]}=positive,OTHER=negative")
+        example = shlex.quote(
+            f"{max(unknown, key=lambda value: (unknown[value], value))}=positive,OTHER=negative"
+        )
         raise DataError(
             f"{holds}, not numbers of stars. If they are labels: --label-column {quoted}; for other words, "
             f"say what they mean: --label-map {example}"
@@ -275,7 +277,7 @@ def _scale_flag(low: float, high: float) -> str:
 def _shown(counts: Counter[str]) -> str:
     """Return the most frequent values with their rows, ordered by value."""
     counts = Counter({value: rows for value, rows in counts.items() if label_token(value) not in MISSING})
-    frequent = counts.most_common(SHOWN)
+    frequent = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
     frequent.sort(key=lambda item: (as_number(item[0]) is None, as_number(item[0]) or 0.0, item[0]))
     listed = ", ".join(f"'{value}' ({rows:,} row{'s' * (rows != 1)})" for value, rows in frequent)
     rest = len(counts) - len(frequent)
