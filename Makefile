@@ -9,11 +9,12 @@
 #   BENCH_ARGS="--rounds 6"  more options for the bench targets
 #   PEERS=compare            extras with the peers of bench-time-to-accuracy (default: with Keras)
 #   BASE=main                revision that compare-results compares with (default: HEAD~1)
+#   SECONDS=1200             how long `make fuzz` runs (default: 300)
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow boundscheck readme docs wheel lint compare-results ruff source types layers bench-prepare bench-parallel bench-time-to-accuracy bench-predict bench-serve clean distclean
+.PHONY: help setup demo test test-slow boundscheck fuzz readme docs wheel lint compare-results ruff source types layers bench-prepare bench-parallel bench-time-to-accuracy bench-predict bench-serve clean distclean
 
 BIN := .venv/bin
 CODE := src tests scripts docs/conf.py docs/_ext $(wildcard benchmarks examples notebooks)
@@ -26,6 +27,7 @@ BENCH_FILES ?= build/reviews.ft.txt
 BENCH_ARGS ?=
 PEERS ?= compare,compare-keras
 BASE ?= HEAD~1
+SECONDS ?= 300
 BOUNDSCHECK_TESTS := tests/text tests/model tests/fuzz/test_text_path.py tests/inference/predict/test_ngram_products.py \
 	$(addprefix tests/data/test_,duplicates.py notes.py oddities.py wordcount.py)
 
@@ -46,6 +48,9 @@ test-slow: setup  ## the tests that take minutes
 boundscheck: setup  ## run the tests of the compiled code with bounds checks in it
 	@NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/build/boundscheck $(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) \
 		--dist loadfile $(BOUNDSCHECK_TESTS) $(PYTEST_ARGS)
+
+fuzz: setup  ## use models, datasets and checkpoints with damaged files for SECONDS
+	@$(BIN)/python -m tests.fuzz.damaged_files --seconds $(SECONDS) --seed $$RANDOM
 
 readme: setup  ## run the commands of README.md
 	@$(BIN)/python -m pytest -q tests/architecture/test_readme.py -m "slow or not slow" $(PYTEST_ARGS)

@@ -12,7 +12,15 @@ import sys
 
 import atheris
 
-KERNELS = ("ngrams", "text.clean", "text.records", "text.spans", "text.swar", "text.tokens", "text.wordtable")
+KERNELS = (
+    *(f"data.{name}" for name in ("duplicates", "notes", "oddities", "placement", "wordcount")),
+    *("model.ngrams", "model.word_vectors", "report.eda_counts", "study.bench.engines"),
+    *(
+        f"text.{name}"
+        for name in ("bytes8", "clean", "compiled", "csv_scanner", "encode", "formats.fasttext")
+    ),
+    *(f"text.{name}" for name in ("lines", "reviews", "tokens", "word_table")),
+)
 """numba compiles them, and cannot compile what atheris adds."""
 
 with atheris.instrument_imports(include=["sentiscale"], exclude=[f"sentiscale.{name}" for name in KERNELS]):

@@ -177,6 +177,21 @@ def test_tensors_of_another_network_are_refused_though_the_digests_match(dataset
     assert "\n" not in str(caught.value)
 
 
+def test_weights_too_large_to_compute_with_end_with_a_message(dataset, run):
+    spoil(STAGE, lambda tensors: [tensors[name].fill(3e38) for name in tensors])(newest(run))
+    seal(newest(run))
+    with pytest.raises(SentiscaleError, match="logits became infinite or NaN: training diverged"):
+        train(dataset, run, resume=True)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "train.log"])
+def test_a_file_to_append_to_must_be_a_file(dataset, run, name):
+    (run / name).unlink(missing_ok=True)
+    (run / name).mkdir()
+    with pytest.raises(DataError, match=f"{name} is a directory; only a regular file is allowed"):
+        train(dataset, run, resume=True)
+
+
 def test_the_previous_checkpoint_is_used_with_a_message(dataset, run):
     before, lost = saved_checkpoints(run / "checkpoints")
     expected = load_file(lost / STAGE)

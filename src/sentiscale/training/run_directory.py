@@ -50,8 +50,9 @@ class RunDir:
         if force and not resume and self.path.exists():
             shutil.rmtree(self.path)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            open_regular(self.log).close()  # a FIFO would block the first line of the log
+        for file in (self.log, self.metrics):
+            with suppress(FileNotFoundError):
+                open_regular(file).close()  # a FIFO would block the first line
         for unfinished in self.checkpoints.glob(".step-*.tmp"):  # left by ranks that were killed while saving
             shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -7,6 +7,7 @@ import torch
 
 from sentiscale.data.batches import make_batch, sorted_order, token_lengths
 from sentiscale.data.prepared import Split
+from sentiscale.errors import SentiscaleError
 from sentiscale.model.metrics import score
 from sentiscale.model.wide import Combination
 from sentiscale.parallel.collectives import all_reduce, share_text
@@ -46,8 +47,15 @@ def evaluate(
     """Score both models together on a split; without a `combination`, fit it to the split's labels.
 
     Rank 0, which alone has the n-gram model's logits, computes the scores. All other ranks return None.
+
+    Raises: SentiscaleError on every rank when a logit of the network is infinite or NaN.
     """
     net_logits = network_logits(runner, split, max_tokens)
+    if not np.isfinite(net_logits).all():
+        raise SentiscaleError(
+            "the network's logits became infinite or NaN: training diverged. Train again with --force and a "
+            "lower --lr (half of it is a good start)."
+        )
     if not runner.world.is_main:
         return None
     labels = np.asarray(split.labels)
