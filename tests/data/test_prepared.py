@@ -298,3 +298,9 @@ def test_a_deeply_nested_manifest_is_refused(copy, content):
     (copy / "manifest.json").write_text(content)
     with pytest.raises(DataError, match="manifest"):
         PreparedDataset.open(copy)
+
+
+def test_a_file_larger_than_the_manifest_says_is_refused_before_it_is_read(copy):
+    os.truncate(copy / "train/tokens.bin", 2**40)  # a sparse file: hashing a terabyte would take half an hour
+    with pytest.raises(DataError, match=r"tokens\.bin has 1,099,511,627,776 bytes; at most"):
+        PreparedDataset.open(copy)

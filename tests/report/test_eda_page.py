@@ -254,11 +254,13 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-@pytest.mark.parametrize("damage", ["not-parquet", "other-columns"])
+@pytest.mark.parametrize("damage", ["not-parquet", "other-columns", "other-types"])
 def test_damaged_findings_are_named(hostile, tmp_path, damage):
     path = hostile.path / "conflicts.parquet"
     if damage == "not-parquet":
         path.write_bytes(b"PAR1 and then nothing")
+    elif damage == "other-types":
+        parquet(path, file=["a"], line=[1], label=["negative"], text=[["a", "list"]])
     else:
         parquet(path, other=[1])
     with pytest.raises(DataError, match=r"conflicts\.parquet is damaged"):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -180,7 +180,7 @@ class PreparedDataset:
         """
         path = Path(path)
         manifest = _read_manifest(path)
-        _check_files(path, manifest.files)
+        _check_files(path, manifest)
         if verify:
             _verify(path, manifest.files)
         check_version(manifest.cleaning, manifest.cleaning_version)
@@ -279,10 +279,14 @@ def content_digest(files: Mapping[str, str], cleaning: str, version: int) -> str
     return hashlib.sha256(json.dumps([profile, content], sort_keys=True).encode()).hexdigest()
 
 
-def _check_files(path: Path, names: Iterable[str]) -> None:
-    for name in names:
+def _check_files(path: Path, manifest: Manifest) -> None:
+    """Check that the files exist and are not larger than the manifest says, before they are read."""
+    row_bytes, token_bytes = np.dtype(np.int64).itemsize + 1, token_dtype(manifest.vocab_size)().itemsize
+    expected = sum(manifest.rows.values()) * row_bytes + manifest.tokens * token_bytes
+    largest = expected + len(SPLITS) * row_bytes
+    for name in manifest.files:
         try:
-            open_regular(path / name).close()
+            open_regular(path / name, largest if name in SPLIT_FILES else None).close()
         except OSError as error:
             raise DataError(
                 f"{path / name} is missing; {path} is damaged. Prepare it again with --force."

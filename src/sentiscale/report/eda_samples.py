@@ -267,11 +267,16 @@ def _rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> I
         return
     try:
         with pq.ParquetFile(path) as file:
-            missing = set(columns) - set(file.schema_arrow.names)
+            schema = file.schema_arrow
+            missing = set(columns) - set(schema.names)
             if missing:
                 raise pa.ArrowInvalid(f"it has no column {', '.join(sorted(missing))}")
+            wanted = [name for name in [*columns, *optional] if name in schema.names]
+            for name in wanted:
+                if not _is_usual(name, schema.field(name).type):
+                    raise pa.ArrowInvalid(f"column {name} has the type {schema.field(name).type}")
             read = 0
-            for batch in file.iter_batches(batch_size=4096, columns=[*columns, *optional]):
+            for batch in file.iter_batches(batch_size=4096, columns=wanted):
                 yield from batch.to_pylist()
                 read += len(batch)
                 if read >= MOST_ROWS_READ:
@@ -279,6 +284,14 @@ def _rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> I
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise DataError(f"{path} is damaged: {reason}. Prepare {path.parent} again with --force.") from error
+
+
+def _is_usual(column: str, kind: pa.DataType) -> bool:
+    """Whether a column has a type that `prepare` writes."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    number, text = pa.types.is_integer(kind), pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return number if column in ("line", "text_id") else text or (number and column == "label")
 
 
 def _example(row: dict[str, Any]) -> Example:
