@@ -328,7 +328,6 @@ def test_nothing_found(write, tmp_path, name, told):
         ("a.txt", b"", "is empty"),
         ("a.txt", b"\n \n", "is empty"),
         ("a.txt.gz", gzip.compress(b"", mtime=0), "is empty"),
-        ("a.json", b'[{"text": "a"}]', "one JSON array"),
         ("a.jsonl", b"nothing\nlike json\n", "no JSON object"),
         ("a.parquet", b"PAR1 but broken", "not a readable Parquet"),
         ("a.parquet", b"text", "not a readable Parquet"),

@@ -4,6 +4,7 @@ import errno
 import functools
 import importlib
 import inspect
+import io
 import os
 import signal
 import sys
@@ -158,6 +159,10 @@ _add_verbs()
 
 def main() -> None:
     prepare_process()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="surrogateescape"
+        )  # file names that are not UTF-8 are printed as they are
     signal.signal(signal.SIGTERM, _interrupt)
     app()
 

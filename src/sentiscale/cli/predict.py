@@ -179,6 +179,8 @@ def _print_notes(result: "BatchResult", notes: list[str]) -> None:
     """Report on stderr how the input was read, and the rows that are rejected or not UTF-8."""
     for note in notes:
         sys.stderr.write(f"note: {note}\n")
+    for name in sorted(result.replaced):
+        sys.stderr.write(f"note: bytes of column '{name}' that are not UTF-8 were replaced with \ufffd\n")
     rejected, not_utf8 = result.summary.rejected, result.summary.not_utf8
     if rejected:
         counts = result.summary.rejected_by_reason.items()

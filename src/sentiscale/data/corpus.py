@@ -18,11 +18,12 @@ from sentiscale.text.encodings import GUESSED
 from sentiscale.text.formats import format_of, parse, recognise
 from sentiscale.text.formats.base import FileStart, LabelMode, TableFormat
 from sentiscale.text.formats.files import is_review
+from sentiscale.text.formats.json_records import RecordLines
 from sentiscale.text.label_reading import LabelReading, label_values, read_labels
 from sentiscale.text.labels import NEGATIVE, NO_LABEL, POSITIVE, LabelCounts, Reason
 from sentiscale.text.rejects import Reject
 from sentiscale.text.reviews import Reviews, judge, too_long
-from sentiscale.util.storage import names_in, split_member, stored_file
+from sentiscale.util.storage import names_in, printable, split_member, stored_file
 
 MB = 10**6
 
@@ -42,10 +43,17 @@ class Source:
     """The opened pipe; it can be read only once."""
 
     @property
+    def name(self) -> str:
+        """The path as valid Unicode, for messages and tables."""
+        return printable(self.path)
+
+    @property
     def plain(self) -> bool:
         """Whether the bytes of records are those of the file, so that they can be read by offset."""
-        as_stored = self.compression is None and self.table.encoding is None and self.pipe is None
-        return as_stored and not format_of(self.table).in_batches and split_member(self.path) is None
+        table = self.table
+        as_stored = self.compression is None and table.encoding is None and not table.document
+        alone = self.pipe is None and split_member(self.path) is None
+        return as_stored and alone and not format_of(table).in_batches
 
     @property
     def has_columns(self) -> bool:
@@ -57,11 +65,12 @@ class Source:
 
         Raises: DataError when it is a pipe that has been read.
         """
-        if self.pipe is None:
-            return Stream(self.path, self.compression, self.table.encoding)
-        if self.pipe.closed:
+        stream = self.pipe or Stream(self.path, self.compression, self.table.encoding)
+        if stream.closed:
             raise DataError(f"{self.path} is a pipe and can be read only once. Write its content to a file.")
-        return self.pipe
+        if self.table.document:
+            stream.add_filter(RecordLines())
+        return stream
 
     def blocks(self, block_bytes: int, *, in_place: bool = False) -> Iterator[RawBlock]:
         """Divide the file into raw blocks; `in_place` may omit a plain file's bytes (see `cut_blocks`)."""
@@ -187,7 +196,7 @@ class Corpus:
             for raw in source.blocks(int(self.settings.block_mb * MB)):
                 line += raw.lines_before
                 reviews = read_reviews(raw.data, source.table, self.mode, too_long_record=raw.too_long)
-                yield _review_block(reviews, source.path, line)
+                yield _review_block(reviews, source.name, line)
                 line += reviews.line_count
 
     def decided(self) -> "Corpus":
@@ -250,7 +259,7 @@ def _listed(archive: str, paths: list[str]) -> str:
 
 def _notes(source: Source, settings: PrepareSettings) -> Iterator[tuple[str, str]]:
     """Yield what was assumed about a file; of several notes of one kind, the first is enough."""
-    path, table = source.path, source.table
+    path, table = source.name, source.table
     if table.encoding in GUESSED and settings.codec is None:
         yield (
             "encoding",
@@ -259,7 +268,7 @@ def _notes(source: Source, settings: PrepareSettings) -> Iterator[tuple[str, str
     if table.folder_label is not None:
         yield "label", f"{path} has the label '{table.folder_label}' from the name of its folder."
     if table.format == "files":
-        names = names_in(path.rstrip("/"))
+        names = names_in(source.path.rstrip("/"))
         reviews = sum(is_review(name, table) for name in names)
         yield (
             path,

@@ -20,6 +20,7 @@ from sentiscale.text.label_reading import LabelReading
 from sentiscale.text.labels import LABEL_PREFIX, NEGATIVE, POSITIVE, Reason, ValueRules
 from sentiscale.text.rejects import Reject
 from sentiscale.text.reviews import Reviews, judge
+from sentiscale.util.storage import printable
 
 BLOCK_BYTES = 2**22
 """Size of a chunk: about 10,000 reviews."""
@@ -209,7 +210,7 @@ class InputReader:
             line += lines
 
     def _line_chunks(self, path: str, source: Source | None) -> Iterator[Chunk]:
-        name = "standard input" if path == "-" else path
+        name = "standard input" if path == "-" else printable(path)
         if source is not None:
             stream, table = source.open(), source.table
             read = stream.read
@@ -249,16 +250,16 @@ def read_chunk(
     if not good.all():
         texts = texts.filter(pa.array(good))
         extra = extra.filter(pa.array(good)) if extra is not None else None
-    rejects = reviews.rejects(source.path, first_line)
+    rejects = reviews.rejects(source.name, first_line)
     labels = reviews.codes[good] if labelled else None
-    return Chunk(source.path, texts, lines[good], labels, extra, rejects), columns.line_count
+    return Chunk(source.name, texts, lines[good], labels, extra, rejects), columns.line_count
 
 
 def _one_reject(data: bytes, source: Source, line: int) -> Chunk:
     text = data[:SNIPPET_BYTES].decode("utf-8", "replace")
-    reject = Reject(source.path, line, Reason.TOO_LONG.name.lower(), text)
+    reject = Reject(source.name, line, Reason.TOO_LONG.name.lower(), text)
     extra = source.table.extra.empty_table() if source.table.extra is not None else None
-    return Chunk(source.path, pa.array([], pa.large_binary()), np.empty(0, np.int64), None, extra, (reject,))
+    return Chunk(source.name, pa.array([], pa.large_binary()), np.empty(0, np.int64), None, extra, (reject,))
 
 
 def _chunks_of_lines(name: str, blocks: Iterator[bytes], table: TableFormat) -> Iterator[Chunk]:

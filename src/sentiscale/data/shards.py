@@ -148,7 +148,7 @@ def _slice_bytes(source: Source, target_bytes: int) -> int:
 
 def _file_slice(source: Source, raw: RawBlock, copy: Path | None) -> FileSlice:
     return FileSlice(
-        file=source.path,
+        file=source.name,
         path=str(copy or Path(source.path).absolute()),
         offset=0 if copy else raw.offset,
         begin=raw.offset,

@@ -6,7 +6,7 @@ import re
 import select
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -191,11 +191,15 @@ class Stream:
         self._file, self._bytes = file, decompressed(file, self.compression)
         self._ahead = b""
         """Bytes to return before reading on."""
-        self._set_encoding(encoding)
-
-    def _set_encoding(self, encoding: str | None) -> None:
+        self._filters: list[Callable[[bytes, bool], bytes]] = []
         self.encoding = encoding
-        self._convert = to_utf8(encoding) if encoding is not None else None
+        if encoding is not None:
+            self.add_filter(to_utf8(encoding))
+
+    def add_filter(self, convert: Callable[[bytes, bool], bytes]) -> None:
+        """Convert everything that is read from now on; the second argument is whether the file has ended."""
+        self._ahead = convert(self._ahead, False)
+        self._filters.append(convert)
 
     def start(self, *, wait: bool = True) -> FileStart:
         """Return the beginning of the file; reading returns these bytes again.
@@ -205,10 +209,11 @@ class Stream:
         """
         data = self.read(START_BYTES) if wait else self.read_some(START_BYTES)
         whole = wait and len(data) < START_BYTES
-        if self._convert is None and (found := encoding_of(data)) is not None:
-            self._set_encoding(found)
-            data = to_utf8(found)(data, False)
         self._ahead = data
+        if self.encoding is None and (found := encoding_of(data)) is not None:
+            self.encoding = found
+            self.add_filter(to_utf8(found))
+        data = self._ahead
         return FileStart(
             self.path,
             bare_name(self.path),
@@ -225,8 +230,9 @@ class Stream:
         """
         while not self._ahead:
             with self._explained():
-                data = self._bytes.read(size)
-                self._ahead = data if self._convert is None else self._convert(data, not data)
+                data = self._ahead = self._bytes.read(size)
+                for convert in self._filters:
+                    self._ahead = convert(self._ahead, not data)
             if not data:
                 break
         found, self._ahead = self._ahead[:size], self._ahead[size:]

@@ -96,6 +96,8 @@ class BatchResult(NamedTuple):
     """The first rejected rows, at most REJECTS_SHOWN."""
     rejects_path: Path | None
     """File with all rejected rows, written if there are any; None without an output."""
+    replaced: frozenset[str] = frozenset()
+    """Columns in whose copies bytes that are not UTF-8 were replaced."""
 
 
 @dataclass
@@ -170,7 +172,7 @@ class BatchJob:
             RejectWriter(self.out) as rejects,
             open_table(self.out, inputs, self.added) as writer,
         ):
-            return predict_inputs(
+            result = predict_inputs(
                 self.predictor,
                 inputs,
                 lambda chunk, predictions: writer.write(
@@ -181,6 +183,7 @@ class BatchJob:
                 parts=PredictionParts(work) if work else None,
                 progress=progress,
             )
+            return result._replace(replaced=frozenset(writer.replaced))
 
     def run_on_cluster(
         self, scheduler: str, *, resume: bool = False, force: bool = False, progress: Progress | None = None

@@ -19,6 +19,7 @@ from sentiscale.data.inputs import Chunk, InputReader
 from sentiscale.errors import UsageError
 from sentiscale.inference.predictor import Predictions
 from sentiscale.text.clean import raw_rows
+from sentiscale.text.formats.base import as_text, is_bytes
 from sentiscale.text.formats.json_lines import OBJECT
 from sentiscale.text.rejects import Reject
 from sentiscale.util.atomic import check_output, remove_abandoned, whole_file
@@ -40,6 +41,7 @@ WORD = {"word": pa.string(), "start": pa.int64(), "end": pa.int64(), "contributi
 EXPLANATION_COLUMNS = pa.schema(
     {"logit": pa.float64(), "base": pa.float64(), "words": pa.list_(pa.struct(WORD))}
 )
+REPLACEMENT = "\ufffd"
 REJECTS_SHOWN = 5
 """Number of rejected rows that the command prints; the rejects file contains all of them."""
 
@@ -108,6 +110,10 @@ class TableWriter:
     ) -> None:
         self.file = file
         self.schema = pa.schema([*(inputs_schema or ()), *added.schema])
+        self.replaced: set[str] = set()
+        """Columns with bytes that are not UTF-8 and were replaced, because the output holds only text."""
+        if suffix != ".parquet":
+            self.schema = pa.schema([(field.name, _text_type(field.type)) for field in self.schema])
         self.writer: pyarrow.parquet.ParquetWriter | pyarrow.csv.CSVWriter | None = None
         if suffix == ".parquet":
             self.writer = pyarrow.parquet.ParquetWriter(file, self.schema)
@@ -116,12 +122,25 @@ class TableWriter:
             self.writer = pyarrow.csv.CSVWriter(file, self.schema, write_options=options)
 
     def write(self, chunk: Chunk, added: pa.Table) -> None:
-        if self.writer is not None:
+        if isinstance(self.writer, pyarrow.parquet.ParquetWriter):
             self.writer.write_table(aligned(all_columns(chunk, added), self.schema))
+        elif self.writer is not None:
+            self.writer.write_table(aligned(self._as_text(all_columns(chunk, added)), self.schema))
         elif chunk.extra is not None and chunk.extra.column_names == [OBJECT]:
             self.file.write(json_lines(added, chunk.extra.column(0).combine_chunks()))
         else:
-            self.file.write(json_lines(all_columns(chunk, added)))
+            self.file.write(json_lines(self._as_text(all_columns(chunk, added))))
+
+    def _as_text(self, table: pa.Table) -> pa.Table:
+        """Convert columns of bytes, and of types that CSV does not support, to strings."""
+        for place, field in enumerate(table.schema):
+            if _text_type(field.type) != field.type:
+                values = table.column(place).combine_chunks()
+                texts = as_text(values)
+                if pc.any(pc.match_substring(texts, REPLACEMENT)).as_py():
+                    self.replaced.add(field.name)
+                table = table.set_column(place, field.name, texts)
+        return table
 
     def close(self) -> None:
         if self.writer is not None:
@@ -182,6 +201,12 @@ def aligned(table: pa.Table, schema: pa.Schema) -> pa.Table:
         column = pa.nulls(table.num_rows, field.type) if place < 0 else table.column(place).cast(field.type)
         columns.append(column)
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _text_type(kind: pa.DataType) -> pa.DataType:
+    """Return a string type for bytes and string views, which CSV and JSON cannot hold; else the type."""
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.large_string() if is_bytes(inner) or pa.types.is_string_view(inner) else kind
 
 
 def rejects_path(out: Path) -> Path:
@@ -285,9 +310,11 @@ def _json_value(value: Any) -> str | None:
 
 
 def _finite(value: Any) -> Any:
-    """Replace NaN and infinities, which JSON does not support, by None."""
+    """Replace NaN and infinities, which JSON does not support, by None, and bytes by text."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     if isinstance(value, dict):
         return {str(key): _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

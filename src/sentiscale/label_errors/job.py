@@ -28,6 +28,7 @@ from sentiscale.report.page import check_page
 from sentiscale.text.rejects import RejectCounts
 from sentiscale.util.atomic import write_file
 from sentiscale.util.progress import Progress
+from sentiscale.util.storage import printable
 from sentiscale.util.templates import finding
 
 
@@ -61,7 +62,7 @@ def _test_inputs(path: str, digest: str) -> set[str] | None:
 
 
 def _absolute(path: str) -> str:
-    return path if "://" in path else str(Path(path).absolute())
+    return path if "://" in path else str(Path(printable(path)).absolute())
 
 
 SHOWN = 20

@@ -117,7 +117,7 @@ def file_chunks(
                 labels = chunk.labels if chunk.labels is not None else np.empty(0, np.uint8)
                 categories = _names(chunk.extra, column)
                 block = _scored(predictor, rows.ids, rows.offsets, labels, categories)
-                yield LabelledChunk(block, source.path, chunk.lines, chunk.texts, chunk.rejects)
+                yield LabelledChunk(block, source.name, chunk.lines, chunk.texts, chunk.rejects)
                 line += lines
                 advance(raw.consumed / MB, "")
 

@@ -31,6 +31,7 @@ WORDS = {
 NAMES = WORDS | NUMBERS
 MISSING = {"", "nan", "null", "none", "n/a", "na"}
 CLASS_CODES: dict[LabelClass, int] = {"negative": NEGATIVE, "positive": POSITIVE, "drop": MIDDLE}
+BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
 LABEL_PREFIX = "__label__"
 MOST_VALUES = 1000
 """Number of distinct label values that are counted separately, to bound memory."""
@@ -146,7 +147,7 @@ def _code_distinct(values: pa.Array, code: Callable[[str], int]) -> tuple[NDArra
     """Compute the code of each distinct value once, in Python, and assign the codes to the rows."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
-    if not (pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type)):
+    if not any(check(values.type) for check in BYTES):
         values = pc.cast(values, pa.large_string())
     encoded = values.cast(pa.large_binary()).dictionary_encode()
     distinct = [value.decode("utf-8", "replace").strip() for value in encoded.dictionary.to_pylist()]

@@ -89,6 +89,8 @@ def check_output(path: Path, *, replace: bool = False, marker: str | None = None
         )
     if path.name in ("", ".."):
         raise UsageError(f"{path} has no name of its own. Choose another --out, such as {path / 'data'}.")
+    if str(path) != str(path).encode("utf-8", "replace").decode():
+        raise UsageError(f"the name of {path} is not valid UTF-8, which Arrow needs. Choose another --out.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

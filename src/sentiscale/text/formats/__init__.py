@@ -3,7 +3,6 @@
 A format parses bytes into `Columns`. `data` opens files, and `text.reviews` checks the reviews.
 """
 
-import re
 from dataclasses import replace
 from pathlib import PurePosixPath
 from urllib.parse import unquote
@@ -115,11 +114,7 @@ def _guess(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> Inpu
     by_content = next((each for each in FORMATS.values() if each.recognises(start.data)), None)
     if by_content is not None:
         return by_content
-    path, by_name = start.path, format_by_suffix(start.name)
-    if re.match(rb"\s*\[\s*[\[{\"]", start.data) and by_name in (None, JSON_LINES):
-        raise DataError(
-            f"{path} is one JSON array; one object per line is needed: jq -c '.[]' {path} > {start.name}l"
-        )
+    by_name = format_by_suffix(start.name)
     if by_name is FASTTEXT and start.name.lower().endswith(".txt") and is_table(start, settings):
         return CSV
     if by_name is not None:
@@ -128,7 +123,7 @@ def _guess(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> Inpu
         return CSV if names_a_text(start, settings) else FASTTEXT
     if best_reading(start, settings).score <= 1:
         allowed = ", ".join(each.title for each in FORMATS.values())
-        raise DataError(f"{path} has no known format. Allowed: {allowed}; name one with --format.")
+        raise DataError(f"{start.path} has no known format. Allowed: {allowed}; name one with --format.")
     return CSV
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sentiscale.config import PrepareSettings, Quoting
 from sentiscale.errors import DataError, UsageError, did_you_mean
 from sentiscale.text.compiled import Bytes
-from sentiscale.text.labels import ValueRules
+from sentiscale.text.labels import BYTES, ValueRules
 from sentiscale.text.lines import LF
 
 LabelMode = Literal["required", "optional", "none"]
@@ -76,6 +76,8 @@ class TableFormat:
     """Encoding of the text; None for UTF-8."""
     folders: tuple[str, ...] = ()
     """Names of the folders to read, for one review per file; empty for all."""
+    document: bool = False
+    """Whether JSON records are in an array or span lines, rather than being one line each."""
     folder_label: str | None = None
     """Label of all rows, from a folder such as `label=1`; None if there is none."""
 
@@ -191,21 +193,28 @@ class InputFormat(ABC):
         return self.schema(path, table)
 
 
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether a column of this type contains bytes, which may be invalid UTF-8, rather than text."""
+    return any(check(kind) for check in BYTES)
+
+
 def as_binary(values: pa.Array) -> pa.Array:
     """Convert values to large binaries; nulls become empty."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if not pa.types.is_large_binary(values.type):
-        if not (pa.types.is_string(values.type) or pa.types.is_binary(values.type)):
+        if not (pa.types.is_string(values.type) or is_bytes(values.type)):
             values = values.cast(pa.large_string())
         values = values.cast(pa.large_binary())
     return values.fill_null(b"") if values.null_count else values
 
 
 def as_text(values: pa.Array) -> pa.Array:
-    """Convert binaries to large strings; invalid UTF-8 becomes U+FFFD."""
+    """Convert strings or bytes to large strings; invalid UTF-8 becomes U+FFFD."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
     try:
-        return values.cast(pa.large_string())
+        return values.cast(pa.large_binary()).cast(pa.large_string())
     except pa.ArrowInvalid:
         texts = [None if value is None else value.decode("utf-8", "replace") for value in values.to_pylist()]
         return pa.array(texts, pa.large_string())
@@ -220,6 +229,14 @@ def join_title(text: pa.Array, title: pa.Array | None) -> pa.Array:
     joined = pc.binary_join_element_wise(title, text, pa.scalar(b": ", pa.large_binary()))
     joined = pc.if_else(pc.equal(pc.binary_length(title), 0), text, joined)
     return pc.if_else(pc.equal(pc.binary_length(text), 0), title, joined)
+
+
+def nested_column(table: pa.Table, name: str) -> pa.Array:
+    """Return a column, or the field of an object that a name with dots, such as `review.body`, stands for."""
+    if name in table.column_names:
+        return table[name].combine_chunks()
+    first, *fields = name.split(".")
+    return pc.struct_field(table[first].combine_chunks(), fields)
 
 
 # Usual column names, compared case-insensitively; the first one present is used.

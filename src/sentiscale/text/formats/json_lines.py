@@ -1,10 +1,12 @@
-"""JSON lines files, with one object per line."""
+"""JSON files: one object per line, one after the other, or in an array."""
 
+import ast
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from shlex import quote
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -26,14 +28,21 @@ from sentiscale.text.formats.base import (
     as_text,
     choose_columns,
     join_title,
+    nested_column,
 )
+from sentiscale.text.formats.json_records import RecordLines
 from sentiscale.text.labels import Reason
 from sentiscale.text.lines import gather, line_spans, trimmed
 
 OBJECT = "\0object"
 """Name of the single column that stores unparsed JSON objects."""
 WHOLE_OBJECTS = pa.schema([(OBJECT, pa.large_string())])
-OBJECT_START = re.compile(rb"""\s*\{\s*("[^"]*"\s*:|'[^']*'\s*:|\})""")
+START = re.compile(rb"""\s*(\{\s*("[^"]*"\s*:|'[^']*'\s*:|\})|\[\s*(\{|\[|"[^"\n]*"\s*[,\]]))""")
+"""Beginning of an object or array, also of one that Python wrote, but not of text in braces or brackets."""
+FROM_PYTHON = (
+    'python -c "import ast, json, sys; [print(json.dumps(ast.literal_eval(line))) for line in sys.stdin]"'
+)
+READERS = {"gzip": "gzip -dc", "bz2": "bzip2 -dc", "xz": "xz -dc", "zstd": "zstd -dc", None: "cat"}
 SAMPLE_LINES = 200
 LABEL_TYPES = {int: "int64", float: "double", bool: "bool"}
 
@@ -44,19 +53,28 @@ class JsonLines(InputFormat):
     suffixes = (".jsonl", ".ndjson", ".json")
 
     def recognises(self, start: bytes) -> bool:
-        return OBJECT_START.match(start) is not None
+        return START.match(start) is not None
 
     def describe(self, start: FileStart, settings: PrepareSettings, mode: LabelMode) -> TableFormat:
-        lines = start.data.split(b"\n")
-        sample = (lines if start.whole else lines[:-1])[:SAMPLE_LINES]
-        objects = [found for line in sample if (found := _object(line)) is not None]
+        document, objects = _sample(start)
         if not objects:
-            raise DataError(
-                f"{start.path} has no JSON object in its first lines. Allowed: one object per line."
-            )
+            _refuse(start)
         keys = list(dict.fromkeys(key for item in objects for key in item))
-        table = choose_columns(self.name, start.path, keys, settings, mode)
-        labels = [item.get(table.label) for item in objects] if table.label else []
+        names = list(dict.fromkeys(name for item in objects for name in _dotted(item)))
+        try:
+            chosen = choose_columns(self.name, start.path, names, settings, mode)
+        except DataError as error:
+            if len(objects) == 1 and (inner := _lists_of_objects(objects[0])):
+                raise _one_object(start, inner[0]) from error
+            raise
+        table = replace(chosen, columns=tuple(keys), document=document)
+        for name in (table.text, table.title, table.label):
+            values = [_value(item, _parts(name, table)) for item in objects] if name else []
+            if any(isinstance(value, dict | list) for value in values):
+                inner = [each for each in names if each.startswith(f"{name}.")]
+                remedy = f"Name one of its fields: {', '.join(inner)}." if inner else "Name another column."
+                raise DataError(f"column '{name}' of {start.path} contains objects or lists. {remedy}")
+        labels = [_value(item, _parts(table.label, table)) for item in objects] if table.label else []
         kinds = {type(label) for label in labels if label is not None}
         if kinds == {int, float}:
             kinds = {float}
@@ -73,16 +91,17 @@ class JsonLines(InputFormat):
         names = [name for name in (table.text, table.title, table.label) if name is not None]
         types = {table.label: pa.type_for_alias(table.label_type)}
         schema = pa.schema([(name, types.get(name, pa.string())) for name in names])
+        places = {name: _parts(name, table) for name in names}
         parsed = None
         # Arrow ignores line ends, so records and lines match only if each line begins and ends with a brace.
         if np.all(data[inner] == ord("{")) and np.all(data[last - 1] == ord("}")):
-            parsed = _read_json(data, schema)
+            parsed = _read_json(data, _nested_schema(schema, places))
         clean = parsed is not None and parsed.num_rows == len(lines)
         if parsed is not None and clean:
-            values = {name: parsed[name].combine_chunks() for name in names}
+            values = {name: nested_column(parsed, name) for name in names}
             good = np.ones(len(lines), np.bool_)
         else:
-            values, good = _read_line_by_line(data, starts, ends, schema)
+            values, good = _read_line_by_line(data, starts, ends, places)
         text = join_title(values[table.text], values.get(table.title or ""))
         faults = np.where(good, Reason.NONE, Reason.MALFORMED).astype(np.uint8)
         faults[ends - starts > base.MAX_RECORD_BYTES] = Reason.TOO_LONG
@@ -119,6 +138,97 @@ class JsonLines(InputFormat):
         return pa.schema([(name, _null_as_text(kind)) for name, kind in types.items()])
 
 
+def _sample(start: FileStart) -> tuple[bool, list[dict[str, Any]]]:
+    """Return whether the records are not one per line, and the first objects."""
+
+    def objects_of(data: bytes) -> list[dict[str, Any]]:
+        lines = data.split(b"\n")
+        sample = (lines if start.whole else lines[:-1])[:SAMPLE_LINES]
+        return [found for line in sample if (found := _object(line)) is not None]
+
+    first = start.data.lstrip().partition(b"\n")[0]
+    by_line = objects_of(start.data)
+    if by_line and not first.startswith(b"["):
+        return False, by_line
+    return True, objects_of(RecordLines()(start.data, start.whole))
+
+
+def _refuse(start: FileStart) -> NoReturn:
+    """Raise DataError for a file without JSON objects, with the remedy that its beginning suggests."""
+    try:
+        written_by_python = isinstance(
+            ast.literal_eval(start.data.lstrip().partition(b"\n")[0].decode()), dict
+        )
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        written_by_python = False
+    if written_by_python:
+        raise DataError(
+            f"{start.path} contains Python dicts, not JSON. Convert it: "
+            f"{_reader(start)} | {FROM_PYTHON} > reviews.jsonl"
+        )
+    if (key := re.match(rb'\s*\{\s*"([^"]*)"\s*:\s*\[', start.data)) is not None:
+        raise _one_object(start, key[1].decode("utf-8", "replace"))
+    raise DataError(
+        f"{start.path} has no JSON object in its first lines. Allowed: one object per line, or an array of "
+        f"objects. If jq reads it, convert it: {_reader(start)} | jq -c . > reviews.jsonl"
+    )
+
+
+def _one_object(start: FileStart, key: str) -> DataError:
+    return DataError(
+        f"{start.path} is one JSON object whose records are in the list '{key}'. Extract them: "
+        f"{_reader(start)} | jq -c '.[\"{key}\"][]' > reviews.jsonl"
+    )
+
+
+def _reader(start: FileStart) -> str:
+    return f"{READERS[start.compression]} {quote(start.path)}"
+
+
+def _lists_of_objects(item: dict[str, Any]) -> list[str]:
+    return [
+        key for key, value in item.items() if isinstance(value, list) and value and isinstance(value[0], dict)
+    ]
+
+
+def _dotted(item: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the keys of an object and, with dots, those of the objects in it."""
+    for key, value in item.items():
+        yield prefix + key
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")
+
+
+def _parts(name: str, table: TableFormat) -> list[str]:
+    """Split a name with dots into keys, unless it is a key itself."""
+    return [name] if name in table.columns else name.split(".")
+
+
+def _value(item: dict[str, Any], parts: list[str]) -> Any:
+    value: Any = item
+    for part in parts:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _nested_schema(schema: pa.Schema, places: dict[str, list[str]]) -> pa.Schema:
+    """Replace names with dots by structs."""
+    fields: dict[str, Any] = {}
+    for field in schema:
+        *parents, last = places[field.name]
+        inside = fields
+        for parent in parents:
+            inside = inside.setdefault(parent, {})
+        inside[last] = field.type
+
+    def made(inner: Any) -> pa.DataType:
+        if not isinstance(inner, dict):
+            return inner
+        return pa.struct([(name, made(kind)) for name, kind in inner.items()])
+
+    return pa.schema([(name, made(kind)) for name, kind in fields.items()])
+
+
 def _read_json(data: Bytes, schema: pa.Schema | None) -> pa.Table | None:
     """Read the keys in `schema`, or all keys if it is None; returns None if Arrow rejects an object."""
     behavior = "infer" if schema is None else "ignore"
@@ -133,24 +243,24 @@ def _read_json(data: Bytes, schema: pa.Schema | None) -> pa.Table | None:
 
 
 def _read_line_by_line(
-    data: Bytes, starts: Offsets, ends: Offsets, schema: pa.Schema
+    data: Bytes, starts: Offsets, ends: Offsets, places: dict[str, list[str]]
 ) -> tuple[dict[str, pa.Array], NDArray[np.bool_]]:
     """Read a block with invalid lines or mixed types, slowly.
 
     Returns the values of each key, and whether each line is an object.
     """
     spans = zip(starts.tolist(), ends.tolist(), strict=True)
-    rows = [_read_line(data[start:end], schema) for start, end in spans]
+    rows = [_read_line(data[start:end], places) for start, end in spans]
     good = np.array([row is not None for row in rows], np.bool_)
     values = {
         name: pa.array([row[name] if row is not None else None for row in rows], pa.large_binary())
-        for name in schema.names
+        for name in places
     }
     return values, good
 
 
-def _read_line(line: Bytes, schema: pa.Schema) -> dict[str, bytes | None] | None:
-    """Read the keys in `schema` from one line; returns None if it is not an object.
+def _read_line(line: Bytes, places: dict[str, list[str]]) -> dict[str, bytes | None] | None:
+    """Read the values at `places` from one line; returns None if it is not an object.
 
     Accepts every object that Arrow accepts.
     """
@@ -159,13 +269,14 @@ def _read_line(line: Bytes, schema: pa.Schema) -> dict[str, bytes | None] | None
     except json.JSONDecodeError:
         return None
     except (ValueError, RecursionError):  # numbers or nesting beyond Python's limits
-        parsed = _read_json(line, schema)
+        schema = pa.schema([(name, pa.string()) for name in places])
+        parsed = _read_json(line, _nested_schema(schema, places))
         if parsed is None or parsed.num_rows != 1:
             return None
-        return {name: as_binary(parsed[name].combine_chunks())[0].as_py() for name in schema.names}
+        return {name: as_binary(nested_column(parsed, name))[0].as_py() for name in places}
     if not isinstance(document, dict):
         return None
-    return {name: _encoded(document.get(name)) for name in schema.names}
+    return {name: _encoded(_value(document, parts)) for name, parts in places.items()}
 
 
 def _encoded(value: Any) -> bytes | None:

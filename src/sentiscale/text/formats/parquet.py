@@ -1,6 +1,7 @@
 """Parquet files, passed from reader to parser as Arrow streams."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from sentiscale.text.formats.base import (
     TableFormat,
     choose_columns,
     join_title,
+    nested_column,
 )
 from sentiscale.util.storage import open_file, split_member, stored_file
 
 MOST_BATCH_ROWS = 2**20
+VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
 
 class Parquet(InputFormat):
@@ -50,14 +53,17 @@ class Parquet(InputFormat):
             schema = self.schema(path)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError(f"{path} is not a readable Parquet file: {error}. Get it again.") from error
-        table = choose_columns(self.name, path, schema.names, settings, mode)
+        kinds = {name: kind for field in schema for name, kind in _nested_types(field)}
+        table = choose_columns(self.name, path, list(kinds), settings, mode)
         for name in (table.text, table.title, table.label):
-            if name is not None and pa.types.is_nested(schema.field(name).type):
+            if name is not None and pa.types.is_nested(kinds[name]):
+                inner = [each for each in kinds if each.startswith(f"{name}.")]
+                remedy = f"Name one of its fields: {', '.join(inner)}" if inner else "Name another column"
                 raise DataError(
-                    f"column '{name}' of {path} is of type {schema.field(name).type}; text, numbers or truth "
-                    f"values are needed. Name another column, or write the file with a flat one."
+                    f"column '{name}' of {path} is of type {kinds[name]}; text, numbers or truth values are "
+                    f"needed. {remedy}, or write the file with a flat one."
                 )
-        return table
+        return replace(table, columns=tuple(schema.names))
 
     def schema(self, path: str, table: TableFormat | None = None) -> pa.Schema:
         with open_file(path) as file:
@@ -88,7 +94,7 @@ class Parquet(InputFormat):
         stream = _read_stream(data)
 
         def column(name: str | None) -> Any:
-            return stream[name].combine_chunks() if name is not None else None
+            return nested_column(stream, name) if name is not None else None
 
         rows = stream.num_rows
         text = join_title(column(table.text), column(table.title))
@@ -100,6 +106,20 @@ class Parquet(InputFormat):
         return int(_read_stream(data).num_rows)
 
 
+def _nested_types(field: pa.Field) -> Iterator[tuple[str, pa.DataType]]:
+    """Yield the name and type of a column and, with dots, those of the fields of a struct."""
+    yield field.name, field.type
+    if pa.types.is_struct(field.type):
+        for inner in field.type:
+            for name, kind in _nested_types(inner):
+                yield f"{field.name}.{name}", kind
+
+
 def _read_stream(data: Bytes | bytes) -> pa.Table:
+    """Read a batch; views become plain strings and bytes, which Arrow can filter and concatenate."""
     with pa.ipc.open_stream(pa.py_buffer(data)) as stream:
-        return stream.read_all()
+        table = stream.read_all()
+    for place, field in enumerate(table.schema):
+        if (plain := VIEWS.get(field.type)) is not None:
+            table = table.set_column(place, field.name, table.column(place).cast(plain))
+    return table
