@@ -141,7 +141,7 @@ def test_nan_and_big_numbers(write):
     ]
     reviews, rejects = read(write("a.jsonl", "\n".join(lines)))
     assert reviews == [(0, "a"), (1, "c")]
-    assert rejects == [(2, "unknown_label")]
+    assert rejects == [(2, "no_label")]
 
 
 # fields of objects
@@ -172,12 +172,12 @@ def test_a_field_is_named_with_dots(write, rows, shape):
 
 
 def test_a_key_with_a_dot_comes_first(write):
-    rows = [{"review.body": "outer", "review": {"body": "inner"}, "label": 1}]
+    rows = [{"review.body": "outer", "review": {"body": "inner"}, "label": "negative"}]
     assert read(write("a.jsonl", json.dumps(rows[0])), text_column="review.body")[0] == [(0, "outer")]
 
 
 def test_an_object_as_text_is_refused_with_its_fields(write, tmp_path):
-    flat = [{"label": 1, "review": {"body": "good", "lang": "en"}}]
+    flat = [{"label": "negative", "review": {"body": "good", "lang": "en"}}]
     path = write("a.jsonl", json.dumps(flat[0]))
     with pytest.raises(DataError, match=r"column 'review'.*contains objects.*review\.body, review\.lang"):
         read(path)
