@@ -16,7 +16,7 @@ from sentiscale.errors import DataError, UsageError, did_you_mean
 from sentiscale.util.files import read_toml as read_toml_file
 
 Cleaning = Literal["alpha", "words"]
-CLEANING_VERSIONS: dict[Cleaning, int] = {"alpha": 1, "words": 1}
+CLEANING_VERSIONS: dict[Cleaning, int] = {"alpha": 1, "words": 2}
 """Newest version of each cleaning profile; older data and models keep theirs."""
 Cell = Literal["lstm", "gru"]
 Quoting = Literal["auto", "standard", "backslash", "none"]

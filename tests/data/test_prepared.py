@@ -141,7 +141,8 @@ def test_the_digest_of_version_1_is_that_of_data_without_a_version(copy):
 
 def test_a_cleaning_version_of_a_later_release_is_refused(copy):
     manifest = json.loads((copy / "manifest.json").read_text())
-    (copy / "manifest.json").write_text(json.dumps(manifest | {"cleaning_version": 9}))
+    changes = {"cleaning_version": 9, "digest": content_digest(manifest["files"], "words", 9)}
+    (copy / "manifest.json").write_text(json.dumps(manifest | changes))
     with pytest.raises(DataError, match="version 9 of the cleaning profile 'words' is unknown"):
         PreparedDataset.open(copy)
 

@@ -18,6 +18,8 @@ from sentiscale.text.label_reading import LabelReading
 
 FEW, MANY = 0.01, 0.05
 """Shares of the rows above which a problem causes a warning."""
+LONG_WORD = 16
+"""Average number of characters of a word above which words are probably whole sentences."""
 LOPSIDED = 0.2
 """Share of the smaller class in the training rows below which there is a warning."""
 
@@ -33,6 +35,8 @@ class PrepareOutcome:
     """Size of the vocabulary, including padding and the unknown word."""
     distinct_words: int
     """Number of distinct words in the training split, in the vocabulary or not."""
+    word_characters: float
+    """Average number of characters of a word of the training split."""
     unknown: NDArray[np.int64]
     """Number of unknown tokens per split."""
     conflicts: int
@@ -108,10 +112,11 @@ def make_manifest(job: PrepareJob, outcome: PrepareOutcome, effort: Effort) -> M
         digest=content_digest(outcome.files, job.settings.clean, version),
     )
     notes = [*job.corpus.notes, *(job.test.notes if job.test else ())]
-    return manifest.model_copy(update={"warnings": [*notes, *_warnings(manifest, outcome.duplicates)]})
+    return manifest.model_copy(update={"warnings": [*notes, *_warnings(manifest, outcome)]})
 
 
-def _warnings(manifest: Manifest, duplicates: Duplicates) -> list[str]:
+def _warnings(manifest: Manifest, outcome: PrepareOutcome) -> list[str]:
+    duplicates = outcome.duplicates
     rows = sum(manifest.rows.values())
     read = rows + manifest.rejected["total"] + manifest.duplicates
     training = manifest.labels_per_split["train"]
@@ -145,8 +150,16 @@ def _warnings(manifest: Manifest, duplicates: Duplicates) -> list[str]:
         found.append(
             f"{manifest.conflicts:,} rows have a text that occurs with both labels; see conflicts.parquet."
         )
+    if outcome.word_characters > LONG_WORD:
+        found.append(
+            f"The average word has {outcome.word_characters:.0f} characters. If the reviews have no spaces "
+            "between words, put some in; otherwise a model learns little."
+        )
+    removes_markup = manifest.cleaning == "words"
+    if removes_markup and (markup := manifest.oddities.get("markup")):
+        found.append(f"{markup:,} rows contain HTML; tags were removed and entities decoded.")
     for name, count in manifest.oddities.items():
-        if count > MANY * rows:
+        if count > MANY * rows and not (removes_markup and name == "markup"):
             found.append(f"{count:,} rows are odd ({name.replace('_', ' ')}); see oddities.parquet.")
     return found
 

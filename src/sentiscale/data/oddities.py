@@ -7,15 +7,13 @@ from numpy.typing import NDArray
 
 from sentiscale.text.bytes8 import HIGH_BITS, WIDTH, eight_times, has_byte, has_control, load_eight
 from sentiscale.text.compiled import Bytes, Offsets, check_array, check_offsets, kernel
+from sentiscale.text.markup import begins_markup
 
 SHORT_TOKENS = 3
 """Reviews with fewer tokens count as nearly empty."""
 COMMON_WORDS, COMMON_SHARE = 200, 10
 """In a review in the language of the dataset, at least one token in 10 is among the 200 most frequent words
 of the training rows. In English, about six in 10 are."""
-LONGEST_MARKUP = 64
-"""Maximum length of a tag or entity in bytes."""
-TAG, ENTITY = ord("<"), ord("&")
 TAGS, ENTITIES = eight_times("<"), eight_times("&")
 ENOUGH_TOKENS = 10
 """Reviews with fewer tokens are too short to judge their language."""
@@ -75,7 +73,7 @@ def _mark_rows(data: Bytes, offsets: Offsets, flags: NDArray[np.uint8]) -> None:
                     i += WIDTH
                     continue
             byte = data[i]
-            if (byte == TAG and is_tag(data, i, end)) or (byte == ENTITY and is_entity(data, i, end)):
+            if begins_markup(data, i, end):
                 flags[row] |= MARKUP
             elif faulty(data, i, end):
                 flags[row] |= BAD_ENCODING
@@ -118,31 +116,3 @@ def twice_encoded(data: Bytes, i: int, end: int) -> bool:
             return False
     # "É" before a no-break space or a quotation mark is ordinary text; "Â" or "Ã" before one is not.
     return following > 1 or lead <= 0xC3 or data[i + 3] not in (0xA0, 0xAB, 0xBB)
-
-
-@kernel
-def is_tag(data: Bytes, i: int, end: int) -> bool:
-    """Whether the `<` at `i` begins an HTML tag, with or without attributes."""
-    end = min(end, i + LONGEST_MARKUP)
-    i += 2 if i + 1 < end and data[i + 1] == ord("/") else 1
-    if i >= end or not is_letter(data[i]):
-        return False
-    while i < end and data[i] != ord(">"):
-        i += 1
-    return i < end
-
-
-@kernel
-def is_entity(data: Bytes, i: int, end: int) -> bool:
-    """Whether the `&` at `i` begins an HTML entity, such as `&amp;` or `&#34;`."""
-    end = min(end, i + LONGEST_MARKUP)
-    i += 1
-    first = i
-    while i < end and (is_letter(data[i]) or ord("0") <= data[i] <= ord("9") or data[i] == ord("#")):
-        i += 1
-    return first + 1 < i < end and data[i] == ord(";")
-
-
-@kernel
-def is_letter(byte: int) -> bool:
-    return ord("a") <= (byte | 0x20) <= ord("z")

@@ -22,7 +22,7 @@ from sentiscale.data.corpus import Source
 from sentiscale.data.duplicates import RECORD, DuplicateFinder, Duplicates
 from sentiscale.data.engine import PrepareEngine
 from sentiscale.data.job import MB, MEMORY_PER_BYTE, Budget, PrepareJob
-from sentiscale.data.manifest import PrepareOutcome
+from sentiscale.data.manifest import LONG_WORD, PrepareOutcome
 from sentiscale.data.notes import collect_notes, write_rejects
 from sentiscale.data.placement import (
     TRAIN,
@@ -108,6 +108,7 @@ class Phases:
             totals=totals,
             vocab_size=vocab_size,
             distinct_words=counter.distinct,
+            word_characters=counter.mean_characters,
             unknown=unknown,
             conflicts=conflicts,
             oddities=oddities,
@@ -245,10 +246,13 @@ class Phases:
     def _choose_vocabulary(self, counter: WordCounter) -> int:
         words = counter.vocabulary(self.settings.vocab_size - len(SPECIAL), self.settings.min_count)
         if not len(words):
-            raise DataError(
-                f"no word occurs {self.settings.min_count} times in the training rows. "
-                f"Give more reviews or a lower --min-count."
-            )
+            remedy = "Give more reviews or a lower --min-count."
+            if counter.mean_characters > LONG_WORD:
+                remedy = (
+                    f"The average word has {counter.mean_characters:.0f} characters: it seems to be a whole "
+                    "sentence. Put spaces between the words of the reviews."
+                )
+            raise DataError(f"no word occurs {self.settings.min_count} times in the training rows. {remedy}")
         write_words(self.work.result / VOCABULARY, words)
         return len(words) + len(SPECIAL)
 

@@ -183,9 +183,9 @@ class PreparedDataset:
         _check_files(path, manifest)
         if verify:
             _verify(path, manifest.files)
-        check_version(manifest.cleaning, manifest.cleaning_version)
         if content_digest(manifest.files, manifest.cleaning, manifest.cleaning_version) != manifest.digest:
             raise DataError(f"{path / MANIFEST} was changed by hand. Prepare {path} again with --force.")
+        check_version(manifest.cleaning, manifest.cleaning_version)
         vocabulary = path / VOCABULARY
         words = read_bytes(vocabulary, vocabulary.stat().st_size).count(b"\n")
         if words != manifest.vocab_size:

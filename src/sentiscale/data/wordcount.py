@@ -44,6 +44,8 @@ class WordCounter:
         self.spilled_bytes = 0
         self.distinct = 0
         """Total number of distinct words; set by `vocabulary`."""
+        self.tokens = self.characters = 0
+        """Total number of words and of their characters; set by `vocabulary`."""
         self._table = WordTally()
         self._writers: list[pa.ipc.RecordBatchStreamWriter] = []
 
@@ -61,11 +63,24 @@ class WordCounter:
         for tally in self._tallies():
             self.distinct += tally.count
             counted = tally.counted()
+            self._measure(counted)
             frequent = _as_batch(counted).filter(pa.array(counted.counts >= min_count))
             best = pa.concat_tables([best, pa.Table.from_batches([frequent])])
             best = _most_frequent(best, size)  # after each file: the words of all files may not fit in memory
         words = best.sort_by([("count", "descending"), ("word", "ascending")])
         return words["word"].slice(0, size).combine_chunks()
+
+    @property
+    def mean_characters(self) -> float:
+        """Average length of the words, 0 without words."""
+        return self.characters / max(1, self.tokens)
+
+    def _measure(self, part: WordCounts) -> None:
+        if len(part.counts):
+            first_bytes = (part.data & 0xC0) != 0x80  # of a character in UTF-8
+            lengths = np.add.reduceat(first_bytes, part.offsets[:-1], dtype=np.int64)
+            self.characters += int(lengths @ part.counts)
+            self.tokens += int(part.counts.sum())
 
     def _tallies(self) -> Iterator["WordTally"]:
         if not self.spilled_bytes:

@@ -3,9 +3,23 @@
 import numpy as np
 
 from sentiscale.config import Cleaning
-from sentiscale.text.clean import LETTER_BYTES, QUOTE, SPACE, check_version, next_alpha, next_words, raw_rows
+from sentiscale.text.characters import APOSTROPHE, FACE
+from sentiscale.text.clean import (
+    ALPHA,
+    LETTER_BYTES,
+    QUOTE,
+    SPACE,
+    character,
+    check_version,
+    folded_size,
+    kernel_rule,
+    next_alpha,
+    next_words,
+    raw_rows,
+)
 from sentiscale.text.column import Texts, as_array
 from sentiscale.text.compiled import Bytes, Offsets, frozen, kernel
+from sentiscale.text.normal import normal_text
 from sentiscale.text.tokens import SCRATCH_BYTES, NumberedRows, number_known, rule_for
 from sentiscale.text.vocab import UNK, Vocab
 
@@ -18,23 +32,29 @@ def token_spans(text: str, cleaning: Cleaning, version: int | None = None) -> li
 
     The span of a truncated token ends where the token was truncated.
     """
-    check_version(cleaning, version)
+    rule = kernel_rule(cleaning, version)
     raw = text.encode("utf-8", "replace")  # a lone surrogate becomes "?", as in `as_array`
     data = frozen(raw)
-    out = np.empty(2 * len(raw) + SCRATCH_BYTES, np.uint8)
-    spans = np.empty((len(raw) + 1, 2), np.int64)
-    kernel_of_rule = alpha_with_spans if cleaning == "alpha" else words_with_spans
-    size, count = kernel_of_rule(data, out, spans)
+    normal, sources = normal_text(data) if rule > 1 else (data, None)
+    out = np.empty(2 * len(normal) + SCRATCH_BYTES, np.uint8)
+    spans = np.empty((len(normal) + 1, 2), np.int64)
+    if rule == ALPHA:
+        size, count = alpha_with_spans(normal, out, spans)
+    else:
+        size, count = words_with_spans(normal, out, spans, rule)
     if count == 0:
         return []
+    spans = spans[:count]
+    if sources is not None:
+        spans = np.column_stack([sources[spans[:, 0], 0], sources[spans[:, 1] - 1, 1]])
     character_of = np.concatenate([[0], np.cumsum((data & 0xC0) != 0x80)])  # characters before each byte
-    characters = character_of[spans[:count]].tolist()
+    characters = character_of[spans].tolist()
     tokens = out[:size].tobytes().decode().split(" ")  # other white space may be part of a token
     return [(token, start, end) for token, (start, end) in zip(tokens, characters, strict=True)]
 
 
 @kernel
-def words_with_spans(data: Bytes, out: Bytes, spans: Offsets) -> tuple[int, int]:
+def words_with_spans(data: Bytes, out: Bytes, spans: Offsets, version: int) -> tuple[int, int]:
     """Clean a text by the `words` rule into `out`; write each token's place in `data` to `spans` (tokens, 2).
 
     Returns the numbers of bytes and tokens written.
@@ -42,41 +62,43 @@ def words_with_spans(data: Bytes, out: Bytes, spans: Offsets) -> tuple[int, int]
     i, pos, count, marks = 0, 0, 0, 0
     while i < len(data):
         begin = i
-        i, stop, marks = next_words(data, i, len(data), out, pos, marks)
+        i, stop, marks = next_words(data, (0, len(data)), i, out, pos, marks, version)
         if stop > pos:
-            count = add_spans(data, begin, out, pos, stop, spans, count)
+            if character(data, begin, len(data), version)[0] == FACE:
+                spans[count, 0], spans[count, 1] = begin, i
+                count += 1
+            else:
+                count = add_spans(data, begin, out, (pos, stop), spans, count, version)
             out[stop] = SPACE
             pos = stop + 1
     return max(0, pos - 1), count
 
 
 @kernel
-def add_spans(data: Bytes, at: int, out: Bytes, pos: int, stop: int, spans: Offsets, count: int) -> int:
-    """Add the spans of the tokens out[pos:stop], which were copied character by character from `data[at:]`.
+def add_spans(
+    data: Bytes, at: int, out: Bytes, written: tuple[int, int], spans: Offsets, count: int, version: int
+) -> int:
+    """Add the spans of the tokens in the range `written` of `out`, copied by character from `data[at:]`.
 
     Returns the new number of tokens.
     """
+    pos, stop = written
     spans[count, 0] = at
     while pos < stop:
+        kind, length = character(data, at, len(data), version)
         if out[pos] != SPACE:
-            pos += width(out[pos])
-            at += width(data[at])
+            pos += 1 if kind == APOSTROPHE else folded_size(data, at, length, version)
+            at += length
             continue
         pos += 1
         spans[count, 1] = at
         # The space was inserted, unless it replaced the apostrophe between two contractions.
-        if out[pos] != QUOTE and (data[at] == QUOTE or data[at] == 0xE2):
-            at += width(data[at])
+        if out[pos] != QUOTE and kind == APOSTROPHE:
+            at += length
         count += 1
         spans[count, 0] = at
     spans[count, 1] = at
     return count + 1
-
-
-@kernel
-def width(first: int) -> int:
-    """Return the length in bytes of the UTF-8 character that begins with the byte `first`."""
-    return 1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
 
 
 @kernel

@@ -13,18 +13,19 @@ from numpy.typing import NDArray
 
 from sentiscale.config import Cleaning
 from sentiscale.text.bytes8 import WIDTH, fold_eight, load_eight, reversed_bytes
+from sentiscale.text.characters import APOSTROPHE, ASCII_KINDS, FACE, SEPARATOR
 from sentiscale.text.clean import (
-    ASCII_KINDS,
+    ALPHA,
     LETTER_BYTES,
     MAX_TOKEN_BYTES,
-    QUOTE,
-    SEPARATOR,
     SPACE,
-    check_version,
+    kernel_rule,
     next_alpha,
     next_words,
+    rows_for,
 )
 from sentiscale.text.compiled import Bytes, Offsets, inlined, kernel
+from sentiscale.text.emoticons import FIRST_BITS, SECOND_BITS
 from sentiscale.text.word_table import (
     HASH_START,
     KEY_BYTES,
@@ -53,6 +54,11 @@ FIRST_SLOTS = 2**16
 FIRST_WORD_BYTES = 2**19
 MOST_FILLED = 0.75
 """Maximum share of a table's slots in use; in a fuller table, finding an empty slot is slow."""
+WORD_ENDS = np.zeros((len(ASCII_KINDS), 256), np.bool_)
+"""Whether each byte ends a word, by rule; an apostrophe or a character beyond ASCII may be inside one."""
+WORD_ENDS[:, :128] = ASCII_KINDS != APOSTROPHE
+GROWTH = 2
+"""Case folding at most doubles the bytes of a text."""
 ADD = -1
 """Value of `Rule.unknown` that adds unknown words to the table."""
 FIXED = -1
@@ -61,8 +67,8 @@ FIXED = -1
 
 class Rule(NamedTuple):
     max_tokens: int
-    letters_only: bool
-    """Whether the profile is `alpha` rather than `words`."""
+    cleaning: int
+    """Number of the cleaning rule, by `kernel_rule`."""
     unknown: int
     """Word number to use for words that are not in the table, or ADD."""
 
@@ -82,8 +88,7 @@ class NumberedRows(NamedTuple):
 
 def rule_for(cleaning: Cleaning, max_tokens: int, unknown: int = ADD, *, version: int | None = None) -> Rule:
     """Return the rule of a cleaning profile; `version=None` is its newest version."""
-    check_version(cleaning, version)
-    return Rule(max_tokens, cleaning == "alpha", unknown)
+    return Rule(max_tokens, kernel_rule(cleaning, version), unknown)
 
 
 def number_new(data: Bytes, offsets: Offsets, rule: Rule) -> tuple[NumberedRows, WordTable]:
@@ -93,13 +98,14 @@ def number_new(data: Bytes, offsets: Offsets, rule: Rule) -> tuple[NumberedRows,
         np.zeros(int(MOST_FILLED * FIRST_SLOTS) + 1, np.int64),
         np.zeros((FIRST_SLOTS, 2), np.uint64),
     )
+    data, offsets = rows_for(rule.cleaning, data, offsets)
     rows = _empty_rows(data, offsets)
     scratch = np.empty(SCRATCH_BYTES, np.uint8)
     row, count = number_rows(data, offsets, rule, rows, table, (0, 0), scratch)
     while row < len(offsets) - 1:
         # Growing the table inside the kernel would add reference counting per token: 4 times slower.
         size = int(offsets[row + 1] - offsets[row])
-        table = _grown(table, count, min(rule.max_tokens, size), size)
+        table = _grown(table, count, min(rule.max_tokens, size), GROWTH * size)
         row, count = number_rows(data, offsets, rule, rows, table, (row, count), scratch)
     size = table.offsets[count]
     words = WordTable(table.data[:size], table.offsets[: count + 1], table.slots)
@@ -108,6 +114,7 @@ def number_new(data: Bytes, offsets: Offsets, rule: Rule) -> tuple[NumberedRows,
 
 def number_known(data: Bytes, offsets: Offsets, rule: Rule, table: WordTable) -> NumberedRows:
     """Number the words of raw rows by a fixed table; all other words get the number `rule.unknown`."""
+    data, offsets = rows_for(rule.cleaning, data, offsets)
     rows = _empty_rows(data, offsets)
     scratch = np.empty(SCRATCH_BYTES, np.uint8)
     number_rows(data, offsets, rule, rows, table, (0, len(table.offsets) - 1), scratch)
@@ -139,12 +146,22 @@ def _grown(table: WordTable, count: int, row_words: int, row_bytes: int) -> Word
 
 
 @inlined
-def plain_token(data: Bytes, i: int, end: int, letters_only: bool) -> tuple[Token, int]:
+def may_be_emoticon(data: Bytes, i: int, end: int) -> bool:
+    """Whether the first two bytes from `i` on are those of an emoticon; few others are."""
+    return bool(i + 1 < end and FIRST_BITS[data[i]] & SECOND_BITS[data[i + 1]])
+
+
+@inlined
+def plain_token(data: Bytes, i: int, end: int, cleaning: int) -> tuple[Token, int]:
     """Skip ASCII separators and read the next token in place; return it and the position to continue at.
 
     The token is empty if the row ends or if only the cleaning kernels can read the token.
     """
-    while i < end and data[i] < 0x80 and ASCII_KINDS[data[i]] == SEPARATOR:
+    letters_only = cleaning == ALPHA
+    while i < end and data[i] < 0x80:
+        kind = ASCII_KINDS[cleaning, data[i]]
+        if kind != SEPARATOR and (kind != FACE or may_be_emoticon(data, i, end)):
+            break
         i += 1
     nothing = Token(i, i, NOTHING, NOTHING)
     if i + LOOK_AHEAD > len(data):
@@ -169,8 +186,7 @@ def plain_token(data: Bytes, i: int, end: int, letters_only: bool) -> tuple[Toke
             after += 1
         ended = after == end or LETTER_BYTES[data[after]] == SPACE
     else:
-        # An apostrophe may be inside a word, and so may a character beyond ASCII.
-        ended = after == end or (data[after] < 0x80 and data[after] != QUOTE)
+        ended = after == end or WORD_ENDS[cleaning, data[after]]
     if at > end or not ended:
         return nothing, i
     value = finish_hash(state ^ packed)
@@ -207,12 +223,12 @@ def number_rows(
     while row < len(kept) - 1:
         i, end = offsets[row], offsets[row + 1]
         most = min(rule.max_tokens, end - i)
-        if adding and (count + most >= len(starts) or starts[count] + end - i > len(words)):
+        if adding and (count + most >= len(starts) or starts[count] + GROWTH * (end - i) > len(words)):
             break
         state, n, length, marks = HASH_START, kept[row], 0, 0
         last = n + most
         while i < end:
-            token, i = plain_token(data, i, end, rule.letters_only)
+            token, i = plain_token(data, i, end, rule.cleaning)
             if token.end > token.start:
                 state = absorb(state, token.hash)
                 length += 1
@@ -226,10 +242,11 @@ def number_rows(
                 continue
             if i >= end:
                 break
-            if rule.letters_only:
+            if rule.cleaning == ALPHA:
                 i, stop = next_alpha(data, i, end, scratch, 0)
             else:
-                i, stop, marks = next_words(data, i, end, scratch, 0, marks)
+                row_ends = (offsets[row], end)
+                i, stop, marks = next_words(data, row_ends, i, scratch, 0, marks, rule.cleaning)
             at = 0
             while at < stop:
                 token = read_token(scratch, at, stop)

@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+import unicodedata
 
 import pyarrow as pa
 import pytest
@@ -12,7 +13,7 @@ from sentiscale.inference.onnx_export import export
 from sentiscale.inference.predictor import Predictor
 from sentiscale.text.clean import clean
 from tests.conftest import REPOSITORY
-from tests.text.test_clean import REVIEW_LIKE
+from tests.text.test_clean import NASTY, REVIEW_LIKE
 
 EXAMPLE = REPOSITORY / "examples" / "onnx_without_sentiscale.py"
 
@@ -41,6 +42,13 @@ def words_of():
 @example("\u023e \u0130 \u00c0 \u0410")  # lower case of one byte more, of two characters, as usual
 @example("'" * 3 + "ll 've're \u017f'\u017f")
 def test_the_example_cuts_any_text_as_the_cleaning_does(words_of, text):
+    assert " ".join(words_of(text)) == clean(pa.array([text]), "words").texts()[0]
+
+
+@pytest.mark.skipif(unicodedata.unidata_version != "14.0.0", reason="characters assigned later may differ")
+@settings(max_examples=400)
+@given(text=NASTY)
+def test_the_example_cuts_texts_with_emoticons_and_markup_as_the_cleaning_does(words_of, text):
     assert " ".join(words_of(text)) == clean(pa.array([text]), "words").texts()[0]
 
 
