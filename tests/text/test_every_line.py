@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from sentiscale.data import blocks
 from sentiscale.data.prepare import prepare
-from sentiscale.data.sources import MAGIC
 from sentiscale.errors import DataError, UsageError
 from sentiscale.text.encodings import encoding_of
 from sentiscale.text.formats import base
+from sentiscale.util.storage import MAGIC
 from tests.data.encoding import encode
 from tests.text.plain_readers import lines_of, read_csv, read_fasttext, read_jsonl
 
