@@ -298,6 +298,13 @@ def test_ratings_on_another_scale_are_refused(tmp_path, values, told):
     assert values.split()[0] in message
 
 
+def test_words_between_ratings_are_left_out_and_said(tmp_path):
+    manifest = prepared(csv(tmp_path / "a.csv", column("1", "5", "unknown"), "rating"), tmp_path)
+    assert manifest.labels == {"negative": 20, "positive": 20}
+    assert meaning(manifest)["unknown"] == "unknown_label"
+    assert manifest.reject_examples["unknown_label"].label == "unknown"
+
+
 def test_two_columns_with_one_name_are_refused(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("label,text,label\n" + "1,good lamp,0\n0,bad lamp,1\n" * 20)

@@ -203,9 +203,10 @@ def _say_all(tokens: Iterable[str]) -> str:
 def _check_unknown(
     counts: Counter[str], tokens: Counter[str], values: Mapping[str, LabelClass], column: str
 ) -> None:
-    """Refuse values without a known meaning if they are too common to be errors in the data."""
+    """Refuse values that are classes of their own, and columns that hold something else than labels."""
     unknown = Counter({token: rows for token, rows in tokens.items() if token not in values})
-    if not _too_common(unknown, tokens.total()):
+    total = tokens.total()
+    if max(unknown.values(), default=0) <= max(1, COMMON * total) and unknown.total() <= total / 2:
         return
     frequent = sorted(unknown, key=lambda token: (-unknown[token], token))[:SHOWN]
     named, example = ", ".join(f"'{token}'" for token in frequent), frequent[0]
@@ -214,11 +215,6 @@ def _check_unknown(
         "the values mean (all others are left out): "
         f"--label-map {shlex.quote(_as_map(values) or f'{example}=positive,OTHER=negative')}"
     )
-
-
-def _too_common(unknown: Counter[str], total: int) -> bool:
-    """Whether unknown values are classes of their own, or the column holds something else than labels."""
-    return max(unknown.values(), default=0) > max(1, COMMON * total) or unknown.total() > total / 2
 
 
 def _as_map(values: Mapping[str, LabelClass]) -> str:
@@ -255,7 +251,7 @@ def _check_stars(counts: Counter[str], column: str, scale: StarsScale) -> None:
             remedy = "Name the column that holds the ratings or labels: --stars-column or --label-column"
         raise DataError(f"{holds}; stars from {scale[0]:g} to {scale[1]:g} were expected. {remedy}")
     unknown = Counter({value: rows for value, rows in counts.items() if as_stars(value) is None})
-    if _too_common(unknown, counts.total()):
+    if unknown.total() > counts.total() / 2:
         example = shlex.quote(
             f"{max(unknown, key=lambda value: (unknown[value], value))}=positive,OTHER=negative"
         )
