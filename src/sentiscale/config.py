@@ -4,13 +4,23 @@ Later sources take precedence: defaults, preset (or the settings of a resumed ru
 `--set`, flags. Every run stores its resolved settings.
 """
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from sentiscale.errors import DataError, UsageError, did_you_mean
 from sentiscale.util.files import read_toml as read_toml_file
@@ -28,8 +38,19 @@ StoredTokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
 ReadTokens = Annotated[int, Field(ge=2, le=2**31 - 1)]
 NgramWords = Annotated[int, Field(ge=1, le=3)]
 NgramGaps = Annotated[int, Field(ge=0, le=4)]
+
+
+def _ascending(scale: tuple[float, float]) -> tuple[float, float]:
+    if not scale[0] < scale[1]:
+        raise ValueError(f"the scale is {scale[0]:g} to {scale[1]:g}; the first number must be the lower one")
+    return scale
+
+
 LabelClass = Literal["negative", "positive", "drop"]
-StarsScale = tuple[float, float]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+StarsScale = Annotated[tuple[Finite, Finite], AfterValidator(_ascending)]
+MAX_MAP_BYTES = 8_000
+"""Maximum size of `label_map`, which models store in their small config.toml."""
 DEFAULT_SCALE: StarsScale = (1.0, 5.0)
 SectionT = TypeVar("SectionT", bound=BaseModel)
 
@@ -115,6 +136,13 @@ class PrepareSettings(Section):
         """The encoding that was named; None for auto."""
         return None if self.encoding == "auto" else self.encoding
 
+    @field_validator("label_map")
+    @classmethod
+    def _short_map(cls, value: dict[str, LabelClass] | None) -> dict[str, LabelClass] | None:
+        if value is not None and (size := len(json.dumps(value))) > MAX_MAP_BYTES:
+            raise ValueError(f"label_map takes {size:,} bytes as JSON; at most {MAX_MAP_BYTES:,} are allowed")
+        return value
+
     @field_validator("label_map", mode="before")
     @classmethod
     def _label_map(cls, value: Any) -> Any:
@@ -133,9 +161,9 @@ class PrepareSettings(Section):
     def _stars_scale(cls, value: Any) -> Any:
         if isinstance(value, str):
             found = re.fullmatch(r"\s*(-?[\d.]+)\s*-\s*(-?[\d.]+)\s*", value)
-            value = found.groups() if found else value
-        if isinstance(value, str) or (value is not None and not float(value[0]) < float(value[1])):
-            raise ValueError(f"stars_scale is '{value}'; it takes LOWEST-HIGHEST, such as 1-10")
+            if found is None:
+                raise ValueError(f"stars_scale is '{value}'; it takes LOWEST-HIGHEST, such as 1-10")
+            return found.groups()
         return value
 
     @field_validator("delimiter")

@@ -184,6 +184,8 @@ def test_labels_and_stars_keep_their_own_meaning(tmp_path):
     assert manifest.labels == {"negative": 30 + 24, "positive": 30 + 24}
     assert meaning(manifest)["2"] == "positive"
     assert meaning(manifest)["2 stars"] == "negative"
+    warning = f"'label' in {tmp_path / 'a.csv'}, 'rating' in {tmp_path / 'b.csv'}"
+    assert any(warning in each for each in manifest.warnings)
 
 
 # refused
@@ -368,6 +370,24 @@ def test_a_scale_is_cut_at_40_and_60_per_cent(tmp_path, scale, values, classes):
     assert meaning(manifest) == dict(zip(values.split(), classes, strict=True))
     low, high = manifest.label_reading.stars_scale
     assert PrepareSettings(stars_scale=f"{low:g}-{high:g}").stars_scale == (low, high)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"stars_scale": "5-1"},
+        {"stars_scale": "five"},
+        {"stars_scale": "3-3"},
+        {"stars_scale": (1, float("inf"))},
+        {"label_map": ""},
+        {"label_map": "good"},
+        {"label_map": "good=great"},
+        {"label_map": {f"value {i}": "drop" for i in range(1000)}},
+    ],
+)
+def test_wrong_settings_are_refused(tmp_path, settings):
+    with pytest.raises(UsageError, match=next(iter(settings))):
+        prepared(csv(tmp_path / "a.csv", column("1", "5"), "stars"), tmp_path, **settings)
 
 
 def test_a_scale_without_stars_is_refused(tmp_path):

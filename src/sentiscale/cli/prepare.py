@@ -161,7 +161,8 @@ def print_summary(manifest: "Manifest", out: Path) -> None:
     if manifest.continuation_lines:
         print(f"{manifest.records:,} records; {manifest.continuation_lines:,} lines continue a quoted field")
     column = manifest.columns["label"] or manifest.columns["stars"]
-    print(f"labels: column '{column}' ({manifest.label_from}); {values_line(manifest.label_values)}")
+    where = f"column '{column}' ({manifest.label_from})" if column else manifest.label_from
+    print(f"labels: {where}; {values_line(manifest.label_values)}")
     reasons = ", ".join(f"{name} {count:,}" for name, count in manifest.rejected["by_reason"].items())
     detail = f" ({reasons}; see {out / 'rejects.parquet'})" if reasons else ""
     print(f"rejected {manifest.rejected['total']:,}{detail}, duplicates {manifest.duplicates:,}")

@@ -70,6 +70,14 @@ class PrepareJob:
         return {table.stars: table.label for table in tables if table.label is not None}
 
     @property
+    def label_sources(self) -> list[str]:
+        """The distinct columns of labels and stars, each with its first file."""
+        first: dict[tuple[str | None, bool], str] = {}
+        for source, _ in self.sources:
+            first.setdefault((source.table.label, source.table.stars), source.path)
+        return [f"'{label or 'folder name'}' in {path}" for (label, _), path in first.items()]
+
+    @property
     def size(self) -> int | None:
         """Total size of the files as stored, in bytes; None if one is a pipe."""
         if any(source.pipe is not None for source, _ in self.sources):

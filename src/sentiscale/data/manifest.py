@@ -47,6 +47,8 @@ class PrepareOutcome:
     """Digest of every file, by name."""
     reading: LabelReading
     """What the labels mean."""
+    label_sources: Sequence[str]
+    """The distinct columns of labels and stars, each with its first file."""
     label_values: dict[str, dict[str, Any]]
     """What became of each distinct label; see `label_reading.label_values`."""
     spilled: Mapping[str, int]
@@ -127,6 +129,8 @@ def _warnings(manifest: Manifest, outcome: PrepareOutcome) -> list[str]:
         for split, count in manifest.rows.items()
         if not count
     ]
+    if len(outcome.label_sources) > 1:
+        found.append(f"Labels come from different columns: {', '.join(outcome.label_sources)}.")
     if share < LOPSIDED:
         found.append(
             f"Only {100 * share:.1f} % of the training rows are {smaller}; accuracy alone will mislead."

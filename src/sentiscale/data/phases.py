@@ -114,6 +114,7 @@ class Phases:
             oddities=oddities,
             files=files,
             reading=self.reading,
+            label_sources=self.job.label_sources,
             label_values=self.label_values,
             spilled={"texts": finder.spilled_bytes, "words": counter.spilled_bytes},
         )

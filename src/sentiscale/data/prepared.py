@@ -71,7 +71,7 @@ class Manifest(Record):
     columns: dict[str, str | None] = Field(default_factory=dict)
     """Names of the columns of the first file: text, title, label, stars; None if there is none."""
     label_from: str = ""
-    """Why this column was taken as the label: flag, usual name, position or format."""
+    """Why this column was taken as the label: flag, usual name, position, folder name or format."""
     label_values: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """The most frequent labels as written, each with its rows, its class, and the reason if it has none."""
     label_reading: LabelReading | None = None

@@ -52,7 +52,7 @@ class LabelReading(Record):
 
     values: dict[str, LabelClass] = Field(default_factory=dict)
     """Class of each value of a label column, in lower case and without quotes, prefix and decimal zeros."""
-    stars_scale: tuple[float, float] | None = None
+    stars_scale: StarsScale | None = None
     """Lowest and highest number of stars; None if the input has no stars."""
 
     def rules(self, settings: PrepareSettings, *, stars: bool) -> ValueRules:

@@ -159,7 +159,7 @@ def prediction_cases(
 
 
 def _raw_texts(files: Sequence[str | Path]) -> Iterator[str]:
-    for block in Corpus.find(list(files), labels="optional").blocks():
+    for block in Corpus.find(list(files), labels="none").blocks():
         yield from block.text.cast(pa.large_string()).to_pylist()
 
 

@@ -91,7 +91,8 @@ def _with_folder_label(
     if label.label is None or columns[label.label] == NO_VALUE:
         return None
     table = found.describe(start, unnamed, "none")
-    return replace(table, stars=label.stars, folder_label=unquote(columns[label.label]))
+    folder_label = unquote(columns[label.label])
+    return replace(table, stars=label.stars, folder_label=folder_label, label_from="folder name")
 
 
 def check_text(start: FileStart, settings: PrepareSettings) -> None:

@@ -50,7 +50,7 @@ class TableFormat:
     stars: bool = False
     """Whether the label column contains ratings, such as 1 to 5 stars."""
     label_from: str = "format"
-    """Why this column was taken as the label: flag, usual name, position or format."""
+    """Why this column was taken as the label: flag, usual name, position, folder name or format."""
     rules: ValueRules = field(default_factory=ValueRules)
     """How values of the label column become label codes."""
     label_type: str = "string"

@@ -45,6 +45,7 @@ class Files(Parquet):
             self.name,
             "text",
             label=None if mode == "none" else "label",
+            label_from="folder name",
             columns=("path",),
             encoding=settings.codec,
             folders=() if settings.format == self.name else tuple(sorted(folders)),
