@@ -9,12 +9,12 @@
 #   BENCH_ARGS="--rounds 6"  more options for the bench targets
 #   PEERS=compare            extras with the peers of bench-time-to-accuracy (default: with Keras)
 #   BASE=main                revision that compare-results compares with (default: HEAD~1)
-#   SECONDS=1200             how long `make fuzz` runs (default: 300)
+#   SECONDS=1200             how long `make fuzz` and `make fuzz-inputs` run (default: 300)
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow boundscheck fuzz readme docs wheel lint compare-results ruff source types layers bench-prepare bench-parallel bench-time-to-accuracy bench-predict bench-serve clean distclean
+.PHONY: help setup demo test test-slow boundscheck fuzz fuzz-inputs readme docs wheel lint compare-results ruff source types layers bench-prepare bench-parallel bench-time-to-accuracy bench-predict bench-serve clean distclean
 
 BIN := .venv/bin
 CODE := src tests scripts docs/conf.py docs/_ext $(wildcard benchmarks examples notebooks)
@@ -44,6 +44,9 @@ test: setup  ## the tests, without those that take minutes
 
 test-slow: setup  ## the tests that take minutes
 	@$(BIN)/python -m pytest -q -m slow $(PYTEST_ARGS)
+
+fuzz-inputs: setup  ## read random and damaged tables for SECONDS, and look for lost rows
+	@$(BIN)/python -m tests.fuzz.tables $(SECONDS)
 
 boundscheck: setup  ## run the tests of the compiled code with bounds checks in it
 	@NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/build/boundscheck $(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) \

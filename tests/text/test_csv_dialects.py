@@ -55,14 +55,13 @@ MODES = pytest.mark.parametrize("mode", ["required", "none"])
 UNQUOTED = {
     "two quotes at the start of texts": {4: '"a bad lamp', 12: '"one more'},
     "one quote, never closed": {7: '"a good lamp'},
-    "quotes at the start and the end of other rows": {4: '"a bad lamp', 9: 'a lamp of 7"'},
     "inches": {3: 'a 7" lamp', 4: '7" lamp', 5: 'lamp of 7"'},
     "a quoted word first": {4: '"Great" lamp', 8: '"Bad" lamp'},
     "a quoted word last": {4: 'lamp, "great"', 8: '"so so'},
-    "three quotes": {4: '"""', 6: 'a"'},
+    "three quotes": {4: '"""', 6: 'a"', 8: '"Great" lamp', 9: '"Bad" lamp'},
     "doubled quotes at the start": {4: '""so called"" lamp', 10: '"well'},
-    "only a quote": {4: '"', 10: '"'},
-    "a backslash before a quote": {4: '5\\"', 5: '"a lamp', 9: 'lamp \\"'},
+    "only a quote": {4: '"', 10: '"', 15: '"'},
+    "a backslash before a quote": {4: '5\\"', 5: '"a lamp', 9: 'lamp \\"', 11: '"Great" lamp'},
     "in every second row": dict.fromkeys(range(0, 20, 2), '"lamp'),
 }
 
@@ -110,6 +109,26 @@ def test_rows_in_a_quoted_field_far_behind_the_sample_are_refused_with_the_line(
     texts, rejects, _ = read(path, mode, quoting="none")
     assert (len(texts), rejects) == (90_000, [])
     assert len(read(path, mode, quoting="standard")[0]) == 90_000 - 3
+
+
+@MODES
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {4: '"a bad lamp', 9: 'a lamp of 7"'},
+        {4: '"a bad lamp', 5: 'a lamp of 7"'},
+        {0: '"a bad lamp', 19: 'a lamp of 7"'},
+        {4: '"', 9: '"'},
+        {4: '"""', 9: 'a"'},
+        {4: '"a lamp', 9: '5\\"'},
+        {4: '"one', 7: 'two"', 9: '"three', 11: 'four"'},
+    ],
+)
+def test_quotes_that_could_be_of_a_quoted_review_or_of_two_rows_are_refused(tmp_path, changes, mode):
+    path = write(tmp_path, lines_with(changes))
+    with pytest.raises(DataError, match=rf"{path}:{min(changes) + 2}: .* lines that look like rows"):
+        read(path, mode)
+    assert len(read(path, mode, quoting="none")[0]) == 20
 
 
 MULTI_LINE = {

@@ -26,6 +26,9 @@ DOUBLED, ESCAPED = 1, 2
 WHOLE, TEXT_AFTER_QUOTE, BAD_QUOTE = 0, 1, 2
 """Values of `Fields.quotes`."""
 MOST_SUSPECTS = 256
+MOST_BREAKS, MOST_FIELDS = 200, 1000
+"""Maximum number of escaped line breaks of an unquoted field, and of fields of a record of several lines of
+unknown width. Each may cause another scan of the field or record."""
 EIGHT_SPACES = np.uint64(0x2020202020202020)
 EACH = np.uint64(0x0101010101010101)
 
@@ -126,9 +129,12 @@ def _after_break(data: Bytes, i: int) -> int:
 
 @inlined
 def _unquoted_end(data: Bytes, i: int, dialect: Dialect) -> tuple[int, int, int]:
-    """Return the end of an unquoted field, ESCAPED if it has escapes, and its number of line breaks."""
+    """Return the end of an unquoted field, ESCAPED if it has escapes, and its number of line breaks.
+
+    The scan stops after MOST_BREAKS line breaks.
+    """
     breaks = escaped = 0
-    while True:
+    while breaks <= MOST_BREAKS:
         i = _skip_plain(data, i, dialect.delimiter, dialect.escape)
         if i >= len(data):
             return len(data), escaped, breaks
@@ -138,9 +144,10 @@ def _unquoted_end(data: Bytes, i: int, dialect: Dialect) -> tuple[int, int, int]
             breaks += data[i + 1] == LF or data[i + 1] == CR
             i = _after_break(data, i + 1)
         elif byte == dialect.delimiter or byte in (LF, CR):
-            return i, escaped, breaks
+            break
         else:
             i += 1
+    return i, escaped, breaks
 
 
 @inlined
@@ -154,7 +161,7 @@ def _scan_field(data: Bytes, begin: int, dialect: Dialect) -> tuple[int, int, in
         i += 1
     if i == size or data[i] != dialect.quote:
         end, escaped, breaks = _unquoted_end(data, begin, dialect)
-        return begin, end, end, escaped, breaks, WHOLE
+        return begin, end, end, escaped, breaks, BAD_QUOTE if breaks > MOST_BREAKS else WHOLE
     i += 1
     start, escaped, breaks = i, 0, 0
     while True:
@@ -186,7 +193,7 @@ def _scan_field(data: Bytes, begin: int, dialect: Dialect) -> tuple[int, int, in
     odd = 0
     for k in range(i, after):
         odd ^= data[k] == dialect.quote
-    return begin, after, after, 0, breaks, BAD_QUOTE if odd else TEXT_AFTER_QUOTE
+    return begin, after, after, 0, breaks, BAD_QUOTE if odd or breaks > MOST_BREAKS else TEXT_AFTER_QUOTE
 
 
 @inlined
@@ -212,7 +219,7 @@ def _last_end(data: Bytes, dialect: Dialect, width: int, limit: int) -> tuple[in
             filled = fields if end > start else filled
             breaks += own_breaks
             quotes = max(quotes, quote)
-            bad = breaks > 0 and (quotes == BAD_QUOTE or 0 < width < filled)
+            bad = breaks > 0 and (quotes == BAD_QUOTE or filled > (width or MOST_FIELDS))
             if bad or data[i] != dialect.delimiter:
                 break
             i += 1
@@ -272,7 +279,7 @@ def _split(
             breaks += own_breaks
             quotes[records] = max(quotes[records], quote)
             bad = quotes[records] == BAD_QUOTE and (breaks > 0 or i >= size)
-            bad = bad or (breaks > 0 and 0 < width < filled - own)
+            bad = bad or (breaks > 0 and filled - own > (width or MOST_FIELDS))
             bad = bad or (own_breaks > 0 and i >= size and (data[i - 1] == LF or data[i - 1] == CR))
             if bad or i >= size or data[i] != dialect.delimiter:
                 break

@@ -34,7 +34,7 @@ MOST_TAIL_BYTES = 2**16
 """A record that is not complete at the end of the sample and longer than this has a stray quote."""
 SAMPLE_RECORDS = 1000
 """Records from which the types of columns are known."""
-FEW_VALUES = 20
+FEW_ROWS, FEW_VALUES = 10, 20
 MOST, ALWAYS = 0.5, 0.99
 """Shares of quoted values from which a column is mostly or always quoted."""
 LINE_ENDS = re.compile(rb"\r\n?|\n")
@@ -84,8 +84,6 @@ class Reading:
     fields: Fields
     width: int
     """Number of fields of a record."""
-    merged: int = 0
-    """Number of lines in quoted fields that look like records."""
 
     @property
     def dialect(self) -> Dialect:
@@ -105,7 +103,7 @@ class Reading:
 
     @property
     def bad(self) -> int:
-        return int((~self.fits).sum()) + self.merged
+        return int((~self.fits).sum())
 
     @property
     def score(self) -> float:
@@ -157,7 +155,7 @@ class Reading:
         """
         typed = self.typed_columns()
         free = set(range(self.width)) - {number for number, _ in typed}
-        quoted = all(self.quoted_shares[number] >= ALWAYS for number in free)
+        quoted = len(self.rows) >= FEW_ROWS and bool((self.quoted_shares[sorted(free)] >= ALWAYS).all())
         if self.quoting == "none" or self.width < 2 or quoted or (not typed and self.delimiter in ", "):
             return None
         return typed
@@ -166,7 +164,7 @@ class Reading:
         """Whether the first record looks like the rows, and not like a header."""
         typed = self.typed_columns()
         first = self.record(0)
-        return len(first) == self.width and any(is_typed(first, column) for column in typed)
+        return len(first) == self.width > 0 and any(is_typed(first, column) for column in typed)
 
     def has_row_names(self) -> bool:
         """Whether the first column holds row names, as R writes them: different numbers or quoted names."""
@@ -226,7 +224,7 @@ def _may_be_unquoted(standard: Reading, unquoted: Reading) -> bool:
         return False
     doubled = np.flatnonzero(standard.fields.escaped & DOUBLED)
     with_doubled = len(np.unique(np.searchsorted(standard.fields.first, doubled, side="right")))
-    return unquoted.bad + with_doubled < standard.bad
+    return unquoted.bad + with_doubled < standard.bad and unquoted.bad < MOST * len(unquoted.fits)
 
 
 def _read(data: bytes, whole: bool, headed: bool, delimiter: str, quoting: Quoting, spaces: bool) -> Reading:
@@ -243,24 +241,10 @@ def _read(data: bytes, whole: bool, headed: bool, delimiter: str, quoting: Quoti
         widths = [*{named: None, width: None}, width + 1]  # the last: the names of the rows have none
     if width < 2:
         return replace(plain, width=width)
-    readings = [_with_width(plain, each) for each in widths]
+    readings = [replace(plain, fields=split_csv(sample, dialect, each), width=each) for each in widths]
     if headed and not (readings[-1].fits.any() and readings[-1].has_row_names()):
         readings.pop()
     return min(readings, key=lambda reading: reading.bad)
-
-
-def _with_width(plain: Reading, width: int) -> Reading:
-    """Read the sample again as records of `width` fields, and find rows merged by quotes."""
-    fields = split_csv(plain.data, plain.dialect, width)
-    reading = replace(plain, fields=fields, width=width)
-    if len(fields.lines) and fields.lines[-1] >= len(fields.lines) + len(fields.blank):
-        typed = reading.row_check()
-        found = last_csv_end(plain.data, plain.dialect, width, len(plain.data)).suspects.tolist()
-        if typed is not None:
-            records = [plain.data[begin:end].tobytes() for begin, end in found]
-            merged = sum(merged_lines(record, plain.delimiter, typed) for record in records)
-            return replace(reading, merged=merged)
-    return reading
 
 
 def _complete(data: bytes, whole: bool, dialect: Dialect) -> Bytes:

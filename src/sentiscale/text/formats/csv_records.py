@@ -143,6 +143,11 @@ def _describe(
             f"no CSV record of {start.path} ends within its first {len(start.data)} bytes: "
             f"is a quote never closed? If quotes are part of the text, read it with --quoting none."
         )
+    if settings.header is not False and not reading.widths[0]:
+        raise DataError(
+            f"{_place(start, preamble, reading, 0)}: the header has a quote that is not closed, or continues "
+            f"on the next line: {_line(reading, 0)}. If quotes are text, read it with --quoting none."
+        )
     if not sure and reading.first_is_a_row():
         return None
     named = settings.text_column or settings.title_column or settings.label_column or settings.stars_column
@@ -247,7 +252,7 @@ def _check_fit(start: FileStart, settings: PrepareSettings, preamble: Preamble, 
     quotes = reading.fields.quotes[first:]
     fits = (reading.widths[first:] == reading.width) & (quotes != BAD_QUOTE)
     good, rows = int(fits.sum()), len(fits)
-    if good == rows or (good and (settings.quoting != "auto" or good >= MOST * rows)):
+    if good == rows or (good and (settings.quoting != "auto" or good > MOST * rows)):
         return
     bad = int(np.flatnonzero(~fits)[0])
     found = int(reading.widths[bad + first])
