@@ -28,8 +28,9 @@ BENCH_ARGS ?=
 PEERS ?= compare,compare-keras
 BASE ?= HEAD~1
 SECONDS ?= 300
-BOUNDSCHECK_TESTS := tests/text tests/model tests/fuzz/test_text_path.py tests/inference/predict/test_ngram_products.py \
-	$(addprefix tests/data/test_,duplicates.py notes.py oddities.py wordcount.py)
+BOUNDSCHECK_TESTS := tests/text $(addprefix tests/,model/test_wide.py model/test_word_vectors.py \
+	fuzz/test_text_path.py inference/predict/test_ngram_products.py \
+	$(addprefix data/test_,duplicates.py notes.py oddities.py wordcount.py))
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
