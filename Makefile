@@ -130,6 +130,6 @@ distclean: clean  ## clean, and remove .venv
 	@PYTHON='$(PYTHON)' bash scripts/make-venv.sh .venv
 	@echo "installing what constraints.txt names into .venv: one to three minutes"
 	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --upgrade pip
-	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[fetch,export,serve]' --group dev
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[excel,fetch,export,serve]' --group dev
 	@touch $@
 	@echo "done: source .venv/bin/activate, then sentiscale --help"

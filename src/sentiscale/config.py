@@ -77,7 +77,7 @@ class PrepareSettings(Section):
     """How raw reviews are turned into a prepared dataset."""
 
     format: str = "auto"
-    """Input format: fasttext, csv, jsonl, parquet or files; auto detects it by content, then by name."""
+    """Input format: fasttext, csv, jsonl, parquet, excel or files; auto detects it by content or name."""
     encoding: str = "auto"
     """Encoding of text files, such as windows-1252; auto is UTF-8, or UTF-16 and UTF-32 where detected."""
     text_column: str | None = None

@@ -26,7 +26,7 @@ SetOption = Annotated[
 FormatOption = Annotated[
     str | None,
     typer.Option(
-        help="Input format: auto, fasttext, csv, jsonl, parquet, or files for one review per file.",
+        help="Input format: auto, fasttext, csv, jsonl, parquet, excel, or files for one review per file.",
         show_default="auto",
         rich_help_panel=INPUT,
     ),

@@ -57,7 +57,8 @@ def batch_blocks(path: str, table: TableFormat, block_bytes: int) -> Iterator[Ra
     """Yield the blocks of a format that opens its files itself."""
     batches = format_of(table).batches(path, table, block_bytes)
     for place, (data, consumed) in enumerate(batches):
-        yield RawBlock(data, len(data), 0, consumed, first=not place)
+        lines_before = 0 if place else table.lines_before
+        yield RawBlock(data, len(data), 0, consumed, lines_before=lines_before, first=not place)
 
 
 def _blocks(stream: Stream, table: TableFormat, block_bytes: int, in_place: bool) -> Iterator[RawBlock]:

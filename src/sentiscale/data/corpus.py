@@ -17,6 +17,7 @@ from sentiscale.errors import DataError
 from sentiscale.text.encodings import GUESSED
 from sentiscale.text.formats import format_of, parse, recognise
 from sentiscale.text.formats.base import FileStart, LabelMode, TableFormat
+from sentiscale.text.formats.excel import sheet_names
 from sentiscale.text.formats.files import is_review
 from sentiscale.text.formats.json_records import RecordLines
 from sentiscale.text.label_reading import LabelReading, label_values, read_labels
@@ -267,6 +268,8 @@ def _notes(source: Source, settings: PrepareSettings) -> Iterator[tuple[str, str
         )
     if table.folder_label is not None:
         yield "label", f"{path} has the label '{table.folder_label}' from the name of its folder."
+    if table.format == "excel" and len(names := sheet_names(source.path)) > 1:
+        yield path, f"{path} has {len(names)} sheets; only the first, '{names[0]}', was read."
     if table.format == "files":
         names = names_in(source.path.rstrip("/"))
         reviews = sum(is_review(name, table) for name in names)

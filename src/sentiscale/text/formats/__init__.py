@@ -23,6 +23,7 @@ from sentiscale.text.formats.base import (
 )
 from sentiscale.text.formats.csv_dialect import best_reading
 from sentiscale.text.formats.csv_records import Csv, is_table, names_a_text
+from sentiscale.text.formats.excel import Excel
 from sentiscale.text.formats.fasttext import FastText
 from sentiscale.text.formats.files import Files
 from sentiscale.text.formats.foreign import refuse_foreign
@@ -30,11 +31,13 @@ from sentiscale.text.formats.json_lines import JsonLines
 from sentiscale.text.formats.parquet import Parquet
 from sentiscale.text.labels import ValueRules
 
-FASTTEXT, CSV, JSON_LINES, PARQUET, FILES = FastText(), Csv(), JsonLines(), Parquet(), Files()
+FASTTEXT, CSV, JSON_LINES, PARQUET, EXCEL, FILES = FastText(), Csv(), JsonLines(), Parquet(), Excel(), Files()
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
-FORMATS: dict[str, InputFormat] = {each.name: each for each in (PARQUET, FASTTEXT, CSV, JSON_LINES, FILES)}
+FORMATS: dict[str, InputFormat] = {
+    each.name: each for each in (PARQUET, EXCEL, FASTTEXT, CSV, JSON_LINES, FILES)
+}
 """All input formats by name; a file is read by the first format that recognises its beginning."""
 
 
@@ -98,7 +101,9 @@ def _with_folder_label(
 def check_text(start: FileStart, settings: PrepareSettings) -> None:
     """Raise DataError when a file is not text of reviews, such as a picture, an archive or a web page."""
     named = settings.format != "auto"
-    if not (PARQUET.recognises(start.data) or (named and named_format(settings.format).in_batches)):
+    found = named_format(settings.format) if named else format_by_suffix(start.name)
+    binary = PARQUET.recognises(start.data) or EXCEL.recognises(start.data)
+    if not binary and not (found is not None and found.in_batches and not start.data.startswith(b"PK")):
         refuse_foreign(start, named=named)
 
 
