@@ -96,7 +96,7 @@ def test_a_person_gets_a_summary_and_the_next_command(sentiscale, reviews, tmp_p
         (["reviews.txt", "--out", "data", "--clean", "hard"], 2, "clean"),
         (["reviews.txt", "--out", "data", "--set", "prepare.min_cuont=3"], 2, "Did you mean 'min_count'"),
         (["reviews.txt", "--out", "data", "--format", "fastetxt"], 2, "format"),
-        (["one-class.txt", "--out", "data"], 3, "both classes are needed"),
+        (["one-class.txt", "--out", "data"], 3, "unclear which class '1' means"),
         (["cut.txt.gz", "--out", "data"], 3, "cut short or damaged"),
     ],
 )

@@ -101,6 +101,7 @@ def refused(path, tmp_path, **settings):
         ("0", "4"),
         ("__label__1", "__label__2"),
         ("__label__0", "__label__1"),
+        ("\u200b1", "\ufeff2"),
     ],
 )
 def test_usual_labels_are_taken(tmp_path, negative, positive):
@@ -166,7 +167,7 @@ def test_one_odd_word_is_left_out_with_its_place(tmp_path):
     example = manifest.reject_examples["unknown_label"]
     assert (example.line, example.label) == (9, "goood")
     assert example.shown().startswith(f"{tmp_path / 'a.csv'}:9: label 'goood': ")
-    assert "--label-map 'goood=positive" in example.remedy()
+    assert "--label-map 'goood=CLASS" in example.remedy()
 
 
 def test_files_of_different_kinds_are_read_together(tmp_path):
@@ -222,9 +223,15 @@ def test_labels_and_stars_keep_their_own_meaning(tmp_path):
         ("yes", "all labels are positive"),
         ("0 1 positive", "numbers and words"),
         ("0 1 neutral", "numbers and words"),
-        ("joy anger sadness", "the meaning of 'joy', 'anger', 'sadness' is not known"),
+        ("joy anger sadness", "the meaning of 'anger', 'joy', 'sadness' is not known"),
         ("positive negative irrelevant", "the meaning of 'irrelevant' is not known"),
-        ("positif negatif", "--label-map"),
+        (
+            "positif negatif",
+            "--label-map negatif=CLASS,positif=CLASS, where CLASS is negative, positive or drop",
+        ),
+        ("good bad nsfw", "To leave out their rows: --label-map bad=negative,good=positive"),
+        ("★ ★★★★★", "If they are stars: --stars-column label"),
+        ("x" * 500 + " y", "'" + "x" * 39 + "…'"),
         ("negative somewhat-negative positive", "'somewhat-negative'"),
         ("neutral", "no usable row is left"),
     ],
@@ -232,7 +239,7 @@ def test_labels_and_stars_keep_their_own_meaning(tmp_path):
 def test_labels_without_one_meaning_are_refused(tmp_path, values, told):
     message = refused(csv(tmp_path / "a.csv", column(*values.split())), tmp_path)
     assert told in message
-    assert values.split()[0] in message, "the values are shown"
+    assert f"'{values.split()[1 if ' ' in values else 0]}'" in message, "the values are shown"
 
 
 @pytest.mark.parametrize("write", [fasttext, jsonl, parquet])
@@ -298,6 +305,14 @@ def test_ratings_on_another_scale_are_refused(tmp_path, values, told):
     message = refused(csv(tmp_path / "a.csv", column(*values.split()), "rating"), tmp_path)
     assert told in message
     assert values.split()[0] in message
+
+
+def test_a_scale_that_may_be_shorter_is_said(tmp_path):
+    manifest = prepared(csv(tmp_path / "a.csv", column("1", "2", "3", "4"), "rating"), tmp_path)
+    assert "No rating is above 4. If the scale ends there, add --stars-scale 1-4." in manifest.warnings
+    shorter = prepare(tmp_path / "a.csv", tmp_path / "two", stars_scale="1-4", dedupe=False).manifest
+    assert shorter.labels == {"negative": 30, "positive": 30}
+    assert not any("--stars-scale" in warning for warning in shorter.warnings)
 
 
 def test_words_between_ratings_are_left_out_and_said(tmp_path):

@@ -1,6 +1,6 @@
 """Build the manifest of a dataset from the results of its preparation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from sentiscale.data.placement import SplitCounts
 from sentiscale.data.prepared import SPLITS, Manifest, content_digest
 from sentiscale.data.shards import Partition, reject_examples, rejected
 from sentiscale.records import package_versions
-from sentiscale.text.label_reading import LabelReading
+from sentiscale.text.label_reading import LabelReading, stars_note
 
 FEW, MANY = 0.01, 0.05
 """Shares of the rows above which a problem causes a warning."""
@@ -129,8 +129,7 @@ def _warnings(manifest: Manifest, outcome: PrepareOutcome) -> list[str]:
         for split, count in manifest.rows.items()
         if not count
     ]
-    if len(outcome.label_sources) > 1:
-        found.append(f"Labels come from different columns: {', '.join(outcome.label_sources)}.")
+    found += _label_notes(manifest, outcome)
     if share < LOPSIDED:
         found.append(
             f"Only {100 * share:.1f} % of the training rows are {smaller}; accuracy alone will mislead."
@@ -166,6 +165,13 @@ def _warnings(manifest: Manifest, outcome: PrepareOutcome) -> list[str]:
         if count > MANY * rows and not (removes_markup and name == "markup"):
             found.append(f"{count:,} rows are odd ({name.replace('_', ' ')}); see oddities.parquet.")
     return found
+
+
+def _label_notes(manifest: Manifest, outcome: PrepareOutcome) -> Iterator[str]:
+    if note := stars_note(manifest.label_values, outcome.reading):
+        yield note
+    if len(outcome.label_sources) > 1:
+        yield f"Labels come from different columns: {', '.join(outcome.label_sources)}."
 
 
 def _columns(job: PrepareJob) -> dict[str, str | None]:

@@ -42,6 +42,8 @@ RARE = 0.02
 """Share of the labelled rows up to which a number next to two classes is probably an error in the data."""
 SHOWN = 8
 """Number of values that a message shows."""
+LONGEST_SHOWN = 40
+"""Number of characters of a value that a message shows."""
 LISTED = 100
 """Number of values that a report lists."""
 SCALE_ENDS = (1, 5, 10, 20, 100)
@@ -194,10 +196,9 @@ def _say_all(tokens: Iterable[str]) -> str:
     numbers = sorted(
         (token for token in tokens if token not in words), key=lambda token: as_number(token) or 0
     )
-    middle = dict.fromkeys(numbers[1:-1], "drop")
-    proposal = {numbers[0]: "negative", **middle, numbers[-1]: "positive", **words}
-    flag = shlex.quote(",".join(f"{token}={name}" for token, name in proposal.items()))
-    return f"Say what each means (negative, positive or drop), such as: --label-map {flag}"
+    middle: dict[str, LabelClass] = dict.fromkeys(numbers[1:-1], "drop")
+    proposal: dict[str, LabelClass] = {numbers[0]: "negative", **middle, numbers[-1]: "positive", **words}
+    return f"Say what each means (negative, positive or drop), such as: --label-map {_as_map(proposal)}"
 
 
 def _check_unknown(
@@ -209,16 +210,28 @@ def _check_unknown(
     if max(unknown.values(), default=0) <= max(1, COMMON * total) and unknown.total() <= total / 2:
         return
     frequent = sorted(unknown, key=lambda token: (-unknown[token], token))[:SHOWN]
-    named, example = ", ".join(f"'{token}'" for token in frequent), frequent[0]
-    raise DataError(
-        f"column '{column}' holds the labels {_shown(counts)}; the meaning of {named} is not known. Say what "
-        "the values mean (all others are left out): "
-        f"--label-map {shlex.quote(_as_map(values) or f'{example}=positive,OTHER=negative')}"
-    )
+    named = ", ".join(f"'{_short(token)}'" for token in frequent)
+    holds = f"column '{column}' holds the labels {_shown(counts)}; the meaning of {named} is not known."
+    if all(as_stars(token) is not None for token in frequent):
+        raise DataError(f"{holds} If they are stars: --stars-column {shlex.quote(column)}")
+    if {"negative", "positive"} <= set(values.values()):
+        raise DataError(f"{holds} To leave out their rows: --label-map {_as_map(values)}")
+    raise DataError(f"{holds} {_ask_classes([*values, *frequent])}")
+
+
+def _ask_classes(tokens: Iterable[str]) -> str:
+    flag = shlex.quote(",".join(f"{_short(token)}=CLASS" for token in tokens))
+    return f"Say what the values mean: --label-map {flag}, where CLASS is negative, positive or drop"
 
 
 def _as_map(values: Mapping[str, LabelClass]) -> str:
-    return ",".join(f"{token}={name}" for token, name in values.items())
+    return shlex.quote(",".join(f"{token}={values[token]}" for token in sorted(values, key=_order)))
+
+
+def _order(value: str) -> tuple[bool, float, str]:
+    """Return the key that sorts numbers by size, then words."""
+    number = as_number(value)
+    return number is None, number or 0.0, value
 
 
 def _check_agreement(
@@ -229,7 +242,7 @@ def _check_agreement(
         raise DataError(
             f"column '{column}' holds the labels {_shown(counts)}, but in the model's training data "
             f"'{differ[0]}' meant {known.values[differ[0]]}. Say what they mean here: "
-            f"--label-map {shlex.quote(_as_map(values))}"
+            f"--label-map {_as_map(values)}"
         )
 
 
@@ -252,12 +265,10 @@ def _check_stars(counts: Counter[str], column: str, scale: StarsScale) -> None:
         raise DataError(f"{holds}; stars from {scale[0]:g} to {scale[1]:g} were expected. {remedy}")
     unknown = Counter({value: rows for value, rows in counts.items() if as_stars(value) is None})
     if unknown.total() > counts.total() / 2:
-        example = shlex.quote(
-            f"{max(unknown, key=lambda value: (unknown[value], value))}=positive,OTHER=negative"
-        )
+        frequent = sorted(unknown, key=lambda value: (-unknown[value], value))[:SHOWN]
         raise DataError(
-            f"{holds}, not numbers of stars. If they are labels: --label-column {quoted}; for other words, "
-            f"say what they mean: --label-map {example}"
+            f"{holds}, not numbers of stars. If they are labels: --label-column {quoted}. "
+            f"{_ask_classes(frequent)}"
         )
 
 
@@ -270,12 +281,16 @@ def _scale_flag(low: float, high: float) -> str:
     return f" --stars-scale {bottom}-{top}"
 
 
+def _short(value: str) -> str:
+    return value if len(value) <= LONGEST_SHOWN else value[: LONGEST_SHOWN - 1] + "…"
+
+
 def _shown(counts: Counter[str]) -> str:
     """Return the most frequent values with their rows, ordered by value."""
     counts = Counter({value: rows for value, rows in counts.items() if label_token(value) not in MISSING})
     frequent = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
-    frequent.sort(key=lambda item: (as_number(item[0]) is None, as_number(item[0]) or 0.0, item[0]))
-    listed = ", ".join(f"'{value}' ({rows:,} row{'s' * (rows != 1)})" for value, rows in frequent)
+    frequent.sort(key=lambda item: _order(item[0]))
+    listed = ", ".join(f"'{_short(value)}' ({rows:,} row{'s' * (rows != 1)})" for value, rows in frequent)
     rest = len(counts) - len(frequent)
     return f"{listed} and {rest:,} other values" if rest else listed
 
@@ -327,7 +342,7 @@ def _label_value(rows: int, code: int) -> dict[str, Any]:
 def values_line(values: Mapping[str, Mapping[str, Any]]) -> str:
     """Return what became of the most frequent values that `label_values` returned, for a report."""
     parts = [
-        f"'{value}' = {entry['class'] or 'left out'} ({entry['rows']:,}{_because(entry)})"
+        f"'{_short(value)}' = {entry['class'] or 'left out'} ({entry['rows']:,}{_because(entry)})"
         for value, entry in list(values.items())[:SHOWN]
     ]
     rest = len(values) - SHOWN
@@ -336,3 +351,12 @@ def values_line(values: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _because(entry: Mapping[str, Any]) -> str:
     return f", {entry['reason'].replace('_', ' ')}" if entry["reason"] else ""
+
+
+def stars_note(values: Mapping[str, Mapping[str, Any]], reading: LabelReading) -> str | None:
+    """Return a note if the stars may be of a shorter scale than 1-5; None if not."""
+    ratings = [found[0] for value in values if (found := as_stars(value)) is not None]
+    if reading.values or reading.stars_scale != DEFAULT_SCALE or max(ratings, default=5) not in (3, 4):
+        return None
+    end = max(ratings)
+    return f"No rating is above {end:g}. If the scale ends there, add --stars-scale 1-{end:g}."

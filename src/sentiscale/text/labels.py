@@ -29,7 +29,7 @@ WORDS = {
     **dict.fromkeys(("neutral", "neu", "mixed"), MIDDLE),
 }
 NAMES = WORDS | NUMBERS
-MISSING = {"", "nan", "null", "none", "n/a", "na"}
+MISSING = {"", "nan", "null", "none", "n/a", "na", "-", "?"}
 CLASS_CODES: dict[LabelClass, int] = {"negative": NEGATIVE, "positive": POSITIVE, "drop": MIDDLE}
 BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
 LABEL_PREFIX = "__label__"
@@ -43,7 +43,8 @@ STARS = re.compile(
     r"(?:\s*(?:/|out of|of)\s*(?P<top>\d+)(?:[.,]0+)?)?"
     r"[\s-]*(?:stars?|★|⭐)?"
 )
-QUOTES = "\"'\u201c\u201d\u2018\u2019"
+QUOTES = "\"'\u201c\u201d\u2018\u2019\u200b\ufeff"
+"""Quotes and invisible characters around a value."""
 FULL_STARS, EMPTY_STARS = "★⭐*", "☆✩"
 
 

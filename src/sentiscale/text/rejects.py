@@ -17,8 +17,8 @@ REMEDIES = {
     Reason.NUL_BYTE: "Remove the NUL bytes: tr -d '\\000' < {file} > copy",
     Reason.NO_LABEL: "Fill in the label, or name its column with --label-column or --stars-column; fastText "
     "lines begin with __label__1 or __label__2.",
-    Reason.UNKNOWN_LABEL: "To use the rows, name the class of every value: "
-    "--label-map '{label}=positive,OTHER=negative'",
+    Reason.UNKNOWN_LABEL: "To use the rows, name the class of every value: --label-map '{label}=CLASS,…', "
+    "where CLASS is negative, positive or drop.",
     Reason.NO_TEXT: "Name the column that holds the reviews with --text-column, or leave these rows out.",
     Reason.EMPTY_AFTER_CLEANING: "These texts contain no word; --clean words keeps more than --clean alpha.",
 }
