@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sentiscale.data.notes import ODDITY_NAMES, texts_of
 from sentiscale.data.prepare import prepare
 from sentiscale.data.prepared import PreparedDataset
+from sentiscale.errors import DataError
 from sentiscale.text.formats.base import SNIPPET_BYTES
 from tests.data.encoding import cleaned
 
@@ -162,3 +163,30 @@ def test_a_snippet_is_as_many_whole_words_as_fit(rows):
     for row, text in zip(rows, found, strict=True):
         whole = [b" ".join(words[number] for number in row[:count]) for count in range(len(row) + 1)]
         assert text == max((text for text in whole if len(text) <= SNIPPET_BYTES), key=len)
+
+
+def test_rows_with_markup_are_counted_in_a_note(tmp_path):
+    texts = [
+        f"the screen {i} is good<br />and bad" if i % 20 == 0 else f"the screen {i} is good"
+        for i in range(200)
+    ]
+    (tmp_path / "r.txt").write_text("".join(f"__label__{1 + i % 2} {text}\n" for i, text in enumerate(texts)))
+    manifest = prepare(tmp_path / "r.txt", tmp_path / "data").manifest
+    assert manifest.oddities["markup"] == 10
+    assert [note for note in manifest.warnings if "HTML" in note] == [
+        "10 rows contain HTML; tags were removed and entities decoded."
+    ]
+    alpha = prepare(tmp_path / "r.txt", tmp_path / "alpha", clean="alpha").manifest
+    assert not any("HTML" in note for note in alpha.warnings)
+
+
+@pytest.mark.parametrize("min_count", [1, 2])
+def test_words_that_are_whole_sentences_are_noticed(tmp_path, min_count):
+    rows = [f"__label__{1 + i % 2} thelampcameingoodorder{i}anditworks\n" for i in range(100)]
+    (tmp_path / "r.txt").write_text("".join(rows))
+    if min_count == 2:
+        with pytest.raises(DataError, match="The average word has 34 characters: it seems to be a whole"):
+            prepare(tmp_path / "r.txt", tmp_path / "data")
+        return
+    manifest = prepare(tmp_path / "r.txt", tmp_path / "data", min_count=1).manifest
+    assert any("The average word has 34 characters" in note for note in manifest.warnings)

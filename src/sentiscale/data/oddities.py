@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sentiscale.text.bytes8 import HIGH_BITS, WIDTH, eight_times, has_byte, has_control, load_eight
 from sentiscale.text.compiled import Bytes, Offsets, check_array, check_offsets, kernel
-from sentiscale.text.markup import begins_markup
+from sentiscale.text.markup import AMPERSAND, TAG_START, begins_markup
 
 SHORT_TOKENS = 3
 """Reviews with fewer tokens count as nearly empty."""
@@ -73,7 +73,7 @@ def _mark_rows(data: Bytes, offsets: Offsets, flags: NDArray[np.uint8]) -> None:
                     i += WIDTH
                     continue
             byte = data[i]
-            if begins_markup(data, i, end):
+            if byte in (AMPERSAND, TAG_START) and begins_markup(data, i, end):
                 flags[row] |= MARKUP
             elif faulty(data, i, end):
                 flags[row] |= BAD_ENCODING

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sentiscale.data.prepared import REJECTS, PreparedDataset, Split
+from sentiscale.data.prepared import REJECTS, Manifest, PreparedDataset, Split
 from sentiscale.errors import DataError
 from sentiscale.report.eda_counts import CLASSES
 from sentiscale.report.eda_words import WordScores
+from sentiscale.text.encode import token_spans
 from sentiscale.text.vocab import PAD, UNK
 
 Leaning = NDArray[np.int64]
@@ -29,7 +30,6 @@ TIMES_AS_OFTEN, FAINT_Z = 1.5, 5.0
 STRONGER = (0.7, 0.95)
 """Quantiles of the marked words' z scores at which the strength of the mark increases."""
 UNKNOWN_SIGN = "▢"
-WORD = re.compile(r"\w+|\W", re.UNICODE)
 CLINGING = re.compile(r"n't|'\w+|[!?]")
 """Tokens that are written without a space before them."""
 
@@ -82,7 +82,8 @@ def draw_samples(dataset: PreparedDataset, leaning: Leaning) -> Samples:
         for kind, row in _draw(split, label):
             ids = split.tokens[split.offsets[row] : split.offsets[row + 1]].tolist()
             if raw:
-                pieces = _marked(raw(row), {words[i]: i for i in ids}, leaning)
+                known = {words[i]: i for i in ids}
+                pieces = list(_marked(raw(row), dataset.manifest, known, leaning))
             else:
                 pieces = list(_decoded(ids, words, leaning, joined=joined))
             samples.append(Sample(name, kind, len(ids), pieces))
@@ -131,13 +132,16 @@ def _decoded(ids: list[int], words: Sequence[str], leaning: Leaning, *, joined: 
             yield _graded(text[start:end], int(leaning[word]))
 
 
-def _marked(text: str, known: Mapping[str, int], leaning: Leaning) -> list[TextPiece]:
+def _marked(text: str, manifest: Manifest, known: Mapping[str, int], leaning: Leaning) -> Iterator[TextPiece]:
     """Split the raw text into pieces; words that are tokens of the review are graded."""
-    pieces = []
-    for part in WORD.findall(text):
-        word = known.get(part.lower())
-        pieces.append(_graded(part, 0 if word is None else int(leaning[word])))
-    return pieces
+    at = 0
+    for token, start, end in token_spans(text, manifest.cleaning, manifest.cleaning_version):
+        if start > at:
+            yield TextPiece(text[at:start])
+        word = known.get(token)
+        yield _graded(text[start:end], 0 if word is None else int(leaning[word]))
+        at = end
+    yield TextPiece(text[at:])
 
 
 def _graded(text: str, grade: int) -> TextPiece:

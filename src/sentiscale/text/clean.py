@@ -349,7 +349,10 @@ def next_words(
         after, stop = lone_clitic(data, i, end, out, pos, version)
         return after, stop, 0 if stop > pos else marks
     if kind == MARK:
-        if marks < MARKS_KEPT:
+        if marks < MARKS_KEPT and length == 1:
+            out[pos] = data[i]
+            pos += 1
+        elif marks < MARKS_KEPT:
             pos, _ = copy_folded(data, i, length, out, pos, pos + length, version)
         return i + length, pos, marks + 1
     if kind == SYMBOL:

@@ -54,9 +54,8 @@ FIRST_SLOTS = 2**16
 FIRST_WORD_BYTES = 2**19
 MOST_FILLED = 0.75
 """Maximum share of a table's slots in use; in a fuller table, finding an empty slot is slow."""
-WORD_ENDS = np.zeros((len(ASCII_KINDS), 256), np.bool_)
-"""Whether each byte ends a word, by rule; an apostrophe or a character beyond ASCII may be inside one."""
-WORD_ENDS[:, :128] = ASCII_KINDS != APOSTROPHE
+PLAIN_KINDS = np.ascontiguousarray(ASCII_KINDS[2])
+"""Kind of each ASCII character. Where other rules differ, the cleaning kernels decide, which is slower."""
 GROWTH = 2
 """Case folding at most doubles the bytes of a text."""
 ADD = -1
@@ -158,11 +157,12 @@ def plain_token(data: Bytes, i: int, end: int, cleaning: int) -> tuple[Token, in
     The token is empty if the row ends or if only the cleaning kernels can read the token.
     """
     letters_only = cleaning == ALPHA
-    while i < end and data[i] < 0x80:
-        kind = ASCII_KINDS[cleaning, data[i]]
-        if kind != SEPARATOR and (kind != FACE or may_be_emoticon(data, i, end)):
-            break
+    while i < end and data[i] < 0x80 and PLAIN_KINDS[data[i]] == SEPARATOR:
         i += 1
+    while i < end and data[i] < 0x80 and PLAIN_KINDS[data[i]] == FACE and not may_be_emoticon(data, i, end):
+        i += 1
+        while i < end and data[i] < 0x80 and PLAIN_KINDS[data[i]] == SEPARATOR:
+            i += 1
     nothing = Token(i, i, NOTHING, NOTHING)
     if i + LOOK_AHEAD > len(data):
         return nothing, i
@@ -186,7 +186,8 @@ def plain_token(data: Bytes, i: int, end: int, cleaning: int) -> tuple[Token, in
             after += 1
         ended = after == end or LETTER_BYTES[data[after]] == SPACE
     else:
-        ended = after == end or WORD_ENDS[cleaning, data[after]]
+        # An apostrophe may be inside a word, and so may a character beyond ASCII.
+        ended = after == end or (data[after] < 0x80 and PLAIN_KINDS[data[after]] != APOSTROPHE)
     if at > end or not ended:
         return nothing, i
     value = finish_hash(state ^ packed)
