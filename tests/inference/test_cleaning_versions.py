@@ -110,8 +110,8 @@ def test_a_model_keeps_the_version_it_was_trained_with(tmp_path):
         assert (
             rows.ids.tolist() == [predictor.model.vocab.id_of(token) for token in expected][: len(rows.ids)]
         )
-        export(folder, tmp_path / "model.onnx")
-        exported = OnnxPredictor.load(tmp_path / "model.onnx")
+        export(folder, tmp_path / f"{version}.onnx")
+        exported = OnnxPredictor.load(tmp_path / f"{version}.onnx")
         np.testing.assert_array_equal(exported.encoder.encode([OLD]).ids, rows.ids)
 
 
