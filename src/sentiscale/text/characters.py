@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from sentiscale.text.compiled import Bytes, kernel
+from sentiscale.text.compiled import Bytes, inlined, kernel
 
 SEPARATOR, WORD, APOSTROPHE, MARK, SYMBOL, COMBINING, UNSPACED, FACE, IGNORED = range(9)
 """Kinds: MARK is "!" or "?"; COMBINING continues the token before it; UNSPACED belongs to a script without
@@ -51,7 +51,7 @@ def classes_by_code() -> NDArray[np.uint8]:
     return CLASSES[BLOCKS].ravel()
 
 
-@kernel
+@inlined
 def code_point(data: Bytes, i: int, end: int) -> tuple[int, int]:
     """Return the code point of the character at `i`, and its length in bytes; (0, 1) if it is not UTF-8."""
     byte = data[i]
@@ -66,7 +66,7 @@ def code_point(data: Bytes, i: int, end: int) -> tuple[int, int]:
     return code if code < 0x110000 else 0, length
 
 
-@kernel
+@inlined
 def class_of(code: int) -> int:
     return int(CLASSES[BLOCKS[code >> BLOCK_BITS], code & BLOCK_MASK])
 

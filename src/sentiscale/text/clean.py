@@ -55,7 +55,7 @@ from sentiscale.text.characters import (
     code_point,
     folded_form,
 )
-from sentiscale.text.compiled import Bytes, Offsets, check_array, check_offsets, frozen, kernel
+from sentiscale.text.compiled import Bytes, Offsets, check_array, check_offsets, frozen, inlined, kernel
 from sentiscale.text.emoticons import copy_emoticon
 from sentiscale.text.normal import normal_rows
 
@@ -174,7 +174,7 @@ def raw_rows(texts: pa.Array) -> tuple[Bytes, Offsets]:
     return frozen(data if data is not None else b""), starts
 
 
-@kernel
+@inlined
 def character(data: Bytes, i: int, end: int, version: int) -> tuple[int, int]:
     """Return the kind and the length in bytes of the character at `i`."""
     if data[i] < 0x80:

@@ -64,7 +64,7 @@ SECOND_BITS[ord("`")] = SECOND_BITS[ord("'")]
 SECOND_BITS[0x80:] = 0xFFFF  # may be a full-width bracket
 
 FULL_WIDTH_FIRST, FULL_WIDTH_LAST, TO_FULL_WIDTH = 0xFF01, 0xFF5E, 0xFEE0
-SPACE, QUOTE = ord(" "), ord("'")
+SPACE, QUOTE, LONG_S = ord(" "), ord("'"), 0x17F
 
 
 @kernel
@@ -80,6 +80,8 @@ def typed(data: Bytes, i: int, end: int) -> tuple[int, int]:
         code -= TO_FULL_WIDTH
     if KINDS[2, class_of(code)] == APOSTROPHE:
         code = QUOTE
+    if code == LONG_S:  # case folding makes it an s
+        code = ord("s")
     if ord("A") <= code <= ord("Z"):
         code += ord("a") - ord("A")
     return code if code < 0x80 else 0, length
