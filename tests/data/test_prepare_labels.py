@@ -197,25 +197,23 @@ def test_labels_and_stars_keep_their_own_meaning(tmp_path):
     [
         (
             "0 1 2",
-            "three classes; two are needed. Say what each means (negative, positive or drop), such as: "
-            "--label-map 0=negative,1=drop,2=positive",
+            "three classes; two are needed. If higher is better: --label-map 0=negative,1=drop,2=positive",
         ),
         (
             "-1 0 1",
-            "three classes; two are needed. Say what each means (negative, positive or drop), such as: "
-            "--label-map -1=negative,0=drop,1=positive",
+            "three classes; two are needed. If higher is better: --label-map -1=negative,0=drop,1=positive",
         ),
         ("LABEL_0 LABEL_1 LABEL_2", "--label-map 0=negative,1=drop,2=positive"),
         ("0 2 4", "--label-map 0=negative,2=drop,4=positive"),
-        ("0 1 2 3 4", "--label-map 0=negative,1=drop,2=drop,3=drop,4=positive"),
+        ("0 1 2 3 4", "--label-map 0=negative,1=negative,2=drop,3=positive,4=positive"),
         ("1 2 3", "--label-map 1=negative,2=drop,3=positive"),
         ("1 2 3 4 5", "If they are stars: --stars-column label"),
         ("1.0 2.0 3.0 4.0 5.0", "If they are stars: --stars-column label"),
         ("4 5", "If they are stars: --stars-column label"),
         ("0 2", "are not 0/1, 1/2, -1/1 or 0/4"),
         ("0 1 2 3 4 5 6 7 8 9 10", "--stars-column label --stars-scale 0-10"),
-        ("-0.73 -0.2 0.0 0.11 0.25 0.3 0.4 0.5 0.8 1.0", "--stars-column label --stars-scale -1-1"),
-        ("3 17 250 9 11 1045 8 12 0 99", "Name the column that holds the labels"),
+        ("-0.73 -0.2 0.0 0.11 0.25 0.3 0.4 0.5 0.8 1.0", "--stars-column label --stars-scale LOW-HIGH"),
+        ("3 17 250 9 11 1045 8 12 0 99", "name the column that holds the ratings or labels"),
         ("1", "it is unclear which class '1' means"),
         ("2", "all labels are positive"),
         ("0", "all labels are negative; both classes are needed"),
@@ -258,6 +256,71 @@ def test_mixed_codings_over_files_are_refused(tmp_path):
     csv(tmp_path / "b.csv", column("1", "2"))
     message = refused([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path)
     assert "'0' (30 rows), '1' (60 rows), '2' (30 rows)" in message
+    assert f"{tmp_path / 'a.csv'}: 0, 1; {tmp_path / 'b.csv'}: 1, 2" in message
+    assert "drop" not in message.split("--label-map ")[1].split(", where")[0]
+
+
+@pytest.mark.parametrize("write", [csv, jsonl, parquet])
+def test_a_second_column_that_contradicts_the_labels_is_refused(tmp_path, write):
+    path = two_columns(tmp_path, write, (1, 0), ("negative", "positive"))
+    told = refused(path, tmp_path)
+    assert "'label' and 'sentiment', which contradict each other in 60 of 60 rows" in told
+    assert told.endswith("--label-column label or --label-column sentiment")
+    named = prepare(path, tmp_path / "two", label_column="sentiment", dedupe=False).manifest
+    assert meaning(named) == {"negative": "negative", "positive": "positive"}
+    assert prepare(
+        path, tmp_path / "three", label_column="label", dedupe=False
+    ).manifest.label_reading.values == {"0": "negative", "1": "positive"}
+
+
+def test_a_second_column_that_agrees_is_a_note(tmp_path):
+    manifest = prepared(two_columns(tmp_path, csv, (0, 1), (1, 5), "rating"), tmp_path)
+    assert manifest.labels == {"negative": 30, "positive": 30}
+    assert any(
+        "also has the column 'rating'; the labels are those of 'label'" in w for w in manifest.warnings
+    )
+    told = "--label-column label or --stars-column rating"
+    with pytest.raises(DataError, match=told):
+        prepare(two_columns(tmp_path, csv, (1, 0), (1, 5), "rating"), tmp_path / "two")
+
+
+@pytest.mark.parametrize("second", [("red", "blue"), (17, 3), ({"a": 1}, {"a": 2})])
+def test_a_second_column_of_something_else_is_not_compared(tmp_path, second):
+    manifest = prepared(two_columns(tmp_path, jsonl, (0, 1), second), tmp_path)
+    assert manifest.labels == {"negative": 30, "positive": 30}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["pos", "neg"], {"pos": "positive", "neg": "negative"}),
+        (["neg", "neutral", "pos"], {"neg": "negative", "neutral": "neutral", "pos": "positive"}),
+    ],
+)
+def test_names_of_hugging_face_labels_are_read(tmp_path, names, expected):
+    numbers = column(*range(len(names)), -1)
+    table = pa.table({"label": numbers, "text": texts()})
+    features = {"label": {"names": names, "_type": "ClassLabel"}, "text": {"_type": "Value"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "a.parquet")
+    manifest = prepared(tmp_path / "a.parquet", tmp_path)
+    assert meaning(manifest) == expected
+    assert manifest.rejected["by_reason"]["no_label"] == numbers.count(-1)
+
+
+def two_columns(tmp_path, write, first, second, name="sentiment"):
+    """A file whose rows have the labels `first` in turn, and `second` in another column."""
+    rows = [{"text": text, "label": first[i % 2], name: second[i % 2]} for i, text in enumerate(texts())]
+    path = tmp_path / f"two.{write.__name__}"
+    if write is parquet:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif write is jsonl:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        path.write_text(
+            f"label,{name},text\n" + "".join(f"{r['label']},{r[name]},{r['text']}\n" for r in rows)
+        )
+    return path
 
 
 @pytest.mark.parametrize("block_mb", [8, 0.0005])
@@ -271,7 +334,7 @@ def test_a_third_class_in_the_last_block_is_seen(tmp_path, block_mb, workers):
 
 
 def test_a_scale_that_ends_in_the_last_block_is_seen(tmp_path):
-    values = column("1", "5", count=600)
+    values = column(*range(1, 10), count=600)
     values[-1] = "10"
     path = csv(tmp_path / "a.csv", values, "rating")
     assert "--stars-scale 1-10" in refused(path, tmp_path, block_mb=0.0005)
@@ -280,21 +343,21 @@ def test_a_scale_that_ends_in_the_last_block_is_seen(tmp_path):
 def test_a_class_only_in_the_test_set_is_seen(tmp_path):
     csv(tmp_path / "a.csv", column("0", "1"))
     csv(tmp_path / "t.csv", column("0", "2"))
-    with pytest.raises(DataError, match="three classes"):
+    with pytest.raises(DataError, match=r"differ between files \(.*a.csv: 0, 1; .*t.csv: 0, 2\)"):
         prepare(tmp_path / "a.csv", tmp_path / "data", test=tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ("2 4 6 8 10", "--stars-scale 1-10"),
+        ("2 4 6 8 10", "--stars-scale LOW-HIGH"),
         ("0 1 2 3 4 5", "--stars-scale 0-5"),
-        ("0.5 1 3 5", "--stars-scale 0-5"),
-        ("10 50 100", "--stars-scale 1-100"),
-        ("8/10 2/10 5/10", "--stars-scale 1-10"),
-        ("-1.0 0.25 1.0", "--stars-scale -1-1"),
+        ("0.5 1 3 5", "--stars-scale LOW-HIGH"),
+        ("10 50 100", "--stars-scale LOW-HIGH"),
+        ("8/10 2/10 5/10", "--stars-scale LOW-10"),
+        ("-1.0 0.25 1.0", "--stars-scale LOW-HIGH"),
         ("0 1", "--label-column rating"),
-        ("3 12 250 7 1045", "Name the column that holds the ratings"),
+        ("3 12 250 7 1045", "name the column that holds the ratings"),
         ("1 2", "all labels are negative"),
         ("4 5", "all labels are positive"),
         ("Excellent Poor Fair", "not numbers of stars"),
@@ -496,7 +559,7 @@ def test_an_empty_split_is_said(tmp_path):
 def test_many_distinct_labels_take_little_memory_and_are_refused(tmp_path):
     values = [f"{i / 7919 - 0.5:.6f}" for i in range(5000)]
     message = refused(csv(tmp_path / "a.csv", values), tmp_path)
-    assert "--stars-column label --stars-scale -1-1" in message
+    assert "--stars-column label --stars-scale LOW-HIGH" in message
     assert "other values" in message
 
 
@@ -504,7 +567,8 @@ def test_resuming_keeps_the_values_of_finished_blocks(tmp_path):
     """The counts are stored with each block."""
     found = encode(csv(tmp_path / "a.csv", column("0", "1", "x")), tmp_path / "work", 500)
     assert len(found.partitions) > 1
-    counts = sum((partition.summary.values.labels for partition in found.partitions), Counter())
+    parts = [part.labels for partition in found.partitions for part in partition.summary.values]
+    counts = sum(parts, Counter())
     assert counts == {"0": 20, "1": 20, "x": 20}
     for partition in found.partitions:
         stored = finished_summary(found.work.shard(partition.number), partition.slices)

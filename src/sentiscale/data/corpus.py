@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -16,17 +17,18 @@ from sentiscale.data.sources import Stream, find_files, is_pipe
 from sentiscale.errors import DataError
 from sentiscale.text.encodings import GUESSED
 from sentiscale.text.formats import format_of, parse, recognise
-from sentiscale.text.formats.base import FileStart, LabelMode, TableFormat
+from sentiscale.text.formats.base import STARS_NAMES, FileStart, LabelMode, TableFormat
 from sentiscale.text.formats.excel import sheet_names
 from sentiscale.text.formats.files import is_review
 from sentiscale.text.formats.json_records import RecordLines
 from sentiscale.text.label_reading import LabelReading, label_values, read_labels
-from sentiscale.text.labels import NEGATIVE, NO_LABEL, POSITIVE, LabelCounts, Reason
+from sentiscale.text.labels import NEGATIVE, NO_LABEL, POSITIVE, LabelCounts, Reason, ValueRules
 from sentiscale.text.rejects import Reject
 from sentiscale.text.reviews import Reviews, judge, too_long
 from sentiscale.util.storage import names_in, printable, split_member, stored_file
 
 MB = 10**6
+CLASSES = (NEGATIVE, POSITIVE)
 
 
 @dataclass(frozen=True)
@@ -207,14 +209,16 @@ class Corpus:
         """
         if self.mode == "none" or self.reading is not None:
             return self
-        counts = LabelCounts()
+        files: dict[str, LabelCounts] = {}
         for source in self.sources:
+            counts = files.setdefault(source.name, LabelCounts())
             for raw in source.blocks(int(self.settings.block_mb * MB)):
                 counts.add(
                     read_reviews(raw.data, source.table, "optional", too_long_record=raw.too_long).values
                 )
         columns = {source.table.stars: source.table.label or "" for source in reversed(self.sources)}
-        reading = read_labels(counts, self.settings, columns, self.known)
+        reading = read_labels(files, self.settings, columns, self.known)
+        check_other_columns(self.sources, reading, self.settings)
         sources = tuple(
             replace(
                 source,
@@ -222,7 +226,7 @@ class Corpus:
             )
             for source in self.sources
         )
-        values = label_values(counts, reading, self.settings)
+        values = label_values(LabelCounts.total(files.values()), reading, self.settings)
         return replace(self, sources=sources, reading=reading, label_values=values)
 
 
@@ -236,6 +240,49 @@ def read_reviews(
     if too_long_record:
         return too_long(bytes(data))
     return judge(parse(data, table), table, mode)
+
+
+def check_other_columns(sources: Sequence[Source], reading: LabelReading, settings: PrepareSettings) -> None:
+    """Compare labels with other columns of usual names, in the first megabyte of the first file of a kind.
+
+    Raises: DataError when a column contradicts the labels in most rows.
+    """
+    kinds = {(source.table.label, source.table.others): source for source in reversed(sources)}
+    for source in kinds.values():
+        if not source.table.others or source.pipe is not None:
+            continue
+        extra = pa.schema([(name, pa.string()) for name in source.table.others])
+        whole = replace(source, table=replace(source.table, extra=extra))
+        data = b"".join(block.data for block in islice(whole.blocks(MB), 1))
+        rules = reading.rules(settings, stars=source.table.stars)
+        own = read_reviews(data, replace(source.table, rules=rules), "optional").codes
+        for other in source.table.others:
+            codes = _codes_alone(data, replace(source.table, label=other, stars=other.lower() in STARS_NAMES))
+            both = np.isin(own, CLASSES) & np.isin(codes, CLASSES)
+            differ = int((own != codes)[both].sum())
+            if differ > both.sum() / 2:
+                names = f"'{source.table.label}' and '{other}'"
+                flags = f"{_column_flag(source.table.label or '')} or {_column_flag(other)}"
+                raise DataError(
+                    f"{source.name} has the columns {names}, which contradict each other in {differ:,} of "
+                    f"{both.sum():,} rows. Name the one with the labels: {flags}"
+                )
+
+
+def _codes_alone(data: bytes, table: TableFormat) -> NDArray[np.uint8]:
+    """Return the classes of a column's labels if they are read alone; NO_LABEL if they have no meaning."""
+    table = replace(table, label_type="string", label_names=(), rules=ValueRules())
+    found = read_reviews(data, table, "optional")
+    try:
+        reading = read_labels({"": found.values}, PrepareSettings(), {})
+    except DataError:
+        return np.full_like(found.codes, NO_LABEL)
+    return found.codes if table.stars else reading.classes()[found.codes]
+
+
+def _column_flag(name: str) -> str:
+    kind = "stars" if name.lower() in STARS_NAMES else "label"
+    return f"--{kind}-column {quote(name)}"
 
 
 def open_source(path: str, settings: PrepareSettings, mode: LabelMode) -> Source:
@@ -265,6 +312,12 @@ def _notes(source: Source, settings: PrepareSettings) -> Iterator[tuple[str, str
         yield (
             "encoding",
             f"{path} has no byte-order mark and was read as {table.encoding}; --encoding names another.",
+        )
+    if table.others:
+        yield (
+            "label column",
+            f"{path} also has the column '{table.others[0]}'; the labels are those of '{table.label}'. "
+            "--label-column or --stars-column names another.",
         )
     if table.folder_label is not None:
         yield "label", f"{path} has the label '{table.folder_label}' from the name of its folder."

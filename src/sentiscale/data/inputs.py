@@ -16,8 +16,8 @@ from sentiscale.errors import DataError, UsageError
 from sentiscale.text.formats import check_text, format_of, named_format, parse
 from sentiscale.text.formats.base import MAX_RECORD_BYTES, SNIPPET_BYTES, LabelMode, TableFormat
 from sentiscale.text.formats.json_lines import OBJECT, WHOLE_OBJECTS, common_type
-from sentiscale.text.label_reading import LabelReading
-from sentiscale.text.labels import LABEL_PREFIX, NEGATIVE, POSITIVE, Reason, ValueRules
+from sentiscale.text.label_reading import LabelReading, read_labels
+from sentiscale.text.labels import LABEL_PREFIX, NEGATIVE, POSITIVE, LabelCounts, Reason, ValueRules
 from sentiscale.text.rejects import Reject
 from sentiscale.text.reviews import Reviews, judge
 from sentiscale.util.storage import printable
@@ -223,9 +223,12 @@ class InputReader:
         with stream:
             consumed = 0
             blocks = whole_lines(lambda: read(BLOCK_BYTES), table.terminator.to_bytes())
-            for chunk in _chunks_of_lines(name, blocks, table):
+            values = LabelCounts()
+            for chunk in _chunks_of_lines(name, blocks, table, values):
                 yield replace(chunk, consumed=stream.consumed() - consumed)
                 consumed = stream.consumed()
+            if source is None and values.labels:
+                read_labels({name: values}, self.inputs.settings, {}, self.inputs.known)
 
 
 def read_chunk(
@@ -262,7 +265,10 @@ def _one_reject(data: bytes, source: Source, line: int) -> Chunk:
     return Chunk(source.name, pa.array([], pa.large_binary()), np.empty(0, np.int64), None, extra, (reject,))
 
 
-def _chunks_of_lines(name: str, blocks: Iterator[bytes], table: TableFormat) -> Iterator[Chunk]:
+def _chunks_of_lines(
+    name: str, blocks: Iterator[bytes], table: TableFormat, values: LabelCounts
+) -> Iterator[Chunk]:
+    """Yield the reviews of blocks of lines, and add their labels to `values`."""
     labelled, line = table.label is not None, 1
     for number, block in enumerate(blocks):
         columns = parse(block if number else block.removeprefix(BOM), table)
@@ -270,6 +276,7 @@ def _chunks_of_lines(name: str, blocks: Iterator[bytes], table: TableFormat) -> 
         lines = columns.lines + line
         if labelled:
             _check_line_labels(name, reviews, line, table.rules)
+            values.add(reviews.values)
         labels = reviews.codes if labelled else None
         yield Chunk(name, reviews.text, lines, labels, None)
         line += columns.line_count

@@ -9,6 +9,7 @@ finish   collect notes and compute digests
 
 import os
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiscale.config import CLEANING_VERSIONS
-from sentiscale.data.corpus import Source
+from sentiscale.data.corpus import Source, check_other_columns
 from sentiscale.data.duplicates import RECORD, DuplicateFinder, Duplicates
 from sentiscale.data.engine import PrepareEngine
 from sentiscale.data.job import MB, MEMORY_PER_BYTE, Budget, PrepareJob
@@ -187,11 +188,13 @@ class Phases:
         # Only the codes of all partitions show whether "1" means positive (0/1 labels) or negative (1/2
         # labels), so shards hold codes, which are converted to classes here.
         codes = sum((partition.summary.codes for partition in self.partitions), np.zeros(256, np.int64))
-        counts = LabelCounts()
+        files: defaultdict[str, LabelCounts] = defaultdict(LabelCounts)
         for partition in self.partitions:
-            counts.add(partition.summary.values)
-        self.reading = read_labels(counts, self.settings, self.job.label_columns)
-        self.label_values = label_values(counts, self.reading, self.settings)
+            for part, values in zip(partition.slices, partition.summary.values, strict=True):
+                files[part.file].add(values)
+        self.reading = read_labels(files, self.settings, self.job.label_columns)
+        check_other_columns([source for source, _ in self.job.sources], self.reading, self.settings)
+        self.label_values = label_values(LabelCounts.total(files.values()), self.reading, self.settings)
         if not codes.any():
             raise DataError(_nothing_left(rejected(self.partitions), reject_examples(self.partitions)))
         check_both_classes(self.label_values)

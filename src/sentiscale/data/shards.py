@@ -79,8 +79,8 @@ class PartitionSummary(NamedTuple):
     """Number of distinct words in these rows."""
     codes: NDArray[np.int64]
     """Number of usable rows per label code."""
-    values: LabelCounts
-    """Rows by label value, including those of rejected rows."""
+    values: tuple[LabelCounts, ...]
+    """Rows by label value of each slice, including those of rejected rows."""
     records: Records
     """One record per distinct text."""
     rejects: NDArray[np.int64]
@@ -309,26 +309,28 @@ def _summary_of(arrays: Mapping[str, NDArray[Any]]) -> PartitionSummary:
 
 
 def _value_arrays(parts: list[Reviews]) -> dict[str, NDArray[Any]]:
-    """Return the distinct label values of all slices with their rows."""
-    counts = LabelCounts()
-    for part in parts:
-        counts.add(part.values)
-    values = [*counts.labels, *counts.stars]
+    """Return the distinct label values of each slice with their rows."""
+    found = [
+        (number, is_stars, value, rows)
+        for number, part in enumerate(parts)
+        for is_stars, counts in ((False, part.values.labels), (True, part.values.stars))
+        for value, rows in counts.items()
+    ]
     return {
-        **_plain_arrays("values", pa.array(values, pa.string())),
-        "value_rows": np.array([*counts.labels.values(), *counts.stars.values()], np.int64),
-        "value_is_stars": np.arange(len(values)) >= len(counts.labels),
+        **_plain_arrays("values", pa.array([value for _, _, value, _ in found], pa.string())),
+        "value_slices": np.array([number for number, *_ in found], np.int64),
+        "value_is_stars": np.array([is_stars for _, is_stars, *_ in found], np.bool_),
+        "value_rows": np.array([rows for *_, rows in found], np.int64),
     }
 
 
-def _values_of(arrays: Mapping[str, NDArray[Any]]) -> LabelCounts:
-    counts = LabelCounts()
+def _values_of(arrays: Mapping[str, NDArray[Any]]) -> tuple[LabelCounts, ...]:
+    parts = tuple(LabelCounts() for _ in arrays["line_counts"])
     values = [value.decode() for value in shard_rows(arrays, "values").to_pylist()]
-    for value, rows, is_stars in zip(
-        values, arrays["value_rows"].tolist(), arrays["value_is_stars"].tolist(), strict=True
-    ):
-        (counts.stars if is_stars else counts.labels)[value] = rows
-    return counts
+    places = (arrays[name].tolist() for name in ("value_slices", "value_is_stars", "value_rows"))
+    for value, number, is_stars, rows in zip(values, *places, strict=True):
+        (parts[number].stars if is_stars else parts[number].labels)[value] = rows
+    return parts
 
 
 def _examples_of(arrays: Mapping[str, NDArray[Any]]) -> tuple[RejectExample, ...]:

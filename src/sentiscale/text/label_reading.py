@@ -3,11 +3,12 @@
 An input is refused if its values do not have exactly one meaning: see `read_labels`.
 """
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +17,29 @@ from pydantic import Field
 from sentiscale.config import DEFAULT_SCALE, LabelClass, PrepareSettings, StarsScale
 from sentiscale.errors import DataError
 from sentiscale.records import Record
+from sentiscale.text.label_remedies import (
+    SHOWN,
+    differing_files,
+    map_flag,
+    most_frequent,
+    narrow_problem,
+    number_remedy,
+    rating_remedy,
+    short,
+    shown,
+    top_remedy,
+)
 from sentiscale.text.labels import (
     CLASS_CODES,
     MIDDLE,
     MISSING,
     NEGATIVE,
+    NUMBER_PAIRS,
     NUMBERS,
+    OTHER_WORDS,
     POSITIVE,
     UNKNOWN,
+    WORD_PAIRS,
     WORDS,
     LabelCounts,
     Reason,
@@ -31,22 +47,24 @@ from sentiscale.text.labels import (
     as_number,
     as_stars,
     label_token,
+    number_readings,
     stars_token,
 )
 
-CODINGS: tuple[tuple[str, str], ...] = (("0", "1"), ("1", "2"), ("-1", "1"), ("0", "4"))
-"""Numbers that mean negative and positive."""
 COMMON = 0.01
 """Share of the labelled rows from which an unknown value is a class of its own, not an error in the data."""
-RARE = 0.02
-"""Share of the labelled rows up to which a number next to two classes is probably an error in the data."""
-SHOWN = 8
-"""Number of values that a message shows."""
-LONGEST_SHOWN = 40
-"""Number of characters of a value that a message shows."""
+MOST_UNKNOWN = 0.1
+"""Share of the labelled rows up to which unknown values of any kind are left out."""
 LISTED = 100
 """Number of values that a report lists."""
-SCALE_ENDS = (1, 5, 10, 20, 100)
+NEGATIVE_NAME = re.compile(
+    r"neg|bad|complain|spam|hate|toxic|abus|dislike|unhappy|(?:dis|un)satisf|refund|(?<![a-z])not?(?![a-z])"
+)
+"""Names of columns in which yes may mean negative."""
+FLAGS = (("no", "yes"), ("n", "y"), ("false", "true"), ("f", "t"), ("0", "1"))
+USUAL = {(no, "negative") for no, _ in (*FLAGS, *NUMBER_PAIRS)}
+USUAL |= {(yes, "positive") for _, yes in (*FLAGS, *NUMBER_PAIRS)}
+"""Usual classes of yes, no and numbers, which may be the opposite in such a column."""
 
 
 class LabelReading(Record):
@@ -72,7 +90,7 @@ class LabelReading(Record):
 
 
 def read_labels(
-    counts: LabelCounts,
+    files: Mapping[str, LabelCounts],
     settings: PrepareSettings,
     columns: Mapping[bool, str],
     known: LabelReading | None = None,
@@ -80,52 +98,61 @@ def read_labels(
     """Decide what the labels of an input mean.
 
     Args:
-        counts: distinct values of all rows.
+        files: distinct values of all rows of each file.
         settings: `label_map` and `stars_scale` take precedence over everything else.
         columns: name of the column of labels (False) and of stars (True), for messages.
         known: what the labels of a model's training data meant. It applies if it covers all numbers.
 
     Raises: DataError when the values do not have exactly one meaning; it names them and the flag to give.
     """
-    values: dict[str, LabelClass] = {}
-    if counts.labels:
-        values = _read_values(counts.labels, settings, columns.get(False, "label"), known)
-    scale = None
-    if counts.stars:
-        scale = settings.stars_scale or (known and known.stars_scale) or DEFAULT_SCALE
-        rules = ValueRules.given(settings, stars=True)
-        if settings.stars_scale is None and not rules.complete:
-            ignored = MISSING | rules.classes.keys()
-            ratings = Counter({v: rows for v, rows in counts.stars.items() if stars_token(v) not in ignored})
-            _check_stars(ratings, columns.get(True, "stars"), scale)
-    return LabelReading(values=values, stars_scale=scale)
+    labels = {file: counts.labels for file, counts in files.items() if counts.labels}
+    stars = {file: counts.stars for file, counts in files.items() if counts.stars}
+    return LabelReading(
+        values=_read_values(labels, settings, columns.get(False, "label"), known) if labels else {},
+        stars_scale=_read_scale(stars, settings, columns.get(True, "stars"), known) if stars else None,
+    )
 
 
 def _read_values(
-    counts: Counter[str], settings: PrepareSettings, column: str, known: LabelReading | None
+    files: Mapping[str, Counter[str]], settings: PrepareSettings, column: str, known: LabelReading | None
 ) -> dict[str, LabelClass]:
+    """Return the class of each label in lower case, without quotes, prefix and decimal zeros."""
     rules = ValueRules.given(settings, stars=False)
     given = dict(rules.classes)
     if rules.complete:
         return given
-    tokens = _by_token(counts, label_token)
-    ignored = MISSING | given.keys()
-    tokens = Counter({token: rows for token, rows in tokens.items() if token not in ignored})
+    holds = f"column '{column}' holds the labels {shown(_total(files))}"
+    by_file = {file: _by_token(counts, given) for file, counts in files.items()}
+    tokens = _total(by_file)
     numbers = {token for token in tokens if as_number(token) is not None}
-    if known is not None and numbers <= known.values.keys():
-        return {**_words(tokens), **known.values, **given}
-    values = {**_words(tokens), **_read_numbers(counts, numbers, tokens, column), **given}
-    _check_unknown(counts, tokens, values, column)
-    if known is not None:
-        _check_agreement(counts, values, known, column)
+    from_model = known.values if known is not None and numbers <= known.values.keys() else {}
+    words = _words(token for token in tokens if token not in from_model)
+    _check_one_pair(words, holds)
+    values = {**words, **from_model, **given}
+    if not from_model:
+        readings = number_readings(numbers)
+        if numbers and (words or len(readings) != 1):
+            raise DataError(f"{holds}{number_remedy(by_file, words, column)}")
+        values = {**words, **(readings[0] if numbers else {}), **given}
+    found = {token: values[token] for token in tokens if token in values}
+    _check_name(column, found, holds)
+    if known is None or numbers - known.values.keys():
+        _check_unknown(tokens, values, column, holds)
+        if known is not None:
+            _check_agreement(found, known, holds)
     return values
 
 
-def _by_token(counts: Mapping[str, int], token_of: Any) -> Counter[str]:
+def _total(files: Mapping[str, Counter[Any]]) -> Counter[Any]:
+    return sum(files.values(), Counter())
+
+
+def _by_token(counts: Mapping[str, int], given: Mapping[str, LabelClass]) -> Counter[str]:
+    """Return the rows of each token, without missing labels and those whose class is given."""
     tokens: Counter[str] = Counter()
     for value, rows in counts.items():
-        tokens[token_of(value)] += rows
-    return tokens
+        tokens[label_token(value)] += rows
+    return Counter({token: rows for token, rows in tokens.items() if token not in MISSING | given.keys()})
 
 
 def _words(tokens: Iterable[str]) -> dict[str, LabelClass]:
@@ -133,166 +160,107 @@ def _words(tokens: Iterable[str]) -> dict[str, LabelClass]:
     return {token: names[WORDS[token]] for token in tokens if token in WORDS}
 
 
-def _read_numbers(
-    counts: Counter[str], numbers: set[str], tokens: Counter[str], column: str
-) -> dict[str, LabelClass]:
-    """Return the classes of the numbers that occur."""
-    if not numbers:
-        return {}
-    holds = f"column '{column}' holds the labels {_shown(counts)}"
-    if any(token in WORDS for token in tokens):
-        raise DataError(f"{holds}: numbers and words. {_say_all(numbers | _words(tokens).keys())}")
-    codings = [coding for coding in CODINGS if numbers <= set(coding)]
-    if not codings:
-        remedy = _leave_out(numbers, tokens) or _remedy(numbers, column)
-        raise DataError(f"{holds}, which {_problem(numbers)}. {remedy}")
-    meanings: set[tuple[tuple[str, LabelClass], ...]] = {
-        tuple((token, "negative" if token == coding[0] else "positive") for token in sorted(numbers))
-        for coding in codings
-    }
-    if len(meanings) > 1:  # only "1"
+def _check_one_pair(words: Mapping[str, LabelClass], holds: str) -> None:
+    """Refuse words of several pairs: next to `neg` and `pos`, `n` may mean neutral."""
+    polar = {token for token, name in words.items() if name != "drop"}
+    if not any(polar <= {*negative, *positive} for negative, positive in WORD_PAIRS):
+        clear = {word for pair in WORD_PAIRS[0] for word in pair}
+        proposal = {token: None if token in polar - clear else name for token, name in words.items()}
         raise DataError(
-            f"{holds}: without another label, it is unclear which class '1' means. "
-            "Say it: --label-map 1=positive or --label-map 1=negative"
+            f"{holds}, which are not one pair of words. Say what each means: {map_flag(proposal)}"
         )
-    return dict(meanings.pop())
 
 
-def _problem(numbers: set[str]) -> str:
-    if {"0", "1", "2"} <= numbers or {"-1", "0", "1"} <= numbers:
-        kind = "three classes" if len(numbers) == 3 else f"{len(numbers)} values"
-        return f"are {kind}; two are needed"
-    if len(numbers) < 3:
-        return "are not 0/1, 1/2, -1/1 or 0/4"
-    return f"are {len(numbers)} values; two are needed, such as 0/1, 1/2, -1/1 or 0/4"
-
-
-def _leave_out(numbers: set[str], tokens: Counter[str]) -> str:
-    """Return the flag that leaves out rare numbers next to two classes; empty if they are not rare."""
-    coding = next((coding for coding in CODINGS if numbers > set(coding)), None)
-    extra = sorted(numbers - set(coding or numbers))
-    if not extra or sum(tokens[token] for token in extra) > RARE * tokens.total():
-        return ""
-    flag = ",".join(f"{token}=drop" for token in extra)
-    return f"To leave out the rows with {', '.join(extra)}: --label-map {flag}"
-
-
-def _remedy(numbers: set[str], column: str) -> str:
-    """Return the flag to give for numbers that are no labels: stars, a scale, or a map."""
-    found = sorted((as_number(number) or 0.0, number) for number in numbers)
-    low, high = found[0][0], found[-1][0]
-    if low >= 1 and high <= 5 and (high > 3 or len(found) > 3):
-        return f"If they are stars: --stars-column {shlex.quote(column)}"
-    if len(found) <= SHOWN:
-        return _say_all(numbers)
-    if scale := _scale_flag(low, high):
-        return f"If they are ratings: --stars-column {shlex.quote(column)}{scale}"
-    return "Name the column that holds the labels or stars: --label-column or --stars-column"
-
-
-def _say_all(tokens: Iterable[str]) -> str:
-    """Return a `--label-map` that names every token as a proposal; the numbers between two are dropped."""
-    words = _words(tokens)
-    numbers = sorted(
-        (token for token in tokens if token not in words), key=lambda token: as_number(token) or 0
+def _check_name(column: str, values: Mapping[str, LabelClass], holds: str) -> None:
+    """Refuse yes that was read as positive, and no as negative, in a column such as `is_negative`."""
+    told = NEGATIVE_NAME.findall(column.lower())
+    doubtful = {(token, name) for token, name in values.items() if token in {flag for flag, _ in USUAL}}
+    if not told or not doubtful or not doubtful <= USUAL:
+        return
+    flags = next((pair for pair in FLAGS if values.keys() <= {*pair}), None)
+    proposal: dict[str, LabelClass | None] = dict.fromkeys(values)
+    if flags is not None and len(told) == 1 and "pos" not in column.lower():
+        proposal = {flags[1]: "negative", flags[0]: "positive"}
+    raise DataError(
+        f"{holds}; by its name, they may mean the opposite. Say what they mean: {map_flag(proposal)}"
     )
-    middle: dict[str, LabelClass] = dict.fromkeys(numbers[1:-1], "drop")
-    proposal: dict[str, LabelClass] = {numbers[0]: "negative", **middle, numbers[-1]: "positive", **words}
-    return f"Say what each means (negative, positive or drop), such as: --label-map {_as_map(proposal)}"
 
 
-def _check_unknown(
-    counts: Counter[str], tokens: Counter[str], values: Mapping[str, LabelClass], column: str
-) -> None:
+def _check_unknown(tokens: Counter[str], values: Mapping[str, LabelClass], column: str, holds: str) -> None:
     """Refuse values that are classes of their own, and columns that hold something else than labels."""
     unknown = Counter({token: rows for token, rows in tokens.items() if token not in values})
     total = tokens.total()
-    if max(unknown.values(), default=0) <= max(1, COMMON * total) and unknown.total() <= total / 2:
+    single = max((rows for token, rows in unknown.items() if token != OTHER_WORDS), default=0)
+    if single <= max(1, COMMON * total) and unknown.total() <= max(1, MOST_UNKNOWN * total):
         return
-    frequent = sorted(unknown, key=lambda token: (-unknown[token], token))[:SHOWN]
-    named = ", ".join(f"'{_short(token)}'" for token in frequent)
-    holds = f"column '{column}' holds the labels {_shown(counts)}; the meaning of {named} is not known."
+    frequent = most_frequent(unknown)
+    named = ", ".join(f"'{short(token)}'" for token in frequent)
+    holds = f"{holds}; the meaning of {named} is not known."
     if all(as_stars(token) is not None for token in frequent):
         raise DataError(f"{holds} If they are stars: --stars-column {shlex.quote(column)}")
     if {"negative", "positive"} <= set(values.values()):
-        raise DataError(f"{holds} To leave out their rows: --label-map {_as_map(values)}")
-    raise DataError(f"{holds} {_ask_classes([*values, *frequent])}")
+        raise DataError(f"{holds} To leave out their rows: {map_flag(values)}")
+    raise DataError(f"{holds} Say what the values mean: {map_flag({**dict.fromkeys(frequent), **values})}")
 
 
-def _ask_classes(tokens: Iterable[str]) -> str:
-    flag = shlex.quote(",".join(f"{_short(token)}=CLASS" for token in tokens))
-    return f"Say what the values mean: --label-map {flag}, where CLASS is negative, positive or drop"
-
-
-def _as_map(values: Mapping[str, LabelClass]) -> str:
-    return shlex.quote(",".join(f"{token}={values[token]}" for token in sorted(values, key=_order)))
-
-
-def _order(value: str) -> tuple[bool, float, str]:
-    """Return the key that sorts numbers by size, then words."""
-    number = as_number(value)
-    return number is None, number or 0.0, value
-
-
-def _check_agreement(
-    counts: Counter[str], values: Mapping[str, LabelClass], known: LabelReading, column: str
-) -> None:
+def _check_agreement(values: Mapping[str, LabelClass], known: LabelReading, holds: str) -> None:
     differ = [token for token, name in values.items() if known.values.get(token, name) != name]
     if differ:
         raise DataError(
-            f"column '{column}' holds the labels {_shown(counts)}, but in the model's training data "
-            f"'{differ[0]}' meant {known.values[differ[0]]}. Say what they mean here: "
-            f"--label-map {_as_map(values)}"
+            f"{holds}, but in the model's training data '{differ[0]}' meant {known.values[differ[0]]}. "
+            f"Say what they mean here: {map_flag(values)}"
         )
 
 
-def _check_stars(counts: Counter[str], column: str, scale: StarsScale) -> None:
-    """Refuse ratings outside of the scale, and columns that hold something else than ratings."""
+def _read_scale(
+    files: Mapping[str, Counter[str]], settings: PrepareSettings, column: str, known: LabelReading | None
+) -> StarsScale:
+    """Return the scale of ratings; refuse ratings outside of it, and columns of something else."""
+    scale = settings.stars_scale or (known and known.stars_scale) or DEFAULT_SCALE
+    rules = ValueRules.given(settings, stars=True)
+    if settings.stars_scale is not None or rules.complete:
+        return scale
+    ignored = MISSING | rules.classes.keys()
+    files = {
+        file: Counter({value: rows for value, rows in counts.items() if stars_token(value) not in ignored})
+        for file, counts in files.items()
+    }
+    counts = _total(files)
+    holds = f"column '{column}' holds the ratings {shown(counts)}"
+    if NEGATIVE_NAME.search(column.lower()):
+        proposal = map_flag(dict.fromkeys(map(stars_token, most_frequent(counts))))
+        raise DataError(f"{holds}; by its name, more may be worse. Say what they mean: {proposal}")
     ratings = [found for value in counts if (found := as_stars(value)) is not None]
-    tops = [top for _, top in ratings if top is not None and top != scale[1]]
-    outside = [stars for stars, _ in ratings if not scale[0] <= stars <= scale[1]]
-    holds = f"column '{column}' holds the ratings {_shown(counts)}"
-    quoted = shlex.quote(column)
-    if outside or tops:
-        numbers = [stars for stars, _ in ratings]
-        low, high = min(numbers), max([*numbers, *tops])
-        if set(numbers) <= {-1.0, 0.0, 1.0} and not tops:
-            remedy = f"If they are labels: --label-column {quoted}"
-        elif flag := _scale_flag(low, high):
-            remedy = f"If they are ratings, name their lowest and highest value:{flag}"
-        else:
-            remedy = "Name the column that holds the ratings or labels: --stars-column or --label-column"
-        raise DataError(f"{holds}; stars from {scale[0]:g} to {scale[1]:g} were expected. {remedy}")
-    unknown = Counter({value: rows for value, rows in counts.items() if as_stars(value) is None})
-    if unknown.total() > counts.total() / 2:
-        frequent = sorted(unknown, key=lambda value: (-unknown[value], value))[:SHOWN]
-        raise DataError(
-            f"{holds}, not numbers of stars. If they are labels: --label-column {quoted}. "
-            f"{_ask_classes(frequent)}"
-        )
+    if {top for _, top in ratings} - {None, scale[1]}:
+        _refuse(holds, scale, top_remedy({top for _, top in ratings}))
+    numbers = {file: _numbers(counts) for file, counts in files.items()}
+    if any(not scale[0] <= rating <= scale[1] for rating, _ in ratings):
+        labels = {rating for rating, _ in ratings} in ({0.0, 1.0}, {-1.0, 1.0})
+        remedy = f"If they are labels: --label-column {shlex.quote(column)}" if labels else ""
+        remedy = remedy or differing_files(numbers, scale) + rating_remedy(_total(numbers), scale)
+        _refuse(holds, scale, remedy)
+    if scale != DEFAULT_SCALE and (problem := narrow_problem(numbers, scale)):
+        raise DataError(f"{holds}. {problem}")
+    words = Counter({value: rows for value, rows in counts.items() if as_stars(value) is None})
+    if words.total() > counts.total() / 2:
+        remedy = f"If they are labels: --label-column {shlex.quote(column)}"
+        if not any(label_token(word) in WORDS for word in words):
+            remedy = f"Say what they mean: {map_flag(dict.fromkeys(most_frequent(words)))}"
+        raise DataError(f"{holds}, not numbers of stars. {remedy}")
+    return scale
 
 
-def _scale_flag(low: float, high: float) -> str:
-    """Return the `--stars-scale` that contains the numbers; empty if they are no ratings."""
-    top = next((end for end in SCALE_ENDS if high <= end and -low <= end), None)
-    if top is None:
-        return ""
-    bottom = -top if low < 0 else 0 if low < 1 else 1
-    return f" --stars-scale {bottom}-{top}"
+def _refuse(holds: str, scale: StarsScale, remedy: str) -> NoReturn:
+    raise DataError(f"{holds}; stars from {scale[0]:g} to {scale[1]:g} were expected. {remedy}")
 
 
-def _short(value: str) -> str:
-    return value if len(value) <= LONGEST_SHOWN else value[: LONGEST_SHOWN - 1] + "…"
-
-
-def _shown(counts: Counter[str]) -> str:
-    """Return the most frequent values with their rows, ordered by value."""
-    counts = Counter({value: rows for value, rows in counts.items() if label_token(value) not in MISSING})
-    frequent = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
-    frequent.sort(key=lambda item: _order(item[0]))
-    listed = ", ".join(f"'{_short(value)}' ({rows:,} row{'s' * (rows != 1)})" for value, rows in frequent)
-    rest = len(counts) - len(frequent)
-    return f"{listed} and {rest:,} other values" if rest else listed
+def _numbers(counts: Mapping[str, int]) -> Counter[float]:
+    """Return the rows by rating, without values that are no ratings."""
+    numbers: Counter[float] = Counter()
+    for value, rows in counts.items():
+        if (found := as_stars(value)) is not None:
+            numbers[found[0]] += rows
+    return numbers
 
 
 def check_both_classes(values: Mapping[str, Mapping[str, Any]]) -> None:
@@ -303,9 +271,9 @@ def check_both_classes(values: Mapping[str, Mapping[str, Any]]) -> None:
     found = {value["class"] for value in values.values()} - {None}
     if len(found) == 1:
         (only,) = found
-        shown = _shown(Counter({value: entry["rows"] for value, entry in values.items()}))
+        labels = shown(Counter({value: entry["rows"] for value, entry in values.items()}))
         raise DataError(
-            f"all labels are {only}; both classes are needed. The labels are {shown}. Name the right "
+            f"all labels are {only}; both classes are needed. The labels are {labels}. Name the right "
             "column with --label-column or --stars-column, say what the values mean with --label-map, or add "
             "reviews of the other class."
         )
@@ -342,7 +310,7 @@ def _label_value(rows: int, code: int) -> dict[str, Any]:
 def values_line(values: Mapping[str, Mapping[str, Any]]) -> str:
     """Return what became of the most frequent values that `label_values` returned, for a report."""
     parts = [
-        f"'{_short(value)}' = {entry['class'] or 'left out'} ({entry['rows']:,}{_because(entry)})"
+        f"'{short(value)}' = {entry['class'] or 'left out'} ({entry['rows']:,}{_because(entry)})"
         for value, entry in list(values.items())[:SHOWN]
     ]
     rest = len(values) - SHOWN

@@ -7,7 +7,7 @@ Numbers therefore have their own codes (`ZERO`, `ONE`, ...) until all rows have 
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -23,9 +23,22 @@ ZERO, ONE, TWO, MINUS_ONE, FOUR = 10, 11, 12, 13, 14
 NO_LABEL, UNKNOWN, MIDDLE = 255, 254, 253
 
 NUMBERS = {"0": ZERO, "1": ONE, "2": TWO, "-1": MINUS_ONE, "4": FOUR}
+NUMBER_PAIRS = (("0", "1"), ("1", "2"), ("-1", "1"), ("0", "4"))
+"""Numbers that mean negative and positive."""
+WORD_PAIRS = (
+    (("negative", "neg"), ("positive", "pos")),
+    (("n",), ("p",)),
+    (("n",), ("y",)),
+    (("no",), ("yes",)),
+    (("f",), ("t",)),
+    (("false",), ("true",)),
+    (("bad",), ("good",)),
+    (("not recommended",), ("recommended",)),
+)
+"""Words that mean negative and positive, where no word of another pair occurs."""
 WORDS = {
-    **dict.fromkeys(("negative", "neg", "n", "no", "false", "f", "bad", "not recommended"), NEGATIVE),
-    **dict.fromkeys(("positive", "pos", "p", "y", "yes", "true", "t", "good", "recommended"), POSITIVE),
+    **{word: NEGATIVE for negative, _ in WORD_PAIRS for word in negative},
+    **{word: POSITIVE for _, positive in WORD_PAIRS for word in positive},
     **dict.fromkeys(("neutral", "neu", "mixed"), MIDDLE),
 }
 NAMES = WORDS | NUMBERS
@@ -35,6 +48,8 @@ BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, 
 LABEL_PREFIX = "__label__"
 MOST_VALUES = 1000
 """Number of distinct label values that are counted separately, to bound memory."""
+OTHER_WORDS = "(other words)"
+"""Stands for the values that are not counted separately."""
 
 WHOLE_NUMBER = re.compile(r"([+-]?\d+)(?:[.,]0+)?")
 NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:e[+-]?\d+)?")
@@ -71,17 +86,37 @@ class LabelCounts:
     labels: Counter[str] = field(default_factory=Counter)
     stars: Counter[str] = field(default_factory=Counter)
 
+    @classmethod
+    def total(cls, parts: Iterable["LabelCounts"]) -> "LabelCounts":
+        counts = cls()
+        for part in parts:
+            counts.add(part)
+        return counts
+
     def add(self, other: "LabelCounts") -> None:
         self.labels = bounded(self.labels + other.labels)
         self.stars = bounded(self.stars + other.stars)
 
 
 def bounded(counts: Counter[str]) -> Counter[str]:
-    """Return the most frequent values, at most MOST_VALUES; numbers first, because they decide more."""
+    """Return the most frequent values, at most MOST_VALUES, and the rows of other words as OTHER_WORDS.
+
+    Numbers come first, because they decide more.
+    """
     if len(counts) <= MOST_VALUES:
         return counts
     ordered = sorted(counts.items(), key=lambda item: (as_number(item[0]) is None, -item[1], item[0]))
-    return Counter(dict(ordered[:MOST_VALUES]))
+    words = sum(rows for value, rows in ordered[MOST_VALUES:] if as_number(value) is None)
+    return Counter(dict(ordered[:MOST_VALUES])) + Counter({OTHER_WORDS: words})
+
+
+def number_readings(numbers: Collection[str]) -> list[dict[str, LabelClass]]:
+    """Return the different meanings that these numbers can have as labels of two classes."""
+    pairs = [pair for pair in NUMBER_PAIRS if set(numbers) <= set(pair)]
+    readings: list[dict[str, LabelClass]] = [
+        {number: "negative" if number == pair[0] else "positive" for number in numbers} for pair in pairs
+    ]
+    return [reading for place, reading in enumerate(readings) if reading not in readings[:place]]
 
 
 @dataclass(frozen=True)

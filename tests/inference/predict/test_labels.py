@@ -47,7 +47,7 @@ def classes(document):
         ({"-1": "negative", "1": "positive"}, "1 1", [0, 2]),
         (ZERO_ONE, "0 1 1", [1, 2]),
         (ZERO_ONE, "1.0 LABEL_0", [1, 1]),
-        (ONE_TWO, "positive negative good", [1, 2]),
+        (ONE_TWO, "positive negative pos", [1, 2]),
         (ZERO_ONE, "yes no", [1, 1]),
         (MAPPED, "0 2 2 great", [1, 3]),
         (None, "0 1", [1, 1]),
@@ -127,10 +127,16 @@ def test_triage_and_predict_say_what_they_leave_out(cli, known, tmp_path):
 
 
 def test_stars_are_read_on_the_scale_of_the_training(cli, known, tmp_path):
-    path = table(tmp_path / "t.csv", "1", "4", "5", name="rating")
+    path = table(tmp_path / "t.csv", "1", "4", "5", "6", name="rating")
     document = json.loads(cli("evaluate", known(scale=(0, 10)), path, "--json").stdout)
-    assert (classes(document), document["left_out"]) == ([2, 0], {"neutral": 1})
+    assert (classes(document), document["left_out"]) == ([2, 1], {"neutral": 1})
+    table(path, "1", "4", "5", name="rating")
     assert classes(json.loads(cli("evaluate", known(), path, "--json").stdout)) == [1, 2]
+    told = cli("evaluate", known(scale=(0, 10)), path)
+    assert told.returncode == 3
+    assert "--stars-scale 0-10; otherwise: --stars-scale 1-5" in told.stderr
+    same = cli("evaluate", known(scale=(0, 10)), path, "--stars-scale", "0-10", "--json")
+    assert classes(json.loads(same.stdout)) == [2, 0]
     again = cli("evaluate", known(scale=(0, 10)), path, "--stars-scale", "1-5", "--json")
     assert classes(json.loads(again.stdout)) == [1, 2]
     table(path, "1", "11", name="rating")
@@ -152,6 +158,10 @@ def test_lines_are_compared_with_the_labels_of_the_training(cli, known, tmp_path
     wrong = predict(known(ZERO_ONE), "__label__0 bad\n__label__7 good\n")
     assert wrong.returncode == 3
     assert "'7'" in wrong.stderr
+    unknown = predict(known(), ones)
+    assert (unknown.returncode, "unclear which class '1' means" in unknown.stderr) == (3, True)
+    assert predict(known(), ones + "__label__2 good\n").returncode == 0
+    assert predict(known(), ones, "--label-map", "1=positive,2=negative").returncode == 0
     said = predict(
         known(ZERO_ONE), "__label__7 good\n__label__8 bad\n", "--label-map", "7=positive,8=negative"
     )

@@ -51,6 +51,10 @@ class TableFormat:
     """Whether the label column contains ratings, such as 1 to 5 stars."""
     label_from: str = "format"
     """Why this column was taken as the label: flag, usual name, position, folder name or format."""
+    label_names: tuple[str, ...] = ()
+    """Names of the labels 0, 1, ... of a Parquet file that Hugging Face datasets wrote; empty if none."""
+    others: tuple[str, ...] = ()
+    """Other columns with a usual name of labels or stars; empty if a flag names the column."""
     rules: ValueRules = field(default_factory=ValueRules)
     """How values of the label column become label codes."""
     label_type: str = "string"
@@ -301,6 +305,8 @@ def choose_columns(
                 f"{path} has {list(columns).count(name or '')} columns named '{name}'. Rename them."
             )
     by_flag = settings.label_column or settings.stars_column
+    usual = {*LABEL_NAMES, *STARS_NAMES} if not by_flag and (label or stars) else set()
+    taken = {text, title, stars or label}
     return TableFormat(
         format_name,
         text,
@@ -308,6 +314,7 @@ def choose_columns(
         stars or label,
         stars is not None,
         label_from="flag" if by_flag else "usual name",
+        others=tuple(name for name in columns if name.lower() in usual and name not in taken),
         columns=tuple(columns),
     )
 

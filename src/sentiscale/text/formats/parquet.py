@@ -1,11 +1,13 @@
 """Parquet files, passed from reader to parser as Arrow streams."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sentiscale.config import PrepareSettings
@@ -50,7 +52,7 @@ class Parquet(InputFormat):
                 f"{path} is a compressed Parquet file; decompress it first (Parquet compresses inside)."
             )
         try:
-            schema = self.schema(path)
+            schema = _stored_schema(path)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError(f"{path} is not a readable Parquet file: {error}. Get it again.") from error
         kinds = {name: kind for field in schema for name, kind in _nested_types(field)}
@@ -63,11 +65,12 @@ class Parquet(InputFormat):
                     f"column '{name}' of {path} is of type {kinds[name]}; text, numbers or truth values are "
                     f"needed. {remedy}, or write the file with a flat one."
                 )
-        return replace(table, columns=tuple(schema.names))
+        others = tuple(name for name in table.others if not pa.types.is_nested(kinds[name]))
+        names = _class_names(schema, table.label)
+        return replace(table, columns=tuple(schema.names), others=others, label_names=names)
 
     def schema(self, path: str, table: TableFormat | None = None) -> pa.Schema:
-        with open_file(path) as file:
-            return pq.ParquetFile(file).schema_arrow.remove_metadata()
+        return _stored_schema(path).remove_metadata()
 
     def batches(self, path: str, table: TableFormat, block_bytes: int) -> Iterator[tuple[bytes, int]]:
         """Yield batches of the needed columns as Arrow streams."""
@@ -100,10 +103,35 @@ class Parquet(InputFormat):
         text = join_title(column(table.text), column(table.title))
         extra = stream.select(table.extra.names) if table.extra is not None else None
         faults = np.zeros(rows, np.uint8)
-        return Columns(text, column(table.label), np.arange(rows), rows, faults, extra=extra)
+        label = column(table.label)
+        if table.label_names:
+            label = _named(label, table.label_names)
+        return Columns(text, label, np.arange(rows), rows, faults, extra=extra)
 
     def count_lines(self, data: bytes, table: TableFormat) -> int:
         return int(_read_stream(data).num_rows)
+
+
+def _stored_schema(path: str) -> pa.Schema:
+    with open_file(path) as file:
+        return pq.ParquetFile(file).schema_arrow
+
+
+def _class_names(schema: pa.Schema, column: str | None) -> tuple[str, ...]:
+    """Return the names of a column's labels, which Hugging Face datasets stores in the schema."""
+    try:
+        stored = json.loads((schema.metadata or {})[b"huggingface"])
+        names = stored["info"]["features"][column]["names"]
+    except (KeyError, TypeError, ValueError):
+        return ()
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def _named(labels: pa.Array, names: tuple[str, ...]) -> pa.Array:
+    """Replace the numbers of labels with their names; numbers without a name, such as -1, become null."""
+    numbers = labels.cast(pa.int64())
+    named = pc.and_(pc.greater_equal(numbers, 0), pc.less(numbers, len(names)))
+    return pa.array(names, pa.large_string()).take(pc.if_else(named, numbers, None))
 
 
 def _nested_types(field: pa.Field) -> Iterator[tuple[str, pa.DataType]]:
