@@ -152,6 +152,18 @@ def test_a_model_knows_what_yes_means_in_such_a_column():
     assert "--label-map no=positive,yes=negative" in refused("no yes", column="is_negative", known=usual)
 
 
+def test_two_of_the_three_numbers_of_a_model():
+    three = LabelReading(values={"0": "negative", "1": "drop", "2": "positive"})
+    message = refused("0 1", known=three)
+    assert "in the model's training data '1' meant drop" in message
+    assert "--label-map 0=negative,1=CLASS, where" in message
+    assert classes("0 1", known=three, label_map="0=negative,1=drop") == means("0=- 1=0")
+    exact = refused("1 2", known=LabelReading(values={"0": "negative", "1": "positive"}))
+    assert "--label-map 1=negative,2=positive" in exact
+    assert classes("0 1 2", known=three) == means("0=- 1=0 2=+")
+    assert classes("0 2", known=three) == means("0=- 2=+")
+
+
 @pytest.mark.parametrize(
     "values", ["n pos neg", "n p neg", "no negative yes", "f negative positive", "n pos", "bad positive"]
 )

@@ -129,8 +129,11 @@ def _read_values(
     words = _words(token for token in tokens if token not in from_model)
     _check_one_pair(words, holds)
     values = {**words, **from_model, **given}
+    readings = number_readings(numbers)
+    more = {token for token in from_model if as_number(token) is not None} > numbers
+    if known is not None and more and len(numbers) == 2 and readings:  # 0/1, for a model of 0/1/2
+        _check_agreement(readings[0], known, holds)
     if not from_model:
-        readings = number_readings(numbers)
         if numbers and (words or len(readings) != 1):
             raise DataError(f"{holds}{number_remedy(by_file, words, column)}")
         values = {**words, **(readings[0] if numbers else {}), **given}
@@ -206,9 +209,12 @@ def _check_unknown(tokens: Counter[str], values: Mapping[str, LabelClass], colum
 def _check_agreement(values: Mapping[str, LabelClass], known: LabelReading, holds: str) -> None:
     differ = [token for token, name in values.items() if known.values.get(token, name) != name]
     if differ:
+        proposal: dict[str, LabelClass | None] = dict(values)
+        if values.keys() <= known.values.keys():  # they may mean the same as in the training data
+            proposal |= dict.fromkeys(differ)
         raise DataError(
             f"{holds}, but in the model's training data '{differ[0]}' meant {known.values[differ[0]]}. "
-            f"Say what they mean here: {map_flag(values)}"
+            f"Say what they mean here: {map_flag(proposal)}"
         )
 
 

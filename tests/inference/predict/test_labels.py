@@ -102,9 +102,9 @@ def test_the_flag_wins_over_the_model(cli, known, tmp_path):
 
 
 def test_dropped_labels_stay_dropped_and_are_said(cli, known, tmp_path):
-    path = table(tmp_path / "t.csv", "1", "2", "neutral", "", "maybe")
+    path = table(tmp_path / "t.csv", "1", "2", "neutral", "", "maybe", "0")
     document = json.loads(cli("evaluate", known(MAPPED), path, "--json").stdout)
-    assert classes(document) == [0, 1]
+    assert classes(document) == [1, 1]
     assert document["left_out"] == {"neutral": 2, "no_label": 1, "unknown_label": 1}
     assert document["left_out_examples"]["unknown_label"]["label"] == "maybe"
     assert document["label_values"]["1"] == {"rows": 1, "class": None, "reason": "neutral"}
