@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import subprocess
+import sys
 import threading
 
 import pyarrow as pa
@@ -110,7 +111,7 @@ def test_elements_that_are_no_objects_are_rejected_by_number(write):
             "ast.literal_eval",
         ),
         ('{"label": 1, "text": "a", "ok": True}\n', "ast.literal_eval"),
-        ('["good", "bad"]', "no JSON object"),
+        ("[[1, 2], [3, 4]]", "no JSON object"),
         ("[1, 2, 3]", "no JSON object"),
         ("[]", "no JSON object"),
         ("{}", "no column with a usual name"),
@@ -121,6 +122,65 @@ def test_other_documents_are_refused_with_the_command(write, content, told):
     with pytest.raises(DataError) as caught:
         Corpus.find(write("a.json", content))
     assert told in str(caught.value)
+
+
+TABLE = [{"label": i % 2, "text": f"it's a lamp, number {i}"} for i in range(20)]
+COLUMNS = {"label": [row["label"] for row in TABLE], "text": [row["text"] for row in TABLE]}
+LISTS = [[row["text"], row["label"]] for row in TABLE]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps({name: dict(enumerate(values)) for name, values in COLUMNS.items()}),
+        json.dumps({name: dict(enumerate(values)) for name, values in COLUMNS.items()}, indent=1),
+        json.dumps(dict(enumerate(TABLE))),
+        json.dumps({"columns": ["text", "label"], "index": list(range(20)), "data": LISTS}),
+        json.dumps(COLUMNS),
+        json.dumps(LISTS),
+        json.dumps([[label, text] for text, label in LISTS], indent=1),
+        "".join(json.dumps([label, text]) + "\n" for text, label in LISTS),
+    ],
+    ids=["pandas", "indented", "index", "split", "dict of lists", "lists", "label first", "a list per line"],
+)
+def test_the_commands_for_tables_in_one_object_and_for_lists_work(write, tmp_path, content):
+    write("it's a.json", content)
+    with pytest.raises(DataError) as caught:
+        Corpus.find(tmp_path / "it's a.json")
+    command = str(caught.value).split("Convert it: ")[1]
+    path = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path, env=os.environ | {"PATH": path})
+    assert read(tmp_path / "reviews.jsonl")[0] == [(row["label"], row["text"]) for row in TABLE]
+
+
+def test_the_command_for_a_list_of_texts_works(write, tmp_path):
+    write("a.json", json.dumps(["good\nlamp", "bad lamp"]))
+    with pytest.raises(DataError) as caught:
+        Corpus.find(tmp_path / "a.json")
+    subprocess.run(str(caught.value).split("Convert it: ")[1], shell=True, check=True, cwd=tmp_path)
+    (block,) = Corpus.find(tmp_path / "reviews.jsonl", labels="none").blocks()
+    assert block.text.to_pylist() == [b"good\nlamp", b"bad lamp"]
+
+
+@pytest.mark.parametrize("odd", [{"a": 1}, ["x"]])
+def test_a_row_whose_text_or_label_is_an_object_is_rejected(write, odd):
+    rows = [{"label": 1, "text": odd}, {"label": odd, "text": "lamp"}, *TABLE]
+    found, rejects = read(write("a.jsonl", "".join(json.dumps(row) + "\n" for row in rows)))
+    assert found == [(row["label"], row["text"]) for row in TABLE]
+    assert [reject[:2] for reject in rejects] == [(1, "no_text"), (2, "no_label")]
+
+
+def test_lines_that_end_with_a_comma(write):
+    content = "".join(json.dumps(row) + ",\n" for row in TABLE[:-1]) + json.dumps(TABLE[-1])
+    assert read(write("a.jsonl", content)) == ([(row["label"], row["text"]) for row in TABLE], [])
+
+
+@pytest.mark.parametrize("mode", ["required", "optional"])
+def test_two_parquet_columns_of_one_name_are_refused(tmp_path, mode):
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array([0]), pa.array([1])], ["text", "label", "label"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="2 columns named 'label'"):
+        Corpus.find(tmp_path / "a.parquet", labels=mode)
 
 
 def test_the_command_for_python_dicts_works(write, tmp_path):

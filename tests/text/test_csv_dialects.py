@@ -1,6 +1,7 @@
 """How a delimited file is recognised, and that reading it loses no row, whatever its quotes."""
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -50,6 +51,82 @@ def write(folder, lines, name="r.tsv", end="\n"):
 
 
 MODES = pytest.mark.parametrize("mode", ["required", "none"])
+
+
+@pytest.mark.parametrize("at", [5, 50_000])
+@pytest.mark.parametrize("template", ["{text}", "r-{row},{text}", "t{row},{text},u{row}"])
+def test_rows_between_lone_quotes_are_refused_without_types(tmp_path, template, at):
+    changes = {at: '"open', at + 10: 'closing"'}
+    header = ["text", "id,text", "title,text,user"][template.count(",")]
+    path = write(tmp_path, lines_with(changes, template, at + 20, header), "r.csv")
+    with pytest.raises(DataError, match=rf"{path}:{at + 2}: .* 11 lines that look like rows"):
+        read(path, "none")
+    assert len(read(path, "none", quoting="none")[0]) == at + 20
+    assert len(read(path, "none", quoting="standard")[0]) == at + 10
+
+
+@pytest.mark.parametrize("template", ["{text}", "r-{row},{text}", "t{row},{text},u{row}"])
+def test_quoted_reviews_of_many_lines_are_one_row_each_where_quotes_are_usual(tmp_path, template):
+    changes = {4: '"one\ntwo\nthree\nfour\nfive"'} | {i: f'"lamp, number {i}"' for i in range(6, 12)}
+    header = ["text", "id,text", "title,text,user"][template.count(",")]
+    texts, rejects, _ = read(write(tmp_path, lines_with(changes, template, 20, header), "r.csv"), "none")
+    assert (len(texts), rejects) == (20, [])
+    assert "one\ntwo\nthree\nfour\nfive" in texts[4]
+
+
+@MODES
+@pytest.mark.parametrize("name", ["r.csv", "r.txt", "r"])
+@pytest.mark.parametrize("prefix", [4, 5, None])
+def test_a_table_that_quotes_the_prefix_of_labels_is_a_table(tmp_path, name, prefix, mode):
+    """Row `prefix` begins with it, or all labels do."""
+    texts = texts_of()
+    if prefix is not None:
+        texts[prefix] = f"__label__2 {texts[prefix]}"
+    before = "__label__" if prefix is None else ""
+    rows = [
+        f"{before}{1 + i % 2},{text}" if prefix is None else f"{text},{i % 2}" for i, text in enumerate(texts)
+    ]
+    path = write(tmp_path, ["label,text" if prefix is None else "text,label", *rows], name)
+    found, rejects, table = read(path, mode)
+    assert (found, rejects, table.format) == (texts, [], "csv")
+
+
+@MODES
+@pytest.mark.parametrize("header", ["stars\ttext", "# stars\ttext"])
+def test_a_header_within_the_table_is_rejected(tmp_path, header, mode):
+    lines = lines_with({}, header=header)
+    texts, rejects, _ = read(write(tmp_path, [*lines, *lines, "5\ttext"]), mode)
+    assert (texts, rejects) == ([*texts_of(), *texts_of(), "text"], [(22, "malformed")])
+
+
+@pytest.mark.parametrize(
+    ("header", "lines", "told"),
+    [
+        ("label^text", [], "--delimiter '^'"),
+        ("label:text", [], "--delimiter :"),
+        ("label,text", ["All reviews"], "tail -n +2"),
+        ("label,text", ["All reviews", "2020, by week"], "tail -n +3"),
+    ],
+)
+def test_another_delimiter_or_a_title_is_told(tmp_path, header, lines, told):
+    delimiter = header[5]
+    rows = [f"{i % 2}{delimiter}{text}" for i, text in enumerate(texts_of())]
+    path = write(tmp_path, [*lines, header, *rows], "r.csv")
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert told in str(caught.value)
+    if "tail" in told:
+        subprocess.run(str(caught.value).split("before: ")[1], shell=True, check=True, cwd=tmp_path)
+        found = read(tmp_path / "reviews.csv")
+    else:
+        found = read(path, delimiter=delimiter)
+    assert found[:2] == (texts_of(), [])
+
+
+def test_usual_names_with_spaces(tmp_path):
+    path = write(tmp_path, lines_with({}, header="Star Rating\tReview Text"))
+    texts, rejects, table = read(path)
+    assert (texts, rejects, table.label, table.stars) == (texts_of(), [], "Star Rating", True)
 
 
 UNQUOTED = {

@@ -29,7 +29,7 @@ from sentiscale.text.formats.files import Files
 from sentiscale.text.formats.foreign import refuse_foreign
 from sentiscale.text.formats.json_lines import JsonLines
 from sentiscale.text.formats.parquet import Parquet
-from sentiscale.text.labels import ValueRules
+from sentiscale.text.labels import LABEL_PREFIX, ValueRules
 
 FASTTEXT, CSV, JSON_LINES, PARQUET, EXCEL, FILES = FastText(), Csv(), JsonLines(), Parquet(), Excel(), Files()
 
@@ -118,11 +118,12 @@ def named_format(name: str) -> InputFormat:
 
 def _guess(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> InputFormat:
     by_content = next((each for each in FORMATS.values() if each.recognises(start.data)), None)
+    by_name = format_by_suffix(start.name)
+    lines = by_content is FASTTEXT or (by_content is None and start.name.lower().endswith(".txt"))
+    if lines and not start.data.lstrip().startswith(LABEL_PREFIX.encode()) and is_table(start, settings):
+        return CSV
     if by_content is not None:
         return by_content
-    by_name = format_by_suffix(start.name)
-    if by_name is FASTTEXT and start.name.lower().endswith(".txt") and is_table(start, settings):
-        return CSV
     if by_name is not None:
         return by_name
     if mode != "required":  # plain text may contain commas without being a table

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from sentiscale.text.labels import BYTES, ValueRules
 from sentiscale.text.lines import LF
 
 LabelMode = Literal["required", "optional", "none"]
+READERS = {"gzip": "gzip -dc", "bz2": "bzip2 -dc", "xz": "xz -dc", "zstd": "zstd -dc", None: "cat"}
 SNIPPET_BYTES = 200
 TypedColumns = tuple[tuple[int, frozenset[bytes] | None], ...]
 """Columns by index and the values that occur in them; None for any number."""
@@ -36,6 +38,11 @@ class FileStart:
     """Whether `data` contains the entire file."""
     compression: str | None = None
     pipe: bool = False
+
+    @property
+    def reader(self) -> str:
+        """Command that writes the decompressed file to standard output."""
+        return f"{READERS[self.compression]} {quote(self.path)}"
 
 
 @dataclass(frozen=True)
@@ -243,7 +250,7 @@ def nested_column(table: pa.Table, name: str) -> pa.Array:
     return pc.struct_field(table[first].combine_chunks(), fields)
 
 
-# Usual column names, compared case-insensitively; the first one present is used.
+# Usual column names, compared case-insensitively, with spaces for underscores; the first one present is used.
 TEXT_NAMES = [
     "text",
     "review",
@@ -320,5 +327,6 @@ def choose_columns(
 
 
 def _usual(columns: Sequence[str], names: Sequence[str]) -> str | None:
-    present = {column.lower(): column for column in reversed(columns)}
+    spaced = {column.lower().replace(" ", "_"): column for column in reversed(columns)}
+    present = spaced | {column.lower(): column for column in reversed(columns)}
     return next((present[name] for name in names if name in present), None)

@@ -35,8 +35,14 @@ MOST_TAIL_BYTES = 2**16
 SAMPLE_RECORDS = 1000
 """Records from which the types of columns are known."""
 FEW_ROWS, FEW_VALUES = 10, 20
-MOST, ALWAYS = 0.5, 0.99
-"""Shares of quoted values from which a column is mostly or always quoted."""
+RARELY, MOST, ALWAYS = 0.05, 0.5, 0.99
+"""Shares of quoted values up to which a column is rarely, or from which it is mostly or always quoted."""
+FEW_QUOTED = 2
+"""Number of quoted values of a column up to which quotes are rare, however few rows there are."""
+FEWEST_MERGED = 4
+"""Lines of a quoted field from which they may be rows, if neither types nor the delimiter tell."""
+PROSE = ", "
+"""Delimiters that are frequent in text."""
 LINE_ENDS = re.compile(rb"\r\n?|\n")
 SEPARATOR_LINE = re.compile(rb'"?sep=([^"\r\n])"?(\r\n?|\n)', re.IGNORECASE)
 NUMBER = re.compile(rb"[+-]?\d+([.,]\d+)?")
@@ -152,13 +158,21 @@ class Reading:
         """Return `TableFormat.typed_columns`; None if quoted fields cannot be mistaken.
 
         If a column is always quoted, a quote that is not closed meets the opening quote of the next row.
+        Without types, text with commas is quoted so often that lines with as many commas are no evidence,
+        unless quotes are rare.
         """
         typed = self.typed_columns()
         free = set(range(self.width)) - {number for number, _ in typed}
         quoted = len(self.rows) >= FEW_ROWS and bool((self.quoted_shares[sorted(free)] >= ALWAYS).all())
-        if self.quoting == "none" or self.width < 2 or quoted or (not typed and self.delimiter in ", "):
+        unclear = self.width < 2 or (not typed and self.delimiter in PROSE)
+        few = max(RARELY * len(self.rows), FEW_QUOTED)
+        if (
+            self.quoting == "none"
+            or quoted
+            or (unclear and (self.quoted_shares * len(self.rows)).max() > few)
+        ):
             return None
-        return typed
+        return () if unclear else typed
 
     def first_is_a_row(self) -> bool:
         """Whether the first record looks like the rows, and not like a header."""
@@ -190,6 +204,8 @@ def looks_like_a_row(line: bytes, delimiter: str, typed: TypedColumns) -> bool:
 def merged_lines(data: bytes, delimiter: str, typed: TypedColumns) -> int:
     """Return how many lines of a record look like rows, if most do; otherwise 0."""
     lines = LINE_ENDS.split(data)
+    if not typed and delimiter in PROSE and len(lines) < FEWEST_MERGED:
+        return 0
     rows = [looks_like_a_row(line, delimiter, typed) for line in lines]
     return sum(rows) if rows[0] and rows[-1] and 2 * sum(rows) > len(lines) else 0
 

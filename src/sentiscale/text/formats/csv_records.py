@@ -1,7 +1,9 @@
 """CSV files and other delimited text, with or without a header."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from shlex import quote
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +13,15 @@ from numpy.typing import NDArray
 from sentiscale.config import PrepareSettings
 from sentiscale.errors import DataError, UsageError
 from sentiscale.text.compiled import Bytes, frozen
-from sentiscale.text.csv_scanner import BAD_QUOTE, MOST_SUSPECTS, Fields, csv_column, last_csv_end, split_csv
+from sentiscale.text.csv_scanner import (
+    BAD_QUOTE,
+    MOST_SUSPECTS,
+    Dialect,
+    Fields,
+    csv_column,
+    last_csv_end,
+    split_csv,
+)
 from sentiscale.text.formats import base
 from sentiscale.text.formats.base import (
     Columns,
@@ -41,6 +51,8 @@ from sentiscale.text.lines import CR, LF, gather
 STARS = {b"1", b"2", b"3", b"4", b"5"}
 HEADLESS_RECORDS = 200
 """Records from which a known headerless set is recognised."""
+MOST_TITLE_LINES = 5
+"""Lines before a header that a message finds."""
 LINE_WIDTH = 80
 """Maximum length of a line in a message."""
 
@@ -71,7 +83,13 @@ class Csv(InputFormat):
         def column(name: str) -> pa.Array:
             return csv_column(data, fields, dialect, table.columns.index(name), rows)
 
-        text = join_title(column(table.text), column(table.title) if table.title is not None else None)
+        texts = column(table.text)
+        headers = _headers(data, fields, dialect, table, rows[_equal(texts, table.text)])
+        if headers:  # files with a header each, joined to one
+            good[headers] = False
+            rows = np.flatnonzero(good)
+            texts = column(table.text)
+        text = join_title(texts, column(table.title) if table.title is not None else None)
         if table.escapes:
             text = pc.replace_substring(text, b"\\n", b" ")
         label = column(table.label) if table.label is not None else None
@@ -83,7 +101,7 @@ class Csv(InputFormat):
             place = pa.array(np.cumsum(good) - 1, mask=~good)
             ends = np.minimum(np.append(fields.begins[1:], len(data)), fields.begins + base.SNIPPET_BYTES)
             text = pc.if_else(pa.array(good), text.take(place), gather(data, fields.begins, ends))
-            problems = _problems(fields, good, width)
+            problems = _problems(fields, good, width, headers)
             label = label.take(place) if label is not None else None
             extra = extra.take(place) if extra is not None else None
         faults = np.where(good, Reason.NONE, Reason.MALFORMED).astype(np.uint8)
@@ -201,6 +219,11 @@ def _columns_of(
         error = None
     except (DataError, UsageError) as refused:
         if not unclear:
+            if isinstance(refused, DataError) and (hint := _other_header(start, settings, preamble, names)):
+                place = _place(start, preamble, reading, 0)
+                raise DataError(
+                    f"{place}: the header has no column with a usual name: {_line(reading, 0)}. {hint}"
+                ) from refused
             raise
         error = refused
     flags = " ".join(_numbered_columns(reading, mode))
@@ -225,9 +248,39 @@ def _names(start: FileStart, settings: PrepareSettings, reading: Reading) -> tup
         return settings.columns
     if settings.header is False:
         return tuple(str(number + 1) for number in range(reading.width))
-    names = [name.decode("utf-8", "replace").strip() for name in reading.record(0)]
+    names = _header_names(reading.record(0))
+    return ("",) * (reading.width - len(names)) + names
+
+
+def _other_header(
+    start: FileStart, settings: PrepareSettings, preamble: Preamble, names: Sequence[str]
+) -> str | None:
+    """Return what to do if another delimiter, or a line after the first, gives a header with a usual name."""
+    if settings.header is not None or settings.columns is not None:
+        return None
+    for sign in sorted(set("".join(names)) - set(" _-")) if len(names) == 1 else ():
+        if (
+            sign.isascii()
+            and not sign.isalnum()
+            and names_a_text(start, settings.model_copy(update={"delimiter": sign}))
+        ):
+            return f"If '{sign}' separates its columns, add --delimiter {quote(sign)}."
+    data = start.data[preamble.size :]
+    for line in range(1, MOST_TITLE_LINES + 1):
+        data = data[found.end() :] if (found := LINE_ENDS.search(data)) else b""
+        if data and is_table(replace(start, data=data), settings):
+            first = preamble.lines + line + 1
+            return (
+                f"Line {first} looks like its header. Leave out the lines before: "
+                f"{start.reader} | tail -n +{first} > reviews.csv"
+            )
+    return None
+
+
+def _header_names(values: list[bytes]) -> tuple[str, ...]:
+    names = [name.decode("utf-8", "replace").strip() for name in values]
     names[0] = names[0].lstrip("# ") or names[0]
-    return ("",) * (reading.width - len(names)) + tuple(names)
+    return tuple(names)
 
 
 def _numbered_columns(reading: Reading, mode: LabelMode) -> list[str]:
@@ -293,7 +346,28 @@ def _header_lines(reading: Reading) -> int:
     return int(reading.fields.lines[0]) + _line_breaks(reading.data[begin:end]) + 1
 
 
-def _problems(fields: Fields, good: NDArray[np.bool_], width: int) -> pa.Array:
+def _equal(values: pa.Array, name: str) -> NDArray[np.bool_]:
+    equal: NDArray[np.bool_] = pc.equal(values, name.encode()).to_numpy(zero_copy_only=False)
+    return equal
+
+
+def _headers(
+    data: Bytes, fields: Fields, dialect: Dialect, table: TableFormat, records: NDArray[np.int64]
+) -> list[int]:
+    """Return those of the records that are equal to the header; names that are numbers are no header."""
+    if table.text.isdigit():
+        return []
+
+    def values(record: int) -> list[bytes]:
+        one = np.array([record])
+        return [
+            csv_column(data, fields, dialect, place, one)[0].as_py() for place in range(len(table.columns))
+        ]
+
+    return [record for record in records.tolist() if _header_names(values(record)) == table.columns]
+
+
+def _problems(fields: Fields, good: NDArray[np.bool_], width: int, headers: list[int]) -> pa.Array:
     """Return why each record that is not `good` does not fit; null for the others."""
     kind = pa.large_binary()
     counts = pa.array(np.diff(fields.first), mask=good).cast(pa.string()).cast(kind)
@@ -301,7 +375,9 @@ def _problems(fields: Fields, good: NDArray[np.bool_], width: int) -> pa.Array:
         counts, pa.scalar(f" fields, {width} columns".encode(), kind), pa.scalar(b"", kind)
     )
     unclear = pa.array((fields.quotes == BAD_QUOTE) & ~good)
-    return pc.if_else(unclear, pa.scalar(b"a quote is not closed, or text follows it", kind), widths)
+    reasons = pc.if_else(unclear, pa.scalar(b"a quote is not closed, or text follows it", kind), widths)
+    again = np.isin(np.arange(len(good)), headers)
+    return pc.if_else(pa.array(again), pa.scalar(b"the header again", kind), reasons)
 
 
 def _line_breaks(data: Bytes) -> int:

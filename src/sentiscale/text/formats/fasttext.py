@@ -20,9 +20,9 @@ class FastText(InputFormat):
     has_columns = False
 
     def recognises(self, start: bytes) -> bool:
-        return any(
-            line.lstrip().startswith(LABEL_PREFIX.encode()) for line in start.splitlines()[:LINES_LOOKED_AT]
-        )
+        """Return whether most of the first lines begin with a label; a review may quote one."""
+        lines = [line for line in map(bytes.strip, start.splitlines()) if line][:LINES_LOOKED_AT]
+        return 2 * sum(line.startswith(LABEL_PREFIX.encode()) for line in lines) > len(lines)
 
     def describe(self, start: FileStart, settings: PrepareSettings, mode: LabelMode) -> TableFormat:
         labelled = mode == "required" or (mode == "optional" and LABEL_PREFIX.encode() in start.data)

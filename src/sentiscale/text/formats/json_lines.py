@@ -42,7 +42,12 @@ START = re.compile(rb"""\s*(\{\s*("[^"]*"\s*:|'[^']*'\s*:|\})|\[\s*(\{|\[|"[^"\n
 FROM_PYTHON = (
     'python -c "import ast, json, sys; [print(json.dumps(ast.literal_eval(line))) for line in sys.stdin]"'
 )
-READERS = {"gzip": "gzip -dc", "bz2": "bzip2 -dc", "xz": "xz -dc", "zstd": "zstd -dc", None: "cat"}
+PANDAS_SHAPES = {
+    "split": r'\{\s*"columns"\s*:\s*\[',
+    "columns": r'\{\s*"[^"]*"\s*:\s*(\{\s*"\d+"\s*:|\[\s*[^\s\[{])',
+    "index": r'\{\s*"\d+"\s*:\s*\{',
+}
+"""Beginnings of the objects that `DataFrame.to_json` and `DataFrame.to_dict("list")` write, by `orient`."""
 SAMPLE_LINES = 200
 LABEL_TYPES = {int: "int64", float: "double", bool: "bool"}
 
@@ -64,13 +69,18 @@ class JsonLines(InputFormat):
         try:
             chosen = choose_columns(self.name, start.path, names, settings, mode)
         except DataError as error:
-            if len(objects) == 1 and (inner := _lists_of_objects(objects[0])):
-                raise _one_object(start, inner[0]) from error
+            if len(objects) == 1:
+                _refuse_shape(start)
+                if inner := _lists_of_objects(objects[0]):
+                    raise _one_object(start, inner[0]) from error
             raise
         table = replace(chosen, columns=tuple(keys), document=document)
         for name in (table.text, table.title, table.label):
             values = [_value(item, _parts(name, table)) for item in objects] if name else []
-            if any(isinstance(value, dict | list) for value in values):
+            nested = [isinstance(value, dict | list) for value in values if value is not None]
+            if 2 * sum(nested) > len(nested):  # fewer are rows without text or label
+                if len(objects) == 1:
+                    _refuse_shape(start)
                 inner = [each for each in names if each.startswith(f"{name}.")]
                 remedy = f"Name one of its fields: {', '.join(inner)}." if inner else "Name another column."
                 raise DataError(f"column '{name}' of {start.path} contains objects or lists. {remedy}")
@@ -148,7 +158,7 @@ def _sample(start: FileStart) -> tuple[bool, list[dict[str, Any]]]:
 
     first = start.data.lstrip().partition(b"\n")[0]
     by_line = objects_of(start.data)
-    if by_line and not first.startswith(b"["):
+    if by_line and not first.startswith(b"[") and not first.rstrip().endswith(b"},"):
         return False, by_line
     return True, objects_of(RecordLines()(start.data, start.whole))
 
@@ -164,25 +174,64 @@ def _refuse(start: FileStart) -> NoReturn:
     if written_by_python:
         raise DataError(
             f"{start.path} contains Python dicts, not JSON. Convert it: "
-            f"{_reader(start)} | {FROM_PYTHON} > reviews.jsonl"
+            f"{start.reader} | {FROM_PYTHON} > reviews.jsonl"
         )
+    _refuse_shape(start)
     if (key := re.match(rb'\s*\{\s*"([^"]*)"\s*:\s*\[', start.data)) is not None:
         raise _one_object(start, key[1].decode("utf-8", "replace"))
     raise DataError(
         f"{start.path} has no JSON object in its first lines. Allowed: one object per line, or an array of "
-        f"objects. If jq reads it, convert it: {_reader(start)} | jq -c . > reviews.jsonl"
+        f"objects. If jq reads it, convert it: {start.reader} | jq -c . > reviews.jsonl"
     )
+
+
+def _refuse_shape(start: FileStart) -> None:
+    """Raise DataError for one object that pandas wrote, or for lists, with the command that converts it."""
+    data = start.data.decode("utf-8", "replace").lstrip()
+    for orient, pattern in PANDAS_SHAPES.items():
+        if re.match(pattern, data):
+            code = (
+                f"import pandas; pandas.read_json({json.dumps(start.path, ensure_ascii=False)}, "
+                f'orient="{orient}").to_json("reviews.jsonl", orient="records", lines=True)'
+            )
+            raise DataError(
+                f"{start.path} is one JSON object with a whole table, as pandas writes it (orient={orient}). "
+                f"Convert it: python -c {quote(code)}"
+            )
+    if data.startswith("[") and (rows := _objects_of_lists(data)) is not None:
+        raise DataError(
+            f"{start.path} contains lists, not objects. Convert it: "
+            f"{start.reader} | jq -c {quote(rows)} > reviews.jsonl"
+        )
+
+
+def _objects_of_lists(data: str) -> str | None:
+    """Return the jq filter that names the values of lists: the longest string of the first is the text.
+
+    Returns None if the first list has no string.
+    """
+    inside = re.match(r"\[\s*(?=\[)", data)
+    try:
+        row, end = json.JSONDecoder().raw_decode(data, inside.end() if inside else 0)
+    except ValueError:
+        row, end = [], len(data)
+    if not inside and not data[end:].lstrip().startswith("["):
+        return ".[] | {text: .}" if re.match(r'\[\s*"', data) else None
+    texts = [place for place, value in enumerate(row) if isinstance(value, str)]
+    if not texts:
+        return None
+    text = max(texts, key=lambda place: len(row[place]))
+    others = [place for place in range(len(row)) if place != text]
+    names = ["label"] if len(others) == 1 else [f"column{place + 1}" for place in others]
+    pairs = "".join(f"{name}: .[{place}], " for name, place in zip(names, others, strict=True))
+    return f"{'.[] | ' if inside else ''}{{{pairs}text: .[{text}]}}"
 
 
 def _one_object(start: FileStart, key: str) -> DataError:
     return DataError(
         f"{start.path} is one JSON object whose records are in the list '{key}'. Extract them: "
-        f"{_reader(start)} | jq -c '.[\"{key}\"][]' > reviews.jsonl"
+        f"{start.reader} | jq -c '.[\"{key}\"][]' > reviews.jsonl"
     )
-
-
-def _reader(start: FileStart) -> str:
-    return f"{READERS[start.compression]} {quote(start.path)}"
 
 
 def _lists_of_objects(item: dict[str, Any]) -> list[str]:

@@ -55,8 +55,9 @@ class Parquet(InputFormat):
             schema = _stored_schema(path)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError(f"{path} is not a readable Parquet file: {error}. Get it again.") from error
-        kinds = {name: kind for field in schema for name, kind in _nested_types(field)}
-        table = choose_columns(self.name, path, list(kinds), settings, mode)
+        named = [each for field in schema for each in _nested_types(field)]
+        kinds = dict(named)
+        table = choose_columns(self.name, path, [name for name, _ in named], settings, mode)
         for name in (table.text, table.title, table.label):
             if name is not None and pa.types.is_nested(kinds[name]):
                 inner = [each for each in kinds if each.startswith(f"{name}.")]
