@@ -4,6 +4,7 @@ Later sources take precedence: defaults, preset (or the settings of a resumed ru
 `--set`, flags. Every run stores its resolved settings.
 """
 
+import codecs
 import json
 import re
 import tomllib
@@ -125,7 +126,8 @@ class PrepareSettings(Section):
         if name != "auto":
             try:
                 "a".encode(name)
-            except LookupError:
+                codecs.getincrementaldecoder(name)("surrogateescape").decode(b"", True)
+            except (LookupError, UnicodeError):  # as idna, which has no error handlers
                 raise ValueError(
                     f"'{name}' is no encoding of text; auto, utf-8, utf-16, windows-1252, ..."
                 ) from None

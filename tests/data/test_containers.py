@@ -288,5 +288,9 @@ def test_the_label_may_be_the_name_of_a_folder(write, tmp_path):
     assert found("c") == [(0, "film 1"), (1, "film 3"), (1, "film 5")]
     assert found("j") == [(1, "film 1"), (1, "film 3"), (1, "film 5")]
     assert found("own") == [(1, "film"), (0, "film")]
-    with pytest.raises(DataError, match="no column with a usual name for the label"):
-        found("n")
+    assert found("n") == []
+    write("n/label=0/r.csv", "text\nbad\n")
+    write("n/label=1/r.csv", "text\ngood\n")
+    assert found("n") == [(0, "bad"), (1, "good")]
+    with pytest.raises(DataError, match="column 'star_rating'"):
+        Corpus.find(tmp_path / "p/star_rating=1").decided()

@@ -6,7 +6,7 @@ import gzip
 import pytest
 
 from sentiscale.config import PrepareSettings
-from sentiscale.data.corpus import Corpus
+from sentiscale.data.corpus import Corpus, read_reviews
 from sentiscale.errors import DataError, UsageError
 from tests.data.test_corpus import read
 
@@ -151,3 +151,62 @@ def test_predict_and_evaluate_read_what_prepare_reads(cli, model, tmp_path):
     done = cli("predict", model, "r.txt", "--encoding", "windows-1252")
     assert done.stdout == cli("predict", model, stdin="café good\n").stdout
     assert "\ufffd" not in done.stderr
+
+
+@pytest.mark.parametrize("content", [TEXT.encode(), TEXT.encode("utf-16-le"), TEXT.encode("utf-16-be")])
+@pytest.mark.parametrize("encoding", ["utf-16", "UTF32"])
+def test_an_encoding_with_a_mark_is_refused_without_it(write, encoding, content):
+    with pytest.raises(DataError, match=r"no byte-order mark.*--encoding utf-(16|32)-le or"):
+        read(write("a.csv", content), encoding=encoding)
+    assert read(write("b.csv", "label,text\n1,a\n2,b\n".encode("utf-16")), encoding="utf-16") == (
+        [(0, "a"), (1, "b")],
+        [],
+    )
+
+
+@pytest.mark.parametrize("encoding", ["idna", "punycode", "undefined", "base64", "latin-15"])
+def test_encodings_that_are_not_of_text_are_refused(encoding):
+    with pytest.raises(ValueError, match="is no encoding of text"):
+        PrepareSettings(encoding=encoding)
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+@pytest.mark.parametrize("encoding", ["windows-1252", "cp1251", "latin-1", "iso8859-8", "cp874"])
+def test_utf8_stays_utf8_under_an_encoding_of_one_byte(write, encoding, mark):
+    other = "label,text\n2,le café\n1,b\n".encode("cp1252")
+    corpus = Corpus.find(
+        write("a.csv", mark + "label,text\n1,un café\n2,b\n".encode()), PrepareSettings(encoding=encoding)
+    )
+    assert [text for block in corpus.blocks() for text in block.text.to_pylist()] == [
+        "un café".encode(),
+        b"b",
+    ]
+    assert "was read as such" in corpus.notes[0]
+    assert read(write("b.csv", other), encoding="windows-1252") == ([(1, "le café"), (0, "b")], [])
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "shift_jis", "cp932", "euc-kr", "big5"])
+def test_encodings_of_several_bytes_are_used_as_named(write, encoding):
+    text = {"gb18030": "联通", "shift_jis": "悪い", "cp932": "悪い", "euc-kr": "나쁜", "big5": "壞"}[encoding]
+    path = write("a.csv", f"label,text\n1,{text}\n2,b\n".encode(encoding))
+    assert read(path, encoding=encoding) == ([(0, text), (1, "b")], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "proposed"),
+    [
+        ("Un très bon café; déjà goûté", "cp1252", "windows-1252"),
+        ("Отличная лампа", "cp1251", "windows-1251"),
+        ("很好的书", "gb18030", "gb18030"),
+        ("とても良い本です", "shift_jis", "shift_jis"),
+    ],
+)
+def test_the_proposed_encoding_fits_the_text(write, text, encoding, proposed):
+    path = write("a.csv", f"label,text\n1,{text}\n2,good\n".encode(encoding))
+    (source,) = Corpus.find(path).sources
+    (raw,) = source.blocks(10**6)
+    (reject,) = read_reviews(raw.data, source.table, "required").rejects(source.name, 2)
+    assert reject.reason == "invalid_utf8"
+    assert proposed in reject.remedy()
+    assert ("windows-1252" in reject.remedy()) == (encoding == "cp1252")
+    assert read(path, encoding=encoding)[0] == [(0, text), (1, "good")]

@@ -9,6 +9,7 @@ import sqlite3
 import numpy as np
 import pyarrow as pa
 import pyarrow.feather
+import pyarrow.parquet as pq
 import pytest
 
 from sentiscale.config import PrepareSettings
@@ -129,3 +130,65 @@ def test_a_named_format_overrides_the_check_of_text_only(write):
     assert sum(map(len, Corpus.find(write("a.txt", HTML), settings, labels="none").blocks())) == 2
     with pytest.raises(DataError, match="picture"):
         Corpus.find(write("a.txt", FOREIGN["r.png"][0]), settings, labels="none")
+
+
+XML = {
+    "reviews.txt": "<review>\n<rating>1.0</rating>\n<text>bad</text>\n</review>\n<review>\n</review>\n",
+    "nested.txt": "\n<reviews n='2'>\r\n  <review>bad</review>\r\n</reviews>\r\n",
+    "picture.txt": "<svg xmlns='x'></svg>\n",
+}
+
+
+@pytest.mark.parametrize("name", XML)
+@pytest.mark.parametrize("labels", ["required", "none"])
+def test_xml_without_a_declaration_is_refused(write, name, labels):
+    with pytest.raises(DataError, match="is XML"):
+        Corpus.find(write(name, XML[name]), labels=labels)
+
+
+@pytest.mark.parametrize(
+    "text", ["<b>Great</b> lamp\nbad", "<p>Good</p>\n<p>Bad</p>", "<3 it\n</3", "<br>\nbad"]
+)
+def test_reviews_with_tags_are_read(write, text):
+    corpus = Corpus.find(write("r.txt", text), labels="none")
+    assert [line.decode() for block in corpus.blocks() for line in block.text.to_pylist()] == text.split("\n")
+
+
+NOT_TEXT = {
+    "int64": pa.array([1, 2]),
+    "date32": pa.array([0, 1], pa.date32()),
+    "bool": pa.array([True, False]),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_TEXT)
+@pytest.mark.parametrize("labels", ["required", "none"])
+def test_a_column_that_is_not_text_is_refused(tmp_path, kind, labels):
+    path = tmp_path / "r.parquet"
+    pq.write_table(pa.table({"text": NOT_TEXT[kind], "note": ["bad", "good"], "label": [0, 1]}), path)
+    with pytest.raises(DataError, match=rf"'text' .* of type {kind}.*, not text\. Columns of text: note\."):
+        Corpus.find(path, labels=labels)
+    corpus = Corpus.find(path, PrepareSettings(text_column="note"), labels=labels)
+    assert [text for block in corpus.blocks() for text in block.text.to_pylist()] == [b"bad", b"good"]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_binary(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
+)
+def test_every_type_of_text_is_read(tmp_path, kind):
+    path = tmp_path / "r.parquet"
+    pq.write_table(pa.table({"text": pa.array(["bad", "good"]).cast(kind), "label": [0, 1]}), path)
+    assert [text for block in Corpus.find(path).blocks() for text in block.text.to_pylist()] == [
+        b"bad",
+        b"good",
+    ]
+
+
+@pytest.mark.parametrize("value", ["7", "2.5", "true"])
+@pytest.mark.parametrize("labels", ["required", "none"])
+def test_json_without_text_is_refused(write, value, labels):
+    line = f'{{"text": {value}, "note": "good", "label": 1}}\n'
+    with pytest.raises(DataError, match=rf"'text' .* contains {value} and no text.*--text-column"):
+        Corpus.find(write("r.jsonl", line * 3), labels=labels)
+    mixed = write("m.jsonl", line + '{"text": "bad", "label": 0}\n{"text": null, "label": 0}\n')
+    assert [block.text.to_pylist() for block in Corpus.find(mixed).blocks()] == [[value.encode(), b"bad"]]

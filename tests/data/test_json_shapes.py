@@ -272,3 +272,19 @@ def test_predictions_copy_the_records(write, cli, model):
     assert (
         Corpus.find(write("p2.jsonl", b'{"text":"a"}'), PrepareSettings(), labels="none").has_labels is False
     )
+
+
+@pytest.mark.parametrize("value", ["NaN", "null", '"NaN"', '"NULL"', r'"\\N"', '"<NA>"', '"#N/A"', '""'])
+def test_a_missing_text_is_rejected(write, value):
+    lines = [
+        '{"text": "good", "label": 1}',
+        f'{{"text": {value}, "label": 1}}',
+        '{"text": "bad", "label": 0}',
+    ]
+    assert read(write("r.jsonl", lines)) == ([(1, "good"), (0, "bad")], [(2, "no_text")])
+
+
+@pytest.mark.parametrize("value", ["None", "na", "n/a", "null", "N/A", "NULL!", "nano"])
+def test_a_word_is_a_review(write, value):
+    lines = ["label,text", f"1,{value}", "0,NULL", "0,bad"]
+    assert read(write("r.csv", lines)) == ([(1, value), (0, "bad")], [(3, "no_text")])

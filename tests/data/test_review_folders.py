@@ -6,6 +6,7 @@ import pytest
 
 from sentiscale.config import PrepareSettings
 from sentiscale.data.corpus import Corpus
+from sentiscale.data.sources import find_files
 from sentiscale.errors import DataError, UsageError
 from tests.data.test_containers import tarred, zipped
 
@@ -134,3 +135,45 @@ def test_predictions_name_the_file(write, cli, model):
     assert done.returncode == 0, done.stderr
     assert "90 rows" in done.stdout
     assert cli("evaluate", model, "r").stdout.startswith("accuracy")
+
+
+@pytest.mark.parametrize("labels", ["required", "none"])
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_files_that_are_not_text_are_rejected_with_their_path(write, tmp_path, kind, labels):
+    strange = {
+        "picture": b"\x89PNG\r\n\x1a\n\0\0",
+        "web page": b"<!doctype html><title>404</title>",
+        "not text": b"\0\1\2abc" * 9,
+        "empty": b" \n",
+    }
+    files = {f"{folder}/{number}.txt": b"a review" for folder in ("pos", "neg") for number in range(30)}
+    files |= {f"pos/{name}.txt": content for name, content in strange.items()}
+    if kind == "zip":
+        path = write("r.zip", zipped(files))
+    else:
+        path = tmp_path / "r"
+        for name, content in files.items():
+            write(f"r/{name}", content)
+    corpus = Corpus.find(path, labels=labels)
+    blocks = list(corpus.blocks())
+    assert sum(len(block) for block in blocks) == 60
+    rejects = {reject.problem.split(".txt")[0]: reject for block in blocks for reject in block.rejects}
+    assert set(rejects) == {f"{path}/pos/{name}" for name in strange}
+    for place, reject in rejects.items():
+        assert reject.reason == "malformed"
+        assert place.rsplit("/")[-1] in reject.problem.split(".txt")[1]
+        assert reject.remedy() == ""
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_texts_about_the_files_are_skipped(write, tmp_path, kind):
+    table = b"label,text\n1,good\n0,bad\n"
+    files = {"x/a.csv": table, "x/README.txt": b"hello", "licenses.txt": b"MIT", "notice.csv": table}
+    if kind == "zip":
+        path = write("r.zip", zipped(files))
+    else:
+        path = tmp_path / "r"
+        for name, content in files.items():
+            write(f"r/{name}", content)
+    found = sorted(find_files(path))
+    assert [each.removeprefix(f"{path}/") for each in found] == ["notice.csv", "x/a.csv"]

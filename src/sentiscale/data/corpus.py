@@ -216,7 +216,8 @@ class Corpus:
                 counts.add(
                     read_reviews(raw.data, source.table, "optional", too_long_record=raw.too_long).values
                 )
-        columns = {source.table.stars: source.table.label or "" for source in reversed(self.sources)}
+        tables = [source.table for source in reversed(self.sources)]
+        columns = {table.stars: table.label or table.folder_column or "" for table in tables}
         reading = read_labels(files, self.settings, columns, self.known)
         check_other_columns(self.sources, reading, self.settings)
         sources = tuple(
@@ -313,13 +314,15 @@ def _notes(source: Source, settings: PrepareSettings) -> Iterator[tuple[str, str
             "encoding",
             f"{path} has no byte-order mark and was read as {table.encoding}; --encoding names another.",
         )
+    if settings.codec is not None and table.encoding is None and table.format != "files":
+        yield (path, f"{path} is valid UTF-8 and was read as such, not as {settings.codec}.")
     if table.others:
         yield (
             "label column",
             f"{path} also has the column '{table.others[0]}'; the labels are those of '{table.label}'. "
             "--label-column or --stars-column names another.",
         )
-    if table.folder_label is not None:
+    if table.folder_label:
         yield "label", f"{path} has the label '{table.folder_label}' from the name of its folder."
     if table.format == "excel" and len(names := sheet_names(source.path)) > 1:
         yield path, f"{path} has {len(names)} sheets; only the first, '{names[0]}', was read."

@@ -141,7 +141,7 @@ def _warnings(manifest: Manifest, outcome: PrepareOutcome) -> list[str]:
         )
     if foreign := manifest.rejected["by_reason"].get("invalid_utf8"):
         found.append(
-            f"{foreign:,} rows are not UTF-8. If the file comes from Windows, add --encoding windows-1252."
+            f"{foreign:,} rows are not UTF-8; --encoding names their encoding, such as windows-1252."
         )
     if duplicates.count > FEW * read:
         done = "were dropped" if manifest.duplicates else "stay in, since --no-dedupe was given"

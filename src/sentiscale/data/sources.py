@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from sentiscale.errors import DataError, did_you_mean
-from sentiscale.text.encodings import encoding_of, to_utf8
+from sentiscale.text.encodings import encoding_for, no_mark, to_utf8
 from sentiscale.text.formats import FASTTEXT, FORMATS, format_by_suffix
 from sentiscale.text.formats.base import FileStart, InputFormat
 from sentiscale.text.formats.files import CLASS_FOLDERS, NEGATIVE_FOLDERS, POSITIVE_FOLDERS
@@ -35,8 +35,8 @@ START_BYTES = 2**20
 BOM = b"\xef\xbb\xbf"
 MAGIC_BYTES = 8
 COMPRESSION_SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
-ABOUT = re.compile(r"(readme|licen[cs]e|copying|notice|changelog|citation)", re.IGNORECASE)
-"""Names of files about an archive, which are not reviews."""
+ABOUT = re.compile(r"(readme|licen[cs]es?|copying|notice|changelog|citation)\b", re.IGNORECASE)
+"""Names of text files about a folder or archive, which are not reviews."""
 TESTERS = {"gzip": "gzip -t", "bz2": "bzip2 -t", "xz": "xz -t", "zstd": "zstd -t"}
 PAUSE_SECONDS = 0.05
 """When a pipe delivers nothing for this long, `Stream.read_some` returns the bytes received so far."""
@@ -112,10 +112,10 @@ def _files_of(folder: str, names: list[str], one_per_review: bool) -> list[str]:
     names = [name for name in names if not _is_hidden(name) and not name.startswith(datasets or ("/",))]
     if one_per_review or has_class_folders(folder, names):
         return [f"{folder.rstrip('/')}/"]
-    chosen = [name for name in names if format_by_suffix(bare_name(name)) is not None]
-    if not os.path.isdir(folder):
-        chosen = [name for name in chosen if not ABOUT.match(PurePosixPath(name).name)]
-        chosen = names if len(names) == 1 else chosen
+    formats = {name: found for name in names if (found := format_by_suffix(bare_name(name))) is not None}
+    chosen = [name for name in formats if formats[name].has_columns or not ABOUT.match(bare_name(name))]
+    if not os.path.isdir(folder) and len(names) == 1:
+        chosen = names
     if not chosen:
         suffixes = ", ".join(suffix for each in FORMATS.values() for suffix in each.suffixes)
         held = f" It contains: {', '.join(names[:5])}." if names else ""
@@ -175,7 +175,7 @@ class Stream:
 
         Args:
             path: a path or URL; - is standard input.
-            encoding: encoding of the text; None for UTF-8, or UTF-16 and UTF-32 if `start` detects them.
+            encoding: encoding that the user named, or None; `start` determines that of the file.
 
         Raises: DataError when the file cannot be opened.
         """
@@ -184,11 +184,13 @@ class Stream:
         with stream._explained():
             file = _Begun(_open_pipe(path) if path == "-" or is_pipe(path) else open_file(path))
             stream.compression = compression_of(file.head)
-            stream._open(file, encoding)
+            stream._open(file, None)
+        stream._named = encoding
         return stream
 
     def _open(self, file: Any, encoding: str | None) -> None:
         self._file, self._bytes = file, decompressed(file, self.compression)
+        self._named: str | None = None
         self._ahead = b""
         """Bytes to return before reading on."""
         self._filters: list[Callable[[bytes, bool], bytes]] = []
@@ -204,15 +206,18 @@ class Stream:
     def start(self, *, wait: bool = True) -> FileStart:
         """Return the beginning of the file; reading returns these bytes again.
 
-        Detects UTF-16 and UTF-32 unless an encoding was given. Without `wait`, the beginning of a pipe is
-        what it has received so far.
+        Determines the encoding, and converts what is read from now on. Without `wait`, the beginning of a
+        pipe is what it has received so far.
+
+        Raises: DataError when the encoding that was named needs a byte-order mark, and there is none.
         """
         data = self.read(START_BYTES) if wait else self.read_some(START_BYTES)
         whole = wait and len(data) < START_BYTES
         self._ahead = data
-        if self.encoding is None and (found := encoding_of(data)) is not None:
-            self.encoding = found
-            self.add_filter(to_utf8(found))
+        self.encoding = encoding_for(data, self._named)
+        if self.encoding is not None:
+            with self._explained():
+                self.add_filter(to_utf8(self.encoding))
         data = self._ahead
         return FileStart(
             self.path,
@@ -281,6 +286,8 @@ class Stream:
             raise DataError(
                 f"{self.path} cannot be read: {error.strerror}. Check its permissions."
             ) from error
+        except UnicodeError as error:
+            raise DataError(no_mark(self.path, self.encoding or "")) from error
         except DAMAGED as error:
             if self.compression is None:
                 raise DataError(f"reading {self.path} failed: {error}.") from error

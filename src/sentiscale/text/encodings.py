@@ -16,6 +16,8 @@ GUESSED = ("utf-16-le", "utf-16-be")
 LOOKED_AT = 4096
 """Number of bytes from which UTF-16 without a byte-order mark is recognised."""
 ONE_SIDED, FEWEST_NULS = 50, 0.02
+FEWEST_SINGLES = 80
+"""Number of bytes from 0x80 that are characters in every 8-bit encoding; shift_jis and cp932 have fewer."""
 INVALID = "sentiscale.invalid"
 
 
@@ -39,6 +41,35 @@ def encoding_of(start: bytes) -> str | None:
     )
 
 
+def encoding_for(start: bytes, named: str | None) -> str | None:
+    """Return the encoding of a file that the user said to be in `named`; None for UTF-8.
+
+    Text with characters beyond ASCII that are all valid UTF-8 is never text in an encoding with one byte per
+    character, such as windows-1252. If several files were given, only others may have that encoding.
+    """
+    if named is None:
+        return encoding_of(start)
+    singles = sum(bool(bytes([byte]).decode(named, "ignore")) for byte in range(0x80, 0x100))
+    return None if singles >= FEWEST_SINGLES and _is_utf8(start) else named
+
+
+def no_mark(path: str, encoding: str) -> str:
+    """Return the message about a file in utf-16 or utf-32 whose byte order is unknown."""
+    name = codecs.lookup(encoding).name
+    return (
+        f"{path} has no byte-order mark, which {name} needs. Leave out --encoding if it is UTF-8; "
+        f"otherwise add --encoding {name}-le or --encoding {name}-be."
+    )
+
+
+def _is_utf8(start: bytes) -> bool:
+    """Whether the text has characters beyond ASCII in UTF-8; the last one may be cut off."""
+    try:
+        return not codecs.getincrementaldecoder("utf-8")().decode(start).isascii()
+    except UnicodeDecodeError:
+        return False
+
+
 def _unmarked(sample: bytes) -> str | None:
     """Return the kind of UTF-16 in which the high byte of each ASCII character is zero, and no other byte."""
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
@@ -52,6 +83,9 @@ def to_utf8(encoding: str) -> Callable[[bytes, bool], bytes]:
 
     What is invalid in `encoding` becomes a byte that is invalid in UTF-8, and so is counted like other text
     that is not UTF-8.
+
+    Raises: UnicodeError, by that function, when the encoding is utf-16 or utf-32 and the byte-order mark is
+    missing.
     """
     decoder = codecs.getincrementaldecoder(encoding)(INVALID)
     return lambda data, final: decoder.decode(data, final).encode("utf-8", "surrogateescape")

@@ -13,7 +13,6 @@ REMEDIES = {
     Reason.MALFORMED: "Check that --format fits, that CSV fields with the delimiter or a quote are quoted, "
     "and that quotes inside them are doubled; if quotes are text, read the file with --quoting none.",
     Reason.TOO_LONG: "A record may have 16 MB; in CSV, a quote that is never closed also causes this.",
-    Reason.INVALID_UTF8: "If the file comes from Windows, add --encoding windows-1252.",
     Reason.NUL_BYTE: "Remove the NUL bytes: tr -d '\\000' < {file} > copy",
     Reason.NO_LABEL: "Fill in the label, or name its column with --label-column or --stars-column; fastText "
     "lines begin with __label__1 or __label__2.",
@@ -23,6 +22,8 @@ REMEDIES = {
     Reason.EMPTY_AFTER_CLEANING: "These texts contain no word; --clean words keeps more than --clean alpha.",
 }
 """The likeliest remedy for each reason; reasons that need none, such as blank lines, have no entry."""
+MOST_ACCENTS = 0.5
+"""Maximum ratio of bytes that are not UTF-8 to other letters in a Western text."""
 OTHER_PREFIX = re.compile(r"\s*(__[a-zA-Z]+__)\w")
 """Label of another program, such as `__class__1`."""
 
@@ -56,8 +57,25 @@ class Reject:
         if other is not None:
             name = shlex.quote(self.file)
             return f"fastText labels begin with __label__: sed 's/{other[1]}/__label__/g' {name} > copy.txt"
+        if self.file.endswith("/") and self.reason in ("malformed", "nul_byte"):  # a file of a folder
+            return ""
+        if self.reason == "invalid_utf8":
+            return _encoding_remedy(self)
         remedy = REMEDIES.get(Reason[self.reason.upper()], "")
         return remedy.format(file=shlex.quote(self.file), label=self.label)
+
+
+def _encoding_remedy(reject: Reject) -> str:
+    """Propose windows-1252 only for text in which few letters are beyond ASCII, as in Western languages."""
+    if reject.file.lower().endswith(".parquet"):
+        return "Text in Parquet is UTF-8: write the file again from its source, read in its encoding."
+    invalid, letters = reject.text.count("\ufffd"), sum(map(str.isalpha, reject.text))
+    if invalid <= MOST_ACCENTS * letters:
+        return "If the file comes from Windows, add --encoding windows-1252."
+    return (
+        "Name the encoding with --encoding: windows-1251 is usual for Russian, gb18030 for Chinese, "
+        "shift_jis for Japanese, euc-kr for Korean."
+    )
 
 
 @dataclass

@@ -15,6 +15,10 @@ from sentiscale.text.formats.base import Columns, LabelMode, TableFormat, no_lin
 from sentiscale.text.labels import MIDDLE, NO_LABEL, UNKNOWN, LabelCounts, Reason, label_codes, star_codes
 from sentiscale.text.rejects import Reject
 
+MISSING_TEXTS = pa.array([b"NaN", b"nan", b"NULL", rb"\N", b"<NA>", b"#N/A"], pa.large_binary())
+"""Texts that pandas, databases and Excel write for missing values; words such as None may be reviews."""
+MISSING_TEXTS_LENGTH = 4
+
 
 @dataclass(frozen=True)
 class Reviews:
@@ -97,9 +101,18 @@ def judge(columns: Columns, table: TableFormat, mode: LabelMode) -> Reviews:
         _note(reasons, codes == NO_LABEL, Reason.NO_LABEL)
         _note(reasons, codes == UNKNOWN, Reason.UNKNOWN_LABEL)
         _note(reasons, codes == MIDDLE, Reason.NEUTRAL)
-        _note(reasons, np.diff(offsets) == 0, Reason.NO_TEXT)
+        _note(reasons, _missing(text, np.diff(offsets)), Reason.NO_TEXT)
     own = columns.lines, columns.line_count, reasons, columns.blank, columns.label, columns.problems
     return Reviews(text, codes, *own, values)
+
+
+def _missing(text: pa.Array, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which texts are empty or stand for a missing value."""
+    missing: NDArray[np.bool_] = lengths == 0
+    short = np.flatnonzero((lengths > 0) & (lengths <= MISSING_TEXTS_LENGTH))
+    if len(short):
+        missing[short] = pc.is_in(text.take(pa.array(short)), value_set=MISSING_TEXTS)
+    return missing
 
 
 def _note(reasons: NDArray[np.uint8], where: NDArray[np.bool_], reason: int | NDArray[np.uint8]) -> None:

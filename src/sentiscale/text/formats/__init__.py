@@ -34,6 +34,7 @@ from sentiscale.text.labels import LABEL_PREFIX, ValueRules
 FASTTEXT, CSV, JSON_LINES, PARQUET, EXCEL, FILES = FastText(), Csv(), JsonLines(), Parquet(), Excel(), Files()
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+"""Name of the folder with the rows whose label is null."""
 
 FORMATS: dict[str, InputFormat] = {
     each.name: each for each in (PARQUET, EXCEL, FASTTEXT, CSV, JSON_LINES, FILES)
@@ -91,11 +92,17 @@ def _with_folder_label(
         return None
     only = settings.model_copy(update={"text_column": None, "title_column": None})
     label = choose_columns(found.name, start.path, [TEXT_NAMES[0], *columns], only, "optional")
-    if label.label is None or columns[label.label] == NO_VALUE:
+    if label.label is None:
         return None
     table = found.describe(start, unnamed, "none")
-    folder_label = unquote(columns[label.label])
-    return replace(table, stars=label.stars, folder_label=folder_label, label_from="folder name")
+    value = columns[label.label]
+    return replace(
+        table,
+        stars=label.stars,
+        folder_column=label.label,
+        folder_label="" if value == NO_VALUE else unquote(value),
+        label_from="folder name",
+    )
 
 
 def check_text(start: FileStart, settings: PrepareSettings) -> None:

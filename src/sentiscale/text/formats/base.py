@@ -90,7 +90,9 @@ class TableFormat:
     document: bool = False
     """Whether JSON records are in an array or span lines, rather than being one line each."""
     folder_label: str | None = None
-    """Label of all rows, from a folder such as `label=1`; None if there is none."""
+    """Label of all rows, from a folder such as `label=1`; None if there is none, "" if it is null."""
+    folder_column: str | None = None
+    """Name of the label in the folder's name, such as label."""
 
     @property
     def has_labels(self) -> bool:

@@ -2,25 +2,32 @@
 
 import codecs
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import PurePosixPath
 from shlex import quote
 
+import numpy as np
 import pyarrow as pa
 
 from sentiscale.config import PrepareSettings
 from sentiscale.errors import DataError, UsageError
-from sentiscale.text.encodings import encoding_of, to_utf8
+from sentiscale.text.compiled import Bytes
+from sentiscale.text.encodings import encoding_for, no_mark, to_utf8
 from sentiscale.text.formats import base
-from sentiscale.text.formats.base import FileStart, LabelMode, TableFormat
-from sentiscale.text.formats.parquet import Parquet
+from sentiscale.text.formats.base import Columns, FileStart, LabelMode, TableFormat
+from sentiscale.text.formats.foreign import refuse_foreign
+from sentiscale.text.formats.parquet import Parquet, read_stream
+from sentiscale.text.labels import Reason
 from sentiscale.util.storage import DAMAGED, contents, printable
 
 POSITIVE_FOLDERS, NEGATIVE_FOLDERS = {"pos", "positive"}, {"neg", "negative"}
 CLASS_FOLDERS = POSITIVE_FOLDERS | NEGATIVE_FOLDERS
 UNLABELLED_FOLDER = "unsup"
 SAMPLE_FILES = 50
-SCHEMA = pa.schema({"path": pa.string(), "text": pa.large_binary(), "label": pa.string()})
+SCHEMA = pa.schema(
+    {"path": pa.string(), "text": pa.large_binary(), "label": pa.string(), "problem": pa.large_binary()}
+)
 
 
 class Files(Parquet):
@@ -61,13 +68,20 @@ class Files(Parquet):
         rows: list[dict[str, object]] = []
         size = 0
         for name, data in read_files(path, table):
-            rows.append({"path": printable(name), "text": _decoded(data, table), "label": _folder(name)})
+            rows.append(
+                {"path": printable(name), "label": _folder(name), **_content(path + name, data, table)}
+            )
             size += len(data)
             if size >= block_bytes:
                 yield _stream_of(rows), size
                 rows, size = [], 0
         if rows:
             yield _stream_of(rows), size
+
+    def parse(self, data: Bytes, table: TableFormat) -> Columns:
+        problems = read_stream(data)["problem"].combine_chunks()
+        faults = np.where(problems.is_valid(), Reason.MALFORMED, Reason.NONE).astype(np.uint8)
+        return replace(super().parse(data, table), faults=faults, problems=problems)
 
 
 def read_files(path: str, table: TableFormat) -> Iterator[tuple[str, bytes]]:
@@ -109,9 +123,19 @@ def _folder(name: str) -> str:
     return PurePosixPath(name).parent.name
 
 
-def _decoded(data: bytes, table: TableFormat) -> bytes:
-    encoding = table.encoding or encoding_of(data)
-    return to_utf8(encoding)(data, True) if encoding else data.removeprefix(codecs.BOM_UTF8)
+def _content(path: str, data: bytes, table: TableFormat) -> dict[str, object]:
+    """Return the text of a file as UTF-8, or the problem for which the file alone would be refused."""
+    encoding = encoding_for(data, table.encoding)
+    try:
+        text = to_utf8(encoding)(data, True) if encoding else data.removeprefix(codecs.BOM_UTF8)
+        if not text.strip():
+            raise DataError(f"{path} is empty.")
+        refuse_foreign(FileStart(path, path, text, whole=True), named=not table.folders)
+    except UnicodeError:
+        return {"text": b"", "problem": no_mark(path, encoding or "").encode("utf-8", "replace")}
+    except DataError as error:
+        return {"text": b"", "problem": str(error).encode("utf-8", "replace")}
+    return {"text": text}
 
 
 def _stream_of(rows: list[dict[str, object]]) -> bytes:

@@ -41,11 +41,16 @@ MARKUP = {
     ),
     rb"\s*(<!doctype html|<html)": ("a web page, such as a login or error page", "Download the file itself"),
     rb"\s*<\?xml": ("XML", "Write it as CSV or JSON lines"),
+    rb"\s*<[a-z][\w:.-]*\s[^<>]*\bxmlns\b": ("XML", "Write it as CSV or JSON lines"),
+    rb"\s*<(?!(?:p|div|span|blockquote)\b)(?P<tag>[a-z][\w:.-]*)(?:\s[^<>]*)?>\s*\n"
+    rb"(?:.*\n)?\s*</(?P=tag)>\s*(?:\n|\Z)": ("XML without a declaration", "Write it as CSV or JSON lines"),
     rb"\{\\rtf": ("an RTF document", "Save it as plain text (UTF-8)"),
 }
 """The same for files that are text; if the user names the format, they are read."""
 
 LOOKED_AT = 2**16
+FOREIGN = re.compile(b"|".join(b"(?:%s)" % each for each in BINARY | MARKUP), re.IGNORECASE | re.DOTALL)
+"""All patterns in one, because folders have many files."""
 MOST_CONTROL = 0.05
 CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1a\x1b")
 
@@ -53,7 +58,7 @@ CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1a\x1b")
 def refuse_foreign(start: FileStart, *, named: bool) -> None:
     """Raise DataError when a file is not text of reviews; `named` is whether the user named its format."""
     patterns = BINARY if named else BINARY | MARKUP
-    for pattern, (kind, remedy) in patterns.items():
+    for pattern, (kind, remedy) in patterns.items() if FOREIGN.match(start.data) else ():
         if re.match(pattern, start.data, re.IGNORECASE | re.DOTALL):
             names = {"path": start.path, "quoted": shlex.quote(start.path), "name": shlex.quote(start.name)}
             raise DataError(f"{start.path} is {kind}. {remedy.format(**names)}.")

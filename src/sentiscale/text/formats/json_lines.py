@@ -84,6 +84,13 @@ class JsonLines(InputFormat):
                 inner = [each for each in names if each.startswith(f"{name}.")]
                 remedy = f"Name one of its fields: {', '.join(inner)}." if inner else "Name another column."
                 raise DataError(f"column '{name}' of {start.path} contains objects or lists. {remedy}")
+        texts = [_value(item, _parts(table.text, table)) for item in objects]
+        texts = [value for value in texts if value is not None and value == value]  # NaN differs from itself
+        if texts and not any(isinstance(value, str) for value in texts):
+            raise DataError(
+                f"column '{table.text}' of {start.path} contains {json.dumps(texts[0])} and no text. It has: "
+                f"{', '.join(names)}. Name the column of the reviews with --text-column."
+            )
         labels = [_value(item, _parts(table.label, table)) for item in objects] if table.label else []
         kinds = {type(label) for label in labels if label is not None}
         if kinds == {int, float}:
@@ -329,7 +336,7 @@ def _read_line(line: Bytes, places: dict[str, list[str]]) -> dict[str, bytes | N
 
 
 def _encoded(value: Any) -> bytes | None:
-    if value is None or isinstance(value, dict | list):
+    if value is None or value != value or isinstance(value, dict | list):  # NaN differs from itself
         return None
     text = value if isinstance(value, str) else json.dumps(value)
     try:

@@ -20,6 +20,7 @@ from sentiscale.text.formats.base import (
     LabelMode,
     TableFormat,
     choose_columns,
+    is_bytes,
     join_title,
     nested_column,
 )
@@ -66,6 +67,12 @@ class Parquet(InputFormat):
                     f"column '{name}' of {path} is of type {kinds[name]}; text, numbers or truth values are "
                     f"needed. {remedy}, or write the file with a flat one."
                 )
+        if not _is_text(kinds[table.text]):
+            texts = ", ".join(name for name, kind in kinds.items() if _is_text(kind) and name != table.label)
+            raise DataError(
+                f"column '{table.text}' of {path} is of type {kinds[table.text]}, not text. Columns of text: "
+                f"{texts or 'none'}. Name the one of the reviews with --text-column."
+            )
         others = tuple(name for name in table.others if not pa.types.is_nested(kinds[name]))
         names = _class_names(schema, table.label)
         return replace(table, columns=tuple(schema.names), others=others, label_names=names)
@@ -95,7 +102,7 @@ class Parquet(InputFormat):
             raise DataError(f"{path} is damaged: {error}. Get it again.") from error
 
     def parse(self, data: Bytes, table: TableFormat) -> Columns:
-        stream = _read_stream(data)
+        stream = read_stream(data)
 
         def column(name: str | None) -> Any:
             return nested_column(stream, name) if name is not None else None
@@ -110,7 +117,14 @@ class Parquet(InputFormat):
         return Columns(text, label, np.arange(rows), rows, faults, extra=extra)
 
     def count_lines(self, data: bytes, table: TableFormat) -> int:
-        return int(_read_stream(data).num_rows)
+        return int(read_stream(data).num_rows)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """Whether a column may contain texts; one of type null contains nothing."""
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    strings = pa.string(), pa.large_string(), pa.string_view(), pa.null()
+    return value in strings or is_bytes(value)
 
 
 def _stored_schema(path: str) -> pa.Schema:
@@ -144,7 +158,7 @@ def _nested_types(field: pa.Field) -> Iterator[tuple[str, pa.DataType]]:
                 yield f"{field.name}.{name}", kind
 
 
-def _read_stream(data: Bytes | bytes) -> pa.Table:
+def read_stream(data: Bytes | bytes) -> pa.Table:
     """Read a batch; views become plain strings and bytes, which Arrow can filter and concatenate."""
     with pa.ipc.open_stream(pa.py_buffer(data)) as stream:
         table = stream.read_all()
