@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sentiscale.config import PrepareSettings
 from sentiscale.data.corpus import Corpus
 from sentiscale.data.prepare import prepare
 from sentiscale.data.sources import find_files
@@ -277,7 +278,7 @@ def test_the_label_may_be_the_name_of_a_folder(write, tmp_path):
     write("own/label=0/r.csv", "text,label\nfilm,1\nfilm,0\n")
 
     def found(path, **settings):
-        corpus = Corpus.find(tmp_path / path)
+        corpus = Corpus.find(tmp_path / path, PrepareSettings(**settings))
         return [
             (label, text.decode())
             for block in corpus.blocks()
@@ -292,5 +293,8 @@ def test_the_label_may_be_the_name_of_a_folder(write, tmp_path):
     write("n/label=0/r.csv", "text\nbad\n")
     write("n/label=1/r.csv", "text\ngood\n")
     assert found("n") == [(0, "bad"), (1, "good")]
-    with pytest.raises(DataError, match="column 'star_rating'"):
-        Corpus.find(tmp_path / "p/star_rating=1").decided()
+    write("k/label=1/r.csv", "text\nbad\n")
+    write("k/label=5/r.csv", "text\ngood\n")
+    with pytest.raises(DataError, match=r"column 'label' .*--stars-column label"):
+        found("k")
+    assert found("k", stars_column="label") == [(0, "bad"), (1, "good")]

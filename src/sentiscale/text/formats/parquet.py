@@ -70,8 +70,12 @@ class Parquet(InputFormat):
         if not _is_text(kinds[table.text]):
             texts = ", ".join(name for name, kind in kinds.items() if _is_text(kind) and name != table.label)
             raise DataError(
-                f"column '{table.text}' of {path} is of type {kinds[table.text]}, not text. Columns of text: "
-                f"{texts or 'none'}. Name the one of the reviews with --text-column."
+                f"column '{table.text}' of {path} is of type {kinds[table.text]}, not text. "
+                + (
+                    f"Columns of text: {texts}. Name one with --text-column."
+                    if texts
+                    else "No other is text."
+                )
             )
         others = tuple(name for name in table.others if not pa.types.is_nested(kinds[name]))
         names = _class_names(schema, table.label)
