@@ -99,6 +99,17 @@ def test_other_names_are_read_with_the_format_files(write, tmp_path):
         reviews(tmp_path / "r/1/0.txt", format="files")
 
 
+def test_folders_named_after_stars(write, tmp_path):
+    for stars in range(1, 6):
+        write(f"r/{stars}/a.txt", f"worth {stars}")
+    with pytest.raises(DataError, match="--stars-column label"):
+        reviews(tmp_path / "r", format="files")
+    found = reviews(tmp_path / "r", format="files", stars_column="label")
+    assert found == [("worth 1", 0), ("worth 2", 0), ("worth 4", 1), ("worth 5", 1)]
+    with pytest.raises(UsageError, match="Columns: path, text, label"):
+        reviews(tmp_path / "r", format="files", stars_column="stars")
+
+
 def test_encodings_empty_and_binary_files(write, tmp_path):
     for number in range(5):
         write(f"r/pos/{number}.txt", f"good {number}")

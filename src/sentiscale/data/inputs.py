@@ -13,7 +13,7 @@ from sentiscale.config import PrepareSettings
 from sentiscale.data.corpus import Corpus, Source
 from sentiscale.data.sources import BOM, STDIN, Stream, find_files, is_pipe
 from sentiscale.errors import DataError, UsageError
-from sentiscale.text.formats import check_text, format_of, named_format, parse
+from sentiscale.text.formats import check_text, format_of, named_format, parse, refuse_table
 from sentiscale.text.formats.base import MAX_RECORD_BYTES, SNIPPET_BYTES, LabelMode, TableFormat
 from sentiscale.text.formats.json_lines import OBJECT, WHOLE_OBJECTS, common_type
 from sentiscale.text.label_reading import LabelReading, read_labels
@@ -218,6 +218,7 @@ class InputReader:
             stream = Stream.detected(path, self.inputs.settings.codec)
             start = stream.start(wait=False)
             check_text(start, self.inputs.settings)
+            refuse_table(replace(start, path=name), self.inputs.settings)
             table = self.inputs.line_table()
             read = stream.read_some if stream.compression is None else stream.read
         with stream:

@@ -15,7 +15,8 @@ REMEDIES = {
     Reason.TOO_LONG: "A record may have 16 MB; in CSV, a quote that is never closed also causes this.",
     Reason.NUL_BYTE: "Remove the NUL bytes: tr -d '\\000' < {file} > copy",
     Reason.NO_LABEL: "Fill in the label, or name its column with --label-column or --stars-column; fastText "
-    "lines begin with __label__1 or __label__2.",
+    "lines begin with __label__1 or __label__2. For a folder of each class with one review per file, add "
+    "--format files.",
     Reason.UNKNOWN_LABEL: "To use the rows, name the class of every value: --label-map '{label}=CLASS,…', "
     "where CLASS is negative, positive or drop.",
     Reason.NO_TEXT: "Name the column that holds the reviews with --text-column, or leave these rows out.",

@@ -99,7 +99,7 @@ def test_csv_columns_stay_text_and_unreadable_rows_are_named(cli, model, tmp_pat
 
 
 def test_a_list_of_rejects_does_not_outlive_its_output(cli, model, tmp_path):
-    (tmp_path / "in.csv").write_text("id,text\n1,good,bad\n2,bad\n")
+    (tmp_path / "in.csv").write_text("id,text\n1,good,bad\n2,bad\n3,good\n4,bad\n")
     done(cli("predict", model, "in.csv", "--out", "out.csv"))
     assert (tmp_path / "out.csv.rejects.jsonl").exists()
     (tmp_path / "in.csv").write_text("id,text\n2,bad\n")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from threading import Thread
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,3 +114,28 @@ def test_a_table_comes_through_standard_input_if_it_is_called_one(model):
         command, input="id,text\n1,good\n2,bad\n", capture_output=True, text=True, check=True
     )
     assert [row["line"] for row in json.loads(done.stdout)["predictions"]] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "format_name"),
+    [
+        ("label,text\n1,good film\n2,bad film\n", "csv"),
+        ("text\tstars\ngood film\t5\n", "csv"),
+        ('{"text": "good film"}\n{"text": "bad film"}\n', "jsonl"),
+    ],
+)
+def test_a_table_that_a_pipe_delivers_is_not_answered_line_by_line(cli, model, text, format_name):
+    done = cli("predict", model, stdin=text)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"--format {format_name}" in done.stderr
+    lines = cli("predict", model, "--format", "fasttext", stdin=text)
+    assert len(lines.stdout.splitlines()) == len(text.splitlines())
+
+
+@pytest.mark.parametrize(
+    "text", ["Good text, bad film\nBad film\n", "text\n", "{sic} good\n", "Review: good, I say\n"]
+)
+def test_reviews_that_resemble_a_table_are_lines(cli, model, text):
+    done = cli("predict", model, stdin=text)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(text.splitlines())

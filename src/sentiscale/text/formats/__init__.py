@@ -114,6 +114,16 @@ def check_text(start: FileStart, settings: PrepareSettings) -> None:
         refuse_foreign(start, named=named)
 
 
+def refuse_table(start: FileStart, settings: PrepareSettings) -> None:
+    """Raise DataError when a pipe that should deliver one review per line delivers a table."""
+    found = JSON_LINES if JSON_LINES.recognises(start.data) else CSV if is_table(start, settings) else None
+    if settings.format == "auto" and found is not None:
+        raise DataError(
+            f"{start.path} begins like {found.title}, not like one review per line: add --format "
+            f"{found.name}, or --format {FASTTEXT.name} if each line is a review."
+        )
+
+
 def named_format(name: str) -> InputFormat:
     if name not in FORMATS:
         allowed = ["auto", *FORMATS]

@@ -48,10 +48,9 @@ class Files(Parquet):
         if not start.path.endswith("/"):
             raise UsageError(f"--format files reads folders and archives, and {start.path} is a file.")
         folders = CLASS_FOLDERS if mode == "required" else CLASS_FOLDERS | {UNLABELLED_FOLDER}
-        table = TableFormat(
-            self.name,
-            "text",
-            label=None if mode == "none" else "label",
+        chosen = base.choose_columns(self.name, start.path, ["path", "text", "label"], settings, mode)
+        table = replace(
+            chosen,
             label_from="folder name",
             columns=("path",),
             encoding=settings.codec,

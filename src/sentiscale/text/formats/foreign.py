@@ -5,6 +5,7 @@ import shlex
 
 from sentiscale.errors import DataError
 from sentiscale.text.formats.base import FileStart
+from sentiscale.util.storage import split_member
 
 WITH_PANDAS = (
     "Convert it: python -c \"import pandas; pandas.read_{}('{{path}}').to_parquet('reviews.parquet')\""
@@ -58,10 +59,12 @@ CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r\x1a\x1b")
 def refuse_foreign(start: FileStart, *, named: bool) -> None:
     """Raise DataError when a file is not text of reviews; `named` is whether the user named its format."""
     patterns = BINARY if named else BINARY | MARKUP
+    archive, path = split_member(start.path) or (None, start.path)
+    first = f"Unpack {archive} first. " if archive else ""
     for pattern, (kind, remedy) in patterns.items() if FOREIGN.match(start.data) else ():
         if re.match(pattern, start.data, re.IGNORECASE | re.DOTALL):
-            names = {"path": start.path, "quoted": shlex.quote(start.path), "name": shlex.quote(start.name)}
-            raise DataError(f"{start.path} is {kind}. {remedy.format(**names)}.")
+            names = {"path": path, "quoted": shlex.quote(path), "name": shlex.quote(start.name)}
+            raise DataError(f"{start.path} is {kind}. {first}{remedy.format(**names)}.")
     sample = start.data[:LOOKED_AT]
     control = len(sample) - len(sample.translate(None, CONTROL))
     if not named and control > MOST_CONTROL * len(sample):
