@@ -1,5 +1,6 @@
 """A trained model, and models that are put together without training."""
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from tests.training.conftest import dataset, quick, reviews
 __all__ = ["dataset", "reviews"]
 
 WORDS = ("great", "not", "bad", "the", "a", "n't", "do", "'s", "!", "good", "é", "😀")
+LETTERS = tuple(word for word in WORDS if re.fullmatch("[a-z]+", word))
+"""Those that the profile alpha can produce."""
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +40,7 @@ def made(
 
     The network's weights are made larger than those of a start, so that its logit bends on the way.
     """
-    vocab = Vocab([*SPECIAL, *WORDS])
+    vocab = Vocab([*SPECIAL, *(LETTERS if cleaning == "alpha" else WORDS)])
     settings = ModelSettings(**{"embedding_dim": 8, "hidden_dim": 8, **shape})
     net = SentimentNet.build(settings, len(vocab), seed=3)
     net.embedding.weight.data *= 10
