@@ -20,7 +20,6 @@ from sentiscale.parallel.precision import Precision
 from sentiscale.parallel.world import World
 from sentiscale.records import RunRecord
 from sentiscale.training import finish, loop
-from sentiscale.training.checkpoint import ROWS_FILE
 from sentiscale.training.hardware import Hardware, RankContext
 from sentiscale.training.run import TrainJob
 from sentiscale.training.run_directory import RunDir
@@ -117,11 +116,11 @@ def last_weights(run: Path) -> dict[str, np.ndarray]:
     newest, found = checkpoints(run)[-1], {}
     for file in newest.glob("stage-*.safetensors"):
         found |= load_file(file)
-    parts = [(ROWS_FILE.fullmatch(file.name), load_file(file)) for file in newest.glob("rows-*.safetensors")]
-    for name in parts[0][1]:
-        whole = np.concatenate([part[name] for _, part in parts])
-        for match, part in parts:
-            whole[int(match[1]) :: int(match[2])] = part[name]
+    parts = [load_file(file) for file in sorted(newest.glob("rows-*.safetensors"))]
+    for name in parts[0]:
+        whole = np.concatenate([part[name] for part in parts])
+        for replica, part in enumerate(parts):
+            whole[replica :: len(parts)] = part[name]
         found[name] = whole
     return {name: value for name, value in found.items() if not name.startswith("best/")}
 

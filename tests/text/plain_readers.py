@@ -37,7 +37,7 @@ def judged(line: int, label: bytes | None, text: bytes, limit: int) -> Record:
 
 def _code(label: bytes | None) -> int:
     plain = (label or b"").decode("utf-8", "replace").lower()
-    split = (part.strip().strip("\"'").strip() for part in plain.split("__label__"))
+    split = (part.strip().strip("\"'\ufeff").strip() for part in plain.split("__label__"))
     parts = [part.removesuffix(".0") for part in split if part]
     if len(parts) > 1:  # a label that is known or a number, if there is exactly one
         parts = list({part for part in parts if part in NAMES or re.fullmatch(r"-?[0-9.]+", part)})

@@ -278,7 +278,7 @@ def test_backslashes_before_quotes_delimiters_and_themselves(tmp_path, written, 
     assert (len(texts), rejects, texts[3]) == (20, [], text)
 
 
-@pytest.mark.parametrize("text", ["C:\\dir\\", "a\\\\b", "\\N", '\\""quoted\\""', "one\\ntwo"])
+@pytest.mark.parametrize("text", ["C:\\dir\\", "a\\\\b", "\\Nice", '\\""quoted\\""', "one\\ntwo"])
 def test_backslashes_of_a_well_quoted_file_are_text(tmp_path, text):
     path = write(tmp_path, lines_with({3: text}, '{stars},"{text}"', header="stars,text"), "r.csv")
     texts, rejects, table = read(path)

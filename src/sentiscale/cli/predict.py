@@ -196,5 +196,5 @@ def _print_notes(result: "BatchResult", notes: list[str]) -> None:
     if not_utf8:
         sys.stderr.write(
             f"{not_utf8:,} review(s) contain \ufffd, which replaces bytes that are not UTF-8. "
-            "--encoding names their encoding, such as windows-1252 for Western languages.\n"
+            "Name their encoding, for Western languages: --encoding windows-1252.\n"
         )

@@ -101,15 +101,15 @@ def judge(columns: Columns, table: TableFormat, mode: LabelMode) -> Reviews:
         _note(reasons, codes == NO_LABEL, Reason.NO_LABEL)
         _note(reasons, codes == UNKNOWN, Reason.UNKNOWN_LABEL)
         _note(reasons, codes == MIDDLE, Reason.NEUTRAL)
-        _note(reasons, _missing(text, np.diff(offsets)), Reason.NO_TEXT)
+        _note(reasons, _missing(text, np.diff(offsets), table), Reason.NO_TEXT)
     own = columns.lines, columns.line_count, reasons, columns.blank, columns.label, columns.problems
     return Reviews(text, codes, *own, values)
 
 
-def _missing(text: pa.Array, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which texts are empty or stand for a missing value."""
+def _missing(text: pa.Array, lengths: NDArray[np.int64], table: TableFormat) -> NDArray[np.bool_]:
+    """Return which texts are empty or, in a table, stand for a missing value."""
     missing: NDArray[np.bool_] = lengths == 0
-    short = np.flatnonzero((lengths > 0) & (lengths <= MISSING_TEXTS_LENGTH))
+    short = np.flatnonzero((lengths > 0) & (lengths <= MISSING_TEXTS_LENGTH) & bool(table.columns))
     if len(short):
         missing[short] = pc.is_in(text.take(pa.array(short)), value_set=MISSING_TEXTS)
     return missing

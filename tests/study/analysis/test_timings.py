@@ -125,7 +125,7 @@ def test_table_may_have_spaces_comments_repeats_and_quotes(table):
         ("8,15796\n", "no 'workers'; the first line must be"),
         ("workers,seconds,gpu\n8,1,x\n", "allowed, once each: workers, seconds and strategy"),
         ("workers,seconds,seconds\n8,1,2\n", "allowed, once each: workers, seconds and strategy"),
-        ("workers,seconds\n8,fast\n", r"csv:2: seconds is 'fast'; it must be a number above 0"),
+        ("workers,seconds\n8,fast\n", r"csv:2: seconds is 'fast'; it must be a number from 1e-09"),
         ("workers,seconds\n8,1\n9,nan\n", r"csv:3: seconds is 'nan'"),
         ("workers,seconds\n8,0\n", "seconds is '0'"),
         ("workers,seconds\n8,-3\n", "seconds is '-3'"),
