@@ -8,7 +8,7 @@ from sentiscale.text.formats.base import FileStart
 from sentiscale.util.storage import split_member
 
 WITH_PANDAS = (
-    "Convert it: python -c \"import pandas; pandas.read_{}('{{path}}').to_parquet('reviews.parquet')\""
+    "Convert it: python3 -c \"import pandas; pandas.read_{}('{{path}}').to_parquet('reviews.parquet')\""
 )
 
 BINARY = {

@@ -40,7 +40,7 @@ WHOLE_OBJECTS = pa.schema([(OBJECT, pa.large_string())])
 START = re.compile(rb"""\s*(\{\s*("[^"]*"\s*:|'[^']*'\s*:|\})|\[\s*(\{|\[|"[^"\n]*"\s*[,\]]))""")
 """Beginning of an object or array, also of one that Python wrote, but not of text in braces or brackets."""
 FROM_PYTHON = (
-    'python -c "import ast, json, sys; [print(json.dumps(ast.literal_eval(line))) for line in sys.stdin]"'
+    'python3 -c "import ast, json, sys; [print(json.dumps(ast.literal_eval(line))) for line in sys.stdin]"'
 )
 PANDAS_SHAPES = {
     "split": r'\{\s*"columns"\s*:\s*\[',
@@ -203,7 +203,7 @@ def _refuse_shape(start: FileStart) -> None:
             )
             raise DataError(
                 f"{start.path} is one JSON object with a whole table, as pandas writes it (orient={orient}). "
-                f"Convert it: python -c {quote(code)}"
+                f"Convert it: python3 -c {quote(code)}"
             )
     if data.startswith("[") and (rows := _objects_of_lists(data)) is not None:
         raise DataError(
