@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from sentiscale.config import resolve
+from sentiscale.config import PrepareSettings, resolve
 from sentiscale.data.corpus import Corpus, read_reviews
 from sentiscale.errors import DataError, UsageError
 from sentiscale.text.formats.base import MAX_RECORD_BYTES
@@ -533,3 +533,17 @@ def test_an_impossible_delimiter_is_refused(named):
 def test_settings_survive_json():
     settings = resolve(base={"prepare": {"columns": "a,b", "delimiter": "tab"}}).prepare
     assert type(settings).model_validate(json.loads(settings.model_dump_json())) == settings
+
+
+def test_a_line_that_might_be_the_header_but_is_never_closed_is_not_one(tmp_path):
+    content = b'text~text\n"works"~1\n"a ~2\n"b" "c ~3\n"d~4'
+    (tmp_path / "r.csv").write_bytes(content)
+    with pytest.raises(DataError, match="2 columns named 'text'"):
+        Corpus.find(tmp_path / "r.csv", PrepareSettings(text_column="text", delimiter="~"))
+    crash = (
+        b'product~text~stproduct~text~stars\n"works"~ars\n"works"~"1 \t\rlamp ba"d \n it\'s"~5.0\n'
+        b'\xff"label,te\\"e ^ 5 \\ \xf0\x9f,\x98\x80 \r"~1.0'
+    )
+    (tmp_path / "s.csv").write_bytes(crash)
+    with pytest.raises(DataError, match="2 columns named 'text'"):
+        Corpus.find(tmp_path / "s.csv", PrepareSettings(text_column="text", delimiter="~"))

@@ -136,7 +136,7 @@ def names_a_text(start: FileStart, settings: PrepareSettings) -> bool:
     """Return whether the first record, read as a CSV header, names a column of reviews."""
     try:
         reading = best_reading(start, settings)
-        return len(reading.widths) > 0 and bool(
+        return bool(reading.widths[:1].any()) and bool(  # a header that is never closed has no width
             choose_columns("csv", start.path, _names(start, settings, reading), settings, "none")
         )
     except (DataError, UsageError):
