@@ -536,14 +536,10 @@ def test_settings_survive_json():
 
 
 def test_a_line_that_might_be_the_header_but_is_never_closed_is_not_one(tmp_path):
-    content = b'text~text\n"works"~1\n"a ~2\n"b" "c ~3\n"d~4'
-    (tmp_path / "r.csv").write_bytes(content)
-    with pytest.raises(DataError, match="2 columns named 'text'"):
-        Corpus.find(tmp_path / "r.csv", PrepareSettings(text_column="text", delimiter="~"))
-    crash = (
+    content = (
         b'product~text~stproduct~text~stars\n"works"~ars\n"works"~"1 \t\rlamp ba"d \n it\'s"~5.0\n'
         b'\xff"label,te\\"e ^ 5 \\ \xf0\x9f,\x98\x80 \r"~1.0'
     )
-    (tmp_path / "s.csv").write_bytes(crash)
+    (tmp_path / "s.csv").write_bytes(content)
     with pytest.raises(DataError, match="2 columns named 'text'"):
         Corpus.find(tmp_path / "s.csv", PrepareSettings(text_column="text", delimiter="~"))
