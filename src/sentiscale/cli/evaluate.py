@@ -2,52 +2,25 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sentiscale.cli.options import (
-    ColumnsOption,
-    ConfigOption,
-    DelimiterOption,
-    EncodingOption,
-    FormatOption,
-    HeaderOption,
-    JsonOption,
-    LabelColumnOption,
-    LabelMapOption,
-    QuietOption,
-    QuotingOption,
-    SetOption,
-    StarsColumnOption,
-    StarsScaleOption,
-    TextColumnOption,
-    TitleColumnOption,
-    print_json,
-    reading_settings,
-)
+from sentiscale.cli.options import JsonOption, QuietOption, print_json, reads_reviews
+
+if TYPE_CHECKING:
+    from sentiscale.config import PrepareSettings
 
 
+@reads_reviews
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
     data: Annotated[str, typer.Argument(metavar="DATA_OR_FILE", help="Prepared data or a labelled file.")],
     split: Annotated[str, typer.Option(help="Split to evaluate, if DATA_OR_FILE is prepared data.")] = "test",
-    format: FormatOption = None,  # noqa: A002 - the flag's name
-    encoding: EncodingOption = None,
-    text_column: TextColumnOption = None,
-    title_column: TitleColumnOption = None,
-    label_column: LabelColumnOption = None,
-    stars_column: StarsColumnOption = None,
-    label_map: LabelMapOption = None,
-    stars_scale: StarsScaleOption = None,
-    delimiter: DelimiterOption = None,
-    quoting: QuotingOption = None,
-    header: HeaderOption = None,
-    columns: ColumnsOption = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
+    *,
+    settings: "PrepareSettings",
 ) -> None:
     """Score a model on labelled reviews: accuracy, loss, F1, AUC, calibration error, confusion matrix."""
     from sentiscale.inference.evaluate import evaluate as run_evaluation
@@ -57,22 +30,6 @@ def evaluate(
     from sentiscale.text.rejects import example_lines
     from sentiscale.util.terminal import make_progress
 
-    settings = reading_settings(
-        config,
-        overrides,
-        format=format,
-        encoding=encoding,
-        text_column=text_column,
-        title_column=title_column,
-        label_column=label_column,
-        stars_column=stars_column,
-        label_map=label_map,
-        stars_scale=stars_scale,
-        delimiter=delimiter,
-        quoting=quoting,
-        header=header,
-        columns=columns,
-    )
     scores = run_evaluation(model, data, split=split, settings=settings, progress=make_progress(quiet))
     if cautions_of_files(read_record(model), [data]):
         sys.stderr.write(

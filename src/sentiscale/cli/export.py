@@ -1,32 +1,17 @@
 """`sentiscale export`: convert a model to one ONNX file, after comparing their predictions."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sentiscale.cli.options import (
-    ColumnsOption,
-    ConfigOption,
-    DelimiterOption,
-    EncodingOption,
-    FormatOption,
-    HeaderOption,
-    JsonOption,
-    LabelColumnOption,
-    LabelMapOption,
-    QuietOption,
-    QuotingOption,
-    SetOption,
-    StarsColumnOption,
-    StarsScaleOption,
-    TextColumnOption,
-    TitleColumnOption,
-    print_json,
-    reading_settings,
-)
+from sentiscale.cli.options import JsonOption, QuietOption, print_json, reads_reviews
+
+if TYPE_CHECKING:
+    from sentiscale.config import PrepareSettings
 
 
+@reads_reviews
 def export(
     model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
     out: Annotated[
@@ -46,43 +31,15 @@ def export(
         float, typer.Option(help="Largest drop in accuracy; a larger one is refused.")
     ] = 0.002,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
-    format: FormatOption = None,  # noqa: A002 - the flag's name
-    encoding: EncodingOption = None,
-    text_column: TextColumnOption = None,
-    title_column: TitleColumnOption = None,
-    label_column: LabelColumnOption = None,
-    stars_column: StarsColumnOption = None,
-    label_map: LabelMapOption = None,
-    stars_scale: StarsScaleOption = None,
-    delimiter: DelimiterOption = None,
-    quoting: QuotingOption = None,
-    header: HeaderOption = None,
-    columns: ColumnsOption = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
+    *,
+    settings: "PrepareSettings",
 ) -> None:
     """Write a model for ONNX Runtime, with token ids and lengths as inputs and probabilities as output."""
     from sentiscale.inference.onnx_export import export as run_export
     from sentiscale.util.terminal import make_progress
 
-    settings = reading_settings(
-        config,
-        overrides,
-        format=format,
-        encoding=encoding,
-        text_column=text_column,
-        title_column=title_column,
-        label_column=label_column,
-        stars_column=stars_column,
-        label_map=label_map,
-        stars_scale=stars_scale,
-        delimiter=delimiter,
-        quoting=quoting,
-        header=header,
-        columns=columns,
-    )
     report = run_export(
         model,
         out,

@@ -1,15 +1,14 @@
 """Options and helper functions that several verbs share."""
 
+import inspect
 import json
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from sentiscale.config import PrepareSettings
 
 INPUT = "How the input is read"
 
@@ -99,8 +98,6 @@ ColumnsOption = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
-
-
 LabelMapOption = Annotated[
     str | None,
     typer.Option(
@@ -123,17 +120,43 @@ StarsScaleOption = Annotated[
 ]
 
 
-def reading_settings(
-    config: Path | None, overrides: list[str] | None, **flags: str | bool | None
-) -> "PrepareSettings":
-    """Combine the flags for the input, named like settings of `prepare`, with --config and --set.
+READING_FLAGS = {
+    "format": FormatOption,
+    "encoding": EncodingOption,
+    "text_column": TextColumnOption,
+    "title_column": TitleColumnOption,
+    "label_column": LabelColumnOption,
+    "stars_column": StarsColumnOption,
+    "label_map": LabelMapOption,
+    "stars_scale": StarsScaleOption,
+    "delimiter": DelimiterOption,
+    "quoting": QuotingOption,
+    "header": HeaderOption,
+    "columns": ColumnsOption,
+}
+"""Flags for the input, named like settings of `prepare`."""
 
-    Raises: UsageError for invalid settings.
-    """
-    from sentiscale.config import resolve
 
-    prefixed = {f"prepare.{name}": value for name, value in flags.items()}
-    return resolve(config=config, overrides=overrides or (), flags=prefixed).prepare
+def reads_reviews(command: Callable[..., None]) -> Callable[..., None]:
+    """Add READING_FLAGS, --config and --set to a command, which receives the settings as `settings`."""
+    added = {**READING_FLAGS, "config": ConfigOption, "overrides": SetOption}
+
+    @wraps(command)
+    def with_settings(**values: Any) -> None:
+        from sentiscale.config import resolve
+
+        flags = {f"prepare.{name}": values.pop(name) for name in READING_FLAGS}
+        overrides = values.pop("overrides") or ()
+        settings = resolve(config=values.pop("config"), overrides=overrides, flags=flags).prepare
+        command(**values, settings=settings)
+
+    signature = inspect.signature(command)
+    own = [parameter for name, parameter in signature.parameters.items() if name != "settings"]
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    flags = [inspect.Parameter(name, by_name, default=None, annotation=kind) for name, kind in added.items()]
+    with_settings.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
+    with_settings.__annotations__ = {each.name: each.annotation for each in [*own, *flags]}
+    return with_settings
 
 
 def print_json(document: Mapping[str, Any]) -> None:

@@ -6,34 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sentiscale.cli.options import (
-    ColumnsOption,
-    ConfigOption,
-    DelimiterOption,
-    EncodingOption,
-    FormatOption,
-    HeaderOption,
-    JsonOption,
-    LabelColumnOption,
-    LabelMapOption,
-    QuietOption,
-    QuotingOption,
-    SetOption,
-    StarsColumnOption,
-    StarsScaleOption,
-    TextColumnOption,
-    TitleColumnOption,
-    print_json,
-    reading_settings,
-)
+from sentiscale.cli.options import JsonOption, QuietOption, print_json, reads_reviews
 
 if TYPE_CHECKING:
+    from sentiscale.config import PrepareSettings
     from sentiscale.data.inputs import Chunk
     from sentiscale.inference.batch import BatchResult, Sink
     from sentiscale.inference.outputs import AddedColumns
     from sentiscale.inference.predictor import Predictions, Predictor
 
 
+@reads_reviews
 def predict(
     model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
     files: Annotated[
@@ -70,22 +53,10 @@ def predict(
         typer.Option(help="Address of a Dask scheduler, tcp://…; --out is then a folder of Parquet parts."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing folder of parts.")] = False,
-    format: FormatOption = None,  # noqa: A002 - the flag's name
-    encoding: EncodingOption = None,
-    text_column: TextColumnOption = None,
-    title_column: TitleColumnOption = None,
-    label_column: LabelColumnOption = None,
-    stars_column: StarsColumnOption = None,
-    label_map: LabelMapOption = None,
-    stars_scale: StarsScaleOption = None,
-    delimiter: DelimiterOption = None,
-    quoting: QuotingOption = None,
-    header: HeaderOption = None,
-    columns: ColumnsOption = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
+    *,
+    settings: "PrepareSettings",
 ) -> None:
     """Label reviews: print `label<TAB>probability` for each line of the input, in the same order."""
     from sentiscale.data.inputs import Inputs
@@ -96,22 +67,6 @@ def predict(
     from sentiscale.records import available_cores
     from sentiscale.util.terminal import make_progress
 
-    settings = reading_settings(
-        config,
-        overrides,
-        format=format,
-        encoding=encoding,
-        text_column=text_column,
-        title_column=title_column,
-        label_column=label_column,
-        stars_column=stars_column,
-        label_map=label_map,
-        stars_scale=stars_scale,
-        delimiter=delimiter,
-        quoting=quoting,
-        header=header,
-        columns=columns,
-    )
     if workers is not None and workers < 1:
         raise UsageError(f"--workers is {workers}; it must be at least 1.")
     workers = workers or available_cores()

@@ -5,32 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sentiscale.cli.options import (
-    INPUT,
-    ColumnsOption,
-    ConfigOption,
-    DelimiterOption,
-    EncodingOption,
-    FormatOption,
-    HeaderOption,
-    JsonOption,
-    LabelColumnOption,
-    LabelMapOption,
-    QuietOption,
-    QuotingOption,
-    SetOption,
-    StarsColumnOption,
-    StarsScaleOption,
-    TextColumnOption,
-    TitleColumnOption,
-    print_json,
-    reading_settings,
-)
+from sentiscale.cli.options import INPUT, JsonOption, QuietOption, print_json, reads_reviews
 
 if TYPE_CHECKING:
+    from sentiscale.config import PrepareSettings
     from sentiscale.label_errors.job import Triage
 
 
+@reads_reviews
 def triage(
     model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
     data: Annotated[str, typer.Argument(metavar="DATA_OR_FILE", help="Prepared data or a labelled file.")],
@@ -41,22 +23,10 @@ def triage(
     ] = None,
     top: Annotated[int, typer.Option(help="Number of confident mistakes that --json lists.")] = 100,
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
-    format: FormatOption = None,  # noqa: A002 - the flag's name
-    encoding: EncodingOption = None,
-    text_column: TextColumnOption = None,
-    title_column: TitleColumnOption = None,
-    label_column: LabelColumnOption = None,
-    stars_column: StarsColumnOption = None,
-    label_map: LabelMapOption = None,
-    stars_scale: StarsScaleOption = None,
-    delimiter: DelimiterOption = None,
-    quoting: QuotingOption = None,
-    header: HeaderOption = None,
-    columns: ColumnsOption = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
+    *,
+    settings: "PrepareSettings",
 ) -> None:
     """Analyse a model's mistakes: likely label errors, accuracy by length, words and category.
 
@@ -65,22 +35,6 @@ def triage(
     from sentiscale.label_errors.job import triage as write_page
     from sentiscale.util.terminal import make_progress
 
-    settings = reading_settings(
-        config,
-        overrides,
-        format=format,
-        encoding=encoding,
-        text_column=text_column,
-        title_column=title_column,
-        label_column=label_column,
-        stars_column=stars_column,
-        label_map=label_map,
-        stars_scale=stars_scale,
-        delimiter=delimiter,
-        quoting=quoting,
-        header=header,
-        columns=columns,
-    )
     written = write_page(
         model,
         data,
