@@ -1,6 +1,7 @@
 """Whatever the bytes: no crash, and every line or record is a row or a reject, never both, never lost."""
 
 import gzip
+import re
 from contextlib import contextmanager
 from unittest.mock import patch
 
@@ -13,6 +14,7 @@ from sentiscale.data.prepare import prepare
 from sentiscale.errors import DataError, UsageError
 from sentiscale.text.encodings import encoding_of
 from sentiscale.text.formats import base
+from sentiscale.text.formats.foreign import BINARY
 from sentiscale.util.storage import MAGIC
 from tests.data.encoding import encode
 from tests.text.plain_readers import lines_of, read_csv, read_fasttext, read_jsonl
@@ -167,14 +169,18 @@ WAYS = st.fixed_dictionaries(
 def test_every_record_becomes_what_a_plain_reader_says(root, kind, data):
     content = data.draw(damaged(kind))
     assume(encoding_of(content) is None)
-    refused = not content.removeprefix(BOM).strip() or content.startswith((b"\xff\xfe", b"\xfe\xff", *MAGIC))
+    text = content.removeprefix(BOM)
+    refused = not text.strip() or content.startswith((b"\xff\xfe", b"\xfe\xff", *MAGIC))
+    refused |= any(re.match(pattern, text, re.DOTALL | re.IGNORECASE) for pattern in BINARY)
     try:
         found = read(root, kind, content, **data.draw(WAYS))
     except DataError:
         records = READERS[kind](content.removeprefix(BOM), LIMIT)
         none_fits = kind == "csv" and all(record.reason in CANNOT_BE_SPLIT for record in records)
         objects = kind == "jsonl" and content.count(b'{"text":{"a":1}') > 1  # more than half of the rows
-        assert refused or none_fits or objects, "only what is empty, UTF-16 or as if compressed"
+        assert refused or none_fits or objects, (
+            "only what is empty, UTF-16, or begins as if it were compressed or no text"
+        )
     else:
         assert found == expected(kind, content)
         assert len({record[0] for record in found}) == len(found), "a line is there twice"
