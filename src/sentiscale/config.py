@@ -31,6 +31,7 @@ CLEANING_VERSIONS: dict[Cleaning, int] = {"alpha": 1, "words": 2}
 """Newest version of each cleaning profile; older data and models keep theirs."""
 Cell = Literal["lstm", "gru"]
 Quoting = Literal["auto", "standard", "backslash", "none"]
+ClassKind = Literal["binary", "ternary", "stars", "labels"]
 TrackerName = Literal["mlflow", "tensorboard"]
 Positive = Annotated[int, Field(ge=1, lt=2**63)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -91,6 +92,8 @@ class PrepareSettings(Section):
     """Column with 1-5 stars: 1-2 negative, 4-5 positive, 3 dropped and counted. Not set: detected by name."""
     label_map: dict[str, LabelClass] | None = None
     """Classes of labels: good=positive,bad=negative,3=drop; if a class is given, others are left out."""
+    classes: ClassKind = "binary"
+    """binary: negative and positive. ternary: also neutral. stars: a class per star. labels: as they are."""
     stars_scale: StarsScale | None = None
     """Lowest and highest star, such as 0-10: lower 40 % negative, upper 40 % positive. Not set: 1-5."""
     delimiter: str | None = None
@@ -212,6 +215,8 @@ class ModelSettings(Section):
     """Reduction of the outputs of a row to one vector."""
     dropout: Share = 0.2
     """Dropout rate of the pooled vector."""
+    head: Literal["softmax", "ordinal"] | None = None
+    """Output layer for three or more classes. Not set: ordinal for stars, otherwise softmax."""
 
 
 class WideSettings(Section):

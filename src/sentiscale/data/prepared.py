@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from sentiscale.config import Cleaning, PrepareSettings
 from sentiscale.errors import DataError, did_you_mean
 from sentiscale.records import Amount, Count, Record, TrainedOn, reason_of, valid_as
+from sentiscale.text.classes import BINARY, Classes, check_names
 from sentiscale.text.clean import check_version
 from sentiscale.text.label_reading import LabelReading
 from sentiscale.text.rejects import Reject
@@ -41,7 +42,7 @@ def _with_keys(*names: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-ByClass = Annotated[dict[str, Count], _with_keys("negative", "positive")]
+ByClass = dict[str, Count]
 
 
 class RejectedRows(Record):
@@ -60,8 +61,10 @@ class Manifest(Record):
     """Version of the dataset format; datasets of other versions are refused."""
     rows: Annotated[dict[str, Count], _with_keys(*SPLITS)]
     """Number of rows per split."""
+    classes: tuple[str, ...] = BINARY
+    """Names of the classes; a row's label is the position of its class."""
     labels: ByClass
-    """Number of rows per class ("negative", "positive") over all splits."""
+    """Number of rows per class over all splits."""
     labels_per_split: Annotated[dict[str, ByClass], _with_keys(*SPLITS)]
     """Number of rows per class in each split."""
     records: Count = 0
@@ -141,6 +144,23 @@ class Manifest(Record):
     digest: str
     """Digest of the content: equal for equal input and settings, for any number of workers."""
 
+    @field_validator("classes")
+    @classmethod
+    def _names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        check_names(names)
+        return names
+
+    @model_validator(mode="after")
+    def _by_class(self) -> "Manifest":
+        if any(set(counts) != set(self.classes) for counts in (self.labels, *self.labels_per_split.values())):
+            raise ValueError(f"the keys of labels must be {', '.join(self.classes)}")
+        return self
+
+    @property
+    def class_set(self) -> Classes:
+        """The classes, and how they were formed."""
+        return Classes(self.classes, self.settings.get("classes", "binary"))
+
 
 @dataclass(frozen=True)
 class Split:
@@ -150,7 +170,7 @@ class Split:
     tokens: NDArray[np.uint16] | NDArray[np.uint32]
     offsets: NDArray[np.int64]
     labels: NDArray[np.uint8]
-    """0 for negative, 1 for positive."""
+    """Position of each row's class in the manifest's `classes`."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -242,8 +262,8 @@ class PreparedDataset:
         elif split.lengths.min() < 1 or split.lengths.max() > most:
             row = int(np.flatnonzero((split.lengths < 1) | (split.lengths > most))[0])
             problem = f"row {row} has {split.lengths[row]} tokens; allowed are 1 to {most}"
-        elif labels.max() > 1:
-            problem = f"row {labels.argmax()} has the label {labels.max()}; allowed are 0 and 1"
+        elif labels.max() >= (classes := len(self.manifest.classes)):
+            problem = f"row {labels.argmax()} has the label {labels.max()}; allowed are 0 to {classes - 1}"
         else:
             ids = _smallest_and_largest(self.path / split_file(split.name, "tokens"), token_dtype(size))
             if ids[0] >= UNK and ids[1] < size:

@@ -1,0 +1,46 @@
+"""The classes that labels are divided into: negative and positive, with neutral, stars, or any names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sentiscale.config import ClassKind
+
+BINARY = ("negative", "positive")
+MAX_CLASSES = 100
+UNSURE = "unsure"
+"""Label of a row for which a model that may abstain is not sure enough; no class may have this name."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Classes in the order of their codes: a row of class `names[code]` has the label `code`."""
+
+    names: tuple[str, ...] = BINARY
+    kind: ClassKind = "binary"
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def outputs(self) -> int:
+        """Logits of a row: one per class, or for two classes a single one, whose sigmoid is P(names[1])."""
+        return 1 if len(self) == 2 else len(self)
+
+    @property
+    def stars(self) -> tuple[float, ...] | None:
+        """Number of stars of each class; None if the classes are not stars."""
+        return tuple(map(float, self.names)) if self.kind == "stars" else None
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise ValueError unless these can be the names of classes: 2 to 100 different printable words."""
+    if not 2 <= len(names) <= MAX_CLASSES:
+        raise ValueError(f"there are {len(names)} classes; from 2 to {MAX_CLASSES} are allowed")
+    if len(set(names)) < len(names):
+        raise ValueError("each class may occur only once")
+    for name in names:
+        if not name or name != name.strip() or not name.isprintable() or len(name) > 100 or name == UNSURE:
+            raise ValueError(
+                f"{name[:100]!r} cannot name a class; a name has 1 to 100 printable characters, no space "
+                f"around them, and is not '{UNSURE}'"
+            )
