@@ -218,6 +218,11 @@ class ModelSettings(Section):
     head: Literal["softmax", "ordinal"] | None = None
     """Output layer for three or more classes. Not set: ordinal for stars, otherwise softmax."""
 
+    def resolved(self, classes: int, kind: ClassKind) -> "ModelSettings":
+        """The settings for a number and kind of classes; two classes need no choice of an output layer."""
+        head = (self.head or ("ordinal" if kind == "stars" else "softmax")) if classes > 2 else None
+        return self.model_copy(update={"head": head})
+
 
 class WideSettings(Section):
     """The linear model on hashed n-grams that is combined with the network."""
@@ -273,6 +278,8 @@ class TrainSettings(Section):
     """Steps over which the learning rate rises from 0."""
     schedule: Literal["linear", "constant"] = "linear"
     """Learning rate after the warm-up: linear decay to 0 at the last step, or constant."""
+    class_weight: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0, le=1e9)]] | None = None
+    """Weight of each class in the loss, as negative=3,positive=1; balanced: inverse to its rows."""
     max_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Limit of the gradient norm of the network without its embedding; 1e9 means no limit."""
     max_tokens: ReadTokens = 400
@@ -318,6 +325,20 @@ class TrainSettings(Section):
     """Maximum automatic restarts from the last checkpoint after a rank has failed."""
     silence_limit: Annotated[float, Field(gt=0)] = 6.0
     """Seconds without a heartbeat after which a rank counts as hung and the run ends."""
+
+    @field_validator("class_weight", mode="before")
+    @classmethod
+    def _class_weight(cls, value: Any) -> Any:
+        if not isinstance(value, str) or value == "balanced":
+            return value
+        if value == "none":
+            return None
+        entries = [entry.rpartition("=") for entry in value.split(",")]
+        if not all(name for name, _, _ in entries):
+            raise ValueError(
+                f"class_weight is '{value}'; it is none, balanced, or such as negative=3,positive=1"
+            )
+        return {name.strip(): number for name, _, number in entries}
 
     def resolved(self, rows: int) -> "TrainSettings":
         """The settings with the defaults for `rows` training rows."""
@@ -380,13 +401,18 @@ class Settings(Section):
     track: TrackSettings = TrackSettings()
     """Trackers that record a run."""
 
-    def resolved(self, rows: int) -> "Settings":
-        """The settings with the defaults for `rows` training rows."""
-        return self.model_copy(update={"wide": self.wide.resolved(rows), "train": self.train.resolved(rows)})
+    def resolved(self, rows: int, classes: int = 2, kind: ClassKind = "binary") -> "Settings":
+        """The settings with the defaults for `rows` training rows and the classes of the data."""
+        sections = {
+            "model": self.model.resolved(classes, kind),
+            "wide": self.wide.resolved(rows),
+            "train": self.train.resolved(rows),
+        }
+        return self.model_copy(update=sections)
 
 
 PREPARE_FLAGS = {
-    name: f"prepare.{name}" for name in PrepareSettings.model_fields if name not in ("keep_text", "block_mb")
+    name: f"prepare.{name}" for name in PrepareSettings.model_fields if name not in ("keep_text", "block_mb", "classes")
 }
 """Flags of `prepare` and the settings they override."""
 

@@ -83,7 +83,7 @@ class EvalCounts(Record):
     false_negative: Count = 0
     """Positive rows predicted negative."""
     loss_sum: Loss = 0.0
-    """Binary cross-entropy summed over rows, in nats."""
+    """Cross-entropy summed over rows, in nats."""
 
     def __add__(self, other: "EvalCounts") -> "EvalCounts":
         return EvalCounts(
@@ -105,14 +105,15 @@ class EvalCounts(Record):
         return self.loss_sum / max(self.rows, 1)
 
 
-Pair = Annotated[list[Count], Field(min_length=2, max_length=2)]
+Interval = tuple[float, float]
+"""Lower and upper end of a 95 % interval."""
 
 
 class CalibrationBin(Record):
     """One bin of a reliability diagram: mean confidence and accuracy of rows with similar confidence."""
 
     low: Fraction
-    """Lower edge of the bin; confidence is the probability of the predicted label, 0.5 or more."""
+    """Lower edge of the bin; confidence is the probability of the most probable class."""
     high: Fraction
     """Upper edge of the bin."""
     rows: Count
@@ -123,27 +124,66 @@ class CalibrationBin(Record):
     """Share of the bin's rows predicted correctly."""
 
 
+class ClassScores(Record):
+    """Scores of one class."""
+
+    precision: Fraction
+    """Share of the rows given this label that are of this class; 0 if there are none."""
+    recall: Fraction
+    """Share of the class's rows that are given its label; 0 if there are none."""
+    f1: Fraction
+    """Harmonic mean of precision and recall."""
+    rows: Count
+    """Number of rows of this class."""
+    intervals: dict[str, Interval] = Field(default_factory=dict)
+    """95 % intervals of precision and recall; empty unless they were asked for."""
+
+
 class Scores(Record):
-    """Scores of predictions on labelled rows; f1, precision and recall refer to the class "positive"."""
+    """Scores of predictions on labelled rows.
+
+    `f1`, `precision` and `recall` are those of the second of two classes ("positive"), as in scikit-learn,
+    and means over all classes that occur if there are more.
+    """
 
     accuracy: Fraction
-    """Share of rows predicted correctly."""
+    """Share of rows labelled correctly, of those that are not labelled unsure."""
     loss: Loss
-    """Mean binary cross-entropy, in nats."""
+    """Mean cross-entropy, in nats."""
     f1: Fraction
     """Harmonic mean of precision and recall."""
     precision: Fraction
-    """Share of the rows predicted positive that are positive; 0 if no row is predicted positive."""
+    """Share of the rows labelled positive that are positive; 0 if no row is labelled positive."""
     recall: Fraction
-    """Share of the positive rows that are predicted positive; 0 if no row is positive."""
+    """Share of the positive rows that are labelled positive; 0 if no row is positive."""
     auc: Fraction | None
-    """Area under the ROC curve; None if only one class occurs."""
+    """Area under the ROC curve, of each class against the rest; None unless all classes occur."""
     ece: Fraction
     """Expected calibration error over 15 confidence bins of equal width (Guo et al., 2017)."""
     rows: Count
     """Number of scored rows."""
-    confusion: Annotated[list[Pair], Field(min_length=2, max_length=2)]
-    """[[true negatives, false positives], [false negatives, true positives]]."""
+    unsure: Count = 0
+    """Number of rows labelled unsure; they count as missed in every recall."""
+    confusion: list[list[Count]]
+    """Number of rows by true class (list) and label (entry), in the order of the classes, without unsure."""
+    classes: tuple[str, ...] = ("negative", "positive")
+    """Names of the classes."""
+    per_class: dict[str, ClassScores] = Field(default_factory=dict)
+    """Scores of each class; empty in records written before this field existed, as the following."""
+    macro_f1: Fraction | None = None
+    """Mean F1 of the classes that occur in labels or predictions."""
+    balanced_accuracy: Fraction | None = None
+    """Mean recall of the classes that occur."""
+    majority_share: Fraction | None = None
+    """Share of the most frequent class: the accuracy of a model that always predicts it."""
+    mae: Amount | None = None
+    """Mean absolute error of the predicted stars; None if the classes are not stars."""
+    quadratic_kappa: Annotated[float, Field(ge=-1, le=1)] | None = None
+    """Cohen's kappa of the stars with quadratic weights (Cohen, 1968); None if they are not stars."""
+    binary_accuracy: Fraction | None = None
+    """For stars and neutral reviews, the accuracy of the more probable side on rows with a side."""
+    intervals: dict[str, Interval] = Field(default_factory=dict)
+    """95 % intervals by name of the score; empty unless they were asked for."""
     calibration: list[CalibrationBin] = Field(default_factory=list)
     """The non-empty bins, by confidence; an empty list in records written before this field existed."""
 
@@ -223,7 +263,7 @@ class EpochMetrics(Record):
     valid_accuracy: Fraction
     """Share of the validation rows that network and n-gram model together predict correctly."""
     valid_loss: Loss
-    """Mean binary cross-entropy of the validation rows, in nats."""
+    """Mean cross-entropy of the validation rows, in nats."""
     learning_rate: Loss
     """Learning rate of the next step."""
 

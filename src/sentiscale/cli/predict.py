@@ -97,7 +97,8 @@ def predict(
         print_json({**summary.model_dump(), "out": out, "predictions": rows})
         return
     if out is not None:
-        print(f"{out}: {summary.rows:,} rows, {summary.positive:,} positive, {summary.negative:,} negative")
+        labels = ", ".join(f"{rows:,} {label}" for label, rows in summary.labels.items())
+        print(f"{out}: {summary.rows:,} rows, {labels}")
     if summary.accuracy is not None:
         sys.stderr.write(f"accuracy {summary.accuracy:.4f} on {summary.rows:,} rows\n")
 

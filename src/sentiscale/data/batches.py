@@ -11,6 +11,7 @@ from sentiscale.data.prepared import Split
 from sentiscale.text.vocab import PAD, UNK
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
 
 POOL_BATCHES = 100
 """Number of batches whose rows are sorted by length together. Larger pools need less padding; smaller pools
@@ -26,9 +27,9 @@ class Batch:
     """The rows that one rank processes in one step.
 
     Shapes: ids_BT (B, T) int64, padded with 0 at the end; lengths_B (B,) int64 >= 1; labels_B (B,) float32,
-    0 or 1; weights_B (B,) float32, 0 for a filler row; places_B (B,) int64, positions in the global batch.
-    Totals of the step over all ranks: `rows_global` rows without fillers, `tokens_global` tokens without
-    padding, `padded_global` tokens with padding.
+    positions of the classes; weights_B (B,) float32, 0 for a filler row; places_B (B,) int64, positions in
+    the global batch. Totals of the step over all ranks: `rows_global` rows without fillers, `tokens_global`
+    tokens without padding, `padded_global` tokens with padding.
     """
 
     ids_BT: IntArray
@@ -79,24 +80,32 @@ def training_rows(
 
 
 def make_batch(
-    split: Split, rows: IntArray, max_tokens: int, *, data_rank: int = 0, data_size: int = 1
+    split: Split,
+    rows: IntArray,
+    max_tokens: int,
+    *,
+    data_rank: int = 0,
+    data_size: int = 1,
+    row_weights: FloatArray | None = None,
 ) -> Batch:
     """Build this rank's part of a global batch: every `data_size`-th row, starting at `data_rank`.
 
-    A rank without rows gets one filler row of weight 0, because every rank must run every step.
+    A rank without rows gets one filler row of weight 0, because every rank must run every step. The others
+    have weight 1, or that in `row_weights` (rows of the split,).
     """
     lengths = np.clip(split.offsets[rows + 1] - split.offsets[rows], 1, max_tokens)
     places = np.arange(data_rank, len(rows), data_size)
-    weight = 1.0
-    if len(places) == 0:
-        places, weight = np.zeros(1, np.int64), 0.0
+    is_filler = len(places) == 0
+    if is_filler:
+        places = np.zeros(1, np.int64)
     mine = rows[places]
+    weights = np.ones(len(mine), np.float32) if row_weights is None else row_weights[mine]
     ids_BT, lengths_B = padded_ids(split.tokens, split.offsets, mine, max_tokens)
     return Batch(
         ids_BT=ids_BT,
         lengths_B=lengths_B,
         labels_B=split.labels[mine].astype(np.float32),
-        weights_B=np.full(len(mine), weight, np.float32),
+        weights_B=np.zeros(1, np.float32) if is_filler else weights,
         places_B=places,
         rows_global=len(rows),
         tokens_global=int(lengths.sum()),

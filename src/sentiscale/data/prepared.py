@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
-from sentiscale.config import Cleaning, PrepareSettings
+from sentiscale.config import Cleaning, PrepareSettings, Settings
 from sentiscale.errors import DataError, did_you_mean
 from sentiscale.records import Amount, Count, Record, TrainedOn, reason_of, valid_as
 from sentiscale.text.classes import BINARY, Classes, check_names
@@ -171,6 +171,8 @@ class Split:
     offsets: NDArray[np.int64]
     labels: NDArray[np.uint8]
     """Position of each row's class in the manifest's `classes`."""
+    weights: NDArray[np.float32] | None = None
+    """Weight of each row in the loss, from a weight column; None without one."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -237,6 +239,11 @@ class PreparedDataset:
         )
         self._check(split)
         return split
+
+    def resolve(self, settings: Settings) -> Settings:
+        """Return the settings with the defaults for this dataset's training rows and classes."""
+        classes = self.manifest.class_set
+        return settings.resolved(self.manifest.rows.get("train", 0), len(classes), classes.kind)
 
     def described(self) -> TrainedOn:
         """Return the main facts about the dataset, for records that may outlive it."""

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -48,6 +48,7 @@ from sentiscale.inference.outputs import (
 )
 from sentiscale.inference.predictor import Predictions, Predictor
 from sentiscale.records import Record, package_versions
+from sentiscale.text.classes import UNSURE, Classes
 from sentiscale.text.formats import format_of
 from sentiscale.text.rejects import Reject
 from sentiscale.util.atomic import check_output, disk_error, publish_directory, whole_file, write_file
@@ -70,10 +71,12 @@ class BatchSummary(Record):
 
     rows: int
     """Rows that have a prediction."""
-    positive: int
-    """Rows predicted positive."""
-    negative: int
-    """Rows predicted negative."""
+    labels: dict[str, int]
+    """Rows by label, also of classes that no row has."""
+    positive: int | None
+    """Rows labelled with the second of two classes; None for more classes."""
+    negative: int | None
+    """Rows labelled with the first of two classes; None for more classes."""
     rejected: int
     """Table rows that could not be read and have no prediction."""
     rejected_by_reason: dict[str, int] = Field(default_factory=dict)
@@ -105,7 +108,7 @@ class PredictionTotals:
     """Running totals over the chunks of a job."""
 
     rows: int = 0
-    positive: int = 0
+    labels: dict[str, int] = field(default_factory=dict)
     correct: int = 0
     rejected: int = 0
     not_utf8: int = 0
@@ -113,27 +116,30 @@ class PredictionTotals:
 
     def add(self, chunk: Chunk, predictions: Predictions) -> None:
         self.rows += len(chunk)
-        self.positive += int(predictions.is_positive.sum())
+        names = (*predictions.classes.names, UNSURE)
+        counts = np.bincount(predictions.codes, minlength=len(names)).tolist()
+        _add(self.labels, dict(zip(names, counts, strict=True)))
         self.rejected += len(chunk.rejects)
         self.not_utf8 += chunk.not_utf8
-        self._count(Counter(reject.reason for reject in chunk.rejects))
+        _add(self.rejected_by_reason, Counter(reject.reason for reject in chunk.rejects))
         if chunk.labels is not None:
-            self.correct += int(np.sum(chunk.labels == predictions.is_positive))
+            self.correct += int(np.sum(chunk.labels == predictions.codes))
 
     def merge(self, other: "PredictionTotals") -> None:
-        for name in ("rows", "positive", "correct", "rejected", "not_utf8"):
+        for name in ("rows", "correct", "rejected", "not_utf8"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self._count(other.rejected_by_reason)
-
-    def _count(self, by_reason: Mapping[str, int]) -> None:
-        for reason, rows in by_reason.items():
-            self.rejected_by_reason[reason] = self.rejected_by_reason.get(reason, 0) + rows
+        _add(self.labels, other.labels)
+        _add(self.rejected_by_reason, other.rejected_by_reason)
 
     def summary(self, seconds: float, *, labelled: bool) -> BatchSummary:
+        labels = {name: rows for name, rows in self.labels.items() if rows or name != UNSURE}
+        classes = [name for name in self.labels if name != UNSURE]
+        first, second = classes if len(classes) == 2 else (None, None)
         return BatchSummary(
             rows=self.rows,
-            positive=self.positive,
-            negative=self.rows - self.positive,
+            labels=labels,
+            positive=None if second is None else self.labels[second],
+            negative=None if first is None else self.labels[first],
             rejected=self.rejected,
             rejected_by_reason=self.rejected_by_reason,
             not_utf8=self.not_utf8,
@@ -141,6 +147,11 @@ class PredictionTotals:
             seconds=round(seconds, 3),
             rows_per_s=self.rows / max(seconds, 1e-9),
         )
+
+
+def _add(totals: dict[str, int], counts: Mapping[str, int]) -> None:
+    for name, rows in counts.items():
+        totals[name] = totals.get(name, 0) + rows
 
 
 @dataclass(frozen=True)
@@ -180,7 +191,7 @@ class BatchJob:
                 ),
                 workers=workers,
                 rejects=rejects,
-                parts=PredictionParts(work) if work else None,
+                parts=PredictionParts(work, self.predictor.classes) if work else None,
                 progress=progress,
             )
             return result._replace(replaced=frozenset(writer.replaced))
@@ -335,7 +346,10 @@ def added_table(
 class PredictionParts:
     """Stored predictions of finished chunks, one small Parquet file per chunk."""
 
-    def __init__(self, folder: Path) -> None:
+    COLUMNS = ("codes", "truncated", "unknown_share")
+
+    def __init__(self, folder: Path, classes: Classes) -> None:
+        self.classes = classes
         self.folder = folder / "predictions"
         self.folder.mkdir(exist_ok=True)
 
@@ -343,7 +357,11 @@ class PredictionParts:
         """Read the predictions of a chunk; None when they are missing or damaged."""
         try:
             table = pq.read_table(self._path(number), page_checksum_verification=True)
-            return Predictions(*(table.column(field.name).to_numpy() for field in fields(Predictions)))
+            columns = {
+                name: table.column(name).to_numpy() for name in ("codes", "truncated", "unknown_share")
+            }
+            chances = [table.column(f"probability_{code}").to_numpy() for code in range(len(self.classes))]
+            return Predictions(np.column_stack(chances), **columns, classes=self.classes)
         except (OSError, KeyError, pa.ArrowException):
             return None
 
@@ -352,7 +370,10 @@ class PredictionParts:
 
         Raises: SentiscaleError when the disk is full or fails.
         """
-        columns = {field.name: getattr(predictions, field.name) for field in fields(predictions)}
+        columns = {name: getattr(predictions, name) for name in ("codes", "truncated", "unknown_share")}
+        columns |= {
+            f"probability_{code}": chances for code, chances in enumerate(predictions.probabilities.T)
+        }
         try:
             # Not flushed to disk, because flushing takes longer than writing; checksums reveal files that a
             # crash left incomplete.

@@ -75,7 +75,7 @@ def evaluate(
     else:
         rows = rows_of_files(predictor, str(data), settings or PrepareSettings(), progress or Progress())
     return EvaluationResult(
-        **dict(score(rows.logits, rows.labels)),
+        **dict(score(rows.logits, rows.labels, predictor.classes, predictor.decision, intervals=True)),
         left_out=rows.left_out.by_reason,
         left_out_examples=rows.left_out.examples,
         label_values=rows.label_values,

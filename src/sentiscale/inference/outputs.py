@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +19,7 @@ import pyarrow.parquet
 from sentiscale.data.inputs import Chunk, InputReader
 from sentiscale.errors import UsageError
 from sentiscale.inference.predictor import Predictions
+from sentiscale.text.classes import UNSURE, Classes
 from sentiscale.text.clean import raw_rows
 from sentiscale.text.formats.base import as_text, is_bytes
 from sentiscale.text.formats.json_lines import OBJECT
@@ -25,7 +27,6 @@ from sentiscale.text.rejects import Reject
 from sentiscale.util.atomic import check_output, remove_abandoned, whole_file
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
-LABELS = pa.array(["negative", "positive"])
 FILE_COLUMN = pa.schema({"file": pa.string()})
 PREDICTION_COLUMNS = pa.schema(
     {
@@ -44,11 +45,6 @@ EXPLANATION_COLUMNS = pa.schema(
 REPLACEMENT = "\ufffd"
 REJECTS_SHOWN = 5
 """Number of rejected rows that the command prints; the rejects file contains all of them."""
-
-PRINTED = [
-    f"{label}\t{place / 10_000:.4f}\n" for label in LABELS.to_pylist() for place in range(5_000, 10_001)
-]
-"""All possible output lines: a label's probability has four decimals and is at least 0.5."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ class AddedColumns:
     def table(self, chunk: Chunk, predictions: Predictions, explanations: pa.Table | None = None) -> pa.Table:
         columns = [
             pa.array(chunk.lines),
-            LABELS.take(pa.array(predictions.is_positive.astype(np.int8))),
+            pa.array(predictions.labels),
             pa.array(predictions.probability),
             pa.array(predictions.positive_probability),
             pa.array(predictions.truncated),
@@ -96,10 +92,17 @@ class AddedColumns:
 def print_lines(chunk: Chunk, predictions: Predictions) -> None:
     """Print one line `label<TAB>probability` per review."""
     # All cores wait for this thread, and looking up lines is faster than formatting them.
-    places = np.rint(predictions.probability * 10_000).astype(np.int64) - 5_000
-    places += 5_001 * predictions.is_positive
-    sys.stdout.write("".join(map(PRINTED.__getitem__, places.tolist())))
+    places = np.rint(predictions.probability * 10_000).astype(np.int64) + 10_001 * predictions.codes
+    lines = printed_lines(predictions.classes)
+    sys.stdout.write("".join(map(lines.__getitem__, places.tolist())))
     sys.stdout.flush()
+
+
+@cache
+def printed_lines(classes: Classes) -> list[str]:
+    """All possible lines, by label and then by probability with four decimals."""
+    labels = [*classes.names, UNSURE]
+    return [f"{label}\t{place / 10_000:.4f}\n" for label in labels for place in range(10_001)]
 
 
 class TableWriter:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,13 @@ import torch
 
 from sentiscale.data.batches import padded_ids, padded_width
 from sentiscale.errors import UsageError
+from sentiscale.model.decision import Decision
 from sentiscale.model.directory import SavedModel, load_model
 from sentiscale.model.metrics import probabilities
+from sentiscale.model.network import logits_shape
 from sentiscale.parallel.cpu import flushed_denormals
 from sentiscale.parallel.precision import Precision
+from sentiscale.text.classes import UNSURE, Classes
 from sentiscale.text.column import Texts, as_array
 from sentiscale.text.encode import Encoder
 from sentiscale.text.tokens import NumberedRows
@@ -40,18 +43,22 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Prediction:
-    """Label and probability of one review."""
+    """Label and probabilities of one review."""
 
-    label: Literal["negative", "positive"]
-    """The more probable class."""
+    label: str
+    """The most probable class, or the one that the model's decision chooses; "unsure" if it abstains."""
     probability: float
-    """Probability of `label`, between 0.5 and 1."""
-    positive_probability: float
-    """Probability of "positive", between 0 and 1."""
+    """Probability of `label`; of the most probable class if the label is "unsure"."""
+    positive_probability: float | None
+    """Probability of the second of two classes, between 0 and 1; None for more classes."""
     truncated: bool
     """Whether the network reads only the beginning and the end of the review because of its length."""
     unknown_share: float
     """Share of the review's words that are not in the vocabulary; 1 for a text without words."""
+    probabilities: dict[str, float]
+    """Probability of each class; they add up to 1."""
+    expected_star: float | None = None
+    """Mean number of stars under these probabilities; None if the classes are not stars."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -59,33 +66,65 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of many reviews as columns (rows,), without an object per row."""
+    """Predictions of many reviews as columns, without an object per row."""
 
-    positive_probability: npt.NDArray[np.float64]
+    probabilities: npt.NDArray[np.float64]
+    """Probability of each class, (rows, K)."""
+    codes: npt.NDArray[np.int64]
+    """Position of each row's label in `classes`, (rows,); K means unsure."""
     truncated: npt.NDArray[np.bool_]
+    """See `Prediction`, (rows,)."""
     unknown_share: npt.NDArray[np.float64]
+    """See `Prediction`, (rows,)."""
+    classes: Classes
 
     @classmethod
     def concatenate(cls, parts: list["Predictions"]) -> "Predictions":
-        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+        columns = ("probabilities", "codes", "truncated", "unknown_share")
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
+        return cls(**joined, classes=parts[0].classes)
 
     def __len__(self) -> int:
-        return len(self.positive_probability)
+        return len(self.codes)
 
     @property
-    def is_positive(self) -> npt.NDArray[np.bool_]:
-        return self.positive_probability > 0.5
+    def labels(self) -> npt.NDArray[np.str_]:
+        """Label of each row, (rows,)."""
+        return np.array([*self.classes.names, UNSURE])[self.codes]
 
     @property
     def probability(self) -> npt.NDArray[np.float64]:
-        """Probability of the predicted label, between 0.5 and 1."""
-        return np.maximum(self.positive_probability, 1 - self.positive_probability)
+        """Probability of each row's label, (rows,); of the most probable class where it is unsure."""
+        sure = np.minimum(self.codes, len(self.classes) - 1)
+        of_label = self.probabilities[np.arange(len(self)), sure]
+        return np.where(self.codes < len(self.classes), of_label, self.probabilities.max(axis=1))
+
+    @property
+    def positive_probability(self) -> npt.NDArray[np.float64] | None:
+        """Probability of the second of two classes, (rows,); None for more classes."""
+        return self.probabilities[:, 1] if len(self.classes) == 2 else None
+
+    @property
+    def expected_star(self) -> npt.NDArray[np.float64] | None:
+        """Mean number of stars under the probabilities, (rows,); None if the classes are not stars."""
+        return self.probabilities @ np.array(self.classes.stars) if self.classes.stars else None
 
     def rows(self) -> Iterator[Prediction]:
-        columns = (self.positive_probability, self.probability, self.truncated, self.unknown_share)
-        for positive, of_label, truncated, unknown in zip(*(c.tolist() for c in columns), strict=True):
-            label: Literal["negative", "positive"] = "positive" if positive > 0.5 else "negative"
-            yield Prediction(label, of_label, positive, truncated, unknown)
+        names = [*self.classes.names, UNSURE]
+        binary, stars = len(self.classes) == 2, self.expected_star
+        columns = (self.codes, self.probability, self.probabilities, self.truncated, self.unknown_share)
+        for row, (code, of_label, chances, truncated, unknown) in enumerate(
+            zip(*(column.tolist() for column in columns), strict=True)
+        ):
+            yield Prediction(
+                label=names[code],
+                probability=of_label,
+                positive_probability=chances[1] if binary else None,
+                truncated=truncated,
+                unknown_share=unknown,
+                probabilities=dict(zip(self.classes.names, chances, strict=True)),
+                expected_star=None if stars is None else float(stars[row]),
+            )
 
 
 class Predictor:
@@ -98,8 +137,12 @@ class Predictor:
     Predicting many texts uses as many cores as PyTorch may use (`torch.set_num_threads`).
     """
 
-    def __init__(self, model: SavedModel, precision: Precision | None = None) -> None:
+    def __init__(
+        self, model: SavedModel, precision: Precision | None = None, *, thresholds: bool = True
+    ) -> None:
         self.model = model
+        self.classes = model.classes
+        self.decision = model.config.decision if thresholds else Decision(model.classes.names)
         self.precision = precision or Precision("fp32")
 
     @cached_property
@@ -113,19 +156,21 @@ class Predictor:
         return Encoder(vocab, config.cleaning, config.stored_tokens, config.cleaning_version)
 
     @classmethod
-    def load(cls, path: str | Path, *, precision: str = "fp32") -> Self:
+    def load(cls, path: str | Path, *, precision: str = "fp32", thresholds: bool = True) -> Self:
         """Load a model directory.
 
         Args:
             path: model directory, written by `train` as RUN/model.
             precision: arithmetic of the network: "fp32", "bf16" or "auto". bf16 is faster on processors that
                 support it and changes probabilities in the third decimal; auto selects it if it is faster.
+            thresholds: apply the class weights and thresholds of the model, if any; otherwise, the label is
+                always the most probable class.
 
         Raises:
             DataError: the directory is missing or damaged, or was written by an incompatible version.
             UsageError: this machine does not support the precision.
         """
-        return cls(load_model(Path(path)), Precision.choose(precision, CPU))
+        return cls(load_model(Path(path)), Precision.choose(precision, CPU), thresholds=thresholds)
 
     @overload
     def predict(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap] # str comes first
@@ -144,9 +189,8 @@ class Predictor:
         return rows[0] if isinstance(texts, str) else rows
 
     def predict_proba(self, texts: str | Texts) -> npt.NDArray[np.float64]:
-        """Probabilities (rows, 2) of "negative" and "positive", as in scikit-learn."""
-        positive = self.predict_columns([texts] if isinstance(texts, str) else texts).positive_probability
-        return np.column_stack([1 - positive, positive])
+        """Probabilities (rows, K) of the classes, as in scikit-learn."""
+        return self.predict_columns([texts] if isinstance(texts, str) else texts).probabilities
 
     def predict_columns(self, texts: Texts) -> Predictions:
         """Predict reviews and return the results as columns."""
@@ -169,12 +213,12 @@ class Predictor:
         return PredictionPool(self, threads)
 
     def logits(self, rows: NumberedRows) -> FloatArray:
-        """Combined logits (rows,) of encoded reviews; their sigmoid is the probability of "positive"."""
+        """Combined logits of encoded reviews, (rows,) or (rows, K); see `metrics.probabilities`."""
         return self.token_logits(rows.ids, rows.offsets)
 
     def token_logits(self, tokens: npt.NDArray[Any], offsets: IntArray) -> FloatArray:
         """Logits of concatenated token ids; row i is tokens[offsets[i]:offsets[i + 1]]."""
-        logits = np.zeros(len(offsets) - 1, np.float32)
+        logits = self._no_logits(len(offsets) - 1)
         batches = self.batches(offsets)
 
         def fill(rows: IntArray) -> None:
@@ -189,12 +233,15 @@ class Predictor:
                 list(pool.map(fill, batches))
         return logits
 
+    def _no_logits(self, rows: int) -> FloatArray:
+        return np.zeros(logits_shape(rows, self.classes.outputs), np.float32)
+
     def batches(self, offsets: IntArray) -> list[IntArray]:
         """Divide rows into batches of similar length, longest rows first."""
         return length_batches(np.clip(np.diff(offsets), 1, self.model.config.max_tokens))
 
     def batch_logits(self, tokens: npt.NDArray[Any], offsets: IntArray, rows: IntArray) -> FloatArray:
-        """Combined logits (len(rows),) of the given rows, computed as one batch."""
+        """Combined logits of the given rows, (B,) or (B, K), computed as one batch."""
         model = self.model
         wide_logits = model.wide.logits(tokens, offsets, rows) if model.wide else None
         ids_BT, lengths_B = padded_ids(tokens, offsets, rows, model.config.max_tokens)
@@ -202,18 +249,20 @@ class Predictor:
 
     @torch.inference_mode()
     def network_logits(self, ids_BT: IntArray, lengths_B: IntArray) -> FloatArray:
-        """Logits (B,) of the network alone for padded ids (B, T) and lengths (B,)."""
+        """Logits of the network alone, (B,) or (B, K), for padded ids (B, T) and lengths (B,)."""
         with flushed_denormals(), self.precision.autocast(CPU):
-            logits_B = self.model.net(torch.from_numpy(ids_BT), torch.from_numpy(lengths_B))
-            logits: FloatArray = logits_B.float().numpy()
+            computed = self.model.net(torch.from_numpy(ids_BT), torch.from_numpy(lengths_B))
+            logits: FloatArray = computed.float().numpy()
         return logits
 
     def predictions(self, rows: NumberedRows, logits: FloatArray) -> Predictions:
-        kept = np.diff(rows.offsets)
+        kept, chances = np.diff(rows.offsets), probabilities(logits)
         return Predictions(
-            positive_probability=probabilities(logits),
+            probabilities=chances,
+            codes=self.decision.codes(chances),
             truncated=rows.lengths > self.model.config.max_tokens,
             unknown_share=np.where(kept > 0, rows.unknown / np.maximum(kept, 1), 1.0),
+            classes=self.classes,
         )
 
 
@@ -277,7 +326,7 @@ class PredictionPool:
             predictor = self.predictor
             rows = predictor.encoder.encode(texts)
             batches = predictor.batches(rows.offsets)
-            logits = np.zeros(len(rows.offsets) - 1, np.float32)
+            logits = predictor._no_logits(len(rows.offsets) - 1)
             if not batches:
                 result.set_result(predictor.predictions(rows, logits))
             remaining, lock = len(batches), Lock()

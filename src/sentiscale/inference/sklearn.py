@@ -57,9 +57,14 @@ def _finished(training: Training) -> tuple[SavedModel, RunRecord]:
     record = current_record(training, "finished", training.clock.seconds())
     runner = training.learner.runner
     runner.restore(training.best)
-    combination = Combination(**training.state.best_combination)
+    combination = Combination(**training.state.best_combination)  # type: ignore[arg-type]
     scored = evaluate(
-        runner, training.valid_split, training.valid_wide, training.settings.train.max_tokens, combination
+        runner,
+        training.valid_split,
+        training.valid_wide,
+        training.settings.train.max_tokens,
+        training.dataset.manifest.class_set,
+        combination,
     )
     assert scored is not None, "one rank is rank 0"
     model = as_saved_model(training, runner.full_state(), combination)
@@ -224,8 +229,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         """Class probabilities (n, 2), in the order of `classes_`."""
-        second = probabilities(self.decision_function(X))
-        return np.column_stack([1 - second, second])
+        return probabilities(self.decision_function(X))
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Predicted label of each text (n,)."""
@@ -311,7 +315,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             data.mkdir()
             dataset = prepare_texts(texts, labels, data, settings.prepare, self.validation_fraction)
             if settings.train.layout == "1x1":
-                resolved = settings.resolved(dataset.manifest.rows["train"])
+                resolved = dataset.resolve(settings)
                 model, record = train_in_process(TrainJob(dataset, RunDir(run), resolved), progress)
                 return Predictor(model), record.model_dump(mode="json")
             record = train(dataset, run, settings, progress=progress)

@@ -58,14 +58,12 @@ class ScoredBlock:
     @property
     def opposite_probability(self) -> FloatArray:
         """Probability of the class opposite to the label."""
-        chances = probabilities(self.logits)
-        return np.where(self.labels == 1, 1 - chances, chances)
+        return probabilities(self.logits)[np.arange(len(self.labels)), 1 - self.labels]
 
     @property
     def confidence(self) -> FloatArray:
         """Probability of the predicted class, 0.5 or more."""
-        chances = probabilities(self.logits)
-        confidence: FloatArray = np.maximum(chances, 1 - chances)
+        confidence: FloatArray = probabilities(self.logits).max(axis=1)
         return confidence
 
 

@@ -18,13 +18,22 @@ import numpy as np
 import tomli_w
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from safetensors.torch import save
 from torch import Tensor
 
 from sentiscale.config import (
     MAX_BITS,
     MIN_BITS,
+    ClassKind,
     Cleaning,
     ModelSettings,
     NgramGaps,
@@ -33,11 +42,13 @@ from sentiscale.config import (
     StoredTokens,
 )
 from sentiscale.errors import DataError, quoted
-from sentiscale.model.network import SentimentNet
+from sentiscale.model.decision import Decision
+from sentiscale.model.network import SentimentNet, logits_shape
 from sentiscale.model.ngrams import Ngrams
 from sentiscale.model.weights import LARGEST, Shape, Tensors, WeightsFile
 from sentiscale.model.wide import Combination, WideModel
 from sentiscale.records import RunRecord, load_record, reason_of
+from sentiscale.text.classes import BINARY, Classes, check_names
 from sentiscale.text.clean import check_version
 from sentiscale.text.label_reading import LabelReading
 from sentiscale.text.vocab import Vocab, read_vocabulary
@@ -50,9 +61,19 @@ CONFIG, VOCABULARY, WEIGHTS = FILES = ("config.toml", "vocab.txt", "weights.safe
 DIGESTS, RECORD = "digests.json", "record.json"
 NET, SCALES, WIDE_WEIGHTS = "net.", "wide.scales", "wide.weights"
 """Prefix of the network's tensors, and the arrays of the n-gram model."""
-MAX_CONFIG_BYTES = 16 * 2**10
+MAX_CONFIG_BYTES = 64 * 2**10
 
-Weight = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+
+def _bounded(value: float | tuple[float, ...]) -> float | tuple[float, ...]:
+    numbers = value if isinstance(value, tuple) else (value,)
+    if not all(-LARGEST <= number <= LARGEST for number in numbers):
+        raise ValueError(f"numbers must be less than or equal to {LARGEST:g}, with either sign")
+    return value
+
+
+PerClass = Annotated[float | tuple[float, ...], AfterValidator(_bounded)]
+"""A number for two classes, or one for each of more classes."""
+Chance = Annotated[float, Field(ge=0, le=1)]
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +83,25 @@ class CombinationWeights(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    net: Weight
+    net: PerClass
     """Factor of the network's logit."""
-    wide: Weight
+    wide: PerClass
     """Factor of the n-gram model's logit."""
-    bias: Weight
+    bias: PerClass
     """Added to both."""
+
+
+class DecisionTable(BaseModel):
+    """The table `thresholds` of `config.toml`: the fields of `Decision`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights: dict[str, Annotated[float, Field(gt=0, le=LARGEST)]] = Field(default_factory=dict)
+    """Cost of missing a row, by class; 1 if it is not given."""
+    thresholds: dict[str, Chance] = Field(default_factory=dict)
+    """Smallest probability at which a class is the label, by class."""
+    abstain: dict[str, Chance] = Field(default_factory=dict)
+    """Smallest probability of a label that is not unsure, by class."""
 
 
 class ModelConfig(BaseModel):
@@ -95,8 +129,41 @@ class ModelConfig(BaseModel):
     """Maximum number of words between the two words of a pair that is a feature of the n-gram model."""
     labels: LabelReading | None = None
     """What the labels of the training data meant; None for models trained before this field existed."""
-    wide_intercept: Weight = 0.0
+    wide_intercept: PerClass = 0.0
     """Logit of the n-gram model for a text that has no features."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes; None for negative and positive."""
+    kind: ClassKind | None = None
+    """How the classes were formed; None for binary."""
+    thresholds: DecisionTable | None = None
+    """How labels follow from probabilities; None for the most probable class."""
+
+    @model_validator(mode="after")
+    def _check_classes(self) -> "ModelConfig":
+        names, numbers = self.class_set.names, self.class_set.outputs
+        check_names(names)
+        if self.class_set.kind == "stars":
+            stars = tuple(map(float, names))  # a ValueError for other names
+            if list(stars) != sorted(set(stars)):
+                raise ValueError(f"classes are {', '.join(names)}; stars must rise")
+        if self.class_set.kind in ("binary", "ternary") and len(names) != (2, 3)[self.kind == "ternary"]:
+            raise ValueError(f"{self.class_set.kind} classes cannot be {', '.join(names)}")
+        combination = self.combination
+        for value in (combination.net, combination.wide, combination.bias, self.wide_intercept):
+            if isinstance(value, tuple) and (len(value) != numbers or numbers == 1):
+                raise ValueError(f"there are {len(value)} numbers for {len(names)} classes")
+        for table in (self.thresholds or DecisionTable()).model_dump().values():
+            if unknown := set(table) - set(names):
+                raise ValueError(f"thresholds: {min(unknown)!r} is no class; classes are {', '.join(names)}")
+        return self
+
+    @property
+    def class_set(self) -> Classes:
+        return Classes(self.classes or BINARY, self.kind or "binary")
+
+    @property
+    def decision(self) -> Decision:
+        return Decision(self.class_set.names, **(self.thresholds or DecisionTable()).model_dump())
 
 
 @dataclass(frozen=True)
@@ -123,6 +190,10 @@ class SavedModel:
         """
         self.vocab.check_cleaning(self.config.cleaning, self.config.cleaning_version)
         self.finish_loading()
+
+    @property
+    def classes(self) -> Classes:
+        return self.config.class_set
 
     @property
     def parameters(self) -> int:
@@ -157,7 +228,7 @@ def load_model(path: Path) -> SavedModel:
     config = _read_config(path, digests)
     vocab = _read_vocabulary(path, digests)
     with torch.device("meta"):
-        net = SentimentNet(config.model, len(vocab))
+        net = SentimentNet(config.model, len(vocab), config.class_set.outputs)
     shapes = {NET + name: tuple(value.shape) for name, value in net.state_dict().items()}
     file = _open_weights(path)
     try:
@@ -205,6 +276,22 @@ def model_config(
         wide_longest=wide.ngrams.longest if wide else None,
         wide_gaps=wide.ngrams.gaps if wide else 0,
         wide_intercept=wide.intercept if wide else 0.0,
+    )
+
+
+def class_settings(classes: Classes, decision: Decision) -> dict[str, Any]:
+    """Return the settings that `config.toml` stores of classes and decision; None where they are usual."""
+    return {
+        "classes": None if classes.names == BINARY else classes.names,
+        "kind": None if classes.kind == "binary" else classes.kind,
+        "thresholds": None if decision.is_default else decision_table(decision),
+    }
+
+
+def decision_table(decision: Decision) -> DecisionTable:
+    """Return the table of `config.toml` that stores a decision."""
+    return DecisionTable(
+        weights=dict(decision.weights), thresholds=dict(decision.thresholds), abstain=dict(decision.abstain)
     )
 
 
@@ -293,7 +380,7 @@ def _wide_shapes(file: WeightsFile, config: ModelConfig) -> dict[str, Shape]:
             f"{file.path}: {SCALES} has shape {quoted(shape)}; only one dimension of 2**{MIN_BITS} to "
             f"2**{MAX_BITS} numbers, a power of two, is allowed."
         )
-    return {SCALES: shape, WIDE_WEIGHTS: shape}
+    return {SCALES: shape, WIDE_WEIGHTS: shape + logits_shape(1, config.class_set.outputs)[1:]}
 
 
 def _copied(values: NDArray[np.float32]) -> Tensor:
@@ -308,7 +395,7 @@ def _wide_of(config: ModelConfig, tensors: Tensors) -> WideModel | None:
         return None
     scales, weights = tensors[SCALES], tensors[WIDE_WEIGHTS]
     ngrams = Ngrams(len(scales).bit_length() - 1, config.wide_longest, config.wide_gaps)
-    return WideModel(scales, weights, config.wide_intercept, ngrams)
+    return WideModel(scales, weights, config.wide_intercept, ngrams)  # type: ignore[arg-type]
 
 
 def _await_digest(path: Path, digests: Mapping[str, str], found: Future[str]) -> None:

@@ -8,15 +8,17 @@ Design decisions:
 - Pooling belongs to the recurrent stage, so that its output is (B, D) rather than (B, T, D).
 - Dropout applies to the pooled vector only: for (B, T, E) the CPU would draw a large mask serially. The
   caller draws the mask for a whole global batch, so that every layout drops the same units.
-- `forward` returns one logit per row; the probability of "positive" is its sigmoid.
+- For two classes, `forward` returns one logit per row; the probability of the second class is its sigmoid.
+  For K > 2 classes, it returns K logits; their softmax is the probability of each class.
 
-Shape suffixes: B rows, T tokens, E embedding width, H hidden units per direction, D pooled width.
+Shape suffixes: B rows, T tokens, E embedding width, H hidden units per direction, D pooled width, K classes.
 """
 
 from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from sentiscale.config import ModelSettings
 
@@ -27,7 +29,7 @@ PARTS = ("embedding", "recurrent", "head")
 class SentimentNet(nn.Module):
     """Classify token ids; the children `embedding`, `recurrent` and `head` can be pipeline stages."""
 
-    def __init__(self, settings: ModelSettings, vocab_size: int) -> None:
+    def __init__(self, settings: ModelSettings, vocab_size: int, outputs: int = 1) -> None:
         super().__init__()
         # nn.Embedding(...) draws random weights; on the "meta" device this loads PyTorch's compiler, which
         # takes over a second.
@@ -36,18 +38,24 @@ class SentimentNet(nn.Module):
             weight_VE, freeze=False, padding_idx=0
         )
         self.recurrent = Recurrent(settings)
-        self.head = Head(self.recurrent.pooled_dim)
+        self.head = Head(self.recurrent.pooled_dim, outputs, ordinal=settings.head == "ordinal")
 
     @classmethod
     def build(
-        cls, settings: ModelSettings, vocab_size: int, seed: int, parts: Collection[str] = PARTS
+        cls,
+        settings: ModelSettings,
+        vocab_size: int,
+        seed: int,
+        parts: Collection[str] = PARTS,
+        outputs: int = 1,
     ) -> "SentimentNet":
         """Create a network with initial weights drawn from `seed`.
 
-        Parts that are not in `parts` stay on PyTorch's "meta" device, where they use no memory.
+        `outputs` is 1 for two classes, or the number of classes if there are more. Parts that are not in
+        `parts` stay on PyTorch's "meta" device, where they use no memory.
         """
         with torch.device("meta"):
-            net = cls(settings, vocab_size)
+            net = cls(settings, vocab_size, outputs)
         for index, name in enumerate(PARTS):
             if name in parts:
                 part = getattr(net, name).to_empty(device="cpu")
@@ -55,9 +63,12 @@ class SentimentNet(nn.Module):
         return net
 
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """Compute logits (B,) from token ids (B, T), padded at the end; `lengths_B` counts real tokens."""
-        logits_B: Tensor = self.head(self.recurrent(self.embedding(ids_BT), lengths_B))
-        return logits_B
+        """Compute logits, (B,) or (B, K), from token ids (B, T), padded at the end.
+
+        `lengths_B` counts the real tokens of each row.
+        """
+        logits: Tensor = self.head(self.recurrent(self.embedding(ids_BT), lengths_B))
+        return logits
 
 
 class Recurrent(nn.Module):
@@ -97,18 +108,45 @@ class Recurrent(nn.Module):
 
 
 class Head(nn.Module):
-    """Linear layer from the pooled vector (B, D) to a logit (B,)."""
+    """Linear layer from the pooled vector (B, D) to logits: (B,) for two classes, (B, K) for K > 2.
 
-    def __init__(self, pooled_dim: int) -> None:
+    An ordinal head has K - 1 outputs for K ordered classes; see `ordinal_logits`.
+    """
+
+    def __init__(self, pooled_dim: int, outputs: int = 1, *, ordinal: bool = False) -> None:
         super().__init__()
-        self.linear = nn.Linear(pooled_dim, 1)
+        self.outputs = outputs
+        self.ordinal = ordinal and outputs > 1
+        self.linear = nn.Linear(pooled_dim, outputs - self.ordinal)
 
     def forward(self, pooled_BD: Tensor, mask_BD: Tensor | None = None) -> Tensor:
-        """Compute logits (B,) from pooled vectors (B, D), which are first multiplied by a mask if given."""
+        """Compute logits from pooled vectors (B, D), which are first multiplied by a mask if given."""
         if mask_BD is not None:
             pooled_BD = pooled_BD * mask_BD
-        logits_B: Tensor = self.linear(pooled_BD).squeeze(1)
-        return logits_B
+        logits: Tensor = self.linear(pooled_BD)
+        if self.ordinal:
+            return ordinal_logits(logits)
+        return logits.squeeze(1) if self.outputs == 1 else logits
+
+
+def ordinal_logits(steps_BK: Tensor) -> Tensor:
+    """Log-probabilities (B, K) of K ordered classes from K - 1 logits, (B, K - 1).
+
+    Logit k decides whether the class is above k, given that it is not below k, so all probabilities are
+    consistent with the order (CORN; Shi, Cao and Raschka, 2023, "Deep neural networks for rank-consistent
+    ordinal regression based on conditional probabilities"). Log-probabilities are their own softmax logits,
+    and their cross-entropy is CORN's loss, so loss and prediction are the same as without an order.
+    """
+    if steps_BK.dtype in (torch.bfloat16, torch.float16):
+        steps_BK = steps_BK.float()
+    start_B1 = steps_BK.new_zeros(len(steps_BK), 1)
+    reached_BK = torch.cat([start_B1, logsigmoid(steps_BK).cumsum(dim=1)], dim=1)
+    return reached_BK + torch.cat([logsigmoid(-steps_BK), start_B1], dim=1)
+
+
+def logits_shape(rows: int, outputs: int) -> tuple[int, ...]:
+    """Shape of the logits of `rows` rows: (rows,) for two classes, which have one output, or (rows, K)."""
+    return (rows,) if outputs == 1 else (rows, outputs)
 
 
 def dropout_mask(rows: int, width: int, dropout: float, generator: torch.Generator) -> Tensor | None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from sentiscale.data.batches import Batch, micro_batches
-from sentiscale.model.network import SentimentNet
+from sentiscale.model.network import SentimentNet, logits_shape
 from sentiscale.parallel.runner import FloatArray, Interval, Runner, RunnerConfig, WholeRunner
 from sentiscale.parallel.world import Group, World
 
@@ -65,7 +65,7 @@ class PipelineRunner(Runner):
     """A stage with a partner: sends asynchronously, and records the time spent waiting to receive."""
 
     def __init__(self, config: RunnerConfig, world: World, parts: Sequence[str]) -> None:
-        net = SentimentNet.build(config.model, config.vocab_size, config.seed, parts)
+        net = SentimentNet.build(config.model, config.vocab_size, config.seed, parts, config.outputs)
         super().__init__(net, config, world)
         groups = (world.inward, world.outward)
         self.send_group, self.receive_group = groups if world.stage == 0 else groups[::-1]
@@ -142,8 +142,8 @@ class OuterRunner(PipelineRunner):
         for index, part in enumerate(parts):
             pooled_bD = inbox.take(self.device).requires_grad_()
             with self.config.precision.autocast(self.device):
-                logits_b = self.net.head(pooled_bD, factors[index])
-            loss = self.loss_sum(logits_b, part)
+                logits = self.net.head(pooled_bD, factors[index])
+            loss = self.loss_sum(logits, part)
             (loss * (loss_scale / batch.rows_global)).backward()  # type: ignore[no-untyped-call]
             loss_sum += loss.item()
             self.send(_gradient(pooled_bD))
@@ -212,7 +212,7 @@ class InnerRunner(PipelineRunner):
             self.send(self._pool(inbox.take(self.device), part))
         self.wait_for_sends(inbox)
         self.discard_traffic()
-        return np.zeros(len(batch.lengths_B), np.float32)
+        return np.zeros(logits_shape(len(batch.lengths_B), self.config.outputs), np.float32)
 
     def full_state(self) -> dict[str, Tensor]:
         """Send the recurrent layer's weights to the other stage and return them."""

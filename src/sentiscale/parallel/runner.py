@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, embedding
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, embedding
 
 from sentiscale.config import ModelSettings
 from sentiscale.data.batches import Batch
@@ -37,6 +37,8 @@ class RunnerConfig:
     model: ModelSettings
     vocab_size: int
     precision: Precision
+    outputs: int = 1
+    """Logits per row: 1 for two classes, or the number of classes."""
     seed: int = 0
     micro_batches: int = 1
     """Number of parts that a batch is split into on its way through two stages."""
@@ -96,7 +98,10 @@ class Runner(ABC):
 
     @abstractmethod
     def logits(self, batch: Batch) -> FloatArray:
-        """Return the logits (B,) of this rank's rows without gradients; zeros if another stage has them."""
+        """Return the logits of this rank's rows, (B,) or (B, K), without gradients.
+
+        A rank whose partner stage has the head returns zeros.
+        """
 
     def pop_wait_seconds(self) -> float:
         """Return the seconds spent waiting for the other stage since the last call."""
@@ -185,19 +190,21 @@ class Runner(ABC):
         factors = dropout_mask(batch.rows_global, width, self.config.model.dropout, generator)
         return None if factors is None else self.on_device(factors[torch.from_numpy(batch.places_B)].numpy())
 
-    def loss_sum(self, logits_B: Tensor, batch: Batch) -> Tensor:
-        """Sum of the losses of a batch's real rows, in nats."""
+    def loss_sum(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Weighted sum of the cross-entropies of a batch's real rows, in nats."""
         labels_B, weights_B = self.on_device(batch.labels_B), self.on_device(batch.weights_B)
-        return binary_cross_entropy_with_logits(
-            logits_B.to(labels_B.dtype), labels_B, weights_B, reduction="sum"
-        )
+        logits = logits.to(labels_B.dtype)
+        if logits.dim() == 1:
+            return binary_cross_entropy_with_logits(logits, labels_B, weights_B, reduction="sum")
+        return (cross_entropy(logits, labels_B.long(), reduction="none") * weights_B).sum()
 
 
 class WholeRunner(Runner):
     """Runner for the layouts `1x1` and `nx1`: every rank holds the whole network."""
 
     def __init__(self, config: RunnerConfig, world: World) -> None:
-        super().__init__(SentimentNet.build(config.model, config.vocab_size, config.seed), config, world)
+        net = SentimentNet.build(config.model, config.vocab_size, config.seed, outputs=config.outputs)
+        super().__init__(net, config, world)
 
     def forward_backward(self, batch: Batch, step: int, loss_scale: float = 1.0) -> float:
         """Divide the local loss sum by the global number of rows; the sum over ranks is the serial step."""
@@ -207,8 +214,8 @@ class WholeRunner(Runner):
         with self.config.precision.autocast(self.device):
             # No padding_idx: the gradient of the padding row is discarded when gradients are summed.
             pooled_BD = self._pool(embedding(places_BT, weights_UE), batch)
-            logits_B = self.net.head(pooled_BD, self.dropout_factors(batch, step))
-        loss_sum = self.loss_sum(logits_B, batch)
+            logits = self.net.head(pooled_BD, self.dropout_factors(batch, step))
+        loss_sum = self.loss_sum(logits, batch)
         self.send_row_numbers()
         self.forward_ended_at = time.perf_counter()
         (loss_sum * (loss_scale / batch.rows_global)).backward()  # type: ignore[no-untyped-call]
@@ -219,8 +226,8 @@ class WholeRunner(Runner):
         self.net.eval()
         with self.config.precision.autocast(self.device):
             vectors_BTE = self.net.embedding(self.on_device(batch.ids_BT))
-            logits_B = self.net.head(self._pool(vectors_BTE, batch))
-        return np.asarray(logits_B.float().cpu())
+            logits = self.net.head(self._pool(vectors_BTE, batch))
+        return np.asarray(logits.float().cpu())
 
     def _pool(self, vectors_BTE: Tensor, batch: Batch) -> Tensor:
         """Apply the recurrent layer, on its own device if there are two."""

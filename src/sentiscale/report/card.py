@@ -265,7 +265,7 @@ def divided(by: str, rows: ScoredRows, place: npt.NDArray[np.integer], names: Se
     """
     chances = probabilities(rows.logits)
     right = (rows.logits > 0) == (rows.labels == 1)
-    columns = (None, right, rows.labels, np.maximum(chances, 1 - chances))
+    columns = (None, right, rows.labels, chances.max(axis=1))
     sums = [np.bincount(place, weights, minlength=len(names)).tolist() for weights in columns]
     slices = []
     for name, count, hits, positive, confidence in zip(names, *sums, strict=True):

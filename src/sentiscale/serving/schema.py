@@ -46,9 +46,15 @@ class Word(BaseModel):
 class Labelled(BaseModel):
     """Prediction for one text."""
 
-    label: Literal["negative", "positive"]
-    probability: float = Field(ge=0.5, le=1, description="Probability of the label.")
-    positive_probability: Share
+    label: str = Field(description='Name of a class, or "unsure" if the model abstains.')
+    probability: Share = Field(description="Probability of the label; if unsure, the largest one.")
+    positive_probability: Share | None = Field(
+        description="Probability of the second of two classes; null for more classes."
+    )
+    probabilities: dict[str, Share] = Field(description="Probability of each class; they add up to 1.")
+    expected_star: float | None = Field(
+        None, description="Mean number of stars under the probabilities; null if the classes are not stars."
+    )
     truncated: bool = Field(
         description="Whether the text is longer than the network reads, so that its end is ignored."
     )

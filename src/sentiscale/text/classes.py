@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sentiscale.config import ClassKind
+from sentiscale.config import DEFAULT_SCALE, ClassKind
 
 BINARY = ("negative", "positive")
 MAX_CLASSES = 100
@@ -30,6 +30,20 @@ class Classes:
     def stars(self) -> tuple[float, ...] | None:
         """Number of stars of each class; None if the classes are not stars."""
         return tuple(map(float, self.names)) if self.kind == "stars" else None
+
+    @property
+    def sides(self) -> tuple[int, ...] | None:
+        """-1 for each negative class, 1 for each positive one, 0 for those between; None for other labels.
+
+        From 1 to 5 stars, only 3 is between. On other scales, the lower 40 % are negative and the upper 40 %
+        positive.
+        """
+        if self.kind == "stars":
+            low, high = float(self.names[0]), float(self.names[-1])
+            margin = 0.0 if (low, high) == DEFAULT_SCALE else 0.1
+            shares = [(float(name) - low) / (high - low) - 0.5 for name in self.names]
+            return tuple((share >= margin) - (share <= -margin) if share else 0 for share in shares)
+        return {"binary": (-1, 1), "ternary": (-1, 0, 1), "labels": None}[self.kind]
 
 
 def check_names(names: Sequence[str]) -> None:

@@ -72,7 +72,9 @@ class TrainState(Record):
     """Validation accuracy at the best step."""
     best_loss: Loss = 0.0
     """Validation loss at the best step, in nats."""
-    best_combination: dict[Literal["net", "wide", "bias"], FiniteFloat] = Field(default_factory=dict)
+    best_combination: dict[Literal["net", "wide", "bias"], FiniteFloat | tuple[FiniteFloat, ...]] = Field(
+        default_factory=dict
+    )
     """Weights that combine network and n-gram model at the best step."""
     stale: Count = 0
     """Number of validations since the best one."""

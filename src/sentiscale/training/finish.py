@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from sentiscale.model.directory import SavedModel, model_config, save_model
+from sentiscale.model.decision import Decision
+from sentiscale.model.directory import SavedModel, class_settings, model_config, save_model
 from sentiscale.model.network import SentimentNet, step_flops
 from sentiscale.model.wide import Combination
 from sentiscale.parallel.collectives import gather_numbers, gather_texts, share_text
@@ -11,6 +12,7 @@ from sentiscale.parallel.cpu import gemm_peak_gflops, peak_memory_mb
 from sentiscale.parallel.precision import AUTOCAST
 from sentiscale.records import PhaseTimes, Record, RunRecord, Scores
 from sentiscale.training.curves import plot_curves
+from sentiscale.training.row_weights import class_weights
 from sentiscale.training.run import Training, current_record
 from sentiscale.training.validate import evaluate
 
@@ -33,8 +35,11 @@ def finish(training: Training) -> RunRecord:
     seconds = training.clock.seconds()  # scoring and writing, which follow, are not training
     training.clock.on_phase("finish", training.state.step)
     learner.runner.restore(training.best)
-    combination = Combination(**training.state.best_combination)
-    valid = evaluate(learner.runner, training.valid_split, training.valid_wide, max_tokens, combination)
+    combination = Combination(**training.state.best_combination)  # type: ignore[arg-type]
+    classes, decision = training.dataset.manifest.class_set, training_decision(training)
+    valid = evaluate(
+        learner.runner, training.valid_split, training.valid_wide, max_tokens, classes, combination, decision
+    )
     test = score_test(training, combination)
     summary = RankSummary(
         phases=training.clock.times(),
@@ -71,8 +76,19 @@ def score_test(training: Training, combination: Combination) -> Scores | None:
     split = training.dataset.split("test")
     wide_logits = training.wide.logits(split.tokens, split.offsets) if training.wide else None
     runner, max_tokens = training.learner.runner, training.settings.train.max_tokens
-    scored = evaluate(runner, split, wide_logits, max_tokens, combination)
+    classes, decision = training.dataset.manifest.class_set, training_decision(training)
+    scored = evaluate(runner, split, wide_logits, max_tokens, classes, combination, decision)
     return scored[0] if scored else None
+
+
+def training_decision(training: Training) -> Decision:
+    """Return the decision that the class weights of the loss stand for.
+
+    The combination is fitted without weights, so probabilities keep the true shares of the classes; the
+    weights then count in the label, where they make mistakes on some classes cost more than on others.
+    """
+    manifest = training.dataset.manifest
+    return Decision(manifest.classes, class_weights(training.settings.train, manifest))
 
 
 def as_saved_model(training: Training, weights: dict[str, Tensor], combination: Combination) -> SavedModel:
@@ -85,9 +101,11 @@ def as_saved_model(training: Training, weights: dict[str, Tensor], combination: 
         model=training.settings.model,
         wide=training.wide,
         combination=combination,
-    ).model_copy(update={"labels": manifest.label_reading})
+    )
+    labels = class_settings(manifest.class_set, training_decision(training))
+    config = config.model_copy(update={"labels": manifest.label_reading, **labels})
     with torch.device("meta"):
-        net = SentimentNet(training.settings.model, manifest.vocab_size)
+        net = SentimentNet(training.settings.model, manifest.vocab_size, manifest.class_set.outputs)
     net.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
     return SavedModel(config, training.dataset.vocab, net, training.wide, combination)
 

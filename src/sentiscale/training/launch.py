@@ -102,7 +102,7 @@ def make_job(
         dataset = PreparedDataset.open(dataset)
     if settings is None:
         settings = validate(Settings, run_dir.stored_settings()) if resume else Settings()
-    settings = settings.resolved(dataset.manifest.rows.get("train", 0))
+    settings = dataset.resolve(settings)
     check_trackers(settings.track)
     return TrainJob(dataset, run_dir, settings, resume, force, layout_choice)
 

@@ -27,7 +27,12 @@ def fit(training: Training, progress: Progress) -> None:
     with progress.task("train", training.total_steps * training.batch_size, "rows") as advance:
         advance(training.state.rows, "")
         batches = rank_batches(
-            training.train_split, settings, training.world, training.clock, training.state.step
+            training.train_split,
+            settings,
+            training.world,
+            training.clock,
+            training.state.step,
+            row_weights=training.row_weights,
         )
         steps = train_steps(
             training.learner,

@@ -93,6 +93,8 @@ class Training:
     train_split: Split
     valid_split: Split
     """Rows used to choose the best weights."""
+    row_weights: FloatArray | None
+    """Weights of the training rows in the loss, with a mean of 1; None if all are 1."""
     run_dir: RunDir
     learner: Learner
     wide: WideModel | None

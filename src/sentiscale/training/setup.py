@@ -30,6 +30,7 @@ from sentiscale.tracking.tracker import RunTrackers, TrackedRun
 from sentiscale.training.checkpoint import OwnedTensors, TrainState, find_latest, load_state, load_tensors
 from sentiscale.training.clock import PhaseClock
 from sentiscale.training.hardware import RankContext
+from sentiscale.training.row_weights import row_weights
 from sentiscale.training.run import Training, TrainJob, new_record, stop_on_signals, write_record
 from sentiscale.training.run_directory import RunDir, logger
 from sentiscale.training.step import Learner, runner_config
@@ -112,7 +113,8 @@ def set_up(job: TrainJob, place: RankContext, progress: Progress) -> Iterator[Tr
         train_split, valid_split = dataset.split("train"), dataset.split("valid")
         if world.is_main:
             check_for_model(dataset)
-        learner = Learner.build(runner_config(settings, hardware, dataset.manifest.vocab_size), world)
+        weights = row_weights(train_split, settings.train, dataset.manifest)
+        learner = Learner.build(runner_config(settings, hardware, dataset.manifest), world)
         state = TrainState(fingerprint=fingerprint(settings, hardware.precision, dataset.manifest.digest))
         best: dict[str, Tensor] = {}
         if job.resume:
@@ -133,6 +135,7 @@ def set_up(job: TrainJob, place: RankContext, progress: Progress) -> Iterator[Tr
             dataset,
             train_split,
             valid_split,
+            weights,
             job.run_dir,
             learner,
             wide,

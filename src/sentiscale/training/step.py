@@ -8,8 +8,16 @@ import numpy as np
 import torch
 
 from sentiscale.config import Settings, TrainSettings
-from sentiscale.data.batches import Batch, IntArray, drop_words, make_batch, token_lengths, training_rows
-from sentiscale.data.prepared import Split
+from sentiscale.data.batches import (
+    Batch,
+    FloatArray,
+    IntArray,
+    drop_words,
+    make_batch,
+    token_lengths,
+    training_rows,
+)
+from sentiscale.data.prepared import Manifest, Split
 from sentiscale.errors import SentiscaleError
 from sentiscale.parallel.collectives import StepReport, StepSummary, agree
 from sentiscale.parallel.pipeline import build_runner
@@ -24,11 +32,12 @@ WIRE_DTYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Dtypes of gradient compression by name."""
 
 
-def runner_config(settings: Settings, hardware: Hardware, vocab_size: int) -> RunnerConfig:
+def runner_config(settings: Settings, hardware: Hardware, manifest: Manifest) -> RunnerConfig:
     train = settings.train
     return RunnerConfig(
         model=settings.model,
-        vocab_size=vocab_size,
+        vocab_size=manifest.vocab_size,
+        outputs=manifest.class_set.outputs,
         precision=hardware.precision,
         seed=train.seed,
         micro_batches=train.micro_batches,
@@ -141,11 +150,13 @@ def rank_batches(
     clock: PhaseClock,
     first_step: int = 0,
     rows_of_steps: Iterator[tuple[int, IntArray]] | None = None,
+    row_weights: FloatArray | None = None,
 ) -> Iterator[tuple[int, Batch]]:
     """Yield (step, this rank's share of the step's rows) endlessly; time spent here counts as `data`.
 
     The rows, and the words that are dropped from them, depend only on seed and step. `rows_of_steps` replaces
-    training's own order; it must not end before the caller stops.
+    training's own order; it must not end before the caller stops. `row_weights` (rows of the split,) are the
+    weights in the loss; all are 1 if it is None.
     """
     if rows_of_steps is None:
         lengths = token_lengths(split, settings.max_tokens)
@@ -154,7 +165,12 @@ def rank_batches(
         with clock.phase("data", next_step):
             step, rows = next(rows_of_steps)
             batch = make_batch(
-                split, rows, settings.max_tokens, data_rank=world.replica, data_size=world.layout.data
+                split,
+                rows,
+                settings.max_tokens,
+                data_rank=world.replica,
+                data_size=world.layout.data,
+                row_weights=row_weights,
             )
             if settings.word_dropout:
                 # Seeded by step, not drawn from a running generator: a resumed run drops the same words.

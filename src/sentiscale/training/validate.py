@@ -8,11 +8,14 @@ import torch
 from sentiscale.data.batches import make_batch, sorted_order, token_lengths
 from sentiscale.data.prepared import Split
 from sentiscale.errors import SentiscaleError
+from sentiscale.model.decision import Decision
 from sentiscale.model.metrics import score
+from sentiscale.model.network import logits_shape
 from sentiscale.model.wide import Combination
 from sentiscale.parallel.collectives import all_reduce, share_text
 from sentiscale.parallel.runner import FloatArray, Runner
 from sentiscale.records import EpochMetrics, Record, Scores
+from sentiscale.text.classes import Classes
 from sentiscale.training.checkpoint import TrainState
 from sentiscale.training.run import Training
 from sentiscale.training.run_directory import logger
@@ -23,13 +26,13 @@ EVAL_BATCH = 256
 
 
 def network_logits(runner: Runner, split: Split, max_tokens: int) -> FloatArray:
-    """Return the logits (rows,) of the network alone, in the split's order, on every rank.
+    """Return the logits of the network alone, (rows,) or (rows, K), in the split's order, on every rank.
 
     Each replica computes its share of every batch and leaves the other entries zero, so the sum over all
     ranks contains each row's exact logit. Filler rows are dropped.
     """
     world = runner.world
-    logits = np.zeros(len(split), np.float32)
+    logits = np.zeros(logits_shape(len(split), runner.config.outputs), np.float32)
     for rows in sorted_order(token_lengths(split, max_tokens), EVAL_BATCH):
         batch = make_batch(split, rows, max_tokens, data_rank=world.replica, data_size=world.layout.data)
         real = batch.weights_B > 0
@@ -42,7 +45,9 @@ def evaluate(
     split: Split,
     wide_logits: FloatArray | None,
     max_tokens: int,
+    classes: Classes,
     combination: Combination | None = None,
+    decision: Decision | None = None,
 ) -> tuple[Scores, Combination] | None:
     """Score both models together on a split; without a `combination`, fit it to the split's labels.
 
@@ -61,7 +66,7 @@ def evaluate(
     labels = np.asarray(split.labels)
     if combination is None:
         combination = Combination.fit(net_logits, wide_logits, labels)
-    return score(combination.logits(net_logits, wide_logits), labels), combination
+    return score(combination.logits(net_logits, wide_logits), labels, classes, decision), combination
 
 
 class ValidationResult(Record):
@@ -69,7 +74,7 @@ class ValidationResult(Record):
 
     metrics: EpochMetrics
     """The metrics, as in a line of metrics.jsonl."""
-    combination: dict[str, float]
+    combination: dict[str, float | tuple[float, ...]]
     """Weights that combine network and n-gram model: net, wide, bias."""
 
     def better(self, state: TrainState) -> bool:
@@ -115,7 +120,8 @@ def score_validation(training: Training) -> ValidationResult:
     """Return rank 0's scores on every rank: all must agree on which step is best and when to stop."""
     state, max_tokens = training.state, training.settings.train.max_tokens
     text = ""
-    scored = evaluate(training.learner.runner, training.valid_split, training.valid_wide, max_tokens)
+    runner, classes = training.learner.runner, training.dataset.manifest.class_set
+    scored = evaluate(runner, training.valid_split, training.valid_wide, max_tokens, classes)
     if scored is not None:
         scores, combination = scored
         metrics = EpochMetrics(

@@ -43,7 +43,7 @@ def settle_layout(
     RunDir(Path(out)).check(resume=resume, force=force)
     if not isinstance(dataset, PreparedDataset):
         dataset = PreparedDataset.open(dataset)
-    settings = settings.resolved(dataset.manifest.rows.get("train", 0))
+    settings = dataset.resolve(settings)
     measured = []
     for layout, threads in candidates(settings):
         times = measure_steps(dataset.path.absolute(), with_layout(settings, layout, threads), STEPS)

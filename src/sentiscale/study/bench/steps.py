@@ -248,7 +248,7 @@ def time_steps(job: MeasureJob, place: RankContext) -> RankSteps:
         timed = typical_steps(lengths, train.batch_size_for(len(split)), train.seed, count)
         before = warm_up_steps(lengths, timed)
         warm_up, chosen = len(before), enumerate([*before, *timed])
-    config = runner_config(job.settings, place.hardware, dataset.manifest.vocab_size)
+    config = runner_config(dataset.resolve(job.settings), place.hardware, dataset.manifest)
     learner = Learner.build(config, training_world(world, options))
     clock = RecordingClock(place.on_phase) if options.record else PhaseClock(on_phase=place.on_phase)
     batches = rank_batches(split, train, world, clock, rows_of_steps=chosen)

@@ -104,7 +104,7 @@ class TrainingCases:
         settings = settings_of(case, self.settings, self.seed + repeat)
         target = {"target_accuracy": self.amount.target_accuracy}
         settings = settings.model_copy(update={"train": settings.train.model_copy(update=target)})
-        settings = settings.resolved(len(self.dataset.split("train")))
+        settings = self.dataset.resolve(settings)
         started_at, began_at = now(), time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
             job = TrainJob(self.dataset, RunDir(Path(folder, "run")), settings)
