@@ -42,6 +42,9 @@ class Case:
     wire_dtype: torch.dtype | None = None
     precision: str = "fp64"
     lengths: str = "mixed"
+    classes: int = 2
+    head: str | None = None
+    weighted: bool = False
 
     def config(self) -> RunnerConfig:
         model = ModelSettings(
@@ -52,11 +55,13 @@ class Case:
             layers=self.layers,
             bidirectional=self.bidirectional,
             pooling=self.pooling,
+            head=self.head,
         )
         return RunnerConfig(
             model,
             VOCAB,
             Precision(self.precision),
+            outputs=1 if self.classes == 2 else self.classes,
             seed=SEED,
             micro_batches=self.micro_batches,
             sparse_embedding=self.sparse_embedding,
@@ -64,10 +69,14 @@ class Case:
         )
 
     def split(self) -> Split:
-        return awkward_split(self.rows, self.lengths)
+        return awkward_split(self.rows, self.lengths, self.classes)
+
+    def row_weights(self) -> np.ndarray | None:
+        """Weights in the loss; that of the first row is 0, as a user may give."""
+        return np.linspace(0, 2, self.rows).astype(np.float32) if self.weighted else None
 
 
-def awkward_split(rows: int, lengths: str = "mixed") -> Split:
+def awkward_split(rows: int, lengths: str = "mixed", classes: int = 2) -> Split:
     """Rows with frequent and rare words.
 
     `lengths` are "mixed": 1 to 30 tokens; "half empty": the same, every second row without a token; "none or
@@ -81,7 +90,7 @@ def awkward_split(rows: int, lengths: str = "mixed") -> Split:
         drawn = (np.arange(rows) % 3 == 0).astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(drawn)]).astype(np.int64)
     tokens = np.minimum(generator.zipf(1.3, offsets[-1]) + 1, VOCAB - 1).astype(np.uint16)
-    return Split("train", tokens, offsets, generator.integers(0, 2, rows).astype(np.uint8))
+    return Split("train", tokens, offsets, generator.integers(0, classes, rows).astype(np.uint8))
 
 
 def batches_of(case: Case, world: World):
@@ -89,10 +98,8 @@ def batches_of(case: Case, world: World):
     split = case.split()
     order = training_rows(token_lengths(split, MAX_TOKENS), case.batch_size, seed=SEED)
     for step, rows in (next(order) for _ in range(case.steps)):
-        yield (
-            step,
-            make_batch(split, rows, MAX_TOKENS, data_rank=world.replica, data_size=world.layout.data),
-        )
+        place = {"data_rank": world.replica, "data_size": world.layout.data}
+        yield step, make_batch(split, rows, MAX_TOKENS, **place, row_weights=case.row_weights())
 
 
 def rate(step: int) -> float:

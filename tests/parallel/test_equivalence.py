@@ -39,6 +39,13 @@ CASES = {
     "one rank without a token": Case(rows=12, batch_size=3, steps=8, lengths="none or one"),
     "dense embedding gradients": Case(sparse_embedding=False),
     "dense embedding gradients, ragged": Case(sparse_embedding=False, rows=9, steps=4, max_norm=0.05),
+    "3 classes": Case(classes=3, rows=13, steps=4),
+    "5 classes, clipped, dropout, gru": Case(
+        cell="gru", classes=5, rows=9, steps=4, max_norm=0.05, dropout=0.3
+    ),
+    "5 ordered classes": Case(classes=5, head="ordinal", rows=13, steps=4, max_norm=0.05),
+    "weighted rows": Case(weighted=True, rows=9, steps=4),
+    "3 classes, weighted rows": Case(classes=3, weighted=True, rows=13, steps=4),
 }
 
 ROUNDED = {
@@ -116,7 +123,10 @@ def test_the_cases_are_as_awkward_as_they_say():
     assert min(norms) < 0.12 < max(norms)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru, clipped", "tail shorter than the ranks"])
+PLAIN = ["lstm", "gru, clipped", "tail shorter than the ranks", "3 classes", "3 classes, weighted rows"]
+
+
+@pytest.mark.parametrize("name", [*PLAIN, "5 ordered classes", "weighted rows"])
 def test_the_serial_result_is_what_plain_pytorch_gives(name):
     """Its own modules, autograd, clipping and Adam, whose embedding gradients are dense."""
     dense = f"{name}, dense"
@@ -129,13 +139,20 @@ def test_the_serial_result_is_what_plain_pytorch_gives(name):
 
 def plain_pytorch(case: Case) -> dict[str, np.ndarray]:
     """Weights after the case's steps."""
-    net = SentimentNet.build(case.config().model, VOCAB, SEED).double()
+    net = SentimentNet.build(case.config().model, VOCAB, SEED, outputs=case.config().outputs).double()
     optimizer = torch.optim.Adam(net.parameters())
     clipped = [p for name, p in net.named_parameters() if not name.startswith("embedding.")]
     world = type("Alone", (), {"replica": 0, "layout": type("One", (), {"data": 1})})
     for step, batch in batches_of(case, world):
-        logits_B = net(torch.from_numpy(batch.ids_BT), torch.from_numpy(batch.lengths_B))
-        loss = nn.BCEWithLogitsLoss()(logits_B, torch.from_numpy(batch.labels_B).double())
+        labels_B, weights_B = (torch.from_numpy(values) for values in (batch.labels_B, batch.weights_B))
+        logits = net(torch.from_numpy(batch.ids_BT), torch.from_numpy(batch.lengths_B))
+        if case.classes == 2:
+            losses_B = nn.BCEWithLogitsLoss(reduction="none")(logits, labels_B.double())
+        elif case.head == "ordinal":
+            losses_B = corn_losses(net, batch)
+        else:
+            losses_B = nn.CrossEntropyLoss(reduction="none")(logits, labels_B.long())
+        loss = (losses_B * weights_B).sum() / len(labels_B)
         optimizer.zero_grad()
         loss.backward()
         if case.max_norm is not None:
@@ -144,6 +161,19 @@ def plain_pytorch(case: Case) -> dict[str, np.ndarray]:
         optimizer.step()
     assert (net.embedding.weight[PAD] == 0).all()
     return {name: value.detach().numpy() for name, value in net.state_dict().items()}
+
+
+def corn_losses(net: SentimentNet, batch) -> torch.Tensor:
+    """Loss of each row as the authors of CORN define it: binary tasks on the rows that reached them."""
+    vectors_BTE = net.embedding(torch.from_numpy(batch.ids_BT))
+    steps_BK = net.head.linear(net.recurrent(vectors_BTE, torch.from_numpy(batch.lengths_B)))
+    labels_B = torch.from_numpy(batch.labels_B).long()
+    losses_B = torch.zeros(len(labels_B), dtype=torch.float64)
+    for task in range(steps_BK.shape[1]):
+        reached = labels_B >= task
+        target = (labels_B[reached] > task).double()
+        losses_B[reached] += nn.BCEWithLogitsLoss(reduction="none")(steps_BK[reached, task], target)
+    return losses_B
 
 
 @once

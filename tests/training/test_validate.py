@@ -11,6 +11,7 @@ from sentiscale.data.batches import padded_ids
 from sentiscale.model.metrics import score
 from sentiscale.model.network import SentimentNet
 from sentiscale.parallel.world import World
+from sentiscale.text.classes import Classes
 from sentiscale.training import validate
 from sentiscale.training.step import Learner
 from tests.parallel.learning import MAX_TOKENS, SEED, VOCAB, Case
@@ -34,7 +35,7 @@ def all_logits(world: World) -> dict[str, tuple[np.ndarray, list[int], bool]]:
         split, seen = replace(CASE, rows=rows, lengths="half empty").split(), []
         with patch.object(validate, "make_batch", noting(seen)):
             logits = validate.network_logits(runner, split, MAX_TOKENS)
-        found[name] = logits, seen, validate.evaluate(runner, split, None, MAX_TOKENS) is not None
+        found[name] = logits, seen, validate.evaluate(runner, split, None, MAX_TOKENS, Classes()) is not None
     return found
 
 
