@@ -71,6 +71,8 @@ MAX_WORDS = 10_000_000
 """Maximum size of a vocabulary."""
 MIN_BITS, MAX_BITS = 8, 28
 """Range of the base-2 logarithm of the n-gram model's number of buckets."""
+MAX_WIDE_WEIGHTS = 2**26
+"""Default limit of the weights of an n-gram model, 4 bytes each."""
 FEW_ROWS = 40_000
 """Number of training rows below which a smaller model and more steps work better."""
 
@@ -230,7 +232,8 @@ class WideSettings(Section):
     enabled: bool = True
     """Train the n-gram model; false trains only the recurrent network."""
     bits: Annotated[int, Field(ge=MIN_BITS, le=MAX_BITS)] = 23
-    """Use 2**bits hash buckets of 8 bytes each. Not set: 21 below 40,000 rows."""
+    """Use 2**bits hash buckets of 8 bytes each, or for K > 2 classes of 4 + 4 K. Not set: 21 below 40,000
+    rows, and as many as keep the weights of all classes below 256 MiB."""
     longest: NgramWords = 3
     """Longest n-gram: 1 for words, 2 with pairs, 3 with triples. Not set: 2 below 40,000 rows."""
     gaps: NgramGaps = 2
@@ -240,11 +243,17 @@ class WideSettings(Section):
     passes: Positive = 5
     """Number of passes of stochastic gradient descent over the training rows."""
 
-    def resolved(self, rows: int) -> "WideSettings":
-        """The settings for `rows` training rows, because few rows cannot fill many buckets."""
-        small = {"bits": 21, "longest": 2, "gaps": 0, "alpha": 1e-6} if rows < FEW_ROWS else {}
+    def resolved(self, rows: int, classes: int = 2) -> "WideSettings":
+        """The settings for `rows` training rows and a number of classes.
+
+        Few rows cannot fill many buckets; and with many classes, a bucket has many weights.
+        """
+        values = {"bits": 21, "longest": 2, "gaps": 0, "alpha": 1e-6} if rows < FEW_ROWS else {}
+        if classes > 2:
+            most = (MAX_WIDE_WEIGHTS // classes).bit_length() - 1
+            values["bits"] = min(values.get("bits", self.bits), most)
         return self.model_copy(
-            update={key: value for key, value in small.items() if key not in self.model_fields_set}
+            update={key: value for key, value in values.items() if key not in self.model_fields_set}
         )
 
 
@@ -405,7 +414,7 @@ class Settings(Section):
         """The settings with the defaults for `rows` training rows and the classes of the data."""
         sections = {
             "model": self.model.resolved(classes, kind),
-            "wide": self.wide.resolved(rows),
+            "wide": self.wide.resolved(rows, classes),
             "train": self.train.resolved(rows),
         }
         return self.model_copy(update=sections)

@@ -154,7 +154,8 @@ def _network_shares(
     shares, bases = np.zeros(len(tokens)), np.zeros(len(offsets) - 1)
     combination, max_tokens = model.combination, model.config.max_tokens
     numbers = np.arange(1, len(tokens) + 1)  # from 1, since 0 is padding
-    without_ngrams = combination.bias + (combination.wide * model.wide.intercept if model.wide else 0.0)
+    wide_base = combination.wide * model.wide.intercept if model.wide else 0.0  # type: ignore[operator]
+    without_ngrams = combination.bias + wide_base  # type: ignore[operator]
     lengths = np.minimum(np.diff(offsets), max_tokens)
     nonempty = np.flatnonzero(lengths)
     group_rows = max(1, min(GROUP_ROWS, MAX_POSITIONS // max_tokens))
@@ -165,7 +166,7 @@ def _network_shares(
             ids_BT, lengths_B = padded_ids(tokens, offsets, rows, max_tokens)
             places_BT, _ = padded_ids(numbers, offsets, rows, max_tokens)
             shares_BT, base_B = _integrated(
-                model.net, torch.from_numpy(ids_BT), torch.from_numpy(lengths_B), steps, combination.net
+                model.net, torch.from_numpy(ids_BT), torch.from_numpy(lengths_B), steps, combination.net  # type: ignore[arg-type]
             )
             real_BT = places_BT > 0
             shares[places_BT[real_BT] - 1] = shares_BT[real_BT]

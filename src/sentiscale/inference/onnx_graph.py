@@ -152,10 +152,10 @@ def build_graph(model: SavedModel, *, int8: bool) -> GraphBuilder:
     tokens = add_token_rows(graph, "ids", "lengths", lookahead(model.wide.ngrams) if model.wide else 0)
     network_inputs = add_network_inputs(graph, tokens, model.config.max_tokens)
     network = add_network(graph, model.net, network_inputs)
-    logit = graph.add("Add", graph.add("Mul", network, np.float32(weights.net)), np.float32(weights.bias))
+    logit = graph.add("Add", graph.add("Mul", network, np.float32(weights.net)), np.float32(weights.bias))  # type: ignore[arg-type]
     if model.wide is not None:
         wide = add_wide(graph, model.wide, tokens)
-        logit = graph.add("Add", logit, graph.add("Mul", wide, np.float32(weights.wide)))
+        logit = graph.add("Add", logit, graph.add("Mul", wide, np.float32(weights.wide)))  # type: ignore[arg-type]
     graph.add_output(graph.add("Sigmoid", logit), "probability")
     graph.add_output(logit, "logit")
     return graph
@@ -341,7 +341,7 @@ def add_wide(graph: GraphBuilder, wide: WideModel, tokens: TokenRows) -> str:
     norm = graph.add(
         "Sqrt", graph.add("Max", squares, np.float32(1e-30))
     )  # avoids 0 / 0 in rows without n-grams
-    return graph.add("Add", graph.add("Div", weighted, norm), np.float32(wide.intercept))
+    return graph.add("Add", graph.add("Div", weighted, norm), np.float32(wide.intercept))  # type: ignore[arg-type]
 
 
 def add_buckets(graph: GraphBuilder, ngrams: Ngrams, tokens: TokenRows, no_bucket: int) -> str:

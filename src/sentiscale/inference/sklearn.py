@@ -57,7 +57,7 @@ def _finished(training: Training) -> tuple[SavedModel, RunRecord]:
     record = current_record(training, "finished", training.clock.seconds())
     runner = training.learner.runner
     runner.restore(training.best)
-    combination = Combination(**training.state.best_combination)  # type: ignore[arg-type]
+    combination = Combination(**training.state.best_combination)
     scored = evaluate(
         runner,
         training.valid_split,

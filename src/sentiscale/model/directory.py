@@ -264,8 +264,9 @@ def model_config(
     model: ModelSettings,
     wide: WideModel | None,
     combination: Combination,
+    **fields: Any,
 ) -> ModelConfig:
-    """Collect the settings that `config.toml` stores."""
+    """Collect the settings that `config.toml` stores; `fields` are other fields of `ModelConfig`."""
     return ModelConfig(
         cleaning=cleaning,
         cleaning_version=cleaning_version,
@@ -276,6 +277,7 @@ def model_config(
         wide_longest=wide.ngrams.longest if wide else None,
         wide_gaps=wide.ngrams.gaps if wide else 0,
         wide_intercept=wide.intercept if wide else 0.0,
+        **fields,
     )
 
 
@@ -395,7 +397,7 @@ def _wide_of(config: ModelConfig, tensors: Tensors) -> WideModel | None:
         return None
     scales, weights = tensors[SCALES], tensors[WIDE_WEIGHTS]
     ngrams = Ngrams(len(scales).bit_length() - 1, config.wide_longest, config.wide_gaps)
-    return WideModel(scales, weights, config.wide_intercept, ngrams)  # type: ignore[arg-type]
+    return WideModel(scales, weights, config.wide_intercept, ngrams)
 
 
 def _await_digest(path: Path, digests: Mapping[str, str], found: Future[str]) -> None:

@@ -75,16 +75,18 @@ class Ngrams(NamedTuple):
     def products(
         self, tokens: Tokens, offsets: IntArray, rows: IntArray, scales: FloatArray, weights: FloatArray
     ) -> FloatArray:
-        """Multiply the scaled `matrix` by `weights` without storing it: (len(rows),).
+        """Multiply the scaled `matrix` by `weights`, (2**bits,) or (2**bits, K), without storing it.
 
-        Each row's features are summed in order of first occurrence, in double precision.
+        Returns (len(rows),) or (len(rows), K). Each row's features are summed in order of first occurrence,
+        in double precision.
         """
         self.check(tokens)
         offsets = checked_offsets(tokens, offsets, rows)
         check_array("scales", scales, np.float32, (2**self.bits,))
-        check_array("weights", weights, np.float32, (2**self.bits,))
-        products = np.zeros(len(rows), np.float32)
-        _multiply_rows(tokens, offsets, rows, self, scales, weights, products)
+        check_array("weights", weights, np.float32, (2**self.bits, -1)[: weights.ndim])
+        products = np.zeros((len(rows), *weights.shape[1:]), np.float32)
+        multiply = _multiply_rows if weights.ndim == 1 else _multiply_rows_by_class
+        multiply(tokens, offsets, rows, self, scales, weights, products)
         return products
 
     def occurrences(self, row: Tokens) -> tuple[Buckets, list[tuple[int, ...]]]:
@@ -173,12 +175,16 @@ def scale(matrix: scipy.sparse.csr_matrix, scales: FloatArray) -> None:
 
 
 def count_by_class(
-    matrix: scipy.sparse.csr_matrix, labels: npt.NDArray[np.uint8], rows_with: npt.NDArray[np.float64]
+    matrix: scipy.sparse.csr_matrix, labels: npt.NDArray[np.uint8], rows_with: npt.NDArray[Any]
 ) -> None:
-    """Add the number of rows of each class that have each feature to `rows_with` (2, 2**bits)."""
+    """Add the number of rows of each class that have each feature to `rows_with` (classes, 2**bits).
+
+    `rows_with` has the type float64 or int32.
+    """
     matrix.check_format(full_check=True)
     check_array("labels", labels, np.uint8, (matrix.shape[0],))
-    check_array("rows_with", rows_with, np.float64, (-1, matrix.shape[1]))
+    kind = np.int32 if rows_with.dtype == np.int32 else np.float64
+    check_array("rows_with", rows_with, kind, (-1, matrix.shape[1]))
     check_indices("labels", labels, len(rows_with))
     _count_by_class(matrix.indices, matrix.indptr, labels, rows_with)
 
@@ -244,11 +250,11 @@ def _hash_one_row(row: Tokens, ngrams: Ngrams, found: Buckets) -> int:
 
 @kernel
 def _count_by_class(
-    buckets: Buckets, starts: Tokens, labels: npt.NDArray[np.uint8], rows_with: npt.NDArray[np.float64]
+    buckets: Buckets, starts: Tokens, labels: npt.NDArray[np.uint8], rows_with: npt.NDArray[Any]
 ) -> None:
     for row in range(len(starts) - 1):
         for position in range(starts[row], starts[row + 1]):
-            rows_with[labels[row], buckets[position]] += 1.0
+            rows_with[labels[row], buckets[position]] += 1
 
 
 @kernel
@@ -264,6 +270,38 @@ def _scale(values: FloatArray, buckets: Buckets, starts: Tokens, scales: FloatAr
                 values[position] *= factor
 
 
+@numba.njit(inline="always")
+def _distinct(found: Buckets, size: int, index: int, seen: Buckets, seen_by: IntArray) -> int:
+    """Move the first occurrence of each of a row's buckets to the front of `found` and return their number.
+
+    `seen` is a hash table of one row's buckets. Instead of being cleared, `seen_by` records the row (`index`)
+    that filled each slot.
+    """
+    mask = 1
+    while mask < 2 * size:
+        mask *= 2
+    mask -= 1
+    distinct = 0
+    for position in range(size):
+        bucket = found[position]
+        place = bucket & mask
+        while seen_by[place] == index and seen[place] != bucket:
+            place = (place + 1) & mask
+        if seen_by[place] != index:
+            seen_by[place], seen[place] = index, bucket
+            found[distinct] = bucket
+            distinct += 1
+    return distinct
+
+
+@numba.njit(inline="always")
+def _table_size(most: int) -> int:
+    places = 2
+    while places < 2 * most:
+        places *= 2
+    return places
+
+
 @kernel
 def _multiply_rows(
     tokens: Tokens,
@@ -275,28 +313,11 @@ def _multiply_rows(
     products: FloatArray,
 ) -> None:
     found = np.empty(_longest_row(offsets, rows) * (ngrams.longest + ngrams.gaps), np.int32)
-    places = 2
-    while places < 2 * len(found):
-        places *= 2
-    # A hash table of one row's buckets. Instead of being cleared, each slot records the row that filled it.
-    seen = np.empty(places, np.int32)
-    seen_by = np.full(places, -1, np.int64)
+    seen = np.empty(_table_size(len(found)), np.int32)
+    seen_by = np.full(len(seen), -1, np.int64)
     for index, row in enumerate(rows):
         size = _hash_row(tokens, offsets[row], offsets[row + 1], ngrams, found)
-        mask = 1
-        while mask < 2 * size:
-            mask *= 2
-        mask -= 1
-        distinct = 0
-        for position in range(size):
-            bucket = found[position]
-            place = bucket & mask
-            while seen_by[place] == index and seen[place] != bucket:
-                place = (place + 1) & mask
-            if seen_by[place] != index:
-                seen_by[place], seen[place] = index, bucket
-                found[distinct] = bucket
-                distinct += 1
+        distinct = _distinct(found, size, index, seen, seen_by)
         squares = product = 0.0
         for position in range(distinct):  # separate loop, so that memory reads overlap
             value = np.float64(scales[found[position]])
@@ -304,3 +325,32 @@ def _multiply_rows(
             product += value * weights[found[position]]
         if squares > 0.0:
             products[index] = product / np.sqrt(squares)
+
+
+@kernel
+def _multiply_rows_by_class(
+    tokens: Tokens,
+    offsets: IntArray,
+    rows: IntArray,
+    ngrams: Ngrams,
+    scales: FloatArray,
+    weights: FloatArray,
+    products: FloatArray,
+) -> None:
+    found = np.empty(_longest_row(offsets, rows) * (ngrams.longest + ngrams.gaps), np.int32)
+    seen = np.empty(_table_size(len(found)), np.int32)
+    seen_by = np.full(len(seen), -1, np.int64)
+    sums = np.empty(weights.shape[1])
+    for index, row in enumerate(rows):
+        size = _hash_row(tokens, offsets[row], offsets[row + 1], ngrams, found)
+        distinct = _distinct(found, size, index, seen, seen_by)
+        squares = 0.0
+        sums[:] = 0.0
+        for position in range(distinct):
+            value = np.float64(scales[found[position]])
+            squares += value * value
+            for output in range(len(sums)):
+                sums[output] += value * weights[found[position], output]
+        if squares > 0.0:
+            for output in range(len(sums)):
+                products[index, output] = sums[output] / np.sqrt(squares)

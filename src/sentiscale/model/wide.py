@@ -10,12 +10,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
-from sentiscale.config import WideSettings
+from sentiscale.config import MIN_BITS, WideSettings
+from sentiscale.errors import SentiscaleError
 from sentiscale.model.ngrams import FeatureChunks, FloatArray, IntArray, Ngrams, count_by_class
+from sentiscale.model.softmax_regression import SoftmaxRegression
 
 CHUNK_ROWS = 16_384
 """Number of rows whose features are computed together; it bounds the memory use of `fit_wide`."""
+
+FACTOR_PENALTY, SPREAD_PENALTY, BIAS_PENALTY = 0.01, 10.0, 1.0
+"""L2 penalties of `Combination` for K classes: on all its numbers, on the differences of a model's factors
+from their mean, and on the biases. The loss that they are added to is the sum over all rows."""
 
 LEAST_SCALE = 0.1
 """Constant added to every scale, so that n-grams equally frequent in both classes keep a small weight."""
@@ -23,20 +30,38 @@ LEAST_SCALE = 0.1
 
 @dataclass(frozen=True)
 class WideModel:
-    """A fitted n-gram model; `scales` and `weights` have shape (2**bits,), one number per bucket."""
+    """A fitted n-gram model: one logit for two classes, K logits for K > 2 classes."""
 
     scales: FloatArray
-    """Factor of each feature, larger the more unevenly it is distributed over the classes."""
+    """Factor of each bucket, (2**bits,); larger the more unevenly its n-grams occur in the classes."""
     weights: FloatArray
-    intercept: float
-    """Logit of a text that has no features."""
+    """Weight of each bucket, (2**bits,) for two classes or (2**bits, K)."""
+    intercept: float | tuple[float, ...]
+    """Logits of a text that has no features: a number, or K numbers."""
     ngrams: Ngrams
 
     def logits(self, tokens: npt.NDArray[Any], offsets: IntArray, rows: IntArray | None = None) -> FloatArray:
-        """Compute the logits of `rows` of ragged token ids, or of all rows if `rows` is None."""
+        """Compute the logits, (rows,) or (rows, K), of `rows` of ragged token ids; None means all rows."""
         rows = np.arange(len(offsets) - 1) if rows is None else rows
         products = self.ngrams.products(tokens, offsets, rows, self.scales, self.weights)
-        return products + np.float32(self.intercept)
+        return products + np.asarray(self.intercept, np.float32)
+
+
+def check_wide_memory(bits: int, classes: int) -> int:
+    """Return the bytes that `fit_wide` needs for its buckets: weights, squared gradients and scales.
+
+    Raises: SentiscaleError when less memory is available.
+    """
+    per_bucket, available = 4 * (classes + 2), psutil.virtual_memory().available
+    size = per_bucket << bits
+    if size > available:
+        fitting = (available // per_bucket).bit_length() - 1
+        remedy = f"--set wide.bits={fitting}" if fitting >= MIN_BITS else "--no-wide"
+        raise SentiscaleError(
+            f"the n-gram model of {classes} classes with 2**{bits} buckets needs {size / 1e6:,.0f} MB of "
+            f"memory; {available / 1e6:,.0f} MB are available. Train with {remedy}, or with more memory."
+        )
+    return size
 
 
 def fit_wide(
@@ -45,47 +70,83 @@ def fit_wide(
     labels: npt.NDArray[np.uint8],
     settings: WideSettings,
     *,
+    classes: int = 2,
     seed: int,
     threads: int,
+    row_weights: FloatArray | None = None,
 ) -> WideModel:
-    """Fit the n-gram model to labelled rows by stochastic gradient descent on the logistic loss.
+    """Fit the n-gram model to labelled rows by stochastic gradient descent on the cross-entropy.
 
-    Shapes: tokens (all,), offsets (rows + 1,), labels (rows,). Labels are 0 and 1, and both must occur.
-    Memory use does not grow with the number of rows: features that do not fit are recomputed, in fewer
-    passes.
+    Shapes: tokens (all,), offsets (rows + 1,), labels and row_weights (rows,). Labels are from 0 to
+    `classes` - 1; with two classes, both must occur. Memory use does not grow with the number of rows:
+    features that do not fit are recomputed, in fewer passes.
     """
-    from sklearn.linear_model import SGDClassifier  # slow to import; not needed for prediction
-
     ngrams = Ngrams(settings.bits, settings.longest, settings.gaps)
     order = np.random.default_rng(seed).permutation(len(labels))
     chunks = [order[start : start + CHUNK_ROWS] for start in range(0, len(order), CHUNK_ROWS)]
     features = FeatureChunks(ngrams, tokens, offsets, chunks, threads)
-    rows_with = np.ones((2, 2**settings.bits))  # add-one smoothing
+    counts = np.float64 if classes == 2 else np.int32  # half the memory, which counts for many classes
+    rows_with = np.ones((classes, 2**settings.bits), counts)  # add-one smoothing
     for rows, matrix in features:
         count_by_class(matrix, labels[rows], rows_with)
-    scales = class_ratios(rows_with)
+    scales = class_ratios(rows_with, np.bincount(labels, minlength=classes) / len(labels))
+    del rows_with
     features.scale_by(scales)
+    passes = max(1, round(settings.passes * features.cached_share))
+    steps = (
+        (matrix, labels[rows], None if row_weights is None else row_weights[rows])
+        for _ in range(passes)
+        for rows, matrix in features
+    )
+    if classes > 2:
+        regression = SoftmaxRegression(2**settings.bits, classes, settings.alpha)
+        for matrix, truth, weights in steps:
+            regression.partial_fit(matrix, truth, weights)
+        return WideModel(scales, regression.weights, tuple(regression.intercept.tolist()), ngrams)
+    from sklearn.linear_model import SGDClassifier  # slow to import; not needed for prediction
+
     classifier = SGDClassifier(loss="log_loss", alpha=settings.alpha, random_state=seed)
-    for _ in range(max(1, round(settings.passes * features.cached_share))):
-        for rows, matrix in features:
-            classifier.partial_fit(matrix, labels[rows], classes=[0, 1])
+    for matrix, truth, weights in steps:
+        classifier.partial_fit(matrix, truth, classes=[0, 1], sample_weight=weights)
     return WideModel(scales, classifier.coef_[0].astype(np.float32), float(classifier.intercept_[0]), ngrams)
 
 
-def class_ratios(rows_with: npt.NDArray[np.float64]) -> FloatArray:
-    """Return the absolute log ratio of each feature's shares in the two classes: (2**bits,)."""
-    negative, positive = rows_with / rows_with.sum(axis=1, keepdims=True)
-    ratios: FloatArray = (np.abs(np.log(positive / negative)) + LEAST_SCALE).astype(np.float32)
+def class_ratios(rows_with: npt.NDArray[Any], class_shares: npt.NDArray[np.float64]) -> FloatArray:
+    """Return how unevenly each feature is distributed over the classes: (2**bits,).
+
+    For two classes, the absolute log ratio of the feature's shares in both. For more, the absolute log ratio
+    of its shares in a class and in all others, averaged over the classes by their shares of the rows, so that
+    a class of a few rows does not make all its words important.
+    """
+    if len(rows_with) == 2:
+        negative, positive = rows_with / rows_with.sum(axis=1, keepdims=True)
+        ratios = np.abs(np.log(positive / negative))
+    else:
+        sums, shares = rows_with.sum(axis=1, keepdims=True), class_shares[:, None]
+        blocks = np.split(rows_with, max(1, rows_with.shape[1] >> 14), axis=1)  # small temporary arrays
+        ratios = np.concatenate([(shares * _against_rest(block, sums)).sum(axis=0) for block in blocks])
+    scales: FloatArray = (ratios + LEAST_SCALE).astype(np.float32)
+    return scales
+
+
+def _against_rest(rows_with: npt.NDArray[Any], sums: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return the absolute log ratio of each feature's shares in a class and in all others, (K, features)."""
+    in_others = (rows_with.sum(axis=0) - rows_with) / (sums.sum() - sums)
+    ratios: npt.NDArray[np.float64] = np.abs(np.log(rows_with / sums / in_others))
     return ratios
 
 
 @dataclass(frozen=True)
 class Combination:
-    """`logit = net * network's logit + wide * n-gram model's logit + bias`."""
+    """`logits = net * network's logits + wide * n-gram model's logits + bias`.
 
-    net: float = 1.0
-    wide: float = 0.0
-    bias: float = 0.0
+    A number each for two classes; for K > 2 classes, K numbers each ("vector scaling": Guo et al., 2017, "On
+    calibration of modern neural networks").
+    """
+
+    net: float | tuple[float, ...] = 1.0
+    wide: float | tuple[float, ...] = 0.0
+    bias: float | tuple[float, ...] = 0.0
 
     @classmethod
     def fit(
@@ -93,20 +154,66 @@ class Combination:
     ) -> "Combination":
         """Fit the weights by logistic regression; if only one class occurs, use the network's logits alone.
 
-        All shapes are (rows,). If `wide_logits` is None, the n-gram model is left out.
+        Logits are (rows,) or (rows, K), labels (rows,). If `wide_logits` is None, the n-gram model is left
+        out.
         """
-        from sklearn.linear_model import LogisticRegression  # slow to import; not needed for prediction
-
+        columns = [net_logits] if wide_logits is None else [net_logits, wide_logits]
+        if net_logits.ndim == 2:
+            return cls._fit_more_classes(columns, labels)
         if len(np.unique(labels)) < 2:
             return cls()
-        columns = [net_logits] if wide_logits is None else [net_logits, wide_logits]
+        from sklearn.linear_model import LogisticRegression  # slow to import; not needed for prediction
+
         fitted = LogisticRegression(C=100.0, max_iter=1000).fit(np.column_stack(columns), labels)
         net, *wide = (float(weight) for weight in fitted.coef_[0])
         return cls(net, wide[0] if wide else 0.0, float(fitted.intercept_[0]))
 
+    @classmethod
+    def _fit_more_classes(cls, parts: list[FloatArray], labels: npt.NDArray[np.uint8]) -> "Combination":
+        factors = np.zeros((3, parts[0].shape[1]))
+        factors[0] = 1.0
+        if len(np.unique(labels)) > 1:
+            *fitted, bias = _fit_factors(np.array(parts, np.float64), labels)
+            factors[: len(fitted)], factors[2] = fitted, bias
+        return cls(*(tuple(numbers) for numbers in factors.tolist()))
+
     def logits(self, net_logits: FloatArray, wide_logits: FloatArray | None) -> FloatArray:
-        """Combine the logits of both models: (rows,)."""
-        joined = self.net * net_logits + self.bias
+        """Combine the logits of both models: (rows,) or (rows, K)."""
+        net, wide, bias = (np.asarray(value, np.float32) for value in (self.net, self.wide, self.bias))
+        joined = net * net_logits + bias
         if wide_logits is not None:
-            joined = joined + self.wide * wide_logits
+            joined = joined + wide * wide_logits
         return joined.astype(np.float32)
+
+
+def _fit_factors(parts: npt.NDArray[np.float64], labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Fit a factor for each class of each model's logits, and a bias for each class: (models + 1, K).
+
+    Minimises the cross-entropy of `parts` (models, rows, K), with penalties that matter if there are few
+    rows of a class: without them, a class that does not occur would have an infinite bias.
+    """
+    from scipy.optimize import minimize  # slow to import; not needed for prediction
+
+    models, rows, classes = parts.shape
+    own = np.arange(rows), labels
+
+    def objective(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        factors = flat.reshape(models + 1, classes)
+        logits = (factors[:-1, None] * parts).sum(axis=0) + factors[-1]
+        logits -= logits.max(axis=1, keepdims=True)
+        powers = np.exp(logits)
+        totals = powers.sum(axis=1, keepdims=True)
+        loss = np.log(totals).sum() - logits[own].sum()
+        slopes = powers / totals
+        slopes[own] -= 1
+        pulls = FACTOR_PENALTY * factors
+        pulls[:-1] += SPREAD_PENALTY * (factors[:-1] - factors[:-1].mean(axis=1, keepdims=True))
+        pulls[-1] += BIAS_PENALTY * factors[-1]
+        gradient = np.vstack([(slopes * parts).sum(axis=1), slopes.sum(axis=0)]) + pulls
+        return (loss + (pulls * factors).sum() / 2) / rows, gradient.ravel() / rows
+
+    start = np.zeros((models + 1, classes))
+    start[0] = 1.0
+    fitted = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    factors: npt.NDArray[np.float64] = fitted.x.reshape(start.shape)
+    return factors

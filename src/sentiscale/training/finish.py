@@ -35,7 +35,7 @@ def finish(training: Training) -> RunRecord:
     seconds = training.clock.seconds()  # scoring and writing, which follow, are not training
     training.clock.on_phase("finish", training.state.step)
     learner.runner.restore(training.best)
-    combination = Combination(**training.state.best_combination)  # type: ignore[arg-type]
+    combination = Combination(**training.state.best_combination)
     classes, decision = training.dataset.manifest.class_set, training_decision(training)
     valid = evaluate(
         learner.runner, training.valid_split, training.valid_wide, max_tokens, classes, combination, decision
@@ -101,9 +101,9 @@ def as_saved_model(training: Training, weights: dict[str, Tensor], combination: 
         model=training.settings.model,
         wide=training.wide,
         combination=combination,
+        labels=manifest.label_reading,
+        **class_settings(manifest.class_set, training_decision(training)),
     )
-    labels = class_settings(manifest.class_set, training_decision(training))
-    config = config.model_copy(update={"labels": manifest.label_reading, **labels})
     with torch.device("meta"):
         net = SentimentNet(training.settings.model, manifest.vocab_size, manifest.class_set.outputs)
     net.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)

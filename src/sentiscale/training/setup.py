@@ -19,7 +19,7 @@ from sentiscale.config import Settings, WideSettings
 from sentiscale.data.prepared import PreparedDataset, Split
 from sentiscale.errors import DataError, Interrupted, UsageError
 from sentiscale.model.ngrams import Ngrams
-from sentiscale.model.wide import WideModel, fit_wide
+from sentiscale.model.wide import WideModel, check_wide_memory, fit_wide
 from sentiscale.model.word_vectors import learn_vectors, rows_to_read
 from sentiscale.parallel.collectives import barrier
 from sentiscale.parallel.cpu import flushed_denormals, ran_on_onednn, torch_threads
@@ -126,7 +126,13 @@ def set_up(job: TrainJob, place: RankContext, progress: Progress) -> Iterator[Tr
             with clock.phase("wide"):
                 if world.is_main:
                     wide = load_or_fit_wide(
-                        train_split, settings, job.run_dir, hardware.node_threads, progress
+                        train_split,
+                        settings,
+                        job.run_dir,
+                        hardware.node_threads,
+                        progress,
+                        classes=len(dataset.manifest.classes),
+                        row_weights=weights,
                     )
                     valid_wide = wide.logits(valid_split.tokens, valid_split.offsets)
                 barrier(world)
@@ -213,29 +219,47 @@ def load_checkpoint(
 
 
 def load_or_fit_wide(
-    split: Split, settings: Settings, run_dir: RunDir, threads: int, progress: Progress
+    split: Split,
+    settings: Settings,
+    run_dir: RunDir,
+    threads: int,
+    progress: Progress,
+    *,
+    classes: int = 2,
+    row_weights: NDArray[np.float32] | None = None,
 ) -> WideModel:
-    """Fit the n-gram model, or load it if an earlier part of this run has fitted it."""
+    """Fit the n-gram model, or load it if an earlier part of this run has fitted it.
+
+    Raises: SentiscaleError when it needs more memory than there is.
+    """
     if run_dir.wide.exists():
         try:
-            return read_wide(run_dir.wide, settings.wide)
+            return read_wide(run_dir.wide, settings.wide, classes)
         except DataError as error:  # fitting it again gives the same numbers
             progress.say(f"skipped: {error}")
+    if classes > 2:
+        size = check_wide_memory(settings.wide.bits, classes)
+        progress.say(
+            f"n-gram model: {classes} classes x 2**{settings.wide.bits} buckets, {size / 1e6:,.0f} MB"
+        )
     progress.say(f"fitting the n-gram model on {len(split):,} rows")
     wide = fit_wide(
         np.asarray(split.tokens),
         np.asarray(split.offsets),
         np.asarray(split.labels),
         settings.wide,
+        classes=classes,
         seed=settings.train.seed,
         threads=threads,
+        row_weights=row_weights,
     )
-    arrays = {"scales": wide.scales, "weights": wide.weights, "intercept": np.array([wide.intercept])}
+    intercept = np.atleast_1d(np.array(wide.intercept))
+    arrays = {"scales": wide.scales, "weights": wide.weights, "intercept": intercept}
     write_file(run_dir.wide, save(arrays, {"sha256": _arrays_digest(arrays)}))
     return wide
 
 
-def read_wide(path: Path, settings: WideSettings) -> WideModel:
+def read_wide(path: Path, settings: WideSettings, classes: int = 2) -> WideModel:
     """Read an n-gram model that an earlier part of the run has fitted.
 
     Raises: DataError when the file is damaged or does not fit the settings.
@@ -250,13 +274,18 @@ def read_wide(path: Path, settings: WideSettings) -> WideModel:
     if found != {"sha256": _arrays_digest(arrays)}:
         raise DataError(f"{path} is damaged: its numbers do not match their digest.")
     shapes = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
-    buckets = ((2**settings.bits,), "float32")
-    if shapes != {"scales": buckets, "weights": buckets, "intercept": ((1,), "float64")}:
+    buckets, outputs = (2**settings.bits,), () if classes == 2 else (classes,)
+    if shapes != {
+        "scales": (buckets, "float32"),
+        "weights": (buckets + outputs, "float32"),
+        "intercept": (outputs or (1,), "float64"),
+    }:
         raise DataError(f"{path} does not fit the settings: it has {shapes}.")
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise DataError(f"{path} is damaged: a value is not finite.")
     ngrams = Ngrams(settings.bits, settings.longest, settings.gaps)
-    return WideModel(arrays["scales"], arrays["weights"], float(arrays["intercept"][0]), ngrams)
+    intercept = tuple(arrays["intercept"].tolist())
+    return WideModel(arrays["scales"], arrays["weights"], intercept[0] if classes == 2 else intercept, ngrams)
 
 
 def _arrays_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
