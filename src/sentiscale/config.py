@@ -6,6 +6,7 @@ Later sources take precedence: defaults, preset (or the settings of a resumed ru
 
 import codecs
 import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -48,7 +49,6 @@ def _ascending(scale: tuple[float, float]) -> tuple[float, float]:
     return scale
 
 
-LabelClass = Literal["negative", "positive", "drop"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 StarsScale = Annotated[tuple[Finite, Finite], AfterValidator(_ascending)]
 MAX_MAP_BYTES = 8_000
@@ -92,10 +92,12 @@ class PrepareSettings(Section):
     """Column with 0/1, 1/2, negative/positive or __label__1/__label__2. Not set: detected by name."""
     stars_column: str | None = None
     """Column with 1-5 stars: 1-2 negative, 4-5 positive, 3 dropped and counted. Not set: detected by name."""
-    label_map: dict[str, LabelClass] | None = None
-    """Classes of labels: good=positive,bad=negative,3=drop; if a class is given, others are left out."""
     classes: ClassKind = "binary"
     """binary: negative and positive. ternary: also neutral. stars: a class per star. labels: as they are."""
+    label_map: dict[str, Annotated[str, Field(min_length=1, max_length=400)]] | None = None
+    """Classes of labels: good=positive,bad=negative,3=drop; drop leaves rows out."""
+    min_class_rows: Positive = 10
+    """Minimum number of rows of a class with classes = "labels"; rarer labels are refused."""
     stars_scale: StarsScale | None = None
     """Lowest and highest star, such as 0-10: lower 40 % negative, upper 40 % positive. Not set: 1-5."""
     delimiter: str | None = None
@@ -145,7 +147,7 @@ class PrepareSettings(Section):
 
     @field_validator("label_map")
     @classmethod
-    def _short_map(cls, value: dict[str, LabelClass] | None) -> dict[str, LabelClass] | None:
+    def _short_map(cls, value: dict[str, str] | None) -> dict[str, str] | None:
         if value is not None and (size := len(json.dumps(value))) > MAX_MAP_BYTES:
             raise ValueError(f"label_map takes {size:,} bytes as JSON; at most {MAX_MAP_BYTES:,} are allowed")
         return value
@@ -155,13 +157,14 @@ class PrepareSettings(Section):
     def _label_map(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        entries = re.findall(r"(.+?)=(negative|positive|drop)(?:,|$)", value)
-        if sum(len(name) + len(kind) + 2 for name, kind in entries) != len(value.rstrip(",")) + 1:
+        entries = re.findall(r"(.+?)=([^,=]+)(?:,|$)", value)
+        parsed = sum(len(name) + len(kind) + 2 for name, kind in entries) == len(value.rstrip(",")) + 1
+        if not parsed or any(kind == "CLASS" for _, kind in entries):
             raise ValueError(
-                f"label_map is '{value}'; it takes VALUE=CLASS, separated by commas, with the classes "
-                "negative, positive and drop, such as good=positive,bad=negative,3=drop"
+                f"label_map is '{value}'; it takes VALUE=CLASS, with names of classes, separated by commas, "
+                "such as good=positive,bad=negative,3=drop"
             )
-        return {name.strip(): kind for name, kind in entries}
+        return {name.strip(): kind.strip() for name, kind in entries}
 
     @field_validator("stars_scale", mode="before")
     @classmethod
@@ -193,6 +196,13 @@ class PrepareSettings(Section):
     def _check(self) -> "PrepareSettings":
         if self.columns is not None and len(set(self.columns)) < len(self.columns):
             raise ValueError(f"columns are {', '.join(self.columns)}; each name may occur only once")
+        if self.classes == "stars" and self.stars_scale is not None:
+            low, high = math.ceil(self.stars_scale[0]), math.floor(self.stars_scale[1])
+            if not 1 <= high - low < 100:
+                raise ValueError(
+                    f"stars_scale has {max(0, high - low + 1)} whole numbers, each of which is a class; "
+                    "from 2 to 100 are allowed"
+                )
         if self.split is not None and (
             len(self.split) not in (2, 3) or min(self.split) < 0 or abs(sum(self.split) - 1) > 1e-6
         ):

@@ -26,7 +26,8 @@ class Row(NamedTuple):
 
     file: str
     line: int
-    code: int
+    meaning: str
+    """What its label stands for."""
     text: str
     """Cleaned."""
 
@@ -103,10 +104,14 @@ def _rows(partition: Partition, lines: list[int], shard: Path) -> list[Row]:
     data, bounds = arrays["words"].tobytes(), arrays["words_offsets"].tolist()
     words = [data[bounds[i] : bounds[i + 1]].decode() for i in range(len(bounds) - 1)]
     ids = np.split(arrays["ids"], np.cumsum(arrays["lengths"])[:-1]) if len(arrays["lengths"]) else []
+    meanings = [value.decode() for value in shard_rows(arrays, "meanings").to_pylist()]
     columns = (arrays[name].tolist() for name in ("slices", "lines", "codes"))
     return [
         Row(
-            partition.slices[piece].file, lines[piece] + line, code, " ".join(words[number] for number in own)
+            partition.slices[piece].file,
+            lines[piece] + line,
+            meanings[code],
+            " ".join(words[number] for number in own),
         )
         for piece, line, code, own in zip(*columns, ids, strict=True)
     ]

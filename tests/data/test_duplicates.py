@@ -8,31 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiscale.data.duplicates import CODE_BITS, CODES, DuplicateFinder, first_of_each
+from sentiscale.data.duplicates import DuplicateFinder, first_of_each
 from sentiscale.data.placement import DROPPED, TEST, Placement, _splits
 from sentiscale.data.prepare import prepare
-from sentiscale.text.labels import FOUR, MINUS_ONE, NEGATIVE, ONE, POSITIVE, TWO, ZERO
 
 # Texts whose hashes lie in the same file and in different ones, and differ in high or low bits only.
 HASHES = [0, 1, 2, 2**32, 2**55, 2**56, 2**63, 2**64 - 1, 2**64 - 2, 0x0123456789ABCDEF]
-KINDS = st.sampled_from([(NEGATIVE, POSITIVE), (ZERO, ONE), (ONE, TWO), (MINUS_ONE, ONE), (ZERO, FOUR)])
+CLASSES = 3
 NUMBERS = count()
 
 
 @st.composite
 def corpora(draw):
-    """Partitions as (is_test, rows of (hash, code)), and the class of each code."""
-    kinds = draw(KINDS)
-    rows = st.lists(st.tuples(st.sampled_from(HASHES), st.sampled_from(kinds)), max_size=8)
+    """Partitions as (is_test, rows of (hash, code)), and the class of each code in each partition."""
+    rows = st.lists(st.tuples(st.sampled_from(HASHES), st.integers(0, 4)), max_size=8)
     partitions = draw(st.lists(st.tuples(st.booleans(), rows), min_size=1, max_size=6))
-    return partitions, classes_of(*kinds)
-
-
-def classes_of(negative, positive):
-    """The class of each code."""
-    classes = np.arange(256, dtype=np.uint8)
-    classes[[negative, positive]] = NEGATIVE, POSITIVE
-    return classes
+    tables = st.lists(st.integers(0, CLASSES - 1), min_size=5, max_size=5)
+    classes = np.full((len(partitions), 256), 254, np.uint8)
+    classes[:, :5] = [draw(tables) for _ in partitions]
+    return partitions, classes
 
 
 def records_of(is_test, rows):
@@ -61,6 +55,7 @@ def dropped_by(repeats, partitions, *, dedupe=True):
             shares=(0.5, 0.5),
             dedupe=dedupe,
             labels=np.zeros(256, np.uint8),
+            classes=CLASSES,
             duplicates=repeats.rows[repeats.partitions == number],
             max_tokens=1,
         )
@@ -71,19 +66,19 @@ def dropped_by(repeats, partitions, *, dedupe=True):
 
 
 def by_dictionary(partitions, labels):
-    """Rows to drop, those among them that repeat the named test set, and texts with both labels."""
+    """Rows to drop, those among them that repeat the named test set, and texts with different labels."""
     tests = {text for is_test, rows in partitions if is_test for text, _ in rows}
     seen, dropped, leaks, classes = set(), [], 0, defaultdict(set)
     for number, (is_test, rows) in enumerate(partitions):
         for row, (text, code) in enumerate(rows):
-            classes[text].add(int(labels[code]))
+            classes[text].add(int(labels[number, code]))
             if is_test:
                 continue
             leaks += text in tests
             if text in tests or text in seen:
                 dropped.append((number, row))
             seen.add(text)
-    return dropped, leaks, sorted(text for text, own in classes.items() if len(own) == 2)
+    return dropped, leaks, sorted(text for text, own in classes.items() if len(own) > 1)
 
 
 @pytest.fixture(scope="module")
@@ -113,17 +108,12 @@ def test_nothing_is_dropped_without_dedupe_but_all_is_counted(root, corpus):
     assert repeats.count == len(by_dictionary(partitions, labels)[0])
 
 
-def test_records_tell_of_every_text_its_first_row_copies_and_codes():
-    rows = [(7, ZERO), (5, ONE), (7, ONE), (7, ZERO), (9, POSITIVE)]
+def test_records_tell_of_every_text_and_code_its_first_row_and_copies():
+    rows = [(7, 4), (5, 200), (7, 200), (7, 4), (9, 1)]
     records = records_of(True, rows)
-    assert records[["hash", "row", "copies"]].tolist() == [(7, 0, 3), (5, 1, 1), (9, 4, 1)]
-    assert records["codes"].tolist() == [
-        CODE_BITS[ZERO] | CODE_BITS[ONE],
-        CODE_BITS[ONE],
-        CODE_BITS[POSITIVE],
-    ]
+    found = records[["hash", "code", "row", "copies"]].tolist()
+    assert found == [(7, 4, 0, 2), (5, 200, 1, 1), (7, 200, 2, 1), (9, 1, 4, 1)]
     assert records["is_test"].all()
-    assert len(set(CODE_BITS[list(CODES)].tolist())) == len(CODES), "each code needs a bit of its own"
 
 
 def test_more_than_all_files_hold_together(root):
@@ -131,12 +121,12 @@ def test_more_than_all_files_hold_together(root):
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**64 - 1, 20_000, dtype=np.uint64)
     parts = [np.concatenate([hashes[i * 4000 : i * 4000 + 8000], hashes[:50]]) for i in range(4)]
-    labels = classes_of(ZERO, ONE)
+    labels = np.zeros((len(parts), 256), np.uint8)
     results = []
     for limit in (0, 10_000, 10**9):
         finder = DuplicateFinder(root, limit)
         for number, part in enumerate(parts):
-            finder.add(number, first_of_each(part, np.full(len(part), ZERO, np.uint8), False))
+            finder.add(number, first_of_each(part, np.zeros(len(part), np.uint8), False))
         repeats = finder.find(labels)
         results.append((repeats.count, sorted(zip(repeats.partitions, repeats.rows, strict=True))))
     assert results[0] == results[1] == results[2]
@@ -144,7 +134,7 @@ def test_more_than_all_files_hold_together(root):
 
 
 def test_no_row_at_all(root):
-    repeats = DuplicateFinder(root, 0).find(np.zeros(256, np.uint8))
+    repeats = DuplicateFinder(root, 0).find(np.zeros((0, 256), np.uint8))
     assert (len(repeats.rows), repeats.count, repeats.leaks, len(repeats.conflicting)) == (0, 0, 0, 0)
 
 

@@ -11,16 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sentiscale.config import PrepareSettings
 from sentiscale.text.compiled import frozen
 from sentiscale.text.csv_scanner import BAD_QUOTE, NO_BYTE, Dialect, last_csv_end, split_csv
 from sentiscale.text.formats import parse
 from sentiscale.text.formats.base import TableFormat
 from sentiscale.text.labels import (
-    FOUR,
-    NO_LABEL,
-    ONE,
-    TWO,
-    ZERO,
+    LEFT_OUT,
+    MOST_MEANINGS,
     Reason,
     ValueRules,
     as_stars,
@@ -227,7 +225,7 @@ def test_numbers_truth_values_and_missing_keys():
     data = "\n".join(json.dumps(line) for line in lines).encode()
     judged = judge(parse(data, JSON), JSON, "required")
     assert judged.reasons.tolist() == [Reason.NONE, Reason.NONE, Reason.NO_TEXT, Reason.NO_TEXT]
-    assert judged.codes.tolist() == [ONE, 1, TWO, TWO]
+    assert [judged.meanings[code] for code in judged.codes] == ["1", "positive", "2", "2"]
 
 
 def test_a_bad_line_costs_only_itself():
@@ -271,30 +269,62 @@ def test_labels_by_name_and_by_number():
     import pyarrow as pa
 
     values = ["Negative", " pos ", "__label__2", "0", "2.0", "", None, "maybe", "'bad'", "LABEL_1", "nan"]
-    assert label_codes(pa.array(values))[0].tolist() == [
-        0,
-        1,
-        TWO,
-        ZERO,
-        TWO,
-        NO_LABEL,
-        NO_LABEL,
-        254,
-        0,
-        ONE,
-        NO_LABEL,
-    ]
-    assert label_codes(pa.array([True, False, None]))[0].tolist() == [1, 0, NO_LABEL]
-    assert label_codes(pa.array([0, 1]))[0].tolist() == [ZERO, ONE]
-    assert label_codes(pa.array([0.0, 4.0]))[0].tolist() == [ZERO, FOUR]
-    assert label_codes(pa.array(["neg"]).dictionary_encode())[0].tolist() == [0]
-    assert label_codes(pa.nulls(1))[0].tolist() == [NO_LABEL]
+    expected = "negative positive 2 0 2 no_label no_label unknown_label negative 1 no_label"
+    assert meanings(label_codes(pa.array(values))) == expected.split()
+    assert meanings(label_codes(pa.array([True, False, None]))) == ["positive", "negative", "no_label"]
+    assert meanings(label_codes(pa.array([0, 1]))) == ["0", "1"]
+    assert meanings(label_codes(pa.array([0.0, 4.0]))) == ["0", "4"]
+    assert meanings(label_codes(pa.array(["neg"]).dictionary_encode())) == ["negative"]
+    assert meanings(label_codes(pa.nulls(1))) == ["no_label"]
+
+
+def meanings(found):
+    """What the code of each row stands for."""
+    codes, _, names = found
+    reasons = {code: reason.name.lower() for reason, code in LEFT_OUT.items()}
+    return [names[code] if code < len(names) else reasons[code] for code in codes.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("ternary", "negative positive neutral 0 unknown_label unknown_label no_label"),
+        ("labels", "bad positive neutral 0 4.5 sports no_label"),
+    ],
+)
+def test_labels_of_other_classes(kind, expected):
+    import pyarrow as pa
+
+    values = ["Bad", "positive", "Neutral", "0", "4.5", "Sports", None]
+    rules = ValueRules.given(PrepareSettings(classes=kind), stars=False)
+    assert meanings(label_codes(pa.array(values), rules)) == expected.split()
+
+
+def test_stars_of_other_classes():
+    import pyarrow as pa
+
+    values = ["1", "2.0", "★★★", "4/5", "2.5", "6", "many", ""]
+    for kind, expected in (
+        ("ternary", "negative negative neutral positive negative unknown_label unknown_label no_label"),
+        ("stars", "1 2 3 4 unknown_label unknown_label unknown_label no_label"),
+    ):
+        rules = ValueRules.given(PrepareSettings(classes=kind), stars=True)
+        assert meanings(star_codes(pa.array(values), rules)) == expected.split()
+
+
+def test_values_without_end_have_no_code():
+    import pyarrow as pa
+
+    rules = ValueRules.given(PrepareSettings(classes="labels"), stars=False)
+    codes, _, names = label_codes(pa.array([f"w{number}" for number in range(300)]), rules)
+    assert len(names) == MOST_MEANINGS
+    assert codes.tolist() == [*range(MOST_MEANINGS), *[LEFT_OUT[Reason.UNKNOWN_LABEL]] * 50]
 
 
 def test_values_are_counted_as_written():
     import pyarrow as pa
 
-    _, counts = label_codes(pa.array(["Pos", "pos ", None, "Pos", ""]))
+    _, counts, _ = label_codes(pa.array(["Pos", "pos ", None, "Pos", ""]))
     assert counts == {"Pos": 2, "pos": 1, "": 1}
 
 
@@ -309,14 +339,18 @@ def test_of_several_labels_the_known_one_counts():
         "7 __label__1",
         "2 __label__2",
     ]
-    assert label_codes(pa.array(values))[0].tolist() == [TWO, ONE, 254, 254, 254, TWO]
+    unknown = "unknown_label"
+    assert meanings(label_codes(pa.array(values))) == ["2", "1", unknown, unknown, unknown, "2"]
 
 
 def test_stars():
     import pyarrow as pa
 
     values = ["1", "2.0", "3", "4", "5", "2.5", "6", "0", "many", "", None]
-    assert star_codes(pa.array(values))[0].tolist() == [0, 0, 253, 1, 1, 0, 254, 254, 254, NO_LABEL, NO_LABEL]
+    assert meanings(star_codes(pa.array(values))) == [
+        *("negative", "negative", "neutral", "positive", "positive", "negative"),
+        *("unknown_label", "unknown_label", "unknown_label", "no_label", "no_label"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -228,12 +228,12 @@ def test_texts_of_words_and_rows_that_do_not_exist_are_refused():
 
 
 def test_groups_must_have_numbers_below_their_count():
-    order, flags, codes = np.zeros(2, np.uint64), np.zeros(2, bool), np.zeros(2, np.uint8)
-    assert firsts_of_groups(ints(0, 1), 2, order, flags, codes)[0].tolist() == [0, 0]
+    order, flags, classes = np.zeros(2, np.uint64), np.zeros(2, bool), np.zeros(2, np.uint8)
+    assert firsts_of_groups(ints(0, 1), 2, order, flags, classes)[0].tolist() == [0, 0]
     with pytest.raises(ValueError, match="groups must be from 0 to 0; got 0 to 1"):
-        firsts_of_groups(ints(0, 1), 1, order, flags, codes)
-    with pytest.raises(ValueError, match="codes must be"):
-        firsts_of_groups(ints(0, 1), 2, order, flags, codes[:1])
+        firsts_of_groups(ints(0, 1), 1, order, flags, classes)
+    with pytest.raises(ValueError, match="classes must be"):
+        firsts_of_groups(ints(0, 1), 2, order, flags, classes[:1])
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,8 @@ LabelMapOption = Annotated[
     str | None,
     typer.Option(
         metavar="VALUE=CLASS,...",
-        help="Classes of label values: negative, positive or drop. If a class is given, all other values are "
-        "left out.",
+        help="Classes of label values, such as bad=negative; drop leaves rows out. If negative, neutral or "
+        "positive is given, all other values are left out.",
         show_default="known values, such as 0/1",
         rich_help_panel=INPUT,
     ),

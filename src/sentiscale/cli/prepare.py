@@ -1,11 +1,13 @@
 """`sentiscale prepare`: convert review files to a prepared dataset."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sentiscale.cli.options import (
+    INPUT,
     ColumnsOption,
     ConfigOption,
     DelimiterOption,
@@ -33,6 +35,19 @@ INPUTS_HELP = "Files, globs, folders or URLs; also compressed, or in .zip and .t
 
 OUTPUT = "What is stored"
 WORK = "How it is processed"
+
+CLASSES = typer.Option(
+    metavar="KIND",
+    help="binary: negative and positive; ternary: also neutral; stars: one for each star; labels: one for "
+    "each distinct label.",
+    show_default="binary",
+    rich_help_panel=INPUT,
+)
+MIN_CLASS_ROWS = typer.Option(
+    help="With --classes labels, the minimum number of rows of a label; rarer ones are refused.",
+    show_default="10",
+    rich_help_panel=INPUT,
+)
 
 TEST = typer.Option(metavar="FILE", help="Separate test set; may be repeated.", rich_help_panel=OUTPUT)
 SPLIT = typer.Option(
@@ -81,12 +96,14 @@ SCHEDULER = typer.Option(
 
 
 SUMMARY_KEYS = """
-    rows labels records continuation_lines columns label_from label_values rejected reject_examples
+    rows classes labels records continuation_lines columns label_from label_values rejected reject_examples
     duplicates leaks conflicts oddities
     warnings tokens vocab_size bytes_in seconds mb_per_s peak_memory_mb workers partitions phases spilled_mb
     digest
 """
 """Fields of the manifest that `--json` prints."""
+SHOWN_CLASSES = 8
+"""Number of classes whose share of the rows is printed."""
 
 
 def prepare(
@@ -99,7 +116,9 @@ def prepare(
     title_column: TitleColumnOption = None,
     label_column: LabelColumnOption = None,
     stars_column: StarsColumnOption = None,
+    classes: Annotated[str | None, CLASSES] = None,
     label_map: LabelMapOption = None,
+    min_class_rows: Annotated[int | None, MIN_CLASS_ROWS] = None,
     stars_scale: StarsScaleOption = None,
     delimiter: DelimiterOption = None,
     quoting: QuotingOption = None,
@@ -157,7 +176,7 @@ def print_summary(manifest: "Manifest", out: Path) -> None:
     for split, rows in manifest.rows.items():
         labels = manifest.labels_per_split[split]
         if rows:
-            print(f"{split:5}  {rows:,} rows, {100 * labels['positive'] / rows:.1f} % positive")
+            print(f"{split:5}  {rows:,} rows, {_shares_of(labels, rows, manifest.classes)}")
     if manifest.continuation_lines:
         print(f"{manifest.records:,} records; {manifest.continuation_lines:,} lines continue a quoted field")
     column = manifest.columns["label"] or manifest.columns["stars"]
@@ -183,6 +202,13 @@ def print_summary(manifest: "Manifest", out: Path) -> None:
         print(f"note:  {warning}")
     print(f"look:  sentiscale eda {out} --out {out}.html")
     print(f"next:  sentiscale train {out} --out run")
+
+
+def _shares_of(labels: Mapping[str, int], rows: int, classes: Sequence[str]) -> str:
+    """Return the share of the last of two classes, or of several classes in order."""
+    shown = classes[1:] if len(classes) == 2 else classes[:SHOWN_CLASSES]
+    rest = f" and {len(classes) - SHOWN_CLASSES} other classes" if len(classes) > SHOWN_CLASSES else ""
+    return ", ".join(f"{100 * labels[name] / rows:.1f} % {name}" for name in shown) + rest
 
 
 def _shares(text: str | None) -> tuple[float, ...] | None:

@@ -15,20 +15,20 @@ from sentiscale.config import PrepareSettings
 from sentiscale.data.blocks import RawBlock, batch_blocks, cut_blocks
 from sentiscale.data.sources import Stream, find_files, is_pipe
 from sentiscale.errors import DataError
+from sentiscale.text.classes import BINARY, Classes
 from sentiscale.text.encodings import GUESSED
 from sentiscale.text.formats import format_of, parse, recognise
 from sentiscale.text.formats.base import STARS_NAMES, FileStart, LabelMode, TableFormat
 from sentiscale.text.formats.excel import sheet_names
 from sentiscale.text.formats.files import is_review
 from sentiscale.text.formats.json_records import RecordLines
-from sentiscale.text.label_reading import LabelReading, label_values, read_labels
-from sentiscale.text.labels import NEGATIVE, NO_LABEL, POSITIVE, LabelCounts, Reason, ValueRules
+from sentiscale.text.label_reading import LabelReading, for_model, label_values, read_labels
+from sentiscale.text.labels import NO_LABEL, LabelCounts, Reason, ValueRules
 from sentiscale.text.rejects import Reject
 from sentiscale.text.reviews import Reviews, judge, too_long
 from sentiscale.util.storage import names_in, printable, split_member, stored_file
 
 MB = 10**6
-CLASSES = (NEGATIVE, POSITIVE)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class ReviewBlock:
     text: pa.Array
     """Texts including titles, as UTF-8 in large binaries."""
     labels: NDArray[np.uint8]
-    """0 for negative, 1 for positive, 255 for no label."""
+    """Position of each row's class in `Corpus.classes`; 255 for no label."""
     line: NDArray[np.int64]
     """Number of the line on which each review begins, from 1; for Parquet, the row number."""
     rejects: tuple[Reject, ...] = ()
@@ -130,13 +130,14 @@ class Corpus:
             settings: format and column names; None for the defaults.
             labels: "required" rejects rows without a usable label or text, "optional" keeps rows with or
                 without a label, "none" ignores labels.
-            known: what the labels of a model's training data meant.
+            known: what the labels of a model's training data meant; the labels become the model's classes,
+                and rows whose label is none of them are rejected as unknown_label.
 
         Raises:
             DataError: no file was found, or a file cannot be used.
-            UsageError: a file lacks a column that the settings name.
+            UsageError: a file lacks a column, or there is not a class, that the settings name.
         """
-        settings = settings or PrepareSettings()
+        settings = for_model(settings or PrepareSettings(), known)
         named = {str(inputs)} if isinstance(inputs, str | Path) else set(map(str, inputs))
         paths = find_files(inputs, one_per_review=settings.format == "files")
         archives = {path: inside[0] for path in paths if path not in named and (inside := split_member(path))}
@@ -165,6 +166,11 @@ class Corpus:
                     raise DataError(
                         f"{archive} contains files of different kinds. {_listed(archive, others)}"
                     )
+
+    @property
+    def classes(self) -> Classes:
+        """The classes that labels are divided into, once `decided`."""
+        return (self.reading or LabelReading()).class_set
 
     @property
     def size(self) -> int:
@@ -249,7 +255,7 @@ def check_other_columns(sources: Sequence[Source], reading: LabelReading, settin
     Raises: DataError when a column contradicts the labels in most rows.
     """
     kinds = {(source.table.label, source.table.others): source for source in reversed(sources)}
-    for source in kinds.values():
+    for source in kinds.values() if settings.classes == "binary" else ():
         if not source.table.others or source.pipe is not None:
             continue
         extra = pa.schema([(name, pa.string()) for name in source.table.others])
@@ -259,7 +265,7 @@ def check_other_columns(sources: Sequence[Source], reading: LabelReading, settin
         own = read_reviews(data, replace(source.table, rules=rules), "optional").codes
         for other in source.table.others:
             codes = _codes_alone(data, replace(source.table, label=other, stars=other.lower() in STARS_NAMES))
-            both = np.isin(own, CLASSES) & np.isin(codes, CLASSES)
+            both = (own < len(BINARY)) & (codes < len(BINARY))
             differ = int((own != codes)[both].sum())
             if differ > both.sum() / 2:
                 names = f"'{source.table.label}' and '{other}'"
@@ -278,7 +284,7 @@ def _codes_alone(data: bytes, table: TableFormat) -> NDArray[np.uint8]:
         reading = read_labels({"": found.values}, PrepareSettings(), {})
     except DataError:
         return np.full_like(found.codes, NO_LABEL)
-    return found.codes if table.stars else reading.classes()[found.codes]
+    return found.codes if table.stars else reading.codes(found.meanings)[found.codes]
 
 
 def _column_flag(name: str) -> str:
@@ -346,6 +352,6 @@ def _notes(source: Source, settings: PrepareSettings) -> Iterator[tuple[str, str
 def _review_block(reviews: Reviews, file: str, line: int) -> ReviewBlock:
     good = reviews.reasons == Reason.NONE
     labels = reviews.codes[good]
-    labels[(labels != NEGATIVE) & (labels != POSITIVE)] = NO_LABEL
+    labels[labels >= len(reviews.meanings)] = NO_LABEL
     text = reviews.text if good.all() else reviews.text.filter(pa.array(good))
     return ReviewBlock(text, labels, reviews.lines[good] + line, reviews.rejects(file, line))

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiscale.text.compiled import check_array, check_indices, kernel
-from sentiscale.text.labels import NEGATIVE, POSITIVE
 
 RECORD = np.dtype(
     [
@@ -20,11 +19,11 @@ RECORD = np.dtype(
         ("partition", np.uint32),
         ("row", np.uint32),
         ("copies", np.uint32),
-        ("codes", np.uint8),
+        ("code", np.uint8),
         ("is_test", np.bool_),
     ]
 )
-"""One distinct text of a partition: its first row, its number of rows, and their label codes as bits."""
+"""One distinct text of a partition with one label code: its first row and its number of rows."""
 
 Records = NDArray[np.void]
 FILES = 256
@@ -34,11 +33,11 @@ SPILL_PARTITIONS = 64
 """Number of partitions whose records are sorted and written together."""
 FILE_BITS = np.uint64(56)
 PARTITION_BITS = np.uint64(32)
+NO_CLASS = 255
 LAST, IN_TEST = np.uint64(2**64 - 1), np.uint64(2**64 - 2)
 """Positions that no row can have."""
-CODE_BITS = np.zeros(256, np.uint8)
-CODES = (0, 1, 10, 11, 12, 13, 14)
-CODE_BITS[list(CODES)] = 1 << np.arange(len(CODES))
+CODE_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+"""Odd number that spreads label codes over the bits of a hash."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Duplicates:
     leaks: int
     """Number of duplicate rows whose text is in the named test set."""
     conflicting: NDArray[np.uint64]
-    """Hashes of texts that occur with both labels, ascending."""
+    """Hashes of texts that occur with different labels, ascending."""
 
 
 class DuplicateFinder:
@@ -76,7 +75,7 @@ class DuplicateFinder:
             self._spill()
 
     def find(self, labels: NDArray[np.uint8]) -> Duplicates:
-        """Compare all records; `labels` is the class of each label code."""
+        """Compare all records; `labels` has the class of each label code, by partition: (partitions, 256)."""
         found = [_compare(group, labels) for group in self._groups()]
         return Duplicates(
             partitions=np.concatenate([part.partitions for part in found]),
@@ -116,16 +115,14 @@ class DuplicateFinder:
 
 
 def first_of_each(hashes: NDArray[np.uint64], codes: NDArray[np.uint8], is_test: bool) -> Records:
-    """Return one record per distinct text of a partition, ordered by first row."""
-    groups, count = group_equal(hashes)
+    """Return one record per distinct text and code of a partition, ordered by first row."""
+    groups, count = group_equal(hashes ^ (codes * CODE_FACTOR))
     records = np.zeros(count, RECORD)
     rows = np.arange(len(hashes), dtype=np.uint32)
     records["row"][groups[::-1]] = rows[::-1]  # reversed, so that the first row of a group is written last
     records["hash"] = hashes[records["row"]]
     records["copies"] = np.bincount(groups, minlength=count)
-    bits = np.zeros(count, np.uint8)
-    np.bitwise_or.at(bits, groups, CODE_BITS[codes])
-    records["codes"] = bits
+    records["code"] = codes[records["row"]]
     records["is_test"] = is_test
     return records
 
@@ -135,22 +132,18 @@ def _compare(records: Records, labels: NDArray[np.uint8]) -> Duplicates:
     groups, count = group_equal(hashes)
     order = (records["partition"].astype(np.uint64) << PARTITION_BITS) | records["row"]
     is_test = np.ascontiguousarray(records["is_test"])
-    first, bits = firsts_of_groups(groups, count, order, is_test, np.ascontiguousarray(records["codes"]))
+    classes = labels[records["partition"], records["code"]]
+    first, conflict = firsts_of_groups(groups, count, order, is_test, classes)
     leads = first[groups]
     leaks = ~is_test & (leads == IN_TEST)
     dropped = leaks | (~is_test & (order != leads))
     copies = records["copies"]
-    negative, positive = (
-        np.bitwise_or.reduce(CODE_BITS[[code for code in CODES if labels[code] == label]], initial=0)
-        for label in (NEGATIVE, POSITIVE)
-    )
-    both = ((bits & negative) > 0) & ((bits & positive) > 0)
     return Duplicates(
         partitions=records["partition"][dropped],
         rows=records["row"][dropped],
         count=int(copies[~is_test].sum(dtype=np.int64) - (~is_test & ~dropped).sum()),
         leaks=int(copies[leaks].sum(dtype=np.int64)),
-        conflicting=np.unique(hashes[both[groups]]),
+        conflicting=np.unique(hashes[conflict[groups]]),
     )
 
 
@@ -159,14 +152,17 @@ def firsts_of_groups(
     count: int,
     order: NDArray[np.uint64],
     is_test: NDArray[np.bool_],
-    codes: NDArray[np.uint8],
-) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    """Return the first position (IN_TEST if a row is in the test set) and the code bits of each group."""
+    classes: NDArray[np.uint8],
+) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """Return the first position of each group (IN_TEST if a row is in the test set).
+
+    Also returns whether its records differ in class.
+    """
     check_indices("groups", groups, count)
     check_array("order", order, np.uint64, groups.shape)
     check_array("is_test", is_test, np.bool_, groups.shape)
-    check_array("codes", codes, np.uint8, groups.shape)
-    return _firsts_of_groups(groups, count, order, is_test, codes)
+    check_array("classes", classes, np.uint8, groups.shape)
+    return _firsts_of_groups(groups, count, order, is_test, classes)
 
 
 @kernel
@@ -175,18 +171,22 @@ def _firsts_of_groups(
     count: int,
     order: NDArray[np.uint64],
     is_test: NDArray[np.bool_],
-    codes: NDArray[np.uint8],
-) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    classes: NDArray[np.uint8],
+) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     first = np.full(count, LAST, np.uint64)
-    bits = np.zeros(count, np.uint8)
+    found = np.full(count, NO_CLASS, np.uint8)
+    conflict = np.zeros(count, np.bool_)
     for i in range(len(groups)):
         group = groups[i]
-        bits[group] |= codes[i]
+        if found[group] == NO_CLASS:
+            found[group] = classes[i]
+        elif found[group] != classes[i]:
+            conflict[group] = True
         if is_test[i]:
             first[group] = IN_TEST
         elif first[group] != IN_TEST and order[i] < first[group]:
             first[group] = order[i]
-    return first, bits
+    return first, conflict
 
 
 @kernel

@@ -16,8 +16,8 @@ from sentiscale.errors import DataError, UsageError
 from sentiscale.text.formats import check_text, format_of, named_format, parse, refuse_table
 from sentiscale.text.formats.base import MAX_RECORD_BYTES, SNIPPET_BYTES, LabelMode, TableFormat
 from sentiscale.text.formats.json_lines import OBJECT, WHOLE_OBJECTS, common_type
-from sentiscale.text.label_reading import LabelReading, read_labels
-from sentiscale.text.labels import LABEL_PREFIX, NEGATIVE, POSITIVE, LabelCounts, Reason, ValueRules
+from sentiscale.text.label_reading import LabelReading, for_model, read_labels
+from sentiscale.text.labels import LABEL_PREFIX, LabelCounts, Reason, ValueRules
 from sentiscale.text.rejects import Reject
 from sentiscale.text.reviews import Reviews, judge
 from sentiscale.util.storage import printable
@@ -68,7 +68,7 @@ class Chunk:
     lines: npt.NDArray[np.int64]
     """Number of the line on which each review begins, from 1; for Parquet, the row number."""
     labels: UInt8Array | None
-    """0 for negative, 1 for positive; None if the input is not labelled."""
+    """Position of each row's class in the model's classes; None if the input is not labelled."""
     extra: pa.Table | None
     """Columns of the input to copy to the output."""
     rejects: tuple[Reject, ...] = ()
@@ -112,7 +112,7 @@ class Inputs:
 
         Raises: DataError when an item matches no file; UsageError when `-` is combined with other items.
         """
-        settings = settings or PrepareSettings()
+        settings = for_model(settings or PrepareSettings(), known)
         if "-" in items and len(items) > 1:
             raise UsageError("- is standard input and cannot be combined with files. Give one or the other.")
         if list(items) == ["-"]:
@@ -124,10 +124,14 @@ class Inputs:
         """Return the format of files with one review per line."""
         if not self.labelled:
             return TableFormat("fasttext")
-        reading = self.known if self.known and self.known.values else FASTTEXT_LABELS
-        given = ValueRules.given(self.settings, stars=False)
-        rules = given if given.complete else ValueRules({**reading.values, **given.classes})
-        return TableFormat("fasttext", label="label", rules=rules)
+        reading, stars = self.known or FASTTEXT_LABELS, self.settings.classes == "stars"
+        if not stars and not reading.values:  # the model was trained from stars
+            values = {name: name for name in reading.class_set.names}
+            reading = LabelReading(values=values, kind=reading.kind) if reading.kind else FASTTEXT_LABELS
+        given = ValueRules.given(self.settings, stars=stars)
+        rules = reading.rules(self.settings, stars=stars)
+        rules = given if given.complete else replace(rules, classes={**rules.classes, **given.classes})
+        return TableFormat("fasttext", label="label", stars=stars, rules=rules)
 
     @property
     def rereadable(self) -> bool:
@@ -285,11 +289,12 @@ def _chunks_of_lines(
 
 def _check_line_labels(name: str, reviews: Reviews, first_line: int, rules: ValueRules) -> None:
     """Raise a DataError, with file and line, when a fastText label is missing or unknown."""
-    bad = np.flatnonzero(~np.isin(reviews.codes, (NEGATIVE, POSITIVE)))
+    bad = np.flatnonzero(reviews.codes >= len(rules.names))
     wrong = np.concatenate([reviews.lines[bad], reviews.blank])
     if len(wrong):
         value = reviews.label_snippets(bad[:1]).to_pylist()[0] if wrong.argmin() < len(bad) else ""
-        allowed = ", ".join(f"{LABEL_PREFIX}{token} ({kind})" for token, kind in rules.classes.items())
+        classes = rules.classes or {name: name for name in rules.names}
+        allowed = ", ".join(f"{LABEL_PREFIX}{token} ({kind})" for token, kind in classes.items())
         found = f"has the label '{value}'" if value else "does not begin with a label"
         raise DataError(
             f"{name}:{wrong.min() + first_line} {found}; allowed are {allowed}. "

@@ -15,13 +15,17 @@ from sentiscale.data.prepared import SPLITS, Manifest, content_digest
 from sentiscale.data.shards import Partition, reject_examples, rejected
 from sentiscale.records import package_versions
 from sentiscale.text.label_reading import LabelReading, stars_note
+from sentiscale.text.label_remedies import SHOWN
 
 FEW, MANY = 0.01, 0.05
 """Shares of the rows above which a problem causes a warning."""
 LONG_WORD = 16
 """Average number of characters of a word above which words are probably whole sentences."""
 LOPSIDED = 0.2
-"""Share of the smaller class in the training rows below which there is a warning."""
+"""Share of the smaller class in the training rows below which there is a warning; with several classes,
+relative to equal shares."""
+RARE_ROWS = 50
+"""Number of training rows of a class below which there is a warning."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,13 @@ def make_manifest(job: PrepareJob, outcome: PrepareOutcome, effort: Effort) -> M
     bytes_in = sum(partition.summary.size for partition in outcome.partitions)
     records = sum(each.summary.rows + int(each.summary.rejects.sum()) for each in outcome.partitions)
     lines = sum(int(each.summary.line_counts.sum()) for each in outcome.partitions)
+    classes = outcome.reading.class_set
+    labels = [dict(zip(classes.names, counts, strict=True)) for counts in totals.labels.tolist()]
     manifest = Manifest(
         rows=_by_split(totals.rows),
-        labels=_by_class(totals.labels.sum(axis=0)),
-        labels_per_split={split: _by_class(totals.labels[code]) for code, split in enumerate(SPLITS)},
+        classes=classes.names,
+        labels={name: sum(split[name] for split in labels) for name in classes.names},
+        labels_per_split=dict(zip(SPLITS, labels, strict=True)),
         records=records,
         continuation_lines=max(0, lines - records),
         columns=_columns(job),
@@ -111,7 +118,7 @@ def make_manifest(job: PrepareJob, outcome: PrepareOutcome, effort: Effort) -> M
         spilled_mb={name: round(size / MB, 1) for name, size in outcome.spilled.items()},
         phases={name: round(seconds, 3) for name, seconds in effort.phases.items()},
         files=dict(outcome.files),
-        digest=content_digest(outcome.files, job.settings.clean, version),
+        digest=content_digest(outcome.files, job.settings.clean, version, classes),
     )
     notes = [*job.corpus.notes, *(job.test.notes if job.test else ())]
     return manifest.model_copy(update={"warnings": [*notes, *_warnings(manifest, outcome)]})
@@ -121,19 +128,13 @@ def _warnings(manifest: Manifest, outcome: PrepareOutcome) -> list[str]:
     duplicates = outcome.duplicates
     rows = sum(manifest.rows.values())
     read = rows + manifest.rejected["total"] + manifest.duplicates
-    training = manifest.labels_per_split["train"]
-    smaller = min(training, key=lambda name: training[name])
-    share = training[smaller] / max(1, sum(training.values()))
     found = [
         f"The {split} split is empty: prepare more reviews, or give other shares with --split."
         for split, count in manifest.rows.items()
         if not count
     ]
     found += _label_notes(manifest, outcome)
-    if share < LOPSIDED:
-        found.append(
-            f"Only {100 * share:.1f} % of the training rows are {smaller}; accuracy alone will mislead."
-        )
+    found += _class_notes(manifest)
     if manifest.rejected["total"] > FEW * read:
         found.append(
             f"{manifest.rejected['total']:,} of {read:,} rows were rejected; "
@@ -174,6 +175,26 @@ def _label_notes(manifest: Manifest, outcome: PrepareOutcome) -> Iterator[str]:
         yield f"Labels come from different columns: {', '.join(outcome.label_sources)}."
 
 
+def _class_notes(manifest: Manifest) -> Iterator[str]:
+    training = manifest.labels_per_split["train"]
+    total = max(1, sum(training.values()))
+    smallest, largest = (choose(training, key=lambda name: training[name]) for choose in (min, max))
+    if manifest.class_set.kind == "binary":
+        share = 100 * training[smallest] / total
+        if share < 100 * LOPSIDED:
+            yield f"Only {share:.1f} % of the training rows are {smallest}; accuracy alone will mislead."
+        return
+    if training[smallest] * len(training) < LOPSIDED * total:
+        yield (
+            f"{100 * training[largest] / total:.1f} % of the training rows are {largest}, "
+            f"{100 * training[smallest] / total:.1f} % {smallest}; accuracy alone will mislead."
+        )
+    if rare := [name for name, rows in training.items() if rows < RARE_ROWS]:
+        listed = ", ".join(f"{name} ({training[name]})" for name in rare[:SHOWN])
+        more = f" and {len(rare) - SHOWN} more" if len(rare) > SHOWN else ""
+        yield f"Fewer than {RARE_ROWS} training rows each: {listed}{more}; a model learns little of them."
+
+
 def _columns(job: PrepareJob) -> dict[str, str | None]:
     """Return the columns of the first file."""
     table = job.sources[0][0].table
@@ -196,8 +217,3 @@ def balance(partitions: Sequence[Partition]) -> dict[str, float]:
 
 def _by_split(values: NDArray[np.int64]) -> dict[str, int]:
     return dict(zip(SPLITS, values.tolist(), strict=True))
-
-
-def _by_class(counts: NDArray[np.int64]) -> dict[str, int]:
-    negative, positive = counts.tolist()
-    return {"negative": negative, "positive": positive}

@@ -34,7 +34,6 @@ CONFLICTS = pa.schema(
 ODDITIES = pa.schema([*PLACE, ("oddity", NAME), ("text", pa.string())])
 REASON_NAMES = [reason.name.lower() for reason in Reason]
 ODDITY_NAMES = [str(oddity.name).lower() for oddity in Oddity]
-CLASS_NAMES = ["negative", "positive"]
 SPLIT_NAMES = [*SPLITS, "dropped"]
 
 
@@ -49,12 +48,14 @@ def write_rejects(path: Path, partitions: Sequence[Partition], shards: Sequence[
                     shard_rows(arrays, name).cast(pa.large_string()).cast(pa.string())
                     for name in ("reject_text", "reject_label", "reject_problem")
                 )
-                columns = [*place, _named(arrays["reject_reasons"], REASON_NAMES), *values]
+                # The last reasons are recent: without them, files of earlier releases would be the same.
+                names = REASON_NAMES[: max(Reason.BLANK_LINE, int(arrays["reject_reasons"].max())) + 1]
+                columns = [*place, _named(arrays["reject_reasons"], names), *values]
                 writer.write_table(pa.table(columns, schema=REJECTS))
 
 
 def collect_notes(
-    result: Path, partitions: Sequence[Partition], notes: Mapping[int, Path]
+    result: Path, partitions: Sequence[Partition], notes: Mapping[int, Path], classes: Sequence[str]
 ) -> tuple[int, dict[str, int]]:
     """Collect the notes of all partitions into conflicts.parquet and oddities.parquet.
 
@@ -74,7 +75,7 @@ def collect_notes(
             conflicting = noted.filter(noted["conflict"])
             if conflicting.num_rows:
                 conflicts += conflicting.num_rows
-                conflict_writer.write_table(_conflicts(partition, lines, conflicting))
+                conflict_writer.write_table(_conflicts(partition, lines, conflicting, classes))
             odd = _oddities(partition, lines, noted)
             for name, count in zip(*np.unique(odd["oddity"].to_numpy(), return_counts=True), strict=True):
                 oddities[name] += int(count)
@@ -83,11 +84,11 @@ def collect_notes(
     return conflicts, oddities
 
 
-def _conflicts(partition: Partition, lines: list[int], rows: pa.Table) -> pa.Table:
+def _conflicts(partition: Partition, lines: list[int], rows: pa.Table, classes: Sequence[str]) -> pa.Table:
     split = np.minimum(rows["split"].to_numpy(), len(SPLITS))
     columns = [
         *_place(partition, lines, rows["slice"].to_numpy(), rows["line"].to_numpy()),
-        _named(rows["label"].to_numpy(), CLASS_NAMES),
+        _named(rows["label"].to_numpy(), classes),
         _named(split, SPLIT_NAMES),
         rows["hash"],
         rows["text"],

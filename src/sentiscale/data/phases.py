@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,7 +48,8 @@ from sentiscale.data.shards import (
 from sentiscale.data.wordcount import WordCounter
 from sentiscale.data.workspace import Workspace
 from sentiscale.errors import DataError
-from sentiscale.text.label_reading import LabelReading, check_both_classes, label_values, read_labels
+from sentiscale.text.classes import Classes
+from sentiscale.text.label_reading import LISTED, LabelReading, check_all_classes, label_values, read_labels
 from sentiscale.text.labels import LabelCounts
 from sentiscale.text.rejects import Reject, example_lines
 from sentiscale.text.vocab import SPECIAL, write_words
@@ -93,7 +95,7 @@ class Phases:
             placements = self._placements(labels, duplicates)
             counts, counter = self._count(placements)
             totals = SplitCounts.total(counts)
-            _check_training(totals, duplicates, dedupe=self.settings.dedupe)
+            _check_training(totals, duplicates, self.reading.class_set, dedupe=self.settings.dedupe)
             vocab_size = self._choose_vocabulary(counter)
         with self._timed("write"):
             unknown, notes = self._write(placements, counts, vocab_size, duplicates)
@@ -101,7 +103,9 @@ class Phases:
         with self._timed("finish"):
             shards = [self.work.shard(partition.number) for partition in self.partitions]
             write_rejects(self.work.result / REJECTS, self.partitions, shards)
-            conflicts, oddities = collect_notes(self.work.result, self.partitions, notes)
+            conflicts, oddities = collect_notes(
+                self.work.result, self.partitions, notes, self.reading.class_set.names
+            )
             files = self._digests()
         return PrepareOutcome(
             partitions=self.partitions,
@@ -184,21 +188,22 @@ class Phases:
         return f"block {number} ({first.file}, from byte {first.offset} on)"
 
     def _label_classes(self) -> NDArray[np.uint8]:
-        """Return the class of each label code."""
-        # Only the codes of all partitions show whether "1" means positive (0/1 labels) or negative (1/2
-        # labels), so shards hold codes, which are converted to classes here.
-        codes = sum((partition.summary.codes for partition in self.partitions), np.zeros(256, np.int64))
+        """Return the class of each label code, by partition, of shape (partitions, 256)."""
+        # Only the values of all partitions show whether "1" means positive (0/1 labels) or negative (1/2
+        # labels), so each shard holds codes of its own, which are converted to classes here.
         files: defaultdict[str, LabelCounts] = defaultdict(LabelCounts)
         for partition in self.partitions:
             for part, values in zip(partition.slices, partition.summary.values, strict=True):
                 files[part.file].add(values)
         self.reading = read_labels(files, self.settings, self.job.label_columns)
         check_other_columns([source for source, _ in self.job.sources], self.reading, self.settings)
-        self.label_values = label_values(LabelCounts.total(files.values()), self.reading, self.settings)
-        if not codes.any():
+        counts = LabelCounts.total(files.values())
+        found = label_values(counts, self.reading, self.settings, most=None)
+        self.label_values = dict(islice(found.items(), LISTED))
+        if not any(partition.summary.rows for partition in self.partitions):
             raise DataError(_nothing_left(rejected(self.partitions), reject_examples(self.partitions)))
-        check_both_classes(self.label_values)
-        return self.reading.classes()
+        check_all_classes(found, self.reading)
+        return np.stack([self.reading.codes(partition.summary.meanings) for partition in self.partitions])
 
     def _placements(self, labels: NDArray[np.uint8], duplicates: Duplicates) -> list[Placement]:
         order = np.argsort(duplicates.partitions, kind="stable")
@@ -210,7 +215,8 @@ class Phases:
                 shares=self.job.shares,
                 dedupe=self.settings.dedupe,
                 duplicates=rows,
-                labels=labels,
+                labels=labels[partition.number],
+                classes=len(self.reading.class_set),
                 max_tokens=self.settings.max_tokens,
             )
             for partition, rows in zip(self.partitions, np.split(duplicates.rows[order], bounds), strict=True)
@@ -331,24 +337,26 @@ def _allocate(
                     file.write(np.int64(token_count).tobytes())
 
 
-def _check_training(totals: SplitCounts, duplicates: Duplicates, *, dedupe: bool) -> None:
-    negative, positive = totals.labels[TRAIN].tolist()
+def _check_training(totals: SplitCounts, duplicates: Duplicates, classes: Classes, *, dedupe: bool) -> None:
+    rows = totals.labels[TRAIN]
+    several = "both" if classes.kind == "binary" else "different"
     usable = int(totals.rows.sum()) + (duplicates.count if dedupe else 0)
     if usable - duplicates.count == 1 < usable:
-        labels = "with both labels" if len(duplicates.conflicting) else "with one label"
+        labels = f"with {several} labels" if len(duplicates.conflicting) else "with one label"
         raise DataError(f"all {usable} reviews have one text, {labels}. Check --text-column.")
-    if not negative + positive:
+    if not rows.sum():
         raise DataError(
             f"no row is left for training: of {usable} usable rows, {duplicates.count} repeat another "
             f"row and the rest are in valid and test. Give more reviews, a larger first share in --split, "
             f"or another --test."
         )
-    if not (negative and positive):
-        only = "positive" if positive else "negative"
+    if (rows > 0).sum() < 2:
+        only = classes.names[int(rows.argmax())]
         raise DataError(
-            f"all {negative + positive} training rows are {only}; both classes are needed. Of {usable} "
+            f"all {rows.sum()} training rows are {only}; "
+            f"{'both' if classes.kind == 'binary' else 'other'} classes are needed. Of {usable} "
             f"usable rows, {duplicates.count} repeat the text of another row, and "
-            f"{len(duplicates.conflicting)} texts occur with both labels. Check --text-column and "
+            f"{len(duplicates.conflicting)} texts occur with {several} labels. Check --text-column and "
             f"--label-column or --stars-column, or add reviews of the other class."
         )
 

@@ -47,7 +47,9 @@ class Placement:
     duplicates: NDArray[np.uint32]
     """Rows whose text occurs in an earlier partition or in the named test set."""
     labels: NDArray[np.uint8]
-    """Class of each label code."""
+    """Class of each label code of the shard."""
+    classes: int
+    """Number of classes."""
     max_tokens: int
 
 
@@ -57,7 +59,7 @@ class SplitCounts(NamedTuple):
     tokens: NDArray[np.int64]
     """Number of tokens per split."""
     labels: NDArray[np.int64]
-    """Number of rows by split and class, of shape (3, 2)."""
+    """Number of rows by split and class, of shape (3, classes)."""
     lengths: NDArray[np.int64]
     """Kept rows by tokens before truncation: entry p counts rows of 2^(p-1) + 1 to 2^p tokens."""
     cut: NDArray[np.int64]
@@ -92,11 +94,12 @@ def _count(task: Placement, tally: WordTally) -> SplitCounts:
     tally.add(_occurring(words, offsets, counts))
     stays = splits != DROPPED
     over = np.maximum(lengths[stays] - task.max_tokens, 0)
-    by_label = np.bincount(splits[stays] * 2 + labels[stays], minlength=2 * len(SPLITS))
+    cells = splits[stays].astype(np.int64) * task.classes + labels[stays]
+    by_label = np.bincount(cells, minlength=task.classes * len(SPLITS))
     powers = np.ceil(np.log2(lengths[stays])).astype(np.int64)
     return SplitCounts(
         tokens=np.array([kept[splits == code].sum() for code in range(len(SPLITS))]),
-        labels=by_label.reshape(len(SPLITS), 2),
+        labels=by_label.reshape(len(SPLITS), task.classes),
         lengths=np.bincount(powers, minlength=LENGTH_POWERS),
         cut=np.array([(over > 0).sum(), over.sum()]),
     )
@@ -151,7 +154,7 @@ class WriteTask:
     first_token: tuple[int, ...]
     """Number of tokens before this partition, per split."""
     conflicting: NDArray[np.uint64]
-    """Hashes of texts with both labels, ascending."""
+    """Hashes of texts with different labels, ascending."""
     notes: str
     """File to write conflicting and unusual rows to."""
     text_part: int | None

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 from sentiscale.config import Cleaning, PrepareSettings, Settings
 from sentiscale.errors import DataError, did_you_mean
 from sentiscale.records import Amount, Count, Record, TrainedOn, reason_of, valid_as
-from sentiscale.text.classes import BINARY, Classes, check_names
+from sentiscale.text.classes import BINARY, NEGATIVE_POSITIVE, Classes, check_names
 from sentiscale.text.clean import check_version
 from sentiscale.text.label_reading import LabelReading
 from sentiscale.text.rejects import Reject
@@ -205,7 +205,8 @@ class PreparedDataset:
         _check_files(path, manifest)
         if verify:
             _verify(path, manifest.files)
-        if content_digest(manifest.files, manifest.cleaning, manifest.cleaning_version) != manifest.digest:
+        version, classes = manifest.cleaning_version, manifest.class_set
+        if content_digest(manifest.files, manifest.cleaning, version, classes) != manifest.digest:
             raise DataError(f"{path / MANIFEST} was changed by hand. Prepare {path} again with --force.")
         check_version(manifest.cleaning, manifest.cleaning_version)
         vocabulary = path / VOCABULARY
@@ -299,11 +300,14 @@ def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
     return np.uint16 if vocab_size <= 2**16 else np.uint32
 
 
-def content_digest(files: Mapping[str, str], cleaning: str, version: int) -> str:
-    """Combine the digests of the files that training reads with the cleaning profile and its version."""
+def content_digest(
+    files: Mapping[str, str], cleaning: str, version: int, classes: Classes = NEGATIVE_POSITIVE
+) -> str:
+    """Combine the digests of the files that training reads with cleaning profile, its version and classes."""
     content = {name: digest for name, digest in files.items() if name not in NOTES}
     profile = cleaning if version == 1 else f"{cleaning} {version}"  # digests of version 1 must stay valid
-    return hashlib.sha256(json.dumps([profile, content], sort_keys=True).encode()).hexdigest()
+    own = [] if classes.kind == "binary" else [[classes.kind, *classes.names]]
+    return hashlib.sha256(json.dumps([profile, content, *own], sort_keys=True).encode()).hexdigest()
 
 
 def _check_files(path: Path, manifest: Manifest) -> None:

@@ -27,7 +27,7 @@ from sentiscale.data.sources import Stream
 from sentiscale.data.workspace import Workspace
 from sentiscale.text.clean import raw_rows
 from sentiscale.text.formats.base import TableFormat
-from sentiscale.text.labels import LabelCounts, Reason
+from sentiscale.text.labels import MOST_MEANINGS, LabelCounts, Reason
 from sentiscale.text.lines import binary_array
 from sentiscale.text.rejects import Reject
 from sentiscale.text.reviews import Reviews
@@ -77,8 +77,8 @@ class PartitionSummary(NamedTuple):
     """Number of usable rows, including duplicates."""
     words: int
     """Number of distinct words in these rows."""
-    codes: NDArray[np.int64]
-    """Number of usable rows per label code."""
+    meanings: tuple[str, ...]
+    """What each label code of the shard stands for; see `label_codes`."""
     values: tuple[LabelCounts, ...]
     """Rows by label value of each slice, including those of rejected rows."""
     records: Records
@@ -219,9 +219,12 @@ def encode_partition(task: EncodeTask) -> PartitionSummary:
     )
     filled = numbered.lengths > 0
     _reject_empty(parts, good, filled)
+    meanings, tables = _common_codes(parts)
     columns = {
         "hashes": numbered.hashes,
-        "codes": np.concatenate([part.codes[rows] for part, rows in zip(parts, good, strict=True)]),
+        "codes": np.concatenate(
+            [table[part.codes[rows]] for part, rows, table in zip(parts, good, tables, strict=True)]
+        ),
         "lengths": numbered.lengths.astype(np.uint32),
         "lines": np.concatenate([part.lines[rows] for part, rows in zip(parts, good, strict=True)]),
         "slices": np.repeat(np.arange(len(parts), dtype=np.uint32), [len(rows) for rows in good]),
@@ -237,6 +240,7 @@ def encode_partition(task: EncodeTask) -> PartitionSummary:
         "words_offsets": words.offsets,
         "line_counts": np.array([part.line_count for part in parts]),
         "meta": np.array([size, task.is_test]),
+        **_plain_arrays("meanings", pa.array(meanings, pa.string())),
         **_reject_arrays(parts),
         **_value_arrays(parts),
     }
@@ -259,6 +263,18 @@ def _reject_empty(parts: list[Reviews], good: list[NDArray[np.int64]], filled: N
         empty = ~filled[first : first + len(rows)]
         part.reasons[rows[empty]] = Reason.EMPTY_AFTER_CLEANING
         first += len(rows)
+
+
+def _common_codes(parts: list[Reviews]) -> tuple[list[str], list[NDArray[np.uint8]]]:
+    """Return the label meanings of all slices, and for each slice the table from its codes to common ones."""
+    meanings: dict[str, int] = {}
+    tables = []
+    for part in parts:
+        table = np.arange(256, dtype=np.uint8)
+        codes = [meanings.setdefault(meaning, len(meanings)) for meaning in part.meanings]
+        table[: len(codes)] = np.minimum(codes, MOST_MEANINGS)  # so many are refused later
+        tables.append(table)
+    return list(meanings)[:MOST_MEANINGS], tables
 
 
 def _reject_arrays(parts: list[Reviews]) -> dict[str, NDArray[Any]]:
@@ -298,7 +314,7 @@ def _summary_of(arrays: Mapping[str, NDArray[Any]]) -> PartitionSummary:
     return PartitionSummary(
         rows=len(codes),
         words=len(arrays["words_offsets"]) - 1,
-        codes=np.bincount(codes, minlength=256),
+        meanings=tuple(value.decode() for value in shard_rows(arrays, "meanings").to_pylist()),
         values=_values_of(arrays),
         records=first_of_each(arrays["hashes"], codes, bool(is_test)),
         rejects=np.bincount(arrays["reject_reasons"], minlength=len(Reason)),

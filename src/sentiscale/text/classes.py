@@ -1,11 +1,17 @@
 """The classes that labels are divided into: negative and positive, with neutral, stars, or any names."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sentiscale.config import DEFAULT_SCALE, ClassKind
+from sentiscale.config import DEFAULT_SCALE, ClassKind, StarsScale
 
 BINARY = ("negative", "positive")
+TERNARY = ("negative", "neutral", "positive")
+FIXED_NAMES: dict[ClassKind, tuple[str, ...]] = {"binary": BINARY, "ternary": TERNARY}
+"""Names of the classes that do not depend on the data."""
+DROP = "drop"
+"""Stands for a class in `label_map`: rows with the label are left out. No class may have this name."""
 MAX_CLASSES = 100
 UNSURE = "unsure"
 """Label of a row for which a model that may abstain is not sure enough; no class may have this name."""
@@ -46,6 +52,14 @@ class Classes:
         return {"binary": (-1, 1), "ternary": (-1, 0, 1), "labels": None}[self.kind]
 
 
+NEGATIVE_POSITIVE = Classes()
+
+
+def star_names(scale: StarsScale) -> tuple[str, ...]:
+    """Return a name for each whole number of stars from the lowest to the highest."""
+    return tuple(map(str, range(math.ceil(scale[0]), math.floor(scale[1]) + 1)))
+
+
 def check_names(names: Sequence[str]) -> None:
     """Raise ValueError unless these can be the names of classes: 2 to 100 different printable words."""
     if not 2 <= len(names) <= MAX_CLASSES:
@@ -53,8 +67,9 @@ def check_names(names: Sequence[str]) -> None:
     if len(set(names)) < len(names):
         raise ValueError("each class may occur only once")
     for name in names:
-        if not name or name != name.strip() or not name.isprintable() or len(name) > 100 or name == UNSURE:
+        good = 1 <= len(name) <= 100 and name == name.strip() and name.isprintable()
+        if not good or name.lower() in (UNSURE, DROP):
             raise ValueError(
                 f"{name[:100]!r} cannot name a class; a name has 1 to 100 printable characters, no space "
-                f"around them, and is not '{UNSURE}'"
+                f"around them, and is not '{UNSURE}' or '{DROP}'"
             )

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
-from sentiscale.config import DEFAULT_SCALE, LabelClass, StarsScale
+from sentiscale.config import DEFAULT_SCALE, ClassKind, StarsScale
+from sentiscale.text.classes import TERNARY
 from sentiscale.text.labels import MISSING, NUMBER_PAIRS, OTHER_WORDS, as_number, label_token, number_readings
 
 RARE = 0.02
@@ -21,6 +22,13 @@ LONGEST_SHOWN = 40
 STARS = {1.0, 2.0, 3.0, 4.0, 5.0}
 NO_RATING = {0.0, -1.0}
 """Numbers next to stars that often stand for a missing rating."""
+CHOICES: dict[ClassKind, str] = {
+    "binary": "negative, positive or drop",
+    "ternary": "negative, neutral, positive or drop",
+    "stars": "a whole number of stars or drop",
+    "labels": "the name of a class or drop",
+}
+"""What `CLASS` may be."""
 
 
 def short(value: str) -> str:
@@ -48,15 +56,15 @@ def most_frequent(counts: Counter[str]) -> list[str]:
     return [value for value in ordered if value != OTHER_WORDS][:SHOWN]
 
 
-def map_flag(classes: Mapping[str, LabelClass | None]) -> str:
+def map_flag(classes: Mapping[str, str | None], kind: ClassKind = "binary") -> str:
     """Return `--label-map` with these classes, and CLASS for None."""
     named = (f"{short(value)}={classes[value] or 'CLASS'}" for value in sorted(classes, key=order))
     flag = shlex.quote(",".join(named))
-    note = "" if all(classes.values()) else ", where CLASS is negative, positive or drop"
+    note = "" if all(classes.values()) else f", where CLASS is {CHOICES[kind]}"
     return f"--label-map {flag}{note}"
 
 
-def number_remedy(files: Mapping[str, Counter[str]], words: Mapping[str, LabelClass], column: str) -> str:
+def number_remedy(files: Mapping[str, Counter[str]], words: Mapping[str, str], column: str) -> str:
     """Return why the numbers of a column of labels have no clear meaning, and what to type.
 
     Args:
@@ -85,6 +93,29 @@ def number_remedy(files: Mapping[str, Counter[str]], words: Mapping[str, LabelCl
             "Say it: --label-map 1=positive or --label-map 1=negative"
         )
     return f", which {_problem(numbers)}. {_other_numbers(tokens, numbers, values, column)}"
+
+
+def ternary_remedy(numbers: Iterable[str], words: Mapping[str, str], column: str) -> str:
+    """Return why these numbers have no clear meaning as labels of three classes, and what to type."""
+    ordered = sorted(numbers, key=order)
+    if words:
+        return f": numbers and words. Say what each means: {_unknown_map(ordered, words)}"
+    if len(ordered) < 3:
+        return (
+            f", which {'are two values' if len(ordered) == 2 else 'is one value'}; three classes are needed. "
+            "For negative and positive: --classes binary"
+        )
+    values = [as_number(number) or 0.0 for number in ordered]
+    if values[0] >= 1 and values[-1] <= 5 and len(ordered) > 3:
+        return f", which are {len(ordered)} values. If they are stars: --stars-column {shlex.quote(column)}"
+    if len(ordered) == 3 and values[1] - values[0] == values[2] - values[1]:
+        flag = map_flag(dict(zip(ordered, TERNARY, strict=True)), "ternary")
+        return f", whose order is not known: the lowest may also be neutral. If higher is better: {flag}"
+    return f", whose meaning is not known. Say what each means: {_unknown_map(ordered, {})}"
+
+
+def _unknown_map(numbers: Iterable[str], words: Mapping[str, str]) -> str:
+    return map_flag({**dict.fromkeys(numbers), **words}, "ternary")
 
 
 def _differ(values: Iterable[object]) -> bool:
@@ -127,7 +158,7 @@ def _other_numbers(tokens: Counter[str], numbers: list[str], values: Mapping[str
     if len(steps) > 1 or max(steps, default=0) > 2:
         return f"Say what each means: {map_flag(dict.fromkeys(numbers))}"
     half = len(numbers) // 2
-    classes: dict[str, LabelClass | None] = dict.fromkeys(numbers[:half], "negative")
+    classes: dict[str, str | None] = dict.fromkeys(numbers[:half], "negative")
     classes |= dict.fromkeys(numbers[half : len(numbers) - half], "drop")
     classes |= dict.fromkeys(numbers[len(numbers) - half :], "positive")
     return f"If higher is better: {map_flag(classes)}"

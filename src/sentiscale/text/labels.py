@@ -1,8 +1,8 @@
 """Parse labels and stars, and define the reasons for which a row is rejected.
 
 Whether "1" is the negative class of 1/2 or the positive class of 0/1 depends on the other labels in the data.
-Numbers therefore have their own codes (`ZERO`, `ONE`, ...) until all rows have been read;
-`text.label_reading` then decides.
+Each row therefore gets the code of what its label means as far as one value tells: a class, or the value
+itself. After all rows have been read, `text.label_reading` decides which class each code stands for.
 """
 
 import re
@@ -16,15 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sentiscale.config import DEFAULT_SCALE, LabelClass, PrepareSettings, StarsScale
+from sentiscale.config import DEFAULT_SCALE, ClassKind, PrepareSettings, StarsScale
+from sentiscale.text.classes import BINARY, DROP, FIXED_NAMES, TERNARY, star_names
 
-NEGATIVE, POSITIVE = 0, 1
-ZERO, ONE, TWO, MINUS_ONE, FOUR = 10, 11, 12, 13, 14
-NO_LABEL, UNKNOWN, MIDDLE = 255, 254, 253
-
-NUMBERS = {"0": ZERO, "1": ONE, "2": TWO, "-1": MINUS_ONE, "4": FOUR}
+NUMBERS = ("0", "1", "2", "-1", "4")
 NUMBER_PAIRS = (("0", "1"), ("1", "2"), ("-1", "1"), ("0", "4"))
 """Numbers that mean negative and positive."""
+NUMBER_TRIPLES = (("-1", "0", "1"), ("0", "2", "4"))
+"""Numbers that mean negative, neutral and positive. 0, 1, 2 is missing: some data sets begin with neutral."""
 WORD_PAIRS = (
     (("negative", "neg"), ("positive", "pos")),
     (("n",), ("p",)),
@@ -37,13 +36,11 @@ WORD_PAIRS = (
 )
 """Words that mean negative and positive, where no word of another pair occurs."""
 WORDS = {
-    **{word: NEGATIVE for negative, _ in WORD_PAIRS for word in negative},
-    **{word: POSITIVE for _, positive in WORD_PAIRS for word in positive},
-    **dict.fromkeys(("neutral", "neu", "mixed"), MIDDLE),
+    **{word: "negative" for negative, _ in WORD_PAIRS for word in negative},
+    **{word: "positive" for _, positive in WORD_PAIRS for word in positive},
+    **dict.fromkeys(("neutral", "neu", "mixed"), "neutral"),
 }
-NAMES = WORDS | NUMBERS
 MISSING = {"", "nan", "null", "none", "n/a", "na", "-", "?"}
-CLASS_CODES: dict[LabelClass, int] = {"negative": NEGATIVE, "positive": POSITIVE, "drop": MIDDLE}
 BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
 LABEL_PREFIX = "__label__"
 MOST_VALUES = 1000
@@ -77,6 +74,19 @@ class Reason(IntEnum):
     NO_TEXT = 8
     EMPTY_AFTER_CLEANING = 9
     BLANK_LINE = 10
+    DROPPED = 11
+
+
+NO_LABEL, UNKNOWN, MIDDLE, DROPPED = 255, 254, 253, 252
+LEFT_OUT = {
+    Reason.NO_LABEL: NO_LABEL,
+    Reason.UNKNOWN_LABEL: UNKNOWN,
+    Reason.NEUTRAL: MIDDLE,
+    Reason.DROPPED: DROPPED,
+}
+"""Codes of rows without a class, by reason."""
+MOST_MEANINGS = 250
+"""Number of different meanings that have a code of their own; an input with more than 100 is refused."""
 
 
 @dataclass
@@ -110,50 +120,76 @@ def bounded(counts: Counter[str]) -> Counter[str]:
     return Counter(dict(ordered[:MOST_VALUES])) + Counter({OTHER_WORDS: words})
 
 
-def number_readings(numbers: Collection[str]) -> list[dict[str, LabelClass]]:
-    """Return the different meanings that these numbers can have as labels of two classes."""
-    pairs = [pair for pair in NUMBER_PAIRS if set(numbers) <= set(pair)]
-    readings: list[dict[str, LabelClass]] = [
-        {number: "negative" if number == pair[0] else "positive" for number in numbers} for pair in pairs
+def number_readings(numbers: Collection[str], kind: ClassKind = "binary") -> list[dict[str, str]]:
+    """Return the different meanings that these numbers can have as labels of two or three classes.
+
+    Two classes may lack one of the numbers; three must all occur, because two numbers may be two classes.
+    """
+    if kind == "ternary":
+        return [dict(zip(each, TERNARY, strict=True)) for each in NUMBER_TRIPLES if set(each) == set(numbers)]
+    readings = [
+        {number: BINARY[pair.index(number)] for number in numbers}
+        for pair in NUMBER_PAIRS
+        if set(numbers) <= set(pair)
     ]
     return [reading for place, reading in enumerate(readings) if reading not in readings[:place]]
 
 
 @dataclass(frozen=True)
 class ValueRules:
-    """How single values become codes; the meaning of numbers is decided later."""
+    """What single values mean, as far as that does not depend on other rows."""
 
-    classes: Mapping[str, LabelClass] = field(default_factory=dict)
-    """Class of each token, as returned by `label_token` or `stars_token`."""
+    classes: Mapping[str, str] = field(default_factory=dict)
+    """Class of each token, as returned by `label_token` or `stars_token`, or "drop"."""
     scale: StarsScale = DEFAULT_SCALE
     """Lowest and highest number of stars."""
+    kind: ClassKind = "binary"
+    names: tuple[str, ...] = BINARY
+    """Names of the classes in order; empty if they follow from the values of all rows."""
 
     @classmethod
     def given(cls, settings: PrepareSettings, *, stars: bool) -> "ValueRules":
         """Return the rules that follow from the settings alone."""
-        token = stars_token if stars else label_token
+        kind, token = settings.classes, stars_token if stars else label_token
+        scale = settings.stars_scale or DEFAULT_SCALE
         classes = {token(value): name for value, name in (settings.label_map or {}).items()}
-        return cls(classes, settings.stars_scale or DEFAULT_SCALE)
+        names = star_names(scale) if kind == "stars" else FIXED_NAMES.get(kind, ())
+        return cls(classes, scale, kind, names)
 
     @property
     def complete(self) -> bool:
         """Whether all other tokens are unknown; if `classes` only drops tokens, others keep their class."""
-        return any(name != "drop" for name in self.classes.values())
+        if self.kind == "labels":
+            return bool(self.names)
+        return self.kind != "stars" and any(name != DROP for name in self.classes.values())
 
-    def label_code(self, value: str) -> int:
-        return self._code(label_token(value), lambda token: NAMES.get(token, UNKNOWN))
+    def label_meaning(self, value: str) -> str | Reason:
+        """Return the class of a label or, if that depends on other rows, its token; or why it has none."""
+        if self.kind == "labels" and has_several(value):
+            return Reason.UNKNOWN_LABEL
+        return self._meaning(label_token(value), self._label_class)
 
-    def stars_code(self, value: str) -> int:
-        return self._code(stars_token(value), lambda _: self._star_class(value))
+    def stars_meaning(self, value: str) -> str | Reason:
+        """Return the class of a number of stars, or why it has none."""
+        return self._meaning(stars_token(value), lambda _: self._star_class(value))
 
-    def _code(self, token: str, otherwise: Callable[[str], int]) -> int:
+    def _meaning(self, token: str, otherwise: Callable[[str], str | Reason]) -> str | Reason:
         if token in self.classes:
-            return CLASS_CODES[self.classes[token]]
+            name = self.classes[token]
+            if name == DROP:
+                return Reason.NEUTRAL if self.kind == "binary" else Reason.DROPPED
+            return name if self.names else label_token(name)
         if token in MISSING:
-            return NO_LABEL
-        return UNKNOWN if self.complete else otherwise(token)
+            return Reason.NO_LABEL
+        return Reason.UNKNOWN_LABEL if self.complete else otherwise(token)
 
-    def _star_class(self, value: str) -> int:
+    def _label_class(self, token: str) -> str | Reason:
+        if self.kind == "labels":
+            return token
+        meaning = WORDS.get(token, token if token in NUMBERS else Reason.UNKNOWN_LABEL)
+        return Reason.NEUTRAL if meaning == "neutral" and self.kind == "binary" else meaning
+
+    def _star_class(self, value: str) -> str | Reason:
         """Return the class of a number of stars.
 
         From 1 to 5 stars, only 3 is in the middle. On other scales, the lower 40 % are negative, the upper
@@ -162,25 +198,50 @@ class ValueRules:
         low, high = self.scale
         stars, top = as_stars(value) or (low - 1, None)
         if not low <= stars <= high or top not in (None, high):
-            return UNKNOWN
+            return Reason.UNKNOWN_LABEL
+        if self.kind == "stars":
+            return str(int(stars)) if stars.is_integer() else Reason.UNKNOWN_LABEL
         share = (stars - low) / (high - low)
-        if self.scale == DEFAULT_SCALE:
-            return MIDDLE if share == 0.5 else POSITIVE if share > 0.5 else NEGATIVE
-        return NEGATIVE if share <= 0.4 else POSITIVE if share >= 0.6 else MIDDLE
+        below, above = (0.5, 0.5) if self.scale == DEFAULT_SCALE else (0.4, 0.6)
+        if below < share < above or share == 0.5:
+            return Reason.NEUTRAL if self.kind == "binary" else "neutral"
+        return "negative" if share <= below else "positive"
 
 
-def label_codes(values: pa.Array, rules: ValueRules | None = None) -> tuple[NDArray[np.uint8], Counter[str]]:
-    """Return the codes and the distinct values of labels: strings, binaries, numbers or booleans."""
-    return _code_distinct(values, (rules or ValueRules()).label_code)
+def label_codes(
+    values: pa.Array, rules: ValueRules | None = None
+) -> tuple[NDArray[np.uint8], Counter[str], tuple[str, ...]]:
+    """Return code and meaning of labels: strings, binaries, numbers or booleans.
+
+    Returns: the code of each row, the rows by distinct value, and the meaning of each code: the rules' names
+        of classes, and then the tokens whose class depends on other rows. Other codes are those of LEFT_OUT.
+    """
+    rules = rules or ValueRules()
+    return _code_distinct(values, rules.label_meaning, rules.names)
 
 
-def star_codes(values: pa.Array, rules: ValueRules | None = None) -> tuple[NDArray[np.uint8], Counter[str]]:
-    """Return codes and distinct values: NEGATIVE, MIDDLE or POSITIVE, and UNKNOWN outside of the scale."""
-    return _code_distinct(values, (rules or ValueRules()).stars_code)
+def star_codes(
+    values: pa.Array, rules: ValueRules | None = None
+) -> tuple[NDArray[np.uint8], Counter[str], tuple[str, ...]]:
+    """Return the same for numbers of stars."""
+    rules = rules or ValueRules()
+    return _code_distinct(values, rules.stars_meaning, rules.names)
 
 
-def _code_distinct(values: pa.Array, code: Callable[[str], int]) -> tuple[NDArray[np.uint8], Counter[str]]:
+def _code_distinct(
+    values: pa.Array, meaning: Callable[[str], str | Reason], names: tuple[str, ...]
+) -> tuple[NDArray[np.uint8], Counter[str], tuple[str, ...]]:
     """Compute the code of each distinct value once, in Python, and assign the codes to the rows."""
+    meanings = {name: code for code, name in enumerate(names)}
+
+    def code(value: str) -> int:
+        found = meaning(value)
+        if isinstance(found, Reason):
+            return LEFT_OUT[found]
+        if found not in meanings and len(meanings) == MOST_MEANINGS:
+            return UNKNOWN
+        return meanings.setdefault(found, len(meanings))
+
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if not any(check(values.type) for check in BYTES):
@@ -193,7 +254,7 @@ def _code_distinct(values: pa.Array, code: Callable[[str], int]) -> tuple[NDArra
     counts: Counter[str] = Counter()
     for value, rows in zip(distinct, np.bincount(numbers, minlength=len(table)).tolist(), strict=False):
         counts[value] += rows
-    return codes, bounded(counts)
+    return codes, bounded(counts), tuple(meanings)
 
 
 def label_token(value: str) -> str:
@@ -205,8 +266,20 @@ def label_token(value: str) -> str:
     tokens = [token for part in value.split(LABEL_PREFIX) if (token := _token(part))]
     if len(tokens) < 2:
         return tokens[0] if tokens else ""
-    known = {token for token in tokens if token in NAMES or as_number(token) is not None}
+    known = {token for token in tokens if token in WORDS or as_number(token) is not None}
     return known.pop() if len(known) == 1 else " ".join(tokens)
+
+
+def has_several(value: str) -> bool:
+    """Whether a value holds several fastText labels."""
+    return LABEL_PREFIX in value and sum(bool(_token(part)) for part in value.split(LABEL_PREFIX)) > 1
+
+
+def label_name(value: str) -> str:
+    """Return a label as written, without spaces and quotes around it, prefix and decimal zeros."""
+    name = value.strip().removeprefix(LABEL_PREFIX).strip(QUOTES).strip()
+    whole = WHOLE_NUMBER.fullmatch(name)
+    return str(int(whole[1])) if whole else name
 
 
 def _token(value: str) -> str:

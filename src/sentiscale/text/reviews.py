@@ -12,7 +12,7 @@ from sentiscale.text.clean import raw_rows
 from sentiscale.text.compiled import Bytes, Offsets, check_array, check_offsets, kernel
 from sentiscale.text.formats import base
 from sentiscale.text.formats.base import Columns, LabelMode, TableFormat, no_lines
-from sentiscale.text.labels import MIDDLE, NO_LABEL, UNKNOWN, LabelCounts, Reason, label_codes, star_codes
+from sentiscale.text.labels import LEFT_OUT, NO_LABEL, LabelCounts, Reason, label_codes, star_codes
 from sentiscale.text.rejects import Reject
 
 MISSING_TEXTS = pa.array([b"NaN", b"nan", b"NULL", rb"\N", b"<NA>", b"#N/A"], pa.large_binary())
@@ -40,6 +40,8 @@ class Reviews:
     """Why records could not be parsed, as large binaries with nulls; None if that is not known."""
     values: LabelCounts = field(default_factory=LabelCounts)
     """Rows by label value, including those of rejected rows."""
+    meanings: tuple[str, ...] = ()
+    """What each label code stands for; see `label_codes`."""
 
     def snippets(self, rows: NDArray[np.int64]) -> pa.Array:
         """Return the first bytes of the given rows' texts as valid strings, for rejects.parquet."""
@@ -86,24 +88,23 @@ def judge(columns: Columns, table: TableFormat, mode: LabelMode) -> Reviews:
     text = columns.text
     reasons = columns.faults.copy()
     _note(reasons, np.asarray(pc.binary_length(text)) > base.MAX_RECORD_BYTES, Reason.TOO_LONG)
-    codes, values = np.full(len(text), NO_LABEL, np.uint8), LabelCounts()
+    codes, values, meanings = np.full(len(text), NO_LABEL, np.uint8), LabelCounts(), table.rules.names
     if columns.label is not None and mode != "none":
         if table.stars:
-            codes, values.stars = star_codes(columns.label, table.rules)
+            codes, values.stars, meanings = star_codes(columns.label, table.rules)
         else:
-            codes, values.labels = label_codes(columns.label, table.rules)
+            codes, values.labels, meanings = label_codes(columns.label, table.rules)
     data, offsets = raw_rows(text)
     faults = text_faults(data, offsets)
     if mode != "required":
         text = _repaired(text, faults != 0) if faults.any() else text
     else:
         _note(reasons, faults != 0, faults)
-        _note(reasons, codes == NO_LABEL, Reason.NO_LABEL)
-        _note(reasons, codes == UNKNOWN, Reason.UNKNOWN_LABEL)
-        _note(reasons, codes == MIDDLE, Reason.NEUTRAL)
+        for reason, code in LEFT_OUT.items():
+            _note(reasons, codes == code, reason)
         _note(reasons, _missing(text, np.diff(offsets), table), Reason.NO_TEXT)
     own = columns.lines, columns.line_count, reasons, columns.blank, columns.label, columns.problems
-    return Reviews(text, codes, *own, values)
+    return Reviews(text, codes, *own, values, meanings)
 
 
 def _missing(text: pa.Array, lengths: NDArray[np.int64], table: TableFormat) -> NDArray[np.bool_]:

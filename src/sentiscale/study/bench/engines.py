@@ -228,13 +228,14 @@ def _clean_block(block: "tuple[RawBlock, TableFormat]") -> "tuple[pa.RecordBatch
 
     from sentiscale.data.corpus import read_reviews
     from sentiscale.text.clean import clean
-    from sentiscale.text.labels import TWO, Reason
+    from sentiscale.text.labels import NO_LABEL, Reason
 
     raw, table = block
     reviews = read_reviews(raw.data, table, "required", too_long_record=raw.too_long)
     rows = clean(reviews.text, "alpha")
     texts = pa.LargeStringArray.from_buffers(len(rows), pa.py_buffer(rows.offsets), pa.py_buffer(rows.data))
-    labels = pa.array((reviews.codes == TWO).astype(np.int8))
+    two = reviews.meanings.index("2") if "2" in reviews.meanings else NO_LABEL
+    labels = pa.array((reviews.codes == two).astype(np.int8))
     batch = pa.record_batch({"label": labels, "text": texts})
     good = (reviews.reasons == Reason.NONE) & (np.diff(rows.offsets) > 0)
     return batch.filter(pa.array(good)), row_hashes(rows.data, rows.offsets)[good]

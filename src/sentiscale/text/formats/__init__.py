@@ -68,6 +68,8 @@ def recognise(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> T
     if not found.in_batches and not start.data.strip():
         raise DataError(f"{start.path} is empty: it contains no records. Get it again, or leave it out.")
     table = _with_folder_label(found, start, settings, mode) or found.describe(start, settings, mode)
+    if settings.classes in ("stars", "labels"):
+        table = replace(table, stars=settings.classes == "stars" and table.has_labels)
     if settings.stars_scale is not None and mode == "required" and not table.stars:
         raise UsageError(
             f"--stars-scale is for columns of stars, but the label of {start.path} is column "

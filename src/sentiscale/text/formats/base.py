@@ -300,8 +300,9 @@ def choose_columns(
     stars = named(settings.stars_column, "--stars-column")
     label = named(settings.label_column, "--label-column")
     if mode != "none" and not stars and not label:
-        label = _usual(columns, LABEL_NAMES)
+        label = None if settings.classes == "stars" else _usual(columns, LABEL_NAMES)
         stars = None if label else _usual(columns, STARS_NAMES)
+        label = label or (None if stars else _usual(columns, LABEL_NAMES))
     if mode == "required" and not stars and not label:
         raise DataError(
             f"{path} has no column with a usual name for the label. It has: {listed}. "
