@@ -431,7 +431,7 @@ class Settings(Section):
 
 
 PREPARE_FLAGS = {
-    name: f"prepare.{name}" for name in PrepareSettings.model_fields if name not in ("keep_text", "block_mb", "classes")
+    name: f"prepare.{name}" for name in PrepareSettings.model_fields if name not in ("keep_text", "block_mb")
 }
 """Flags of `prepare` and the settings they override."""
 
