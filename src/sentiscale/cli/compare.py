@@ -100,6 +100,8 @@ def document(comparison: "Comparison", host: dict[str, Any]) -> dict[str, Any]:
 
 
 COLUMNS = ("contestant", "test accuracy", "min-max", "validation", "train s", "core s", "reviews/s", "seeds")
+MORE_SCORES = {"macro_f1": "macro F1", "mae": "MAE", "quadratic_kappa": "kappa"}
+"""Scores on the test split that are printed for three or more classes, and their columns."""
 SPEED_COLUMNS = ("contestant", "reviews/s", "min-max", "of the fastest", "projected s", "repeats")
 
 
@@ -111,7 +113,10 @@ def print_comparison(comparison: "Comparison") -> None:
         fastest = max(row.rows_per_s or 0.0 for row in rows)
         print_table(SPEED_COLUMNS, [speed_cells(row, fastest) for row in rows], left={"contestant"})
     else:
-        print_table(COLUMNS, map(cells, rows), left={"contestant"})
+        more = [name for name in MORE_SCORES if name in rows[0].test_scores_median] * (comparison.classes > 2)
+        columns = (*COLUMNS, *(MORE_SCORES[name] for name in more))
+        table = [cells(row) + [f"{row.test_scores_median[name]:.4f}" for name in more] for row in rows]
+        print_table(columns, table, left={"contestant"})
     if comparison.plot:
         print(f"picture: {comparison.plot}")
 

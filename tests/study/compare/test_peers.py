@@ -49,9 +49,9 @@ def test_fasttext_starts_from_zeros_whatever_lay_in_memory(train, fasttext):
 
 
 def test_row_without_a_known_word_is_undecided(fasttext):
-    assert fasttext.positive_share([], []) == 0.5
-    assert fasttext.positive_share(["__label__2"], [0.75]) == 0.75
-    assert fasttext.positive_share(["__label__1"], [0.75]) == 0.25
+    rows = [], ["__label__2", "__label__1"], ["__label__3", "__label__1"]
+    chances = fasttext.probabilities(rows, [[], [0.75, 0.25], [0.6, 0.4]], 3)
+    np.testing.assert_allclose(chances, [[1 / 3] * 3, [0.25, 0.75, 0.0], [0.4, 0.0, 0.6]])
 
 
 def test_packed_lstm_trains_and_is_validated_on_the_way(train, dataset):

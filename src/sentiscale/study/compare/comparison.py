@@ -40,6 +40,8 @@ class Comparison:
     """One row per contestant and point, in the requested order."""
     plot: Path | None
     """Path of the picture; None if only steps were timed."""
+    classes: int = 2
+    """Number of classes of the data."""
 
 
 def compare(
@@ -98,7 +100,7 @@ def compare(
         run_missing(missing, finished, lambda job: job.key, measure, out / RECORDS)
     runs = [finished[job.key] for job in jobs]
     picture = plot(runs, out / PICTURE) if conditions.steps is None else None
-    return Comparison(dataset.path, runs, summarise(runs), picture)
+    return Comparison(dataset.path, runs, summarise(runs), picture, len(dataset.manifest.classes))
 
 
 def jobs_of(

@@ -96,6 +96,14 @@ ALL = (
         "sklearn",
     ),
     _peer(
+        "tfidf-multinomial",
+        "TF-IDF of words and pairs, multinomial logistic regression, a run each of C = 1, 3 and 10",
+        "linear:train",
+        {"ngrams": 2, "min_df": 2, "passes": 100},
+        "sklearn",
+        points={f"C = {c}": {"C": c} for c in (1, 3, 10)},
+    ),
+    _peer(
         "packed-lstm",
         "PyTorch's LSTM on packed sequences, as in tutorials",
         "torch_lstm:train_packed",

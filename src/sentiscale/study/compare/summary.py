@@ -1,14 +1,18 @@
 """Summarize runs as a table and as curves: medians and ranges over the seeds of each contestant and point."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from sentiscale.records import Record
 from sentiscale.study.compare.records import CompareRun
 
 TARGETS = ("0.90", "0.92", "0.9215", "0.926", "0.93", "0.935", "0.94", "0.945")
 """Validation accuracies for which the time to reach them is reported."""
+
+SCORES = ("macro_f1", "balanced_accuracy", "mae", "quadratic_kappa", "loss", "ece")
+"""Scores that are summarized besides accuracy."""
 
 NEVER = float("inf")
 
@@ -30,6 +34,10 @@ class CompareRow(Record):
     """Accuracy of the worst seed on the test split."""
     test_accuracy_max: float | None
     """Accuracy of the best seed on the test split."""
+    test_scores_median: dict[str, float]
+    """Other scores on the test split, median over seeds: those of SCORES that the runs have."""
+    valid_scores_median: dict[str, float]
+    """The same on the validation split."""
     valid_accuracy_median: float | None
     """Accuracy on the validation split, median over seeds."""
     core_seconds_median: float | None
@@ -80,6 +88,8 @@ def row_of(runs: Sequence[CompareRun]) -> CompareRow:
         test_accuracy_median=median(test) if test else None,
         test_accuracy_min=min(test, default=None),
         test_accuracy_max=max(test, default=None),
+        test_scores_median=scores_median([run.test for run in runs if run.test]),
+        valid_scores_median=scores_median([run.valid for run in runs if run.valid]),
         valid_accuracy_median=middle(lambda run: run.valid["accuracy"] if run.valid else None),
         core_seconds_median=middle(lambda run: run.cpu_seconds),
         read_seconds_median=median(run.read_seconds for run in runs),
@@ -91,6 +101,12 @@ def row_of(runs: Sequence[CompareRun]) -> CompareRow:
             target: None if seconds == NEVER else round(seconds, 2) for target, seconds in times.items()
         },
     )
+
+
+def scores_median(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the median of each of SCORES that all of `scores` have."""
+    found = {name: [float(each[name]) for each in scores if each.get(name) is not None] for name in SCORES}
+    return {name: median(values) for name, values in found.items() if values and len(values) == len(scores)}
 
 
 def first_reached(run: CompareRun, target: float) -> float:

@@ -2,17 +2,20 @@
 
 import ctypes
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sentiscale.data.prepared import PreparedDataset, Split
-from sentiscale.study.compare.peers.training import POSITIVE, FloatArray, outcome_of, texts, write_fasttext
+from sentiscale.study.compare.peers.training import LABEL, FloatArray, outcome_of, texts, write_fasttext
 from sentiscale.study.compare.records import CompareOutcome, CompareTask
 from sentiscale.study.load import Stopwatch
+
+Chances = npt.NDArray[np.float64]
 
 LEAST_DOUBT = 1e-6
 """Minimum distance of probabilities from 0 and 1, which keeps logits finite."""
@@ -37,8 +40,8 @@ def train(task: CompareTask, folder: Path) -> CompareOutcome:
         )
 
     def predict(split: Split) -> FloatArray:
-        labels, shares = model.predict(list(texts(dataset, split.name)), k=1)
-        return logits_of([positive_share(*row) for row in zip(labels, shares, strict=True)])
+        labels, shares = model.predict(list(texts(dataset, split.name)), k=-1)
+        return logits_of(probabilities(labels, shares, len(dataset.manifest.classes)))
 
     outcome = outcome_of(dataset, watch, predict, "fasttext-numpy2", "fasttext", "fasttext-wheel")
     rows = recipe["epoch"] * dataset.manifest.rows["train"]
@@ -65,15 +68,19 @@ def zeroed_memory() -> Iterator[None]:
         libc.mallopt(M_PERTURB, 0)
 
 
-def positive_share(labels: list[str], shares: list[float]) -> float:
-    """Probability of "positive", from the more likely label; 0.5 if fastText knows no word of the row."""
-    if len(labels) == 0:
-        return 0.5
-    return float(shares[0]) if labels[0] == POSITIVE else 1 - float(shares[0])
+def probabilities(labels: Sequence[Sequence[str]], shares: Sequence[Any], classes: int) -> Chances:
+    """Probabilities (rows, K) of the classes; equal ones if fastText knows no word of the row."""
+    chances = np.full((len(labels), classes), 1 / classes)
+    for row, (names, values) in enumerate(zip(labels, shares, strict=True)):
+        if len(names):
+            chances[row] = 0.0
+            chances[row, [int(name.removeprefix(LABEL)) - 1 for name in names]] = values
+    return chances
 
 
-def logits_of(positive_probability: npt.ArrayLike) -> FloatArray:
-    """Convert probabilities (rows,) of "positive" to logits (rows,)."""
-    probability = np.clip(np.asarray(positive_probability, np.float64), LEAST_DOUBT, 1 - LEAST_DOUBT)
-    logits: FloatArray = np.log(probability / (1 - probability)).astype(np.float32)
-    return logits
+def logits_of(chances: Chances) -> FloatArray:
+    """Convert probabilities (rows, K) to logits: (rows,) for two classes, otherwise (rows, K)."""
+    chances = np.clip(chances, LEAST_DOUBT, 1 - LEAST_DOUBT)
+    logits = np.log(chances)
+    binary = chances.shape[1] == 2
+    return (logits[:, 1] - logits[:, 0] if binary else logits).astype(np.float32)

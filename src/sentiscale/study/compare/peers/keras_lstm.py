@@ -22,7 +22,8 @@ def train(task: CompareTask, folder: Path) -> CompareOutcome:
     tf.config.threading.set_intra_op_parallelism_threads(job.conditions.threads)
     tf.config.threading.set_inter_op_parallelism_threads(job.conditions.threads)
     keras.utils.set_random_seed(job.seed)
-    return train_network(job, KerasNetwork(keras, job.recipe, dataset.manifest.vocab_size), dataset)
+    network = KerasNetwork(keras, job.recipe, dataset.manifest.vocab_size, dataset.manifest.class_set.outputs)
+    return train_network(job, network, dataset)
 
 
 class KerasNetwork:
@@ -30,7 +31,8 @@ class KerasNetwork:
 
     packages: tuple[str, ...] = ("tensorflow-cpu", "tensorflow", "keras")
 
-    def __init__(self, keras: Any, recipe: dict[str, float], vocab_size: int) -> None:
+    def __init__(self, keras: Any, recipe: dict[str, float], vocab_size: int, outputs: int) -> None:
+        self.outputs = outputs
         self.max_tokens = int(recipe["max_tokens"])
         self.model = keras.Sequential(
             [
@@ -38,12 +40,14 @@ class KerasNetwork:
                 keras.layers.Embedding(vocab_size, int(recipe["embedding_dim"])),
                 keras.layers.LSTM(int(recipe["hidden_dim"]), return_sequences=True),
                 keras.layers.GlobalMaxPooling1D(),
-                keras.layers.Dense(1),
+                keras.layers.Dense(outputs),
             ]
         )
+        losses = keras.losses
+        loss = losses.BinaryCrossentropy if outputs == 1 else losses.SparseCategoricalCrossentropy
         self.model.compile(
             optimizer=keras.optimizers.Adam(recipe["lr"]),
-            loss=keras.losses.BinaryCrossentropy(from_logits=True),
+            loss=loss(from_logits=True),
             jit_compile=False,  # XLA would recompile for every width of a batch
         )
 
@@ -51,8 +55,8 @@ class KerasNetwork:
         self.model.train_on_batch(self._ids(split, rows), split.labels[rows].astype(np.float32)[:, None])
 
     def logits(self, split: Split, rows: IntArray) -> FloatArray:
-        logits: FloatArray = np.asarray(self.model.predict_on_batch(self._ids(split, rows)))[:, 0]
-        return logits
+        logits: FloatArray = np.asarray(self.model.predict_on_batch(self._ids(split, rows)))
+        return logits[:, 0] if self.outputs == 1 else logits
 
     def _ids(self, split: Split, rows: IntArray) -> IntArray:
         return padded_ids(split.tokens, split.offsets, rows, self.max_tokens)[0].astype(np.int32)

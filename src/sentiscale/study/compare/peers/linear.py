@@ -1,4 +1,4 @@
-"""Train and score scikit-learn's logistic regression by SGD, on TF-IDF features of words and word pairs."""
+"""Train and score scikit-learn's logistic regressions on TF-IDF features of words and word pairs."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sentiscale.study.load import Stopwatch
 def train(task: CompareTask, folder: Path) -> CompareOutcome:
     """Train and score. The training time includes vectorizing. Words are split at spaces."""
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import SGDClassifier
+    from sklearn.linear_model import LogisticRegression, SGDClassifier
 
     dataset, recipe = PreparedDataset.open(task.data, verify=False), task.job.recipe
     reading, watch = Stopwatch(), Stopwatch()
@@ -28,13 +28,13 @@ def train(task: CompareTask, folder: Path) -> CompareOutcome:
         token_pattern=None,
         lowercase=False,
     )
-    classifier = SGDClassifier(
-        loss="log_loss",
-        alpha=recipe["alpha"],
-        max_iter=recipe["passes"],
-        tol=None,
-        random_state=task.job.seed,
-    )
+    if "alpha" in recipe:
+        passes, seed = recipe["passes"], task.job.seed
+        classifier = SGDClassifier(
+            loss="log_loss", alpha=recipe["alpha"], max_iter=passes, tol=None, random_state=seed
+        )
+    else:
+        classifier = LogisticRegression(C=recipe["C"], max_iter=recipe["passes"])
     with watch.running():
         classifier.fit(vectorizer.fit_transform(reviews), labels)
 

@@ -18,7 +18,8 @@ from sentiscale.text.vocab import PAD
 def train_packed(task: CompareTask, folder: Path) -> CompareOutcome:
     """Train and score one LSTM layer on packed sequences, or only time steps."""
     dataset, recipe = _prepare(task), task.job.recipe
-    module = PackedLSTM(dataset.manifest.vocab_size, recipe["embedding_dim"], recipe["hidden_dim"])
+    sizes = (recipe["embedding_dim"], recipe["hidden_dim"])
+    module = PackedLSTM(dataset.manifest.vocab_size, *sizes, dataset.manifest.class_set.outputs)
     width = recipe["max_tokens"]
 
     def inputs(split: Split, rows: IntArray) -> tuple[IntArray, ...]:
@@ -34,7 +35,7 @@ def time_classic(task: CompareTask, folder: Path) -> CompareOutcome:
     """
     dataset, recipe = _prepare(task), task.job.recipe
     sizes = (recipe["embedding_dim"], recipe["hidden_dim"], recipe["layers"])
-    module = ClassicLSTM(dataset.manifest.vocab_size, *sizes)
+    module = ClassicLSTM(dataset.manifest.vocab_size, *sizes, dataset.manifest.class_set.outputs)
 
     def inputs(split: Split, rows: IntArray) -> tuple[IntArray, ...]:
         return (left_padded(split, rows, recipe["max_tokens"]),)
@@ -52,37 +53,39 @@ def _prepare(task: CompareTask) -> PreparedDataset:
 class PackedLSTM(nn.Module):
     """Embedding with dense gradients, one LSTM layer, and a linear head on its last state."""
 
-    def __init__(self, vocab_size: int, embedding_dim: int, hidden_dim: int) -> None:
+    def __init__(self, vocab_size: int, embedding_dim: int, hidden_dim: int, outputs: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, embedding_dim, padding_idx=0)
         self.lstm = nn.LSTM(embedding_dim, hidden_dim, batch_first=True)
-        self.head = nn.Linear(hidden_dim, 1)
+        self.head = nn.Linear(hidden_dim, outputs)
 
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """Logits (B,)."""
+        """Logits (B, 1) of two classes, or (B, K)."""
         packed = pack_padded_sequence(
             self.embedding(ids_BT), lengths_B, batch_first=True, enforce_sorted=False
         )
         _, (state_1BH, _) = self.lstm(packed)
-        logits_B: Tensor = self.head(state_1BH[-1]).squeeze(1)
-        return logits_B
+        logits: Tensor = self.head(state_1BH[-1])
+        return logits
 
 
 class ClassicLSTM(nn.Module):
     """Embedding, stacked LSTM layers, and a linear head on the last output."""
 
-    def __init__(self, vocab_size: int, embedding_dim: int, hidden_dim: int, layers: int) -> None:
+    def __init__(
+        self, vocab_size: int, embedding_dim: int, hidden_dim: int, layers: int, outputs: int
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, embedding_dim)
         self.lstm = nn.LSTM(embedding_dim, hidden_dim, layers, dropout=0.5, batch_first=True)
         self.dropout = nn.Dropout(0.3)
-        self.head = nn.Linear(hidden_dim, 1)
+        self.head = nn.Linear(hidden_dim, outputs)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
-        """Logits (B,)."""
+        """Logits (B, 1) of two classes, or (B, K)."""
         outputs_BTH, _ = self.lstm(self.embedding(ids_BT))
-        logits_B: Tensor = self.head(self.dropout(outputs_BTH[:, -1])).squeeze(1)
-        return logits_B
+        logits: Tensor = self.head(self.dropout(outputs_BTH[:, -1]))
+        return logits
 
 
 class TorchNetwork:
@@ -102,8 +105,11 @@ class TorchNetwork:
 
     def step(self, split: Split, rows: IntArray) -> None:
         self.optimizer.zero_grad()
-        labels_B = torch.from_numpy(split.labels[rows].astype(np.float32))
-        loss = nn.functional.binary_cross_entropy_with_logits(self._forward(split, rows), labels_B)
+        logits, labels_B = self._forward(split, rows), torch.from_numpy(split.labels[rows].astype(np.int64))
+        if logits.dim() == 1:
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, labels_B.float())
+        else:
+            loss = nn.functional.cross_entropy(logits, labels_B)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.max_norm is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.max_norm)
@@ -115,8 +121,8 @@ class TorchNetwork:
         return logits
 
     def _forward(self, split: Split, rows: IntArray) -> Tensor:
-        logits_B: Tensor = self.module(*map(torch.from_numpy, self.inputs(split, rows)))
-        return logits_B
+        logits: Tensor = self.module(*map(torch.from_numpy, self.inputs(split, rows)))
+        return logits.squeeze(1) if logits.shape[1] == 1 else logits
 
 
 def left_padded(split: Split, rows: IntArray, width: int) -> IntArray:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from sentiscale.data.batches import IntArray, sorted_order
 from sentiscale.data.prepared import PreparedDataset, Split
 from sentiscale.model.metrics import score
+from sentiscale.model.network import logits_shape
 from sentiscale.records import package_versions
 from sentiscale.study.compare.records import CompareJob, CompareOutcome, CurvePoint
 from sentiscale.study.load import Stopwatch
@@ -20,7 +21,7 @@ from sentiscale.text.vocab import UNK
 
 FloatArray = npt.NDArray[np.float32]
 Predict = Callable[[Split], FloatArray]
-"""Compute the logits (rows,) of a split."""
+"""Compute the logits of a split, (rows,) for two classes or (rows, K)."""
 
 WARM_UP_STEPS = 8
 """Number of untimed first steps, as for sentiscale in `study.bench.steps`."""
@@ -28,7 +29,7 @@ WARM_UP_STEPS = 8
 ROWS_TO_SCORE = 512
 VALIDATIONS_PER_EPOCH = 2
 ROWS_AT_ONCE = 50_000
-NEGATIVE, POSITIVE = LABELS = "__label__1", "__label__2"
+LABEL = "__label__"
 
 
 class PeerNetwork(Protocol):
@@ -40,7 +41,7 @@ class PeerNetwork(Protocol):
         """Perform one training step on these rows."""
 
     def logits(self, split: Split, rows: IntArray) -> FloatArray:
-        """Logits (rows,) of these rows."""
+        """Logits of these rows, (rows,) for two classes or (rows, K)."""
 
 
 def train_network(job: CompareJob, network: PeerNetwork, dataset: PreparedDataset) -> CompareOutcome:
@@ -59,7 +60,7 @@ def train_network(job: CompareJob, network: PeerNetwork, dataset: PreparedDatase
 
     def predict(rows: Split) -> FloatArray:
         """Logits in the order of the rows, computed in batches of rows of similar length."""
-        logits = np.zeros(len(rows), np.float32)
+        logits = np.zeros(logits_shape(len(rows), dataset.manifest.class_set.outputs), np.float32)
         for batch in sorted_order(np.clip(rows.lengths, 1, job.recipe["max_tokens"]), ROWS_TO_SCORE):
             logits[batch] = network.logits(rows, batch)
         return logits
@@ -110,7 +111,7 @@ def shuffled(job: CompareJob, rows: int) -> Iterator[IntArray]:
 
 def scored(dataset: PreparedDataset, split: str, predict: Predict) -> dict[str, Any]:
     rows = dataset.split(split)
-    return score(predict(rows), np.asarray(rows.labels)).model_dump()
+    return score(predict(rows), np.asarray(rows.labels), dataset.manifest.class_set).model_dump()
 
 
 def outcome_of(
@@ -140,8 +141,11 @@ def texts(dataset: PreparedDataset, split: str) -> Iterator[str]:
 
 
 def write_fasttext(dataset: PreparedDataset, split: str, path: Path, seed: int) -> None:
-    """Write a split in fastText format, one label and text per line, in random order."""
+    """Write a split in fastText format, one label and text per line, in random order.
+
+    The label of the first class is __label__1.
+    """
     labels, rows = dataset.split(split).labels, list(texts(dataset, split))
     with open(path, "w", encoding="utf-8") as file:
         for row in np.random.default_rng(seed).permutation(len(rows)):
-            file.write(f"{LABELS[labels[row]]} {rows[row]}\n")
+            file.write(f"{LABEL}{labels[row] + 1} {rows[row]}\n")
