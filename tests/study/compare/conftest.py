@@ -11,6 +11,7 @@ from sentiscale.data.prepared import PreparedDataset
 from sentiscale.datasets.output import synth
 from sentiscale.study.compare.comparison import Comparison, compare
 from sentiscale.study.compare.records import CompareConditions, CompareJob, CompareOutcome, CompareTask
+from tests.data.relabel import STARS, relabelled
 
 QUICK = {
     "model.embedding_dim": 8,
@@ -39,6 +40,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 
 
 @pytest.fixture(scope="session")
+def five_stars(dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    """The same reviews with five classes."""
+    out = tmp_path_factory.mktemp("stars") / "data"
+    return relabelled(dataset.path, out, STARS.names, STARS.kind)
+
+
+@pytest.fixture(scope="session")
 def comparison(
     dataset: PreparedDataset, quick: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Comparison:
@@ -53,7 +61,9 @@ def comparison(
 def train(dataset: PreparedDataset, tmp_path: Path):
     """Run a function of a peer: `train(linear.train, {…recipe})`."""
 
-    def run(trainer: Callable, recipe: dict, **conditions: object) -> CompareOutcome:
+    def run(
+        trainer: Callable, recipe: dict, data: Path = dataset.path, **conditions: object
+    ) -> CompareOutcome:
         job = CompareJob(
             model="peer",
             seed=3,
@@ -61,6 +71,6 @@ def train(dataset: PreparedDataset, tmp_path: Path):
             data_digest=dataset.manifest.digest,
             conditions=CompareConditions(threads=1, **conditions),
         )
-        return trainer(CompareTask(job=job, data=dataset.path), tmp_path)
+        return trainer(CompareTask(job=job, data=data), tmp_path)
 
     return run

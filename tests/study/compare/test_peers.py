@@ -95,6 +95,18 @@ def test_left_padding_keeps_the_first_words_at_the_right_end(dataset):
 
 
 def test_certain_probabilities_have_finite_logits():
-    logits = logits_of([0.0, 0.5, 1.0])
+    logits = logits_of(np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]))
     assert np.isfinite(logits).all()
     assert logits[0] < logits[1] == 0 < logits[2]
+
+
+def test_peers_learn_five_classes_from_stars(five_stars, train, fasttext):
+    tfidf = {"ngrams": 2, "min_df": 2, "C": 0.1, "passes": 500}
+    bigrams = {**FASTTEXT, "wordNgrams": 2, "bucket": 10_000, "epoch": 25}
+    guess = max(five_stars.manifest.labels_per_split["test"].values()) / five_stars.manifest.rows["test"]
+    for trainer, recipe in ((linear.train, tfidf), (fasttext.train, bigrams)):
+        outcome = train(trainer, recipe, data=five_stars.path)
+        assert outcome.test["accuracy"] > guess + 0.05
+        assert 0 < outcome.test["mae"] < 2
+    packed = train(train_packed, TINY, data=five_stars.path)
+    assert np.shape(packed.test["confusion"]) == (5, 5)

@@ -99,7 +99,7 @@ ALL = (
         "tfidf-multinomial",
         "TF-IDF of words and pairs, multinomial logistic regression, a run each of C = 1, 3 and 10",
         "linear:train",
-        {"ngrams": 2, "min_df": 2, "passes": 100},
+        {"ngrams": 2, "min_df": 2, "passes": 1000},
         "sklearn",
         points={f"C = {c}": {"C": c} for c in (1, 3, 10)},
     ),
