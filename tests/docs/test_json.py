@@ -18,6 +18,7 @@ CALLS = {
     "plan": ("plan", "study", "--workers", "4"),
     "doctor": ("doctor", "--quick"),
     "evaluate": ("evaluate", "run/model", "data"),
+    "threshold": ("threshold", "run/model", "data", "--class", "negative", "--precision", "0.8"),
     "triage": ("triage", "run/model", "data", "--out", "triage.html"),
     "predict": ("predict", "run/model", "reviews.csv"),
     "runs": ("runs", "run"),

@@ -31,7 +31,7 @@ app = typer.Typer(
 MENU = {
     "First steps": ("demo", "doctor"),
     "Data": ("prepare", "eda", "synth", "fetch"),
-    "Models": ("train", "evaluate", "triage", "runs", "card"),
+    "Models": ("train", "evaluate", "threshold", "triage", "runs", "card"),
     "Models put to use": ("predict", "export", "serve"),
     "Measurements": ("bench", "report", "plan", "compare"),
 }

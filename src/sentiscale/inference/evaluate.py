@@ -33,6 +33,8 @@ class ScoredRows:
     """Share of each row's tokens that are not in the model's vocabulary; 1 for a row without tokens."""
     lines: npt.NDArray[np.int64] | None = None
     """Line number of each row in its file; None for prepared data."""
+    hashes: npt.NDArray[np.uint64] | None = None
+    """Hash of each row's cleaned text; None for prepared data."""
     left_out: RejectCounts = field(default_factory=RejectCounts)
     """Rows of files that cannot be scored."""
     label_values: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -146,12 +148,13 @@ def rows_of_files(
             rows = predictor.encoder.encode(block.text)
             unknown = unknown_shares(rows.ids, rows.offsets)
             lengths = np.diff(rows.offsets)
-            parts.append(ScoredRows(predictor.logits(rows), block.labels, lengths, unknown, block.line))
+            logits = predictor.logits(rows)
+            parts.append(ScoredRows(logits, block.labels, lengths, unknown, block.line, rows.hashes))
             left_out.add(block.rejects)
             advance(len(block.labels), "")
     if not any(len(part.labels) for part in parts):
         raise DataError("\n".join([f"{data} contains no labelled review; left out:", *left_out.lines()]))
-    names = ("logits", "labels", "lengths", "unknown", "lines")
+    names = ("logits", "labels", "lengths", "unknown", "lines", "hashes")
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     return ScoredRows(**columns, left_out=left_out, label_values=corpus.label_values)
 

@@ -1,12 +1,15 @@
 """Write and read a model directory: the settings, vocabulary and weights that a prediction needs.
 
 The files are `config.toml`, `vocab.txt`, `weights.safetensors`, `digests.json` with the digests of these
-three and, for human readers, `record.json`. A model may come from anyone: none of its files is a pickle, each
-is read with `util.files`, and every number and array is checked before it reaches compiled code.
+three and, for human readers, `record.json` and `thresholds.json`. A model may come from anyone: none of its
+files is a pickle, each is read with `util.files`, and every number and array is checked before it reaches
+compiled code.
 """
 
 import json
 import logging
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -41,10 +44,11 @@ from sentiscale.config import (
     ReadTokens,
     StoredTokens,
 )
-from sentiscale.errors import DataError, quoted
+from sentiscale.errors import DataError, SentiscaleError, quoted
 from sentiscale.model.decision import Decision
 from sentiscale.model.network import SentimentNet, logits_shape
 from sentiscale.model.ngrams import Ngrams
+from sentiscale.model.thresholds import THRESHOLDS, ThresholdReport
 from sentiscale.model.weights import LARGEST, Shape, Tensors, WeightsFile
 from sentiscale.model.wide import Combination, WideModel
 from sentiscale.records import RunRecord, load_record, reason_of
@@ -216,6 +220,71 @@ def save_model(path: Path, model: SavedModel, record: RunRecord | None = None) -
         write_file(working / DIGESTS, json.dumps(digests, indent=2) + "\n")
         if record is not None:
             write_file(working / RECORD, record.model_dump_json(indent=2))
+
+
+def file_states(path: Path) -> dict[str, tuple[int, int, int]]:
+    """Return inode, size and time of change of each file, which differ after any change of the model."""
+    states = {}
+    for file in map(path.joinpath, (*FILES, DIGESTS, THRESHOLDS)):
+        if file.exists():
+            status = file.stat()
+            states[file.name] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return states
+
+
+def store_decision(
+    path: Path,
+    config: ModelConfig,
+    decision: Decision,
+    report: ThresholdReport,
+    states: Mapping[str, tuple[int, int, int]],
+) -> None:
+    """Store another decision in a model directory, which is replaced as a whole.
+
+    Files that do not change are the same files as before, so that processes which map the weights share
+    their pages with those that load the model later.
+
+    Args:
+        path: the model directory.
+        config: its settings.
+        decision: how labels follow from probabilities.
+        report: what the thresholds score; a report without entries is removed.
+        states: `file_states` from before the model was loaded.
+
+    Raises: SentiscaleError when the model has changed since then; UsageError when the directory cannot be
+        replaced.
+    """
+    path = path.resolve()  # not a link to the directory
+    table = None if decision.is_default else decision_table(decision)
+    settings = config.model_copy(update={"thresholds": table}).model_dump(exclude_none=True)
+    content = tomli_w.dumps(settings).encode()
+    digests = _read_digests(path)
+    with whole_directory(path, replace=True, marker=CONFIG) as working:
+        shutil.copytree(path, working, symlinks=True, copy_function=_link_or_copy, dirs_exist_ok=True)
+        _rewrite(working / CONFIG, content)
+        if digests is not None:
+            text = json.dumps(digests | {CONFIG: bytes_digest(content)}, indent=2) + "\n"
+            _rewrite(working / DIGESTS, text.encode())
+        if report.entries:
+            _rewrite(working / THRESHOLDS, report.model_dump_json(indent=1).encode())
+        else:
+            (working / THRESHOLDS).unlink(missing_ok=True)
+        if file_states(path) != states:
+            raise SentiscaleError(f"{path} changed meanwhile; nothing was stored. Run the command again.")
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # the file system has no hard links
+        shutil.copy2(source, target)
+
+
+def _rewrite(file: Path, content: bytes) -> None:
+    """Replace a file by one with the same permissions, those of the directory's settings if it is new."""
+    status = (file if file.exists() else file.with_name(CONFIG)).stat()
+    write_file(file, content)
+    file.chmod(status.st_mode)
 
 
 def load_model(path: Path) -> SavedModel:
