@@ -166,7 +166,11 @@ def _network_shares(
             ids_BT, lengths_B = padded_ids(tokens, offsets, rows, max_tokens)
             places_BT, _ = padded_ids(numbers, offsets, rows, max_tokens)
             shares_BT, base_B = _integrated(
-                model.net, torch.from_numpy(ids_BT), torch.from_numpy(lengths_B), steps, combination.net  # type: ignore[arg-type]
+                model.net,
+                torch.from_numpy(ids_BT),
+                torch.from_numpy(lengths_B),
+                steps,
+                combination.net,  # type: ignore[arg-type]
             )
             real_BT = places_BT > 0
             shares[places_BT[real_BT] - 1] = shares_BT[real_BT]
