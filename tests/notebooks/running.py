@@ -79,8 +79,10 @@ def execute(notebook: NotebookNode, manager: AsyncKernelManager, settings: Mappi
     notebook.cells.insert(place, nbformat.v4.new_code_cell(given))
     notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
     client = NotebookClient(notebook, km=manager, timeout=CELL_SECONDS)
-    client.execute()
-    client.kc.stop_channels()
+    try:
+        client.execute()
+    finally:
+        client.kc.stop_channels()
     return Ran(notebook)
 
 
