@@ -206,7 +206,7 @@ def test_what_cannot_be_explained_is_refused():
 def test_as_plain_values():
     (explanation,) = explain(made(BOTH), ["Not bad \U0001f600"])
     document = json.loads(json.dumps(explanation.as_dict()))
-    assert document.keys() == {*explanation.prediction.as_dict(), "logit", "base", "gap", "words"}
+    assert document.keys() == {*explanation.prediction.as_dict(), "class", "logit", "base", "gap", "words"}
     assert [(w["word"], w["start"], w["end"]) for w in document["words"]] == [
         ("not", 0, 3),
         ("bad", 4, 7),
