@@ -275,7 +275,7 @@ class BatchJob:
             "model": model_digest(self.model),
             "thresholds": self.predictor.thresholds,
             "precision": self.predictor.precision.name,
-            "added": asdict(self.added),
+            "added": self.added.schema.to_string(),
             "release": package_versions("sentiscale", "torch"),
         }
 

@@ -172,7 +172,8 @@ def _wide_shares(model: SavedModel, row: npt.NDArray[np.int32], direction: Share
     distinct, which, times = np.unique(buckets, return_inverse=True, return_counts=True)
     scales = model.wide.scales[distinct].astype(np.float64)
     norm = np.sqrt((scales**2).sum()) or 1.0
-    weights = model.wide.weights[distinct].reshape(len(distinct), -1) @ (direction * model.combination.wide)
+    by_class = model.wide.weights[distinct].reshape(len(distinct), len(direction))
+    weights = by_class @ (direction * model.combination.wide)
     terms = (scales / norm * weights / times)[which]
     for term, words in zip(terms.tolist(), places, strict=True):
         for word in words:
