@@ -28,7 +28,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return desk
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_kernel(desk: Path) -> Iterator[AsyncKernelManager]:
     """One for all notebooks: starting it and loading torch takes as long as most of them."""
     with kernel(desk) as manager:
