@@ -30,6 +30,9 @@ def export(
     max_drop: Annotated[
         float, typer.Option(help="Largest drop in accuracy; a larger one is refused.")
     ] = 0.002,
+    no_threshold: Annotated[
+        bool, typer.Option("--no-threshold", help="Label with the most probable class always.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -46,6 +49,7 @@ def export(
         int8=int8,
         check=check,
         max_drop=max_drop,
+        thresholds=not no_threshold,
         force=force,
         settings=settings,
         progress=make_progress(quiet),

@@ -29,13 +29,15 @@ SPLITS = ("train", "valid", "test")
 MANIFEST, VOCABULARY = "manifest.json", "vocab.txt"
 REJECTS, CONFLICTS, ODDITIES = NOTES = ("rejects.parquet", "conflicts.parquet", "oddities.parquet")
 SPLIT_FILES = tuple(f"{split}/{part}.bin" for split in SPLITS for part in ("tokens", "offsets", "labels"))
+WEIGHT_FILES = tuple(f"{split}/weights.bin" for split in SPLITS)
+"""Weights of the rows; only a dataset whose rows have weights has these files."""
 PART_TOKENS = 2**22
 """Number of tokens that are mapped and checked at a time."""
 
 
 def _with_keys(*names: str) -> AfterValidator:
     def check(value: dict[str, Any]) -> dict[str, Any]:
-        if set(value) - set(NOTES) != set(names):
+        if set(value) - {*NOTES, *WEIGHT_FILES} != set(names):
             raise ValueError(f"the keys must be {', '.join(names)}")
         return value
 
@@ -172,7 +174,7 @@ class Split:
     labels: NDArray[np.uint8]
     """Position of each row's class in the manifest's `classes`."""
     weights: NDArray[np.float32] | None = None
-    """Weight of each row in the loss, from a weight column; None without one."""
+    """Weight of each row in the loss; None if all are 1."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -237,6 +239,9 @@ class PreparedDataset:
             tokens=self._map(name, "tokens", token_dtype(self.manifest.vocab_size)),
             offsets=self._map(name, "offsets", np.int64),
             labels=self._map(name, "labels", np.uint8),
+            weights=self._map(name, "weights", np.float32)
+            if split_file(name, "weights") in self.manifest.files
+            else None,
         )
         self._check(split)
         return split
@@ -262,7 +267,7 @@ class PreparedDataset:
     def _check(self, split: Split) -> None:
         """Check the values of a split, because compiled code uses them as indices."""
         rows, size, most = self.manifest.rows[split.name], self.manifest.vocab_size, self.manifest.max_tokens
-        offsets, labels = split.offsets, split.labels
+        offsets, labels, weights = split.offsets, split.labels, split.weights
         if len(labels) != rows or len(offsets) != rows + 1:
             problem = f"it has {len(labels):,} labels and {len(offsets):,} offsets for {rows:,} rows"
         elif offsets[0] != 0 or offsets[-1] != len(split.tokens):
@@ -272,6 +277,10 @@ class PreparedDataset:
             problem = f"row {row} has {split.lengths[row]} tokens; allowed are 1 to {most}"
         elif labels.max() >= (classes := len(self.manifest.classes)):
             problem = f"row {labels.argmax()} has the label {labels.max()}; allowed are 0 to {classes - 1}"
+        elif weights is not None and len(weights) != rows:
+            problem = f"it has {len(weights):,} weights for {rows:,} rows"
+        elif weights is not None and not 0 <= weights.min() <= weights.max() < np.inf:
+            problem = "a weight is negative, infinite or NaN"
         else:
             ids = _smallest_and_largest(self.path / split_file(split.name, "tokens"), token_dtype(size))
             if ids[0] >= UNK and ids[1] < size:
@@ -292,7 +301,7 @@ class PreparedDataset:
 
 
 def split_file(split: str, part: str) -> str:
-    """Return the relative path of a split's file; `part` is tokens, offsets or labels."""
+    """Return the relative path of a split's file; `part` is tokens, offsets, labels or weights."""
     return f"{split}/{part}.bin"
 
 
@@ -317,7 +326,7 @@ def _check_files(path: Path, manifest: Manifest) -> None:
     largest = expected + len(SPLITS) * row_bytes
     for name in manifest.files:
         try:
-            open_regular(path / name, largest if name in SPLIT_FILES else None).close()
+            open_regular(path / name, largest if name in (*SPLIT_FILES, *WEIGHT_FILES) else None).close()
         except OSError as error:
             raise DataError(
                 f"{path / name} is missing; {path} is damaged. Prepare it again with --force."

@@ -1,8 +1,4 @@
-"""Compute how much each word of a review contributes to the logit of a class.
-
-With two classes, the logit is the log odds of the second one. With K > 2 classes, it is the logit of one
-class minus the mean of all K logits: adding the same number to all logits changes no probability, and this
-difference does not depend on it.
+"""Compute how much each word of a review contributes to its logit.
 
 The logit is a weighted sum of the network, the linear n-gram model and a bias. For the linear model, the
 contributions are exact: the term of an n-gram is divided equally among its occurrences and their words. For
@@ -26,16 +22,14 @@ from torch import Tensor
 from sentiscale.data.batches import padded_ids, sorted_order
 from sentiscale.data.inputs import Chunk
 from sentiscale.errors import UsageError
-from sentiscale.inference.predictor import Prediction, Predictions, Predictor
+from sentiscale.inference.outputs import EXPLANATION_COLUMNS
+from sentiscale.inference.predictor import Prediction, Predictor
 from sentiscale.model.directory import SavedModel
 from sentiscale.model.network import SentimentNet
 from sentiscale.parallel.cpu import flushed_denormals
-from sentiscale.text.classes import Classes
 from sentiscale.text.vocab import PAD, UNK
 
 Shares = npt.NDArray[np.float64]
-Directions = npt.NDArray[np.float64]
-"""Factors of each row's logits whose sum is the explained logit: (rows, 1) for two classes, or (rows, K)."""
 IntArray = npt.NDArray[np.int64]
 
 STEPS = 32
@@ -61,7 +55,7 @@ class WordShare:
     end: int
     """Index one past the word's last character."""
     contribution: float
-    """Contribution to the logit: above 0 for the explained class, below 0 against it, 0 if ignored."""
+    """Contribution to the logit: above 0 towards "positive", below 0 towards "negative", 0 if ignored."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +64,8 @@ class Explanation:
 
     prediction: Prediction
     """Prediction for the review, as returned by `predict`."""
-    target: str
-    """The explained class; `class` in documents and tables."""
     logit: float
-    """The review's logit: with two classes, the log odds of `target`; else, the logit of `target` minus the
-    mean over all classes."""
+    """The review's logit; its sigmoid is the probability of "positive"."""
     base: float
     """Logit of a text with the same number of words, all unknown."""
     words: tuple[WordShare, ...]
@@ -83,15 +74,12 @@ class Explanation:
     """Error of the numerical integral; it is included in the contributions (see `explain`)."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the prediction's fields, followed by class, logit, base, gap and words, as plain values."""
+        """Return the prediction's fields, followed by logit, base, gap and words, as plain values."""
         fields = asdict(self)
-        prediction, target = fields.pop("prediction"), fields.pop("target")
-        return {**prediction, "class": target, **fields, "words": list(fields["words"])}
+        return {**fields.pop("prediction"), **fields, "words": list(fields["words"])}
 
 
-def explain(
-    predictor: Predictor, texts: Sequence[str | None], *, steps: int = STEPS, target: str | None = None
-) -> list[Explanation]:
+def explain(predictor: Predictor, texts: Sequence[str | None], *, steps: int = STEPS) -> list[Explanation]:
     """Compute the contribution of each word of each text to its logit.
 
     In long reviews, words that the network does not read have contributions from the linear model only, and
@@ -102,10 +90,8 @@ def explain(
         predictor: model to explain.
         texts: reviews; all explanations are held in memory. Nulls are treated as empty texts.
         steps: number of integration points; doubled until the error is at most 0.01, up to 256.
-        target: class whose logit is explained. By default, the second of two classes, and of more classes
-            each review's label, or the most probable class if the label is "unsure".
 
-    Raises: UsageError when `texts` is a single string, `steps` is below 2 or `target` is not a class.
+    Raises: UsageError when `texts` is a single string or `steps` is below 2.
     """
     if isinstance(texts, str):
         raise UsageError("explain expects a list of texts but got a single string; pass it as [text].")
@@ -114,16 +100,12 @@ def explain(
     if not len(texts):
         return []
     rows = predictor.encoder.encode(texts)
-    class_logits = predictor.logits(rows)
-    predictions = predictor.predictions(rows, class_logits)
-    targets = _targets(predictions, target)
-    directions = _directions(targets, predictor.classes)
-    logits = (class_logits.reshape(directions.shape) * directions).sum(axis=1)
-    network_shares, bases = _network_shares(predictor.model, rows.ids, rows.offsets, steps, directions)
+    logits = predictor.logits(rows).astype(np.float64)
+    network_shares, bases = _network_shares(predictor.model, rows.ids, rows.offsets, steps)
     explanations = []
-    for row, (text, prediction) in enumerate(zip(texts, predictions.rows(), strict=True)):
+    for row, (text, prediction) in enumerate(zip(texts, predictor.predict(list(texts)), strict=True)):
         part = slice(rows.offsets[row], rows.offsets[row + 1])
-        network, wide = network_shares[part], _wide_shares(predictor.model, rows.ids[part], directions[row])
+        network, wide = network_shares[part], _wide_shares(predictor.model, rows.ids[part])
         logit = float(logits[row])
         base = float(bases[row]) if len(network) else logit
         gap = logit - base - float(network.sum() + wide.sum())
@@ -134,26 +116,8 @@ def explain(
         words = tuple(
             WordShare(*span, share) for span, share in zip(spans, contributions.tolist(), strict=True)
         )
-        name = predictor.classes.names[targets[row]]
-        explanations.append(Explanation(prediction, name, logit, base, words, gap))
+        explanations.append(Explanation(prediction, logit, base, words, gap))
     return explanations
-
-
-def _targets(predictions: Predictions, target: str | None) -> IntArray:
-    """Return the position of each row's explained class."""
-    names = predictions.classes.names
-    if target is not None and target not in names:
-        raise UsageError(f"target is '{target}', which is not a class; classes are {', '.join(names)}.")
-    if target is not None or len(names) == 2:
-        return np.full(len(predictions), names.index(target or names[1]))
-    return np.where(predictions.codes < len(names), predictions.codes, predictions.probabilities.argmax(1))
-
-
-def _directions(targets: IntArray, classes: Classes) -> Directions:
-    if len(classes) == 2:
-        return np.where(targets == 1, 1.0, -1.0)[:, None]
-    own: Directions = np.eye(len(classes))[targets]
-    return own - 1 / len(classes)
 
 
 def _distributed(amount: float, shares: Shares) -> Shares:
@@ -162,7 +126,7 @@ def _distributed(amount: float, shares: Shares) -> Shares:
     return amount * (sizes / sizes.sum() if sizes.any() else np.full(len(shares), 1 / max(1, len(shares))))
 
 
-def _wide_shares(model: SavedModel, row: npt.NDArray[np.int32], direction: Shares) -> Shares:
+def _wide_shares(model: SavedModel, row: npt.NDArray[np.int32]) -> Shares:
     """Contribution of each token of a row to the linear model's term, without the intercept."""
     shares = np.zeros(len(row))
     if model.wide is None:
@@ -172,9 +136,7 @@ def _wide_shares(model: SavedModel, row: npt.NDArray[np.int32], direction: Share
     distinct, which, times = np.unique(buckets, return_inverse=True, return_counts=True)
     scales = model.wide.scales[distinct].astype(np.float64)
     norm = np.sqrt((scales**2).sum()) or 1.0
-    by_class = model.wide.weights[distinct].reshape(len(distinct), len(direction))
-    weights = by_class @ (direction * model.combination.wide)
-    terms = (scales / norm * weights / times)[which]
+    terms = (scales / norm * model.wide.weights[distinct] / times)[which] * model.combination.wide
     for term, words in zip(terms.tolist(), places, strict=True):
         for word in words:
             shares[word] += term / len(words)
@@ -182,9 +144,9 @@ def _wide_shares(model: SavedModel, row: npt.NDArray[np.int32], direction: Share
 
 
 def _network_shares(
-    model: SavedModel, tokens: npt.NDArray[np.int32], offsets: IntArray, steps: int, directions: Directions
+    model: SavedModel, tokens: npt.NDArray[np.int32], offsets: IntArray, steps: int
 ) -> tuple[Shares, Shares]:
-    """Contribution of each token to the network's term, and each row's logit with all words unknown.
+    """Contribution of each token to the network's term, and each row's total logit with all words unknown.
 
     Shapes: tokens (all,), offsets (rows + 1,); returns (all,) and (rows,). Contributions of tokens that the
     network does not read are 0.
@@ -192,10 +154,8 @@ def _network_shares(
     shares, bases = np.zeros(len(tokens)), np.zeros(len(offsets) - 1)
     combination, max_tokens = model.combination, model.config.max_tokens
     numbers = np.arange(1, len(tokens) + 1)  # from 1, since 0 is padding
-    without_ngrams = directions * combination.bias
-    if model.wide is not None:
-        without_ngrams += directions * combination.wide * model.wide.intercept
-    factors = (directions * combination.net).astype(np.float32)
+    wide_base = combination.wide * model.wide.intercept if model.wide else 0.0  # type: ignore[operator]
+    without_ngrams = combination.bias + wide_base  # type: ignore[operator]
     lengths = np.minimum(np.diff(offsets), max_tokens)
     nonempty = np.flatnonzero(lengths)
     group_rows = max(1, min(GROUP_ROWS, MAX_POSITIONS // max_tokens))
@@ -205,32 +165,36 @@ def _network_shares(
             rows = nonempty[group]
             ids_BT, lengths_B = padded_ids(tokens, offsets, rows, max_tokens)
             places_BT, _ = padded_ids(numbers, offsets, rows, max_tokens)
-            ids, row_lengths, factors_BK = map(torch.from_numpy, (ids_BT, lengths_B, factors[rows]))
-            shares_BT, base_B = _integrated(model.net, ids, row_lengths, factors_BK, steps)
+            shares_BT, base_B = _integrated(
+                model.net,
+                torch.from_numpy(ids_BT),
+                torch.from_numpy(lengths_B),
+                steps,
+                combination.net,  # type: ignore[arg-type]
+            )
             real_BT = places_BT > 0
             shares[places_BT[real_BT] - 1] = shares_BT[real_BT]
-            bases[rows] = base_B + without_ngrams[rows].sum(axis=1)
+            bases[rows] = base_B + without_ngrams
     return shares, bases
 
 
 def _integrated(
-    net: SentimentNet, ids_BT: Tensor, lengths_B: Tensor, factors_BK: Tensor, steps: int
+    net: SentimentNet, ids_BT: Tensor, lengths_B: Tensor, steps: int, weight: float
 ) -> tuple[Shares, Shares]:
-    """Integrated gradients (B, T) of the weighted sum of the network's logits, and its baseline values (B,).
+    """Integrated gradients (B, T) of `weight` times the network's logit, and its value at the baseline (B,).
 
     Rows with an error above TOLERANCE are repeated with twice as many points, up to MAX_STEPS.
     """
     with torch.no_grad():
         embedded_BTE = net.embedding(ids_BT)
         unknown_BTE = net.embedding(torch.where(ids_BT == PAD, PAD, UNK))
-        repeated = lengths_B.repeat(2), factors_BK.repeat(2, 1)
-        ends_2B = _weighted_logits(net, torch.cat([embedded_BTE, unknown_BTE]), *repeated)
-        logit_B, base_B = ends_2B.double().numpy().reshape(2, -1)
+        ends_2B = _logits(net, torch.cat([embedded_BTE, unknown_BTE]), lengths_B.repeat(2))
+        logit_B, base_B = weight * ends_2B.double().numpy().reshape(2, -1)
         shares_BT = np.zeros(ids_BT.shape)
         left_B = np.arange(len(ids_BT))
         while True:
             ends_BTE = embedded_BTE[left_B], unknown_BTE[left_B]
-            found_BT = _attributed(net, *ends_BTE, lengths_B[left_B], factors_BK[left_B], steps)
+            found_BT = weight * _attributed(net, *ends_BTE, lengths_B[left_B], steps)
             shares_BT[left_B] = found_BT
             gap_B = (logit_B - base_B)[left_B] - found_BT.sum(axis=1)
             left_B = left_B[np.abs(gap_B) > TOLERANCE]
@@ -240,19 +204,14 @@ def _integrated(
 
 
 def _attributed(
-    net: SentimentNet,
-    embedded_BTE: Tensor,
-    baseline_BTE: Tensor,
-    lengths_B: Tensor,
-    factors_BK: Tensor,
-    steps: int,
+    net: SentimentNet, embedded_BTE: Tensor, baseline_BTE: Tensor, lengths_B: Tensor, steps: int
 ) -> Shares:
     """Integrated gradients (B, T), summed over the elements of a word's vector."""
     rows, width, _ = embedded_BTE.shape
-    found_BTE = IntegratedGradients(lambda *inputs: _weighted_logits(net, *inputs)).attribute(
+    found_BTE = IntegratedGradients(lambda vectors, lengths: _logits(net, vectors, lengths)).attribute(
         embedded_BTE,
         baselines=baseline_BTE,
-        additional_forward_args=(lengths_B, factors_BK),
+        additional_forward_args=(lengths_B,),
         n_steps=steps,
         # Max pooling makes gradients jump along the path; there the midpoint rule has a smaller error than
         # Gauss-Legendre quadrature, Captum's default.
@@ -263,12 +222,10 @@ def _attributed(
     return shares_BT
 
 
-def _weighted_logits(
-    net: SentimentNet, embedded_BTE: Tensor, lengths_B: Tensor, factors_BK: Tensor
-) -> Tensor:
-    """Apply the network without its embedding; returns the sum of each row's logits times factors (B,)."""
-    logits: Tensor = net.head(net.recurrent(embedded_BTE, lengths_B))
-    return (logits.reshape(factors_BK.shape) * factors_BK).sum(dim=1)
+def _logits(net: SentimentNet, embedded_BTE: Tensor, lengths_B: Tensor) -> Tensor:
+    """Apply the network without its embedding; returns logits (B,)."""
+    logits_B: Tensor = net.head(net.recurrent(embedded_BTE, lengths_B))
+    return logits_B
 
 
 def texts_of(chunk: Chunk) -> list[str]:
@@ -276,6 +233,6 @@ def texts_of(chunk: Chunk) -> list[str]:
     return texts
 
 
-def explanation_table(explanations: list[Explanation], columns: pa.Schema) -> pa.Table:
-    """Table of explanations with the given keys of `Explanation.as_dict` as columns."""
-    return pa.Table.from_pylist([each.as_dict() for each in explanations], columns)
+def explanation_table(explanations: list[Explanation]) -> pa.Table:
+    """Table of explanations with the columns logit, base and words."""
+    return pa.Table.from_pylist([each.as_dict() for each in explanations], EXPLANATION_COLUMNS)

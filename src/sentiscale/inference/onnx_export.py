@@ -20,8 +20,9 @@ from sentiscale.errors import DataError, SentiscaleError, UsageError
 from sentiscale.inference.evaluate import mapped_tokens
 from sentiscale.inference.onnx_runtime import OnnxPredictor, optional_package
 from sentiscale.inference.predictor import Predictor
+from sentiscale.model.decision import Codes
 from sentiscale.model.directory import read_record
-from sentiscale.model.metrics import count, probabilities
+from sentiscale.model.metrics import probabilities
 from sentiscale.parallel.cpu import torch_threads
 from sentiscale.records import Record
 from sentiscale.text.vocab import UNK
@@ -30,7 +31,7 @@ from sentiscale.util.progress import Progress
 
 IntArray = npt.NDArray[np.int64]
 Scorer = Callable[[npt.NDArray[Any], IntArray], npt.NDArray[np.float32]]
-"""Computes logits (rows,) from concatenated token ids and offsets."""
+"""Computes logits, (rows,) or (rows, K), from concatenated token ids and offsets."""
 
 ORIGINAL, FP32, INT8 = "torch fp32", "onnx fp32", "onnx int8"
 MAX_DIFFERENCE = 1e-5
@@ -52,7 +53,7 @@ class FormReport(Record):
     rows_per_s: float
     """Reviews per second on one thread, from ids to logits; median of five rounds."""
     accuracy: float | None
-    """Share of check rows with the correct label; None if the check rows have no labels."""
+    """Share of check rows labelled correctly, of those that are not unsure; None if they have no labels."""
     largest_difference: float
     """Largest absolute difference from the original's probabilities."""
     changed: int
@@ -93,6 +94,7 @@ def export(
     int8: bool = False,
     check: str | Path | None = None,
     max_drop: float = 0.002,
+    thresholds: bool = True,
     force: bool = False,
     settings: PrepareSettings | None = None,
     progress: Progress | None = None,
@@ -107,6 +109,7 @@ def export(
             the prepared data that the model was trained on. If they no longer exist, probabilities are
             compared on generated rows; `int8` requires labelled rows.
         max_drop: largest allowed loss of accuracy on the check rows.
+        thresholds: let the file choose labels by the class weights and thresholds of the model, if any.
         force: replace existing files.
         settings: how to read a labelled file (format, columns).
         progress: receives progress updates.
@@ -123,7 +126,7 @@ def export(
     _check_request(path, int8=int8, check=check, max_drop=max_drop)
     check_output(path, replace=force)
     check_output(vocabulary, replace=force)
-    predictor = Predictor.load(model)
+    predictor = Predictor.load(model, thresholds=thresholds)
     if check is None:
         rows = generated_rows(predictor)
     else:
@@ -132,9 +135,9 @@ def export(
     from sentiscale.inference.onnx_graph import IR_VERSION, OPSET, onnx_bytes  # needs the export extra
 
     digest = record.get("data_digest", "")
-    contents = {FP32: onnx_bytes(predictor.model, data_digest=digest)}
+    contents = {FP32: onnx_bytes(predictor.model, predictor.decision, data_digest=digest)}
     if int8:
-        contents[INT8] = onnx_bytes(predictor.model, int8=True, data_digest=digest)
+        contents[INT8] = onnx_bytes(predictor.model, predictor.decision, int8=True, data_digest=digest)
     forms = _compare(predictor, Path(model), contents, rows)
     _check_forms(path, forms, max_drop)
     written = forms[-1].name
@@ -209,7 +212,7 @@ class CheckRows:
     tokens: npt.NDArray[Any]
     offsets: IntArray
     labels: npt.NDArray[np.uint8] | None
-    """0 negative, 1 positive; None for generated rows, which do not resemble the training reviews."""
+    """Position of each row's class; None for generated rows, which do not resemble the training reviews."""
     source: str
     """Description of where the rows come from."""
 
@@ -275,26 +278,34 @@ def _compare(
     predictor: Predictor, model: Path, contents: dict[str, bytes], rows: CheckRows
 ) -> list[FormReport]:
     """Compare every form with the original; each uses one thread."""
+    loaded = {name: OnnxPredictor(content, name=name, threads=1) for name, content in contents.items()}
     scorers: dict[str, Scorer] = {ORIGINAL: predictor.token_logits}
-    bytes_of = {ORIGINAL: (model / "weights.safetensors").stat().st_size}
-    for name, content in contents.items():
-        scorers[name] = OnnxPredictor(content, name=name, threads=1).token_logits
-        bytes_of[name] = len(content)
+    scorers |= {name: form.token_logits for name, form in loaded.items()}
+    sizes = {name: len(content) for name, content in contents.items()}
+    sizes[ORIGINAL] = (model / "weights.safetensors").stat().st_size
     with torch_threads(1):
-        logits = {name: score(rows.tokens, rows.offsets) for name, score in scorers.items()}
+        chances = {name: probabilities(score(rows.tokens, rows.offsets)) for name, score in scorers.items()}
         rates = rows_per_second(scorers, rows.sample(TIMED_ROWS))
-    original = logits[ORIGINAL]
+    codes = {name: form.token_codes(rows.tokens, rows.offsets) for name, form in loaded.items()}
+    codes[ORIGINAL] = predictor.decision.codes(chances[ORIGINAL])
     return [
         FormReport(
             name=name,
-            megabytes=round(bytes_of[name] / 1e6, 2),
+            megabytes=round(sizes[name] / 1e6, 2),
             rows_per_s=round(rates[name], 1),
-            accuracy=None if rows.labels is None else count(own, rows.labels).accuracy,
-            largest_difference=float(np.max(np.abs(probabilities(own) - probabilities(original)))),
-            changed=int(np.sum((own > 0) != (original > 0))),
+            accuracy=accuracy(codes[name], rows.labels, len(predictor.classes)),
+            largest_difference=float(np.max(np.abs(chances[name] - chances[ORIGINAL]))),
+            changed=int(np.sum(codes[name] != codes[ORIGINAL])),
         )
-        for name, own in logits.items()
+        for name in scorers
     ]
+
+
+def accuracy(codes: Codes, labels: npt.NDArray[np.uint8] | None, unsure: int) -> float | None:
+    """Share of right labels among those that are not unsure; None without labels, 0 if all are unsure."""
+    if labels is None:
+        return None
+    return int(np.sum(codes == labels)) / max(int(np.sum(codes != unsure)), 1)
 
 
 def rows_per_second(scorers: Mapping[str, Scorer], rows: CheckRows) -> dict[str, float]:

@@ -1,10 +1,10 @@
 """Build the ONNX graph of a model node by node; docs/decisions/0009 explains why it is not traced.
 
 The functions `add_…` append nodes to a `GraphBuilder` and return the names of their output tensors. Suffixes
-of names are axes: W tokens, B rows, E embedding, H hidden units, G gates times units, V words.
+of names are axes: W tokens, B rows, E embedding, H hidden units, G gates times units, V words, K classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -15,7 +15,8 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 from torch import Tensor, nn
 
 from sentiscale.errors import UsageError
-from sentiscale.inference.onnx_runtime import OnnxMetadata
+from sentiscale.inference.onnx_runtime import LABEL_CODE, OnnxMetadata
+from sentiscale.model.decision import Decision
 from sentiscale.model.directory import SavedModel
 from sentiscale.model.network import SentimentNet
 from sentiscale.model.ngrams import JOIN_FACTOR, Ngrams
@@ -34,17 +35,21 @@ MAX_BYTES = 2**31 - 2**20
 
 INT64, UINT64, INT32, FLOAT = TensorProto.INT64, TensorProto.UINT64, TensorProto.INT32, TensorProto.FLOAT
 INPUTS = {"ids": (INT64, ["batch", "tokens"]), "lengths": (INT64, ["batch"])}
-OUTPUTS = {"probability": (FLOAT, ["batch"]), "logit": (FLOAT, ["batch"])}
 
 DESCRIPTION = """Sentiment of reviews.
 Inputs: ids (batch, tokens), the first `stored_tokens` word ids of each review, padded with 0 at the end;
 lengths (batch,), the number of ids of each review without padding, which may be 0.
-Outputs: probability (batch,) of the second label, the sigmoid of the logit; logit (batch,).
+Outputs: {outputs}.
 The metadata properties contain labels, cleaning rule and vocabulary (one word per line, from id 0)."""
+OF_TWO = "probability (batch,) of the second label, the sigmoid of the logit; logit (batch,)"
+OF_MORE = "probabilities (batch, labels), the softmax of the logits; logits (batch, labels)"
+WITH_LABELS = f"; {LABEL_CODE} (batch,), the position of a review's label, or the number of labels if unsure"
 
 Input = str | int | list[int] | npt.NDArray[Any] | np.generic
 """Input of a node: a tensor name, or numbers for an initializer. "" omits an optional input. Python integers
 become int64, as ONNX requires for axes, positions and sizes."""
+TensorType = tuple[int, Sequence[str | int]]
+"""Element type and axes of an input or output; an axis is a name or, if its size is fixed, a number."""
 FloatArray = npt.NDArray[np.float32]
 Int8Array = npt.NDArray[np.int8]
 
@@ -79,9 +84,7 @@ class GraphBuilder:
         """Declare a tensor as an output of the graph."""
         self._nodes.append(helper.make_node("Identity", [tensor], [name], f"result_{name}"))
 
-    def model(
-        self, inputs: Mapping[str, tuple[int, list[str]]], outputs: Mapping[str, tuple[int, list[str]]]
-    ) -> ModelProto:
+    def model(self, inputs: Mapping[str, TensorType], outputs: Mapping[str, TensorType]) -> ModelProto:
         """Build the model; `inputs` and `outputs` map names to element types and axes."""
         read, written = (
             [helper.make_tensor_value_info(name, *info) for name, info in infos.items()]
@@ -108,18 +111,26 @@ class GraphBuilder:
 # The whole model
 
 
-def onnx_bytes(model: SavedModel, *, int8: bool = False, data_digest: str = "") -> bytes:
+def onnx_bytes(
+    model: SavedModel, decision: Decision | None = None, *, int8: bool = False, data_digest: str = ""
+) -> bytes:
     """Build the content of an ONNX file with the network, the linear n-gram model and their combination.
 
-    `int8` stores the embedding, the LSTM weights and the tables of the n-gram model in 8 bits.
+    `decision` chooses the labels; the model's own by default. `int8` stores the embedding, the LSTM weights
+    and the tables of the n-gram model in 8 bits.
 
     Raises: UsageError when the model is too large for an ONNX file.
     """
     _check_size(model, int8=int8)
-    built = build_graph(model, int8=int8).model(INPUTS, OUTPUTS)
+    decision = decision or model.config.decision
+    outputs = output_types(decision)
+    built = build_graph(model, decision, int8=int8).model(INPUTS, outputs)
     built.producer_name, built.producer_version = "sentiscale", version("sentiscale")
-    built.doc_string = DESCRIPTION
+    described = OF_TWO if "logit" in outputs else OF_MORE
+    built.doc_string = DESCRIPTION.format(outputs=described + WITH_LABELS * (LABEL_CODE in outputs))
     metadata = OnnxMetadata(
+        labels=model.classes.names,
+        kind=model.classes.kind,
         cleaning=model.config.cleaning,
         cleaning_version=model.config.cleaning_version,
         max_tokens=model.config.max_tokens,
@@ -137,7 +148,7 @@ def onnx_bytes(model: SavedModel, *, int8: bool = False, data_digest: str = "") 
 
 def _check_size(model: SavedModel, *, int8: bool) -> None:
     numbers = sum(weights.numel() for weights in model.net.parameters())
-    numbers += 2 * len(model.wide.scales) if model.wide else 0
+    numbers += model.wide.scales.size + model.wide.weights.size if model.wide else 0
     size = numbers * (1 if int8 else 4)
     if size > MAX_BYTES:
         raise UsageError(
@@ -147,18 +158,68 @@ def _check_size(model: SavedModel, *, int8: bool) -> None:
         )
 
 
-def build_graph(model: SavedModel, *, int8: bool) -> GraphBuilder:
+def output_types(decision: Decision) -> dict[str, TensorType]:
+    """Element types and axes of the outputs.
+
+    A file with two classes has the output `label_code` only if its labels are not the more probable classes.
+    """
+    classes = len(decision.names)
+    if classes == 2:
+        outputs: dict[str, TensorType] = {"probability": (FLOAT, ["batch"]), "logit": (FLOAT, ["batch"])}
+    else:
+        outputs = {"probabilities": (FLOAT, ["batch", classes]), "logits": (FLOAT, ["batch", classes])}
+    return outputs if classes == 2 and decision.is_default else outputs | {LABEL_CODE: (INT64, ["batch"])}
+
+
+def build_graph(model: SavedModel, decision: Decision, *, int8: bool) -> GraphBuilder:
     graph, weights = GraphBuilder(int8=int8), model.combination
     tokens = add_token_rows(graph, "ids", "lengths", lookahead(model.wide.ngrams) if model.wide else 0)
     network_inputs = add_network_inputs(graph, tokens, model.config.max_tokens)
     network = add_network(graph, model.net, network_inputs)
-    logit = graph.add("Add", graph.add("Mul", network, np.float32(weights.net)), np.float32(weights.bias))  # type: ignore[arg-type]
+    logits = graph.add("Add", graph.add("Mul", network, float32(weights.net)), float32(weights.bias))
     if model.wide is not None:
         wide = add_wide(graph, model.wide, tokens)
-        logit = graph.add("Add", logit, graph.add("Mul", wide, np.float32(weights.wide)))  # type: ignore[arg-type]
-    graph.add_output(graph.add("Sigmoid", logit), "probability")
-    graph.add_output(logit, "logit")
+        logits = graph.add("Add", logits, graph.add("Mul", wide, float32(weights.wide)))
+    is_binary = len(decision.names) == 2
+    probabilities = graph.add("Sigmoid", logits) if is_binary else graph.add("Softmax", logits, axis=1)
+    names = output_types(decision)
+    for tensor, name in zip((probabilities, logits), names, strict=False):
+        graph.add_output(tensor, name)
+    if LABEL_CODE in names:
+        if is_binary:
+            second_B1 = graph.add("Unsqueeze", probabilities, [1])
+            probabilities = graph.add("Concat", graph.add("Sub", float32(1), second_B1), second_B1, axis=1)
+        graph.add_output(add_decision(graph, probabilities, decision), LABEL_CODE)
     return graph
+
+
+def add_decision(graph: GraphBuilder, probabilities_BK: str, decision: Decision) -> str:
+    """Add the choice of labels as `Decision.codes` makes it; returns their codes (B,) int64."""
+    names, unsure = decision.names, len(decision.names)
+    weights = float32([decision.weights.get(name, 1.0) for name in names])
+    bounds = float32([decision.thresholds.get(name, 2.0) for name in names])  # 2 is never reached
+    rates = graph.add("Where", bounds <= 1, float32(-1), graph.add("Mul", probabilities_BK, weights))
+    codes = graph.add("ArgMax", rates, axis=1, keepdims=0)
+    if decision.thresholds:
+        if len(decision.thresholds) == unsure:
+            codes = graph.add("Add", graph.add("Mul", codes, 0), unsure)
+        reached = graph.add("GreaterOrEqual", probabilities_BK, bounds)
+        ratios = graph.add("Div", probabilities_BK, np.maximum(bounds, float32(1e-12)))
+        ratios = graph.add("Where", reached, ratios, float32(-1))
+        best = graph.add("ReduceMax", ratios, [1], keepdims=0)
+        chosen = graph.add("ArgMax", ratios, axis=1, keepdims=0)
+        codes = graph.add("Where", graph.add("GreaterOrEqual", best, float32(0)), chosen, codes)
+    if decision.abstain:
+        needed = graph.add("Gather", float32([*(decision.abstain.get(name, 0) for name in names), 0]), codes)
+        columns = graph.add("Pad", probabilities_BK, [0, 0, 0, 1], float32(1))
+        own = graph.add("GatherElements", columns, graph.add("Unsqueeze", codes, [1]), axis=1)
+        is_sure = graph.add("GreaterOrEqual", graph.add("Squeeze", own, [1]), needed)
+        codes = graph.add("Where", is_sure, codes, unsure)
+    return codes
+
+
+def float32(numbers: float | Sequence[float]) -> FloatArray:
+    return np.asarray(numbers, np.float32)
 
 
 # Inputs
@@ -233,7 +294,7 @@ new)."""
 
 
 def add_network(graph: GraphBuilder, net: SentimentNet, inputs: NetworkInputs) -> str:
-    """Add embedding, recurrent layers, pooling and head; returns the logits (B,)."""
+    """Add embedding, recurrent layers, pooling and head; returns the logits (B,) or (B, K)."""
     embedded_WBE = add_embedding(graph, as_numpy(net.embedding.weight), inputs.ids_WB)
     recurrent, pooled = net.recurrent, []
     for cell, direction in ((recurrent.cell, "forward"), (recurrent.backward_cell, "reverse")):
@@ -241,8 +302,19 @@ def add_network(graph: GraphBuilder, net: SentimentNet, inputs: NetworkInputs) -
             pooled += add_direction(graph, cell, direction, embedded_WBE, inputs, recurrent.pooling)
     pooled_BD = pooled[0] if len(pooled) == 1 else graph.add("Concat", *pooled, axis=1)
     head = net.head.linear
-    logits_B1 = graph.add("Gemm", pooled_BD, as_numpy(head.weight), as_numpy(head.bias), transB=1)
-    return graph.add("Squeeze", logits_B1, [1])
+    logits = graph.add("Gemm", pooled_BD, as_numpy(head.weight), as_numpy(head.bias), transB=1)
+    if net.head.ordinal:
+        return add_ordinal_logits(graph, logits)
+    return graph.add("Squeeze", logits, [1]) if net.head.outputs == 1 else logits
+
+
+def add_ordinal_logits(graph: GraphBuilder, steps: str) -> str:
+    """Add `model.network.ordinal_logits`: log-probabilities (B, K) from logits (B, K - 1)."""
+    stopped = graph.add("Neg", graph.add("Softplus", steps))  # the logarithm of sigmoid(-step)
+    passed = graph.add("Neg", graph.add("Softplus", graph.add("Neg", steps)))
+    reached = graph.add("CumSum", passed, 1)
+    first, last = [0, 1, 0, 0], [0, 0, 0, 1]
+    return graph.add("Add", graph.add("Pad", reached, first), graph.add("Pad", stopped, last))
 
 
 def add_embedding(graph: GraphBuilder, table_VE: FloatArray, ids_WB: str) -> str:
@@ -326,22 +398,28 @@ def lookahead(ngrams: Ngrams) -> int:
 
 
 def add_wide(graph: GraphBuilder, wide: WideModel, tokens: TokenRows) -> str:
-    """Add the linear n-gram model; returns its logits (B,).
+    """Add the linear n-gram model; returns its logits (B,) or (B, K).
 
-    With the scales r and weights w of a row's distinct buckets, the logit is
-    sum(r w) / sqrt(sum(r r)) + intercept. A table stores the columns r w and r r.
+    With the scales r and weights w of a row's distinct buckets, the logit of a class is
+    sum(r w) / sqrt(sum(r r)) + intercept. A table stores a column r w for each logit and the column r r.
     """
     no_bucket = 2**wide.ngrams.bits
     buckets = add_distinct(graph, add_buckets(graph, wide.ngrams, tokens, no_bucket), no_bucket)
-    table = np.zeros((no_bucket + 1, 2), np.float32)  # the last row stays 0, so `no_bucket` adds nothing
-    table[:-1, 0] = wide.scales * wide.weights
-    table[:-1, 1] = wide.scales**2
-    sums_B2 = add_sums(graph, table, buckets)
-    weighted, squares = (graph.add("Gather", sums_B2, column, axis=1) for column in (0, 1))
+    weights = wide.weights.reshape(no_bucket, -1)
+    outputs = weights.shape[1]
+    # The last row stays 0, so `no_bucket` adds nothing.
+    table = np.zeros((no_bucket + 1, outputs + 1), np.float32)
+    table[:-1, :-1] = wide.scales[:, None] * weights
+    table[:-1, -1] = wide.scales**2
+    sums = add_sums(graph, table, buckets)
+    if wide.weights.ndim == 1:
+        weighted, squares = (graph.add("Gather", sums, column, axis=1) for column in (0, 1))
+    else:
+        weighted, squares = graph.add_multi("Split", 2, sums, [outputs, 1], axis=1)
     norm = graph.add(
         "Sqrt", graph.add("Max", squares, np.float32(1e-30))
     )  # avoids 0 / 0 in rows without n-grams
-    return graph.add("Add", graph.add("Div", weighted, norm), np.float32(wide.intercept))  # type: ignore[arg-type]
+    return graph.add("Add", graph.add("Div", weighted, norm), float32(wide.intercept))
 
 
 def add_buckets(graph: GraphBuilder, ngrams: Ngrams, tokens: TokenRows, no_bucket: int) -> str:
@@ -411,7 +489,7 @@ def add_distinct(graph: GraphBuilder, buckets: str, no_bucket: int) -> str:
 
 
 def add_sums(graph: GraphBuilder, table: FloatArray, buckets: str) -> str:
-    """Sum the table's two columns over the buckets (B, N); returns (B, 2)."""
+    """Sum the table's columns over the buckets (B, N); returns (B, columns)."""
     if not graph.int8:
         return graph.add("ReduceSum", graph.add("Gather", table, buckets), [1], keepdims=0)
     roots_table, steps = quantize_square_roots(table)

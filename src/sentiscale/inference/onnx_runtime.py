@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from sentiscale.config import Cleaning
+from sentiscale.config import ClassKind, Cleaning
 from sentiscale.data.batches import padded_ids, sorted_order
 from sentiscale.errors import DataError, UsageError
+from sentiscale.model.decision import Codes
 from sentiscale.records import Record, available_cores
+from sentiscale.text.classes import BINARY
 from sentiscale.text.encode import Encoder
 from sentiscale.text.tokens import NumberedRows
 from sentiscale.text.vocab import PAD, UNK, Vocab
@@ -22,6 +24,8 @@ from sentiscale.text.vocab import PAD, UNK, Vocab
 FloatArray = npt.NDArray[np.float32]
 
 FORMAT = "sentiscale-onnx-1"
+LABEL_CODE = "label_code"
+"""Output with the codes of the labels, of a file whose labels are not those of two more probable classes."""
 BATCH_ROWS = 64
 """Largest number of rows in a batch; fewer than with PyTorch, so that the outputs of an LSTM step stay in the
 cache."""
@@ -39,8 +43,10 @@ class OnnxMetadata(Record):
 
     format: str = FORMAT
     """Name and version of this set of properties."""
-    labels: tuple[str, ...] = ("negative", "positive")
-    """Names of the classes; the model outputs the probability of the second one."""
+    labels: tuple[str, ...] = BINARY
+    """Names of the classes, in the order of the outputs; of two, only the second has an output."""
+    kind: ClassKind = "binary"
+    """How the classes were formed: binary, ternary, stars or labels."""
     cleaning: Cleaning
     """Rule that splits text into words; defined in `sentiscale.text.clean`."""
     cleaning_version: int = 1
@@ -142,17 +148,34 @@ class OnnxPredictor:
         return Encoder(metadata.vocab(), metadata.cleaning, metadata.stored_tokens, metadata.cleaning_version)
 
     def logits(self, rows: NumberedRows) -> FloatArray:
-        """Logits (rows,) of encoded reviews; their sigmoid is the probability of "positive"."""
+        """Logits of encoded reviews, (rows,) for two labels or (rows, K); see `metrics.probabilities`."""
         return self.token_logits(rows.ids, rows.offsets)
+
+    def codes(self, rows: NumberedRows) -> Codes:
+        """Position of each encoded review's label in `metadata.labels`, (rows,); K means unsure."""
+        return self.token_codes(rows.ids, rows.offsets)
 
     def token_logits(self, tokens: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> FloatArray:
         """Logits of concatenated token ids; row i is tokens[offsets[i]:offsets[i + 1]]."""
+        rows, labels = len(offsets) - 1, len(self.metadata.labels)
+        name, shape = ("logit", (rows,)) if labels == 2 else ("logits", (rows, labels))
+        return self._fill(np.zeros(shape, np.float32), name, tokens, offsets)
+
+    def token_codes(self, tokens: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> Codes:
+        """Codes of the labels of concatenated token ids; see `codes`."""
+        if LABEL_CODE not in (output.name for output in self.session.get_outputs()):
+            return (self.token_logits(tokens, offsets) > 0).astype(np.int64)
+        return self._fill(np.zeros(len(offsets) - 1, np.int64), LABEL_CODE, tokens, offsets)
+
+    def _fill(
+        self, values: npt.NDArray[Any], output: str, tokens: npt.NDArray[Any], offsets: npt.NDArray[np.int64]
+    ) -> npt.NDArray[Any]:
+        """Fill `values` with an output of the graph; its first axis is that of the rows."""
         lengths = np.diff(offsets)
-        logits = np.zeros(len(lengths), np.float32)
         for rows in sorted_order(lengths, BATCH_ROWS):
             ids_BT, _ = padded_ids(tokens, offsets, rows, ALL_TOKENS)
-            logits[rows] = self.session.run(["logit"], {"ids": ids_BT, "lengths": lengths[rows]})[0]
-        return logits
+            values[rows] = self.session.run([output], {"ids": ids_BT, "lengths": lengths[rows]})[0]
+        return values
 
 
 def _session_options(runtime: Any, threads: int) -> Any:

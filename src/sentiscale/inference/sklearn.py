@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +16,26 @@ import pyarrow as pa
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from sentiscale.config import Settings, preset_values, resolve
 from sentiscale.errors import DataError, Interrupted, UsageError, did_you_mean, quoted
 from sentiscale.inference.predictor import CHUNK_ROWS, Predictor
-from sentiscale.inference.sklearn_data import as_texts, copied_slice, prepare_texts, two_classes
+from sentiscale.inference.sklearn_data import (
+    as_texts,
+    class_codes,
+    copied_slice,
+    named_classes,
+    prepare_texts,
+)
 from sentiscale.model.directory import CONFIG, DIGESTS, FILES, RECORD, SavedModel, read_record, save_model
 from sentiscale.model.metrics import probabilities
 from sentiscale.model.wide import Combination
 from sentiscale.parallel.world import single_rank
 from sentiscale.records import RunRecord, available_cores
-from sentiscale.training.finish import as_saved_model
+from sentiscale.text.classes import Classes
+from sentiscale.training.finish import as_saved_model, training_decision
 from sentiscale.training.hardware import Hardware, RankContext
 from sentiscale.training.launch import train
 from sentiscale.training.loop import fit
@@ -58,13 +66,15 @@ def _finished(training: Training) -> tuple[SavedModel, RunRecord]:
     runner = training.learner.runner
     runner.restore(training.best)
     combination = Combination(**training.state.best_combination)
+    classes, decision = training.dataset.manifest.class_set, training_decision(training)
     scored = evaluate(
         runner,
         training.valid_split,
         training.valid_wide,
         training.settings.train.max_tokens,
-        training.dataset.manifest.class_set,
+        classes,
         combination,
+        decision,
     )
     assert scored is not None, "one rank is rank 0"
     model = as_saved_model(training, runner.full_state(), combination)
@@ -101,7 +111,7 @@ PROCESS_STATE = threading.RLock()
 
 
 class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """The classifier of `sentiscale train` as an estimator for texts in memory with two classes.
+    """The classifier of `sentiscale train` as an estimator for texts in memory, with 2 to 100 classes.
 
     `fit` writes working files to a temporary folder and trains in this process, unless `layout` requires
     several processes. A tenth of each class, selected by the hash of the text, is held out for validation; it
@@ -132,16 +142,21 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         time_limit: seconds of training after which the best weights so far are used; None means no limit.
         random_state: integer seed, or None or a RandomState from which a seed is drawn. The same seed
             produces the same model.
+        class_weight: weight of each class in the loss, {label: weight} or "balanced", which weights all
+            classes equally; None weights all texts equally. `predict` returns the class with the largest
+            product of weight and probability; probabilities keep the shares of the training texts.
+        ordinal: whether the labels are numbers whose order matters, such as stars. With three or more
+            classes, the network then has an ordinal output layer, and `record_` has their mean error.
         verbose: if above 0, write training progress to stderr.
         settings: further settings by dotted name, as in {"model.hidden_dim": 64}; they override all other
             parameters.
 
     Attributes:
-        classes_: the two labels, sorted; a saved model calls the second one positive.
+        classes_: the labels, sorted; a saved model calls two labels negative and positive.
         predictor_: the trained model, a `sentiscale.Predictor`.
         record_: record of the training: settings, seconds and scores on the validation texts.
 
-    There is no `n_features_in_`, because text has no fixed number of features, and no `sample_weight`.
+    There is no `n_features_in_`, because text has no fixed number of features.
 
     >>> classifier = SentimentClassifier(preset="fast")
     >>> classifier.fit(texts, labels).predict(["Not bad at all."])  # doctest: +SKIP
@@ -167,6 +182,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         precision: str = "auto",
         time_limit: float | None = None,
         random_state: Any = 0,
+        class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
+        ordinal: bool = False,
         verbose: int = 0,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
@@ -187,33 +204,43 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.precision = precision
         self.time_limit = time_limit
         self.random_state = random_state
+        self.class_weight = class_weight
+        self.ordinal = ordinal
         self.verbose = verbose
         self.settings = settings
 
-    def fit(self, X: Any, y: Any) -> "SentimentClassifier":
-        """Fit the classifier to texts `X` (n,) and labels `y` (n,) of two classes.
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "SentimentClassifier":
+        """Fit the classifier to texts `X` (n,) and labels `y` (n,).
 
         Args:
             X: list, NumPy array, or pandas, Polars or Arrow column of str, without missing values.
             y: sortable labels, such as str, bool or int.
+            sample_weight: weight of each text in the loss, (n,); texts of weight 0 are left out.
 
         Raises:
             ValueError: texts, labels or parameters are invalid.
             SentiscaleError: training failed.
         """
         texts = as_texts(X)
-        classes, labels = two_classes(y, len(texts))
+        labels, codes = class_codes(y, len(texts))
+        weights = None
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, texts, ensure_non_negative=True)
+            texts, codes, weights = texts.filter(weights > 0), codes[weights > 0], weights[weights > 0]
+            weights = (weights / weights.mean()).astype(np.float32) if np.ptp(weights) else None
         try:
-            predictor, record = self._train(texts, labels)
+            predictor, record = self._train(texts, codes, labels, weights)
         except (UsageError, DataError) as error:
             raise ValueError(str(error)) from error
         except Interrupted as error:  # drops the advice to resume, because the temporary folder is deleted
             raise KeyboardInterrupt(str(error).partition(";")[0]) from error
-        self.classes_, self.predictor_, self.record_ = classes, predictor, record
+        self.classes_, self.predictor_, self.record_ = labels, predictor, record
         return self
 
     def decision_function(self, X: Any) -> npt.NDArray[np.float32]:
-        """Logits (n,) of the second class; the logit of a text does not depend on the other texts.
+        """Logits: (n,) of the second of two classes, or (n, K) of K classes.
+
+        The logits of a text do not depend on the other texts.
 
         Raises: NotFittedError when the classifier is not fitted; ValueError when `X` is not a collection of
             texts.
@@ -228,19 +255,25 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.concatenate(parts)
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
-        """Class probabilities (n, 2), in the order of `classes_`."""
+        """Class probabilities (n, K), in the order of `classes_`."""
         return probabilities(self.decision_function(X))
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
-        """Predicted label of each text (n,)."""
-        logits = self.decision_function(X)
-        labels: npt.NDArray[Any] = self.classes_[(logits > 0).astype(int)]
+        """Predicted label of each text (n,).
+
+        It is the label that `sentiscale predict` gives, or the most probable one where that is unsure.
+        """
+        chances = self.predict_proba(X)
+        codes = self.predictor_.decision.codes(chances)
+        sure = np.where(codes < len(self.classes_), codes, chances.argmax(axis=1))
+        labels: npt.NDArray[Any] = self.classes_[sure]
         return labels
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write a model directory, which `sentiscale predict` and `serve` accept as well.
 
-        There, the second class is called positive; `load` restores the labels passed to `fit`.
+        There, two classes are called negative and positive, and labels are text; `load` restores the labels
+        passed to `fit`.
 
         Args:
             path: directory to write.
@@ -259,21 +292,21 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def load(cls, path: str | Path) -> "SentimentClassifier":
-        """Load a directory written by `save` or, with the labels negative and positive, RUN/model of a run.
+        """Load a directory written by `save` or, with the classes of the data as labels, RUN/model of a run.
 
         Raises: DataError when the directory is missing or damaged, or was written by an incompatible version.
         """
         path = Path(path)
         with process_state_preserved():
             predictor = Predictor.load(path)
-        parameters, classes = _read_description(path)
+        parameters, labels = _read_description(path, predictor.classes.names)
         try:
             estimator = cls(**parameters)
         except TypeError as error:
             raise DataError(
                 f"{path / ESTIMATOR_FILE} was written by another version: {error}. Fit and save it again."
             ) from error
-        estimator.classes_, estimator.predictor_ = classes, predictor
+        estimator.classes_, estimator.predictor_ = labels, predictor
         estimator.record_ = read_record(path)
         return estimator
 
@@ -300,11 +333,17 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
-        tags.classifier_tags.multi_class = False
         return tags
 
-    def _train(self, texts: pa.Array, labels: npt.NDArray[np.uint8]) -> tuple[Predictor, dict[str, Any]]:
-        settings = self._settings(len(texts))
+    def _train(
+        self,
+        texts: pa.Array,
+        codes: npt.NDArray[np.uint8],
+        labels: npt.NDArray[Any],
+        weights: npt.NDArray[np.float32] | None,
+    ) -> tuple[Predictor, dict[str, Any]]:
+        classes = named_classes(labels, ordinal=self.ordinal)
+        settings = self._settings(len(texts), labels, classes)
         if not 0 < self.validation_fraction < 1:
             raise UsageError(
                 f"validation_fraction is {self.validation_fraction}; it must be above 0 and below 1."
@@ -313,7 +352,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with process_state_preserved(), tempfile.TemporaryDirectory(prefix="sentiscale-") as folder:
             data, run = Path(folder, "data"), Path(folder, "run")
             data.mkdir()
-            dataset = prepare_texts(texts, labels, data, settings.prepare, self.validation_fraction)
+            share = self.validation_fraction
+            dataset = prepare_texts(texts, codes, data, settings.prepare, share, classes, weights)
             if settings.train.layout == "1x1":
                 resolved = dataset.resolve(settings)
                 model, record = train_in_process(TrainJob(dataset, RunDir(run), resolved), progress)
@@ -321,11 +361,15 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             record = train(dataset, run, settings, progress=progress)
             return Predictor.load(run / "model"), record.model_dump(mode="json")
 
-    def _settings(self, texts: int) -> Settings:
+    def _settings(self, texts: int, labels: npt.NDArray[Any], classes: Classes) -> Settings:
         """Resolve all settings: `settings` overrides the other parameters, which override the preset."""
         flags = {setting: getattr(self, name) for name, setting in PARAMETER_SETTINGS.items()}
         if self.min_count is None and texts < FEW_TEXTS:
             flags["prepare.min_count"] = 1
+        flags["train.class_weight"] = self.class_weight
+        if isinstance(self.class_weight, Mapping):
+            weights = compute_class_weight(self.class_weight, classes=labels, y=labels)
+            flags["train.class_weight"] = dict(zip(classes.names, weights.tolist(), strict=True))
         flags["train.threads_per_rank"] = self.threads
         if self.threads is None and self.layout == "1x1":
             flags["train.threads_per_rank"] = min(torch.get_num_threads(), available_cores())
@@ -369,20 +413,20 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return json.dumps(document, indent=2) + "\n"
 
 
-def _read_description(path: Path) -> tuple[dict[str, Any], npt.NDArray[Any]]:
-    """Read parameters and labels of a model directory; returns defaults if it has no ESTIMATOR_FILE."""
+def _read_description(path: Path, names: tuple[str, ...]) -> tuple[dict[str, Any], npt.NDArray[Any]]:
+    """Read parameters and labels; without ESTIMATOR_FILE, returns defaults and the names of the classes."""
     file = path / ESTIMATOR_FILE
     try:
         document = read_json(file)
     except FileNotFoundError:
-        return {}, np.array(["negative", "positive"])
+        return {}, np.array(names)
     try:
         dtype = np.dtype(document["dtype"])
         if dtype.kind not in "biufUO" or dtype.itemsize > MAX_LABEL_BYTES:
             raise ValueError(f"dtype is {quoted(document['dtype'])}")
         classes = np.array(document["classes"], dtype)
-        if classes.shape != (2,):
-            raise ValueError(f"it has {len(classes)} classes")
+        if classes.shape != (len(names),):
+            raise ValueError(f"it has {len(classes)} classes, and the model {len(names)}")
         return dict(document["parameters"]), classes
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{file} is damaged: {error}. Copy the directory or save it again.") from error

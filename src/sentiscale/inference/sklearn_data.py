@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_consistent_length, column_or_1d
 
 from sentiscale.config import CLEANING_VERSIONS, PrepareSettings
@@ -31,6 +31,7 @@ from sentiscale.data.prepared import (
 from sentiscale.data.wordcount import WordCounter, WordCounts
 from sentiscale.errors import DataError
 from sentiscale.records import package_versions
+from sentiscale.text.classes import MAX_CLASSES, Classes, check_names
 from sentiscale.text.clean import raw_rows
 from sentiscale.text.column import as_array
 from sentiscale.text.lines import binary_array
@@ -63,7 +64,9 @@ class TrainingRows:
     lengths: NDArray[np.int64]
     """Number of words of each row before truncation."""
     labels: NDArray[np.uint8]
-    """Label of each row: 0 negative, 1 positive."""
+    """Position of each row's class."""
+    weights: NDArray[np.float32] | None
+    """Weight of each row in the loss; None if all are 1."""
     held_out: NDArray[np.bool_]
     """Whether each row is held out for validation."""
     words: WordTable
@@ -71,15 +74,21 @@ class TrainingRows:
 
 
 def prepare_texts(
-    texts: pa.Array, labels: NDArray[np.uint8], out: Path, settings: PrepareSettings, valid_share: float
+    texts: pa.Array,
+    labels: NDArray[np.uint8],
+    out: Path,
+    settings: PrepareSettings,
+    valid_share: float,
+    classes: Classes,
+    weights: NDArray[np.float32] | None = None,
 ) -> PreparedDataset:
-    """Write texts and labels (rows,) as a prepared dataset with the splits train and valid.
+    """Write texts, labels and weights, each (rows,), as a prepared dataset with the splits train and valid.
 
     Texts without words are left out, because nothing can be learnt from them.
 
     Args:
         texts: strings or binaries, without nulls.
-        labels: 0 negative, 1 positive.
+        labels: position of each text's class in `classes`.
         out: an empty directory.
         settings: settings for cleaning, vocabulary and stored tokens; the others are ignored.
         valid_share: share of each class to validate on, between 0 and 1; raised if that is too few texts.
@@ -94,29 +103,25 @@ def prepare_texts(
     )
     nonempty = numbered.lengths > 0
     usable = labels[nonempty]
-    smaller = int(np.bincount(usable, minlength=2).min())
-    if smaller < MIN_CLASS_TEXTS:
-        raise DataError(
-            f"of {len(usable)} texts with words the smaller class has {smaller}; each class needs at least "
-            f"{MIN_CLASS_TEXTS}, one to train on and one to validate on. Pass more texts."
-        )
+    _check_smallest(usable, len(classes))
     rows = TrainingRows(
         ids=numbered.ids,
         kept=np.diff(numbered.offsets)[nonempty],
         lengths=numbered.lengths[nonempty],
         labels=usable,
+        weights=None if weights is None else weights[nonempty],
         held_out=held_out(numbered.hashes[nonempty], usable, valid_share),
         words=words,
     )
     distinct = _write_vocabulary(out, rows, settings)
     unknown, vocab_size = _write_splits(out, rows)
-    names = [split_file(split, part) for split in SPLITS for part in ("tokens", "offsets", "labels")]
-    names.append(VOCABULARY)
+    names = [VOCABULARY, *(str(path.relative_to(out)) for path in out.glob("*/*.bin"))]
     files = dict(zip(names, file_digests(out / name for name in names), strict=True))
     empty, bytes_in = int((~nonempty).sum()), int(offsets[-1] - offsets[0])
     seconds = time.monotonic() - started_at
     manifest = Manifest(
-        **_row_counts(rows, settings.max_tokens),
+        **_row_counts(rows, settings.max_tokens, classes.names),
+        classes=classes.names,
         duplicates=0,
         conflicts=0,
         rejected={"total": empty, "by_reason": {"empty_after_cleaning": empty} if empty else {}},
@@ -126,7 +131,7 @@ def prepare_texts(
         cleaning=settings.clean,
         cleaning_version=version,
         max_tokens=settings.max_tokens,
-        settings=settings.model_dump(mode="json"),
+        settings=settings.model_dump(mode="json") | {"classes": classes.kind},
         inputs=[],
         versions=package_versions("sentiscale", "numpy", "pyarrow", "numba"),
         bytes_in=bytes_in,
@@ -141,25 +146,32 @@ def prepare_texts(
     return PreparedDataset(out, manifest)
 
 
-def _row_counts(rows: TrainingRows, max_tokens: int) -> dict[str, Any]:
+def _check_smallest(labels: NDArray[np.uint8], classes: int) -> None:
+    smallest = int(np.bincount(labels, minlength=classes).min())
+    if smallest < MIN_CLASS_TEXTS:
+        raise DataError(
+            f"of {len(labels)} texts with words the smallest class has {smallest}; each class needs at least "
+            f"{MIN_CLASS_TEXTS}, one to train on and one to validate on. Pass more texts."
+        )
+
+
+def _row_counts(rows: TrainingRows, max_tokens: int, names: tuple[str, ...]) -> dict[str, Any]:
+    def by_class(labels: NDArray[np.uint8]) -> dict[str, int]:
+        return dict(zip(names, np.bincount(labels, minlength=len(names)).tolist(), strict=True))
+
     train, valid = rows.labels[~rows.held_out], rows.labels[rows.held_out]
     splits = dict(zip(SPLITS, (train, valid, rows.labels[:0]), strict=True))
     truncated = np.maximum(rows.lengths - max_tokens, 0)
     powers = np.bincount(np.ceil(np.log2(rows.lengths)).astype(np.int64), minlength=LENGTH_POWERS)
     return {
         "rows": {split: len(labels) for split, labels in splits.items()},
-        "labels": _by_class(rows.labels),
-        "labels_per_split": {split: _by_class(labels) for split, labels in splits.items()},
+        "labels": by_class(rows.labels),
+        "labels_per_split": {split: by_class(labels) for split, labels in splits.items()},
         "tokens": int(rows.kept.sum()),
         "cut": int((truncated > 0).sum()),
         "tokens_cut": int(truncated.sum()),
         "length_histogram": {str(2**power): int(count) for power, count in enumerate(powers) if count},
     }
-
-
-def _by_class(labels: NDArray[np.uint8]) -> dict[str, int]:
-    negative, positive = np.bincount(labels, minlength=2).tolist()
-    return {"negative": negative, "positive": positive}
 
 
 def held_out(hashes: NDArray[np.uint64], labels: NDArray[np.uint8], share: float) -> NDArray[np.bool_]:
@@ -169,7 +181,7 @@ def held_out(hashes: NDArray[np.uint64], labels: NDArray[np.uint8], share: float
     """
     chosen = np.zeros(len(labels), bool)
     places = hashes & np.uint64(2**32 - 1)  # the bits by which `prepare` splits
-    for label in (0, 1):
+    for label in range(int(labels.max()) + 1):
         rows = np.flatnonzero(labels == label)
         ordered = rows[np.argsort(places[rows], kind="stable")]
         least = max(1, min(MIN_VALIDATION_TEXTS, len(rows) // 3))
@@ -209,7 +221,10 @@ def _write_splits(out: Path, rows: TrainingRows) -> tuple[list[int], int]:
         unknown.append(count)
         offsets = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
         (out / split).mkdir()
-        for part, array in (("tokens", tokens), ("offsets", offsets), ("labels", rows.labels[chosen])):
+        parts = {"tokens": tokens, "offsets": offsets, "labels": rows.labels[chosen]}
+        if rows.weights is not None:
+            parts["weights"] = rows.weights[chosen]
+        for part, array in parts.items():
             (out / split_file(split, part)).write_bytes(np.ascontiguousarray(array).data)
     return unknown, vocab_size
 
@@ -262,11 +277,11 @@ def copied_slice(texts: pa.Array, begin: int, end: int) -> pa.Array:
     return binary_array(data[offsets[0] : offsets[-1]], offsets - offsets[0])
 
 
-def two_classes(y: Any, texts: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Return the two labels in `y`, sorted, and the index (texts,) of each row's label, 0 or 1.
+def class_codes(y: Any, texts: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Return the labels that occur in `y`, sorted, and the position of each row's label among them, (texts,).
 
-    Raises: ValueError, with scikit-learn's messages, when `y` does not have one label per text or does not
-        have two classes.
+    Raises: ValueError, with scikit-learn's messages, when `y` does not have one label per text or has fewer
+        than 2 or more than 100 different ones.
     """
     if y is None:
         raise ValueError("SentimentClassifier requires y to be passed, but the target y is None.")
@@ -274,13 +289,37 @@ def two_classes(y: Any, texts: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     assert_all_finite(y, input_name="y")
     check_consistent_length(range(texts), y)
     check_classification_targets(y)
-    kind = type_of_target(y, input_name="y")
-    if kind != "binary":
-        raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
-    classes, labels = np.unique(y, return_inverse=True)
+    classes, codes = np.unique(y, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
             "SentimentClassifier needs samples of 2 classes in the data, but the data contains only one "
             f"class: {classes[0]!r}"
         )
-    return classes, labels.astype(np.uint8)
+    if len(classes) > MAX_CLASSES:
+        raise ValueError(f"y has {len(classes)} different labels; at most {MAX_CLASSES} classes are allowed.")
+    return classes, codes.astype(np.uint8)
+
+
+def named_classes(labels: NDArray[Any], *, ordinal: bool) -> Classes:
+    """Return the classes of a saved model: negative and positive, or more with the names of their labels.
+
+    Labels that cannot name a class, such as an empty string, are numbered.
+
+    Raises: ValueError when `ordinal` is set and the labels are not numbers in ascending order.
+    """
+    if len(labels) == 2:
+        return Classes()
+    names = tuple(map(str, labels.tolist()))
+    if ordinal:
+        try:
+            rising = bool((np.diff(np.array(names, float)) > 0).all())
+        except ValueError:
+            rising = False
+        if not rising:
+            raise ValueError(f"ordinal=True needs numbers as labels; they are {', '.join(names)[:100]}.")
+        return Classes(names, "stars")
+    try:
+        check_names(names)
+    except ValueError:
+        names = tuple(f"class {code}" for code in range(len(names)))
+    return Classes(names, "labels")

@@ -8,9 +8,13 @@ from hypothesis import strategies as st
 
 from sentiscale.errors import UsageError
 from sentiscale.inference.onnx_graph import IR_VERSION, OPSET, onnx_bytes
+from sentiscale.inference.onnx_runtime import OnnxPredictor
 from sentiscale.inference.predictor import Predictor
+from sentiscale.model.decision import Decision
 from sentiscale.model.metrics import probabilities
 from sentiscale.model.ngrams import Ngrams
+from sentiscale.text.classes import Classes
+from tests.data.relabel import STARS, TERNARY
 from tests.inference.export.conftest import MAX_TOKENS, WORDS, both, made, ragged
 
 TOLERANCE = 1e-5
@@ -33,6 +37,9 @@ SHAPES = {
     "gru, deep, both ways, last": {"cell": "gru", "layers": 2, "bidirectional": True, "pooling": "last"},
     "lstm, no wide part": {"wide": False},
     "gru, no wide part": {"cell": "gru", "wide": False},
+    "lstm, three classes": {"classes": TERNARY},
+    "gru, five stars, ordinal": {"cell": "gru", "classes": STARS},
+    "lstm, five stars, no wide part": {"classes": STARS, "head": "softmax", "wide": False},
 }
 KINDS = [Ngrams(8, 1, 0), Ngrams(23, 2, 0), Ngrams(12, 3, 0), Ngrams(10, 1, 3), Ngrams(16, 2, 4)]
 
@@ -103,7 +110,7 @@ def test_the_caller_s_padding_does_not_matter(models, name, rows, extra, junk):
     given_ids = {"ids": ids, "lengths": lengths}
     probability, logit = exported.session.run(["probability", "logit"], given_ids)
     expected = original.token_logits(*ragged(rows))
-    assert np.abs(probability - probabilities(expected)).max() <= TOLERANCE
+    assert np.abs(probability - probabilities(expected)[:, 1]).max() <= TOLERANCE
     assert difference(logit, expected) <= TOLERANCE
     assert probability.shape == logit.shape == (len(rows),)
 
@@ -124,6 +131,53 @@ def test_rows_without_a_token_are_one_padding_token(models, name):
         inputs = {"ids": np.zeros((2, width), np.int64), "lengths": np.zeros(2, np.int64)}
         found = exported.session.run(["logit"], inputs)[0]
         assert difference(found, original.token_logits(*ragged([[], []]))) <= TOLERANCE
+
+
+TABLES = st.fixed_dictionaries(
+    {},
+    optional={
+        "weights": st.dictionaries(st.integers(0, 4), st.floats(0.01, 100)),
+        "thresholds": st.dictionaries(st.integers(0, 4), st.floats(0, 1)),
+        "abstain": st.dictionaries(st.integers(0, 4), st.floats(0, 1)),
+    },
+)
+
+
+@pytest.mark.parametrize("classes", [Classes(), TERNARY, STARS], ids=len)
+@settings(max_examples=15, deadline=None)
+@given(tables=TABLES)
+def test_labels_are_those_that_the_model_decides_on(many_rows, classes, tables):
+    """Weights, thresholds and abstaining, whatever they are; nearly equal rates may be decided either way."""
+    names = classes.names
+    tables = {key: {names[at % len(names)]: value for at, value in of.items()} for key, of in tables.items()}
+    decision = Decision(names, **tables)
+    original, exported = both(
+        made(classes=classes, decision=decision, wide=False, embedding_dim=2, hidden_dim=2)
+    )
+    chances = probabilities(original.token_logits(*many_rows))
+    found, expected = exported.token_codes(*many_rows), decision.codes(chances)
+    near = [decision.codes(chances * factor) for factor in (1 - 1e-4, 1 + 1e-4)]
+    clear = (near[0] == expected) & (near[1] == expected)
+    assert (found == expected)[clear].all()
+    assert clear.mean() > 0.9
+
+
+@pytest.fixture(scope="module")
+def many_rows():
+    generator = np.random.default_rng(1)
+    return ragged([generator.integers(1, WORDS + 2, length).tolist() for length in range(60)])
+
+
+def test_a_file_of_more_classes_has_an_output_a_class():
+    """Softmax of the logits, in the order of the labels; each label is the most probable class."""
+    exported = OnnxPredictor(onnx_bytes(made(classes=STARS)))
+    assert (exported.metadata.labels, exported.metadata.kind) == (STARS.names, "stars")
+    ids = np.random.default_rng(2).integers(1, WORDS + 2, (7, 9))
+    given_ids = {"ids": ids, "lengths": np.arange(7)}
+    chances, logits, codes = exported.session.run(["probabilities", "logits", "label_code"], given_ids)
+    assert chances.shape == logits.shape == (7, 5)
+    np.testing.assert_allclose(chances, probabilities(logits), atol=1e-6)
+    assert codes.tolist() == chances.argmax(axis=1).tolist()
 
 
 def test_the_file_keeps_to_what_common_runtimes_read():

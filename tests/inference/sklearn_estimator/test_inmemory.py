@@ -13,6 +13,7 @@ from sentiscale.data.prepare import prepare
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import DataError
 from sentiscale.inference.sklearn_data import held_out, prepare_texts
+from sentiscale.text.classes import Classes
 from sentiscale.text.encode import Encoder
 
 HASHES = st.lists(st.integers(0, 2**32 - 1) | st.integers(0, 3), min_size=4, max_size=60)
@@ -21,7 +22,7 @@ HASHES = st.lists(st.integers(0, 2**32 - 1) | st.integers(0, 3), min_size=4, max
 def of_memory(folder, texts, labels, **settings) -> PreparedDataset:
     folder.mkdir()
     made = prepare_texts(
-        pa.array(texts), np.array(labels, np.uint8), folder, PrepareSettings(**settings), 0.2
+        pa.array(texts), np.array(labels, np.uint8), folder, PrepareSettings(**settings), 0.2, Classes()
     )
     return PreparedDataset.open(made.path)  # which compares every file with its digest
 
@@ -83,7 +84,7 @@ def test_each_class_is_on_both_sides_and_equal_texts_on_one(negative, positive, 
 
 
 def test_texts_without_words_are_no_rows(tmp_path):
-    with pytest.raises(DataError, match="of 3 texts with words the smaller class has 1"):
+    with pytest.raises(DataError, match="of 3 texts with words the smallest class has 1"):
         of_memory(tmp_path / "data", ["good", "...", "bad", "worse", ""], [1, 1, 0, 0, 1])
 
 
