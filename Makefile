@@ -41,7 +41,7 @@ demo: setup  ## prepare, train, evaluate and predict on generated reviews
 	@$(BIN)/sentiscale demo $(DEMO_ARGS)
 
 test: setup  ## the tests, without those that take minutes
-	@$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-slow: setup  ## the tests that take minutes
 	@$(BIN)/python -m pytest -q -m slow $(PYTEST_ARGS)

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from sentiscale.config import TRAIN_FLAGS, Settings, preset_values, resolve
+from sentiscale.config import TRAIN_FLAGS, PrepareSettings, Settings, preset_values, resolve
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import UsageError, did_you_mean
 from sentiscale.inference.predictor import Prediction, Predictor
@@ -35,6 +35,7 @@ from sentiscale.util.atomic import check_output, write_file
 from sentiscale.util.progress import Progress
 
 if TYPE_CHECKING:
+    from sentiscale.inference.evaluate import EvaluationResult
     from sentiscale.inference.explain import Explanation
     from sentiscale.study.bench.study import BenchProgress, BenchResult
 
@@ -164,22 +165,58 @@ def _check_writable(path: str | Path | None) -> None:
 
 
 class Model(Predictor):
-    """A trained model that returns labels, probabilities and explanations.
+    """A trained model that returns labels, probabilities, explanations and scores.
+
+    `classes.names` are the names of the classes, in the order of the columns of `predict_proba`.
 
     >>> model = Model.load("run/model")  # doctest: +SKIP
     >>> model.predict_proba(["Great screen, but the battery died in a week."])  # doctest: +SKIP
     array([[0.93, 0.07]])
     """
 
+    def evaluate(
+        self,
+        data: str | Path,
+        *,
+        split: str = "test",
+        settings: PrepareSettings | None = None,
+        progress: Progress | None = None,
+    ) -> "EvaluationResult":
+        """Score the model on all labelled rows, as `sentiscale evaluate` does.
+
+        Args:
+            data: prepared data, or a raw file or folder in any input format.
+            split: split to evaluate, if `data` is prepared data.
+            settings: how to read raw files (format, columns).
+            progress: where to show progress; silent by default.
+
+        Raises: DataError when the data cannot be used, or there is no labelled row.
+        """
+        from sentiscale.inference.evaluate import evaluate
+
+        return evaluate(self, data, split=split, settings=settings, progress=progress)
+
     @overload
-    def explain(self, texts: str) -> "Explanation": ...
+    def explain(self, texts: str, *, target: str | None = None) -> "Explanation": ...
     @overload
-    def explain(self, texts: list[str] | tuple[str, ...]) -> "list[Explanation]": ...
-    def explain(self, texts: str | list[str] | tuple[str, ...]) -> "Explanation | list[Explanation]":
-        """Return each word's contribution to the logit of one or several reviews; about 20 reviews/s."""
+    def explain(
+        self, texts: list[str] | tuple[str, ...], *, target: str | None = None
+    ) -> "list[Explanation]": ...
+    def explain(
+        self, texts: str | list[str] | tuple[str, ...], *, target: str | None = None
+    ) -> "Explanation | list[Explanation]":
+        """Return each word's contribution to the logit of one or several reviews; about 20 reviews/s.
+
+        Args:
+            texts: a review, which returns one explanation, or several.
+            target: class whose logit is explained. By default, the second of two classes, and of more
+                classes each review's label.
+
+        Raises: UsageError when `target` is not a class.
+        """
         from sentiscale.inference.explain import explain  # loads Captum
 
-        found = explain(self, [texts] if isinstance(texts, str) else texts)
+        found = explain(self, [texts] if isinstance(texts, str) else texts, target=target)
         return found[0] if isinstance(texts, str) else found
 
 

@@ -149,7 +149,7 @@ def test_changed_code_passes_every_test_that_its_files_have(changed):
         "inference/export/test_onnxmodel",
     ]
     files += ["architecture/test_layers", "docs/test_json"]
-    chosen = "mingru or knows or states or dense_bytes or cell or contracts or every_verb"
+    chosen = "mingru or knows or states or dense_bytes or cell or contracts or every_verb or help_of_a_verb"
     everything = ("-m", "slow or not slow", "-k", chosen)
     told = pytest_in(changed, *(f"tests/{name}.py" for name in files), *everything)
     assert int(re.search(r"(\d+) passed", told)[1]) > 60

@@ -90,10 +90,10 @@ CASES = {
 
 
 @pytest.mark.parametrize(("damage", "command", "code", "told"), CASES.values(), ids=CASES.keys())
-def test_damage_ends_in_one_line_and_a_code(sentiscale, prepared, tmp_path, damage, command, code, told):
+def test_damage_ends_in_one_line_and_a_code(cli, prepared, tmp_path, damage, command, code, told):
     shutil.copytree(prepared, tmp_path / "data")
     damage(tmp_path)
-    done = sentiscale(*command)
+    done = cli(*command)
     assert done.returncode == code, done.stderr
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1

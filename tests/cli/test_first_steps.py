@@ -20,11 +20,14 @@ def test_training_on_the_table_itself_names_the_step_before(cli, tmp_path):
     assert "Prepare it first: sentiscale prepare shop.csv --out data" in done.stderr
 
 
-def test_a_run_in_the_place_of_its_model_names_the_model(cli, model, tmp_path):
+def test_a_run_stands_for_its_model(cli, model, tmp_path):
     shutil.copytree(model, tmp_path / "run" / "model")
-    done = cli("predict", "run", stdin="good\n")
-    assert done.returncode == 3
-    assert "Did you mean run/model?" in done.stderr
+    (tmp_path / "in.txt").write_text("good\nnot bad\n")
+    lines = cli("predict", "run/model", "in.txt").stdout
+    assert lines.count("\n") == 2
+    assert cli("predict", "run", "in.txt").stdout == lines
+    assert cli("predict", "run", "in.txt", "--out", "out.csv").returncode == 0
+    assert cli("predict", "run/missing", "in.txt").returncode == 3
 
 
 def test_rows_of_a_windows_file_are_rejected_with_the_remedy(cli, tmp_path):

@@ -49,9 +49,9 @@ def test_json_is_one_document_with_the_promised_keys(sentiscale, reviews, tmp_pa
     assert (tmp_path / "data" / "manifest.json").exists()
 
 
-def test_flags_settings_file_and_set_reach_the_manifest(sentiscale, reviews, tmp_path):
+def test_flags_settings_file_and_set_reach_the_manifest(cli, reviews, tmp_path):
     (tmp_path / "settings.toml").write_text("[prepare]\nmin_count = 1\nmax_tokens = 9\n")
-    done = sentiscale(
+    done = cli(
         "prepare",
         reviews,
         "--out",
@@ -76,9 +76,9 @@ def test_flags_settings_file_and_set_reach_the_manifest(sentiscale, reviews, tmp
     assert done.stderr == ""
 
 
-def test_a_person_gets_a_summary_and_the_next_command(sentiscale, reviews, tmp_path):
+def test_a_person_gets_a_summary_and_the_next_command(cli, reviews, tmp_path):
     reviews.write_text(LINES + "no label\n")
-    done = sentiscale("prepare", reviews, "--out", "data")
+    done = cli("prepare", reviews, "--out", "data")
     assert "no_label 1; see data/rejects.parquet" in done.stdout
     assert "  no_label 1: " in done.stdout
     assert "reviews.txt:101: no label\n    Fill in the label" in done.stdout
@@ -100,7 +100,7 @@ def test_a_person_gets_a_summary_and_the_next_command(sentiscale, reviews, tmp_p
         (["cut.txt.gz", "--out", "data"], 3, "cut short or damaged"),
     ],
 )
-def test_mistakes_end_in_one_message_and_a_code(sentiscale, reviews, tmp_path, arguments, code, told):
+def test_mistakes_end_in_one_message_and_a_code(cli, reviews, tmp_path, arguments, code, told):
     import gzip
 
     (tmp_path / "empty.txt").touch()
@@ -109,7 +109,7 @@ def test_mistakes_end_in_one_message_and_a_code(sentiscale, reviews, tmp_path, a
     (tmp_path / "one-class.txt").write_text("__label__1 a\n__label__1 b\n" * 20)
     (tmp_path / "cut.txt.gz").write_bytes(gzip.compress(LINES.encode())[:-9])
     before = sorted(os.listdir(tmp_path))
-    done = sentiscale("prepare", *arguments, "--quiet")
+    done = cli("prepare", *arguments, "--quiet")
     assert done.returncode == code, done.stderr
     assert told in done.stderr
     assert "Traceback" not in done.stderr
@@ -117,19 +117,19 @@ def test_mistakes_end_in_one_message_and_a_code(sentiscale, reviews, tmp_path, a
     assert sorted(os.listdir(tmp_path)) == before
 
 
-def test_an_output_that_cannot_be_written(sentiscale, reviews, tmp_path):
-    done = sentiscale("prepare", reviews, "--out", "reviews.txt/data")
+def test_an_output_that_cannot_be_written(cli, reviews, tmp_path):
+    done = cli("prepare", reviews, "--out", "reviews.txt/data")
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
     assert sorted(os.listdir(tmp_path)) == ["reviews.txt"]
 
 
-def test_several_inputs_globs_and_a_test_set(sentiscale, tmp_path):
+def test_several_inputs_globs_and_a_test_set(cli, tmp_path):
     half = LINES.splitlines(keepends=True)
     (tmp_path / "part-1.txt").write_text("".join(half[:40]))
     (tmp_path / "part-2.txt").write_text("".join(half[40:50]))
     (tmp_path / "test.txt").write_text(LINES.replace("number", "no"))
-    done = sentiscale("prepare", "part-*.txt", "--test", "test.txt", "--out", "data", "--json")
+    done = cli("prepare", "part-*.txt", "--test", "test.txt", "--out", "data", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["rows"]["test"] == 100
@@ -137,7 +137,7 @@ def test_several_inputs_globs_and_a_test_set(sentiscale, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_cleanly_and_resume_goes_on(sentiscale, tmp_path, number):
+def test_a_signal_stops_cleanly_and_resume_goes_on(cli, tmp_path, number):
     with open(tmp_path / "big.txt", "w") as file:
         for block in range(250):
             file.write(LINES.replace("number", f"part {block} number"))
@@ -157,29 +157,30 @@ def test_a_signal_stops_cleanly_and_resume_goes_on(sentiscale, tmp_path, number)
     assert "--resume" in told
     assert "Traceback" not in told
     assert not (tmp_path / "data").exists()
-    done = sentiscale(*arguments, "--resume")
+    done = cli(*arguments, "--resume")
     assert done.returncode == 0, done.stderr
-    whole = sentiscale("prepare", "big.txt", "--out", "whole", "--json", "--quiet")
+    whole = cli("prepare", "big.txt", "--out", "whole", "--json", "--quiet")
     digest = json.loads((tmp_path / "data" / "manifest.json").read_text())["digest"]
     assert digest == json.loads(whole.stdout)["digest"]
 
 
-def test_a_kill_leaves_no_dataset_and_the_next_run_cleans_up(sentiscale, tmp_path):
+def test_a_kill_leaves_no_dataset_and_the_next_run_cleans_up(cli, tmp_path):
     (tmp_path / "big.txt").write_text(LINES * 3000)
     arguments = ["prepare", "big.txt", "--out", "data", "--set", "prepare.block_mb=0.05", "--quiet"]
     with subprocess.Popen([sys.executable, "-m", "sentiscale", *arguments], cwd=tmp_path) as process:
         while not (tmp_path / ".data.partial" / "plan.json").exists():
+            assert process.poll() is None, "it ended before it could be killed"
             time.sleep(0.01)
         process.kill()
     assert sorted(os.listdir(tmp_path)) == [".data.partial", "big.txt"]
     (tmp_path / "big.txt").write_text(LINES)
-    assert sentiscale(*arguments).returncode == 0
+    assert cli(*arguments).returncode == 0
     assert sorted(os.listdir(tmp_path)) == ["big.txt", "data"]
 
 
-def test_real_reviews_with_stars(sentiscale, real_data, tmp_path):
+def test_real_reviews_with_stars(cli, real_data, tmp_path):
     path = real_data / "reviews-stars.csv.zst"
-    done = sentiscale("prepare", path, "--stars-column", "stars", "--out", "data", "--json", "--quiet")
+    done = cli("prepare", path, "--stars-column", "stars", "--out", "data", "--json", "--quiet")
     told = json.loads(done.stdout)
     assert sum(told["rows"].values()) + told["duplicates"] + told["rejected"]["total"] == 60_000
     assert set(told["rejected"]["by_reason"]) == {"neutral"}

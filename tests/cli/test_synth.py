@@ -14,8 +14,8 @@ import pytest
 from sentiscale.datasets.output import blocks
 
 
-def test_json_describes_the_file(sentiscale, tmp_path):
-    done = sentiscale("synth", "--rows", 5000, "--seed", 3, "--out", "reviews.txt", "--json")
+def test_json_describes_the_file(cli, tmp_path):
+    done = cli("synth", "--rows", 5000, "--seed", 3, "--out", "reviews.txt", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert set(told) == {"out", "rows", "bytes", "types", "seconds", "rows_per_s"}
@@ -79,9 +79,9 @@ def test_memory_stays_flat_however_many_rows(tmp_path):
         (("--rows", 10**10, "--out", "a.txt"), 1, "MB are free"),
     ],
 )
-def test_mistakes_say_what_to_do_and_leave_nothing_behind(sentiscale, tmp_path, arguments, code, said):
+def test_mistakes_say_what_to_do_and_leave_nothing_behind(cli, tmp_path, arguments, code, said):
     (tmp_path / "taken.txt").write_text("mine")
-    done = sentiscale("synth", *arguments)
+    done = cli("synth", *arguments)
     assert done.returncode == code
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -90,14 +90,14 @@ def test_mistakes_say_what_to_do_and_leave_nothing_behind(sentiscale, tmp_path, 
     assert (tmp_path / "taken.txt").read_text() == "mine"
 
 
-def test_force_replaces_a_file(sentiscale, tmp_path):
+def test_force_replaces_a_file(cli, tmp_path):
     (tmp_path / "taken.txt").write_text("mine")
-    assert sentiscale("synth", "--rows", 5, "--out", "taken.txt", "--force").returncode == 0
+    assert cli("synth", "--rows", 5, "--out", "taken.txt", "--force").returncode == 0
     assert (tmp_path / "taken.txt").read_bytes() == b"".join(blocks(5))
 
 
-def test_a_full_disk_is_noticed_before_the_work(sentiscale, small_disk):
-    done = sentiscale("synth", "--rows", 5000, "--out", small_disk / "reviews.txt")
+def test_a_full_disk_is_noticed_before_the_work(cli, small_disk):
+    done = cli("synth", "--rows", 5000, "--out", small_disk / "reviews.txt")
     assert done.returncode == 1
     assert "MB are free" in done.stderr
     assert os.listdir(small_disk) == []

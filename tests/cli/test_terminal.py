@@ -63,11 +63,12 @@ def run_on_terminal(command: str, folder: Path) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    "source", ["predict model reviews.txt", "predict model < reviews.txt"], ids=["file", "input"]
+    "rest",
+    ["reviews.txt > out.tsv", "< reviews.txt > out.tsv", "< reviews.txt | cat > out.tsv"],
+    ids=["file redirected", "input redirected", "input piped"],
 )
-@pytest.mark.parametrize("target", ["> out.tsv", "| cat > out.tsv"], ids=["redirected", "piped"])
-def test_predictions_reach_a_file_or_a_pipe(work, source, target):
-    code, shown = run_on_terminal(f"{SENTISCALE} {source} {target}", work)
+def test_predictions_reach_a_file_or_a_pipe(work, rest):
+    code, shown = run_on_terminal(f"{SENTISCALE} predict model {rest}", work)
     lines = (work / "out.tsv").read_text().splitlines()
     assert code == 0, shown
     assert len(lines) == ROWS

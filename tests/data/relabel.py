@@ -36,7 +36,7 @@ def relabelled(source: Path, out: Path, names: tuple[str, ...], kind: ClassKind)
         "labels_per_split": counts,
         "settings": manifest.settings | {"classes": kind},
         "files": files,
-        "digest": content_digest(files, manifest.cleaning, manifest.cleaning_version),
+        "digest": content_digest(files, manifest.cleaning, manifest.cleaning_version, Classes(names, kind)),
         "label_reading": None,
     }
     write_manifest(out, manifest.model_copy(update=changed))

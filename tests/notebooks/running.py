@@ -1,18 +1,20 @@
-"""Run a notebook as a reader would, top to bottom in a kernel of its own, with other settings."""
+"""Run a notebook as a reader would, top to bottom in a Jupyter kernel, with other settings."""
 
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 from nbformat import NotebookNode
-from traitlets.config import Config
 
 from tests.conftest import REPOSITORY
 
@@ -54,26 +56,33 @@ def settings_cell(notebook: NotebookNode) -> NotebookNode:
     return cell
 
 
-def execute(notebook: NotebookNode, folder: Path, settings: Mapping[str, Any]) -> Ran:
-    """Run all cells in `folder`, with `settings` in place of the notebook's own.
+@contextmanager
+def kernel(folder: Path) -> Iterator[AsyncKernelManager]:
+    """A kernel that runs notebooks in `folder`."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        # Sockets that are files: of open ports the kernel would complain.
+        manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{elsewhere}/kernel")
+        run_sync(manager.start_kernel)(cwd=str(folder), env=kernel_environment(Path(elsewhere)))
+        try:
+            yield manager
+        finally:
+            run_sync(manager.shutdown_kernel)(now=True)
+
+
+def execute(notebook: NotebookNode, manager: AsyncKernelManager, settings: Mapping[str, Any]) -> Ran:
+    """Run all cells, with `settings` in place of the notebook's own, and no name of an earlier notebook.
 
     Raises: CellExecutionError with the cell and its traceback when a cell fails.
     """
     given = "\n".join(f"{name} = {value!r}" for name, value in settings.items())
     place = notebook.cells.index(settings_cell(notebook)) + 1
     notebook.cells.insert(place, nbformat.v4.new_code_cell(given))
-    resources = {"metadata": {"path": str(folder)}}
-    with tempfile.TemporaryDirectory() as elsewhere:
-        # Sockets that are files: of open ports the kernel would complain.
-        sockets = {"transport": "ipc", "ip": f"{elsewhere}/kernel"}
-        client = NotebookClient(
-            notebook,
-            timeout=CELL_SECONDS,
-            kernel_name="python3",
-            resources=resources,
-            config=Config({"KernelManager": sockets}),
-        )
-        client.execute(env=kernel_environment(Path(elsewhere)))
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
+    client = NotebookClient(notebook, km=manager, timeout=CELL_SECONDS)
+    try:
+        client.execute()
+    finally:
+        client.kc.stop_channels()
     return Ran(notebook)
 
 

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from tests.notebooks.running import NOTEBOOKS, code_cells, execute, read, settings_cell
+from tests.notebooks.running import NOTEBOOKS, code_cells, execute, kernel, read, settings_cell
 
 QUIET = {"QUIET": 1e9}  # a busy machine is no fault of the notebook
 SMALLEST = {
@@ -21,6 +21,7 @@ SMALLEST = {
     "SEEDS": [0],
     "WORKERS": (2,),
     "MODELS": ["lstm", "tfidf-lr"],
+    "PRECISIONS": ("fp32", "bf16"),
 }
 TWO_RANKS_AT_MOST = {
     "05_model_parallel_and_hybrid": ("1x1", "1x2"),
@@ -61,9 +62,9 @@ def test_there_are_eight():
     [pytest.param(path, marks=pytest.mark.slow if path.stem in SLOW else ()) for path in NOTEBOOKS],
     ids=lambda path: path.stem,
 )
-def test_runs_from_top_to_bottom(path, desk):
+def test_runs_from_top_to_bottom(path, shared_kernel):
     layouts = {"LAYOUTS": TWO_RANKS_AT_MOST[path.stem]} if path.stem in TWO_RANKS_AT_MOST else {}
-    ran = execute(read(path), desk, settings(path, {**SMALLEST, **QUIET, **layouts, "DATA": "data"}))
+    ran = execute(read(path), shared_kernel, settings(path, {**SMALLEST, **QUIET, **layouts, "DATA": "data"}))
     assert ran.text("stderr") == ""
     assert ran.pictures >= 1
 
@@ -72,7 +73,8 @@ def test_runs_from_top_to_bottom(path, desk):
 @pytest.mark.timeout(900)
 @every_notebook
 def test_runs_with_the_settings_it_comes_with(path, own_desk):
-    ran = execute(read(path), own_desk, settings(path, QUIET))
+    with kernel(own_desk) as own_kernel:
+        ran = execute(read(path), own_kernel, settings(path, QUIET))
     assert ran.text("stderr") == ""
     assert ran.pictures >= 1
 
@@ -120,14 +122,20 @@ def a_notebook(*cells: str):
     return nbformat.v4.new_notebook(cells=made)
 
 
-def test_an_error_in_a_cell_is_raised(tmp_path):
+def test_an_error_in_a_cell_is_raised(shared_kernel):
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
-        execute(a_notebook("N = 1", "1 / N"), tmp_path, {"N": 0})
+        execute(a_notebook("N = 1", "1 / N"), shared_kernel, {"N": 0})
 
 
-def test_complaints_of_python_libraries_and_processes_are_seen(tmp_path):
+def test_names_of_another_notebook_are_gone(shared_kernel):
+    execute(a_notebook("N = 1", "left = N"), shared_kernel, {})
+    with pytest.raises(CellExecutionError, match="NameError"):
+        execute(a_notebook("N = 1", "left"), shared_kernel, {})
+
+
+def test_complaints_of_python_libraries_and_processes_are_seen(shared_kernel):
     complaining = "import os, warnings; warnings.warn('from python'); os.system('echo from a process >&2')"
-    ran = execute(a_notebook("N = 1", complaining, "print(N)"), tmp_path, {"N": "of the test"})
+    ran = execute(a_notebook("N = 1", complaining, "print(N)"), shared_kernel, {"N": "of the test"})
     assert "from python" in ran.text("stderr")
     assert "from a process" in ran.text("stderr")
     assert ran.text("stdout") == "of the test\n"

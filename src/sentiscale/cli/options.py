@@ -14,6 +14,12 @@ INPUT = "How the input is read"
 
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, without progress.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+ThresholdOption = Annotated[
+    bool,
+    typer.Option(
+        " /--no-threshold", help="Ignore the thresholds and class weights of the model: most probable class."
+    ),
+]
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE.toml", help="Settings file; flags and --set take precedence."),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sentiscale.cli.options import JsonOption, QuietOption, print_json, reads_reviews
+from sentiscale.cli.options import JsonOption, QuietOption, ThresholdOption, print_json, reads_reviews
 
 if TYPE_CHECKING:
     from sentiscale.config import PrepareSettings
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @reads_reviews
 def predict(
-    model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
+    model: Annotated[Path, typer.Argument(help="Model directory, RUN/model, or RUN.")],
     files: Annotated[
         list[str] | None,
         typer.Argument(
@@ -35,6 +35,10 @@ def predict(
     labelled: Annotated[
         bool, typer.Option("--labelled", help="Read labels from the input and print the accuracy at the end.")
     ] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Add the probability of each class.")
+    ] = False,
+    thresholds: ThresholdOption = True,
     explain: Annotated[
         bool, typer.Option("--explain", help="Add the contribution of each word; much slower.")
     ] = False,
@@ -64,7 +68,9 @@ def predict(
     from sentiscale.inference.batch import BatchJob, predict_inputs
     from sentiscale.inference.outputs import AddedColumns
     from sentiscale.inference.predictor import Predictor
+    from sentiscale.model.directory import model_path
     from sentiscale.records import available_cores
+    from sentiscale.text.classes import UNSURE
     from sentiscale.util.terminal import make_progress
 
     if workers is not None and workers < 1:
@@ -72,10 +78,18 @@ def predict(
     workers = workers or available_cores()
     if out is None and (resume or scheduler):
         raise UsageError("--resume and --scheduler need --out.")
-    predictor = Predictor.load(model, precision=precision)  # fails before the input is read
+    model = model_path(model)
+    # Fails before the input is read.
+    predictor = Predictor.load(model, precision=precision, thresholds=thresholds)
     known = predictor.model.config.labels
     inputs = Inputs.find(files or ["-"], settings, labelled=labelled, known=known)
-    added = AddedColumns(prefix, file=len(inputs.paths) > 1, explained=explain)
+    added = AddedColumns(
+        predictor.classes,
+        prefix,
+        "none" if not probabilities else "object" if out is None or out.suffix == ".jsonl" else "columns",
+        file=len(inputs.paths) > 1,
+        explained=explain,
+    )
     typed_in = inputs.paths == ("-",) and sys.stdin.isatty()
     # Lines printed to the terminal already show the progress; a bar would be drawn between them.
     streams = out is None and not as_json and sys.stdout.isatty()
@@ -100,20 +114,23 @@ def predict(
         labels = ", ".join(f"{rows:,} {label}" for label, rows in summary.labels.items())
         print(f"{out}: {summary.rows:,} rows, {labels}")
     if summary.accuracy is not None:
-        sys.stderr.write(f"accuracy {summary.accuracy:.4f} on {summary.rows:,} rows\n")
+        unsure = summary.labels.get(UNSURE, 0)
+        apart = f"; {unsure:,} more are unsure" if unsure else ""
+        sys.stderr.write(f"accuracy {summary.accuracy:.4f} on {summary.rows - unsure:,} rows{apart}\n")
 
 
 def _sink(predictor: "Predictor", added: "AddedColumns", rows: list[dict[str, Any]] | None) -> "Sink":
     """Return a sink that appends to `rows`, or prints lines, with the coloured review for `--explain`."""
     from sentiscale.inference.batch import added_table
-    from sentiscale.inference.outputs import print_lines
+    from sentiscale.inference.outputs import print_lines, print_probabilities
 
     if rows is not None:
         return lambda chunk, predictions: rows.extend(
             added_table(predictor, added, chunk, predictions).to_pylist()
         )
+    print_labels = print_lines if added.probabilities == "none" else print_probabilities
     if not added.explained:
-        return print_lines
+        return print_labels
     from rich.console import Console
 
     from sentiscale.cli.explained import coloured_line
@@ -123,8 +140,8 @@ def _sink(predictor: "Predictor", added: "AddedColumns", rows: list[dict[str, An
 
     def print_explained(chunk: "Chunk", predictions: "Predictions") -> None:
         texts = texts_of(chunk)
-        for row, text, explanation in zip(predictions.rows(), texts, explain(predictor, texts), strict=True):
-            sys.stdout.write(f"{row.label}\t{row.probability:.4f}\n")
+        for row, (text, explanation) in enumerate(zip(texts, explain(predictor, texts), strict=True)):
+            print_labels(chunk, predictions[row : row + 1])
             console.print(coloured_line(text, explanation))
         sys.stdout.flush()
 

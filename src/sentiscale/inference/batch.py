@@ -84,7 +84,7 @@ class BatchSummary(Record):
     not_utf8: int
     """Rows whose review contains U+FFFD, which replaces bytes that are not UTF-8."""
     accuracy: float | None
-    """Share of correct labels; None if the input has no labels."""
+    """Share of correct labels, of those that are not unsure; None if the input has no labels."""
     seconds: float
     """Time from reading the first row to writing the last one."""
     rows_per_s: float
@@ -109,16 +109,20 @@ class PredictionTotals:
 
     rows: int = 0
     labels: dict[str, int] = field(default_factory=dict)
+    """Rows by label: the classes in their order, then unsure."""
     correct: int = 0
     rejected: int = 0
     not_utf8: int = 0
     rejected_by_reason: dict[str, int] = field(default_factory=dict)
 
+    @classmethod
+    def start(cls, classes: Classes) -> "PredictionTotals":
+        return cls(labels=dict.fromkeys((*classes.names, UNSURE), 0))
+
     def add(self, chunk: Chunk, predictions: Predictions) -> None:
         self.rows += len(chunk)
-        names = (*predictions.classes.names, UNSURE)
-        counts = np.bincount(predictions.codes, minlength=len(names)).tolist()
-        _add(self.labels, dict(zip(names, counts, strict=True)))
+        counts = np.bincount(predictions.codes, minlength=len(self.labels)).tolist()
+        _add(self.labels, dict(zip(self.labels, counts, strict=True)))
         self.rejected += len(chunk.rejects)
         self.not_utf8 += chunk.not_utf8
         _add(self.rejected_by_reason, Counter(reject.reason for reject in chunk.rejects))
@@ -135,6 +139,7 @@ class PredictionTotals:
         labels = {name: rows for name, rows in self.labels.items() if rows or name != UNSURE}
         classes = [name for name in self.labels if name != UNSURE]
         first, second = classes if len(classes) == 2 else (None, None)
+        answered = self.rows - self.labels.get(UNSURE, 0)
         return BatchSummary(
             rows=self.rows,
             labels=labels,
@@ -143,7 +148,7 @@ class PredictionTotals:
             rejected=self.rejected,
             rejected_by_reason=self.rejected_by_reason,
             not_utf8=self.not_utf8,
-            accuracy=self.correct / self.rows if labelled and self.rows else None,
+            accuracy=self.correct / answered if labelled and answered else None,
             seconds=round(seconds, 3),
             rows_per_s=self.rows / max(seconds, 1e-9),
         )
@@ -160,7 +165,7 @@ class BatchJob:
 
     predictor: Predictor
     model: Path
-    """Directory of the predictor's model."""
+    """The predictor's model directory."""
     inputs: Inputs
     out: Path
     added: AddedColumns
@@ -268,8 +273,9 @@ class BatchJob:
             "settings": self.inputs.settings.model_dump(mode="json"),
             "labelled": self.inputs.labelled,
             "model": model_digest(self.model),
+            "thresholds": self.predictor.thresholds,
             "precision": self.predictor.precision.name,
-            "added": asdict(self.added),
+            "added": self.added.schema.to_string(),
             "release": package_versions("sentiscale", "torch"),
         }
 
@@ -315,7 +321,8 @@ def predict_inputs(
 
     Raises: DataError when an input is missing or damaged, or when a row of labelled input has no label.
     """
-    started_at, totals, rejects = time.perf_counter(), PredictionTotals(), rejects or RejectWriter(None)
+    started_at, totals = time.perf_counter(), PredictionTotals.start(predictor.classes)
+    rejects = rejects or RejectWriter(None)
     size = inputs.inputs.size
     total, unit = (None, "rows") if size is None else (size / MB, "MB")
     with (progress or Progress()).task("predict", total, unit) as advance:
@@ -340,13 +347,17 @@ def added_table(
         return added.table(chunk, predictions)
     from sentiscale.inference.explain import explain, explanation_table, texts_of  # loads Captum
 
-    return added.table(chunk, predictions, explanation_table(explain(predictor, texts_of(chunk))))
+    explanations = explanation_table(
+        explain(predictor, texts_of(chunk)), pa.schema(added.explanation_columns)
+    )
+    return added.table(chunk, predictions, explanations)
 
 
 class PredictionParts:
     """Stored predictions of finished chunks, one small Parquet file per chunk."""
 
     COLUMNS = ("codes", "truncated", "unknown_share")
+    """Columns of `Predictions` that are stored next to the probability of each class."""
 
     def __init__(self, folder: Path, classes: Classes) -> None:
         self.classes = classes
@@ -357,9 +368,7 @@ class PredictionParts:
         """Read the predictions of a chunk; None when they are missing or damaged."""
         try:
             table = pq.read_table(self._path(number), page_checksum_verification=True)
-            columns = {
-                name: table.column(name).to_numpy() for name in ("codes", "truncated", "unknown_share")
-            }
+            columns = {name: table.column(name).to_numpy() for name in self.COLUMNS}
             chances = [table.column(f"probability_{code}").to_numpy() for code in range(len(self.classes))]
             return Predictions(np.column_stack(chances), **columns, classes=self.classes)
         except (OSError, KeyError, pa.ArrowException):
@@ -370,7 +379,7 @@ class PredictionParts:
 
         Raises: SentiscaleError when the disk is full or fails.
         """
-        columns = {name: getattr(predictions, name) for name in ("codes", "truncated", "unknown_share")}
+        columns = {name: getattr(predictions, name) for name in self.COLUMNS}
         columns |= {
             f"probability_{code}": chances for code, chances in enumerate(predictions.probabilities.T)
         }
@@ -460,6 +469,7 @@ class PartTask:
     digest: str
     """Digest of the model directory."""
     precision: str
+    thresholds: bool
     blocks: tuple[SpooledBlock, ...]
     kept: pa.Schema | None
     """Union of the columns of all input tables."""
@@ -494,10 +504,10 @@ class PartResult:
 def predict_part(task: PartTask) -> PartResult:
     """Predict a task's blocks and write their part atomically."""
     with MODEL_LOADING:  # the threads of a worker share one model
-        predictor = _worker_predictor(task.model, task.digest, task.precision)
+        predictor = _worker_predictor(task.model, task.digest, task.precision, task.thresholds)
     schema = pa.schema([*(task.kept or ()), *task.added.schema])
     tables: list[pa.Table] = []
-    totals = PredictionTotals()
+    totals = PredictionTotals.start(predictor.classes)
     rejects: list[Reject] = []
     for block in task.blocks:
         data = Path(block.copy).read_bytes()
@@ -518,10 +528,10 @@ MODEL_LOADING = Lock()
 
 
 @lru_cache(maxsize=1)
-def _worker_predictor(model: str, digest: str, precision: str) -> Predictor:
+def _worker_predictor(model: str, digest: str, precision: str, thresholds: bool) -> Predictor:
     """Load the model once per process; `digest` distinguishes it from the model of an earlier job."""
     torch.set_num_threads(1)  # for the whole worker process, which runs one task per thread
-    return Predictor.load(model, precision=precision)
+    return Predictor.load(model, precision=precision, thresholds=thresholds)
 
 
 class ClusterParts:
@@ -536,7 +546,8 @@ class ClusterParts:
 
     def tasks(self, advance: Advance) -> Iterator[tuple[int, PartTask]]:
         """Yield a task for each missing part; only the blocks of such parts are spooled, to save space."""
-        digest, precision = model_digest(self.model), self.job.predictor.precision.name
+        predictor = self.job.predictor
+        same = str(self.model), model_digest(self.model), predictor.precision.name, predictor.thresholds
         for number, group in enumerate(_grouped(_blocks(self.kept))):
             part = self._path(number)
             consumed = sum(raw.consumed for raw, _ in group)
@@ -550,7 +561,7 @@ class ClusterParts:
                 copy.write_bytes(raw.data)
                 blocks.append(replace(block, copy=str(copy)))
             added, schema = self.job.added, self.kept.schema
-            task = PartTask(str(self.model), digest, precision, tuple(blocks), schema, added, str(part))
+            task = PartTask(*same, tuple(blocks), schema, added, str(part))
             self._pending[number] = task, consumed
             yield number, task
 
@@ -566,7 +577,7 @@ class ClusterParts:
 
     def publish(self, result: Path) -> tuple[PredictionTotals, list[Reject]]:
         """Move the parts to `result` and write any rejects there; returns the totals and the rejects."""
-        totals = PredictionTotals()
+        totals = PredictionTotals.start(self.job.predictor.classes)
         rejects: list[Reject] = []
         for number, done in sorted(self.results.items()):
             os.replace(self._path(number), result / f"part-{number:08d}.parquet")

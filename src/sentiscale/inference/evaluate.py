@@ -1,5 +1,6 @@
 """Score a model on labelled reviews: a split of prepared data, or raw files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ from sentiscale.util.progress import Progress
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """Labelled rows with the model's logits; all arrays have shape (rows,)."""
+    """Labelled rows with the model's logits; arrays without a shape have shape (rows,)."""
 
     logits: npt.NDArray[np.float32]
+    """(rows,) for two classes, else (rows, K)."""
     labels: npt.NDArray[np.uint8]
-    """Label of each row: 0 negative, 1 positive."""
+    """Position of each row's class in the model's classes."""
     lengths: npt.NDArray[np.int64]
     """Number of tokens of each review that preparation keeps."""
     unknown: npt.NDArray[np.float64]
@@ -53,25 +55,27 @@ class EvaluationResult(Scores):
 
 
 def evaluate(
-    model: str | Path,
+    model: str | Path | Predictor,
     data: str | Path,
     *,
     split: str = "test",
+    thresholds: bool = True,
     settings: PrepareSettings | None = None,
     progress: Progress | None = None,
 ) -> EvaluationResult:
     """Score a model on all labelled rows.
 
     Args:
-        model: model directory.
+        model: model directory, run directory, or loaded model.
         data: prepared data, or a raw file or folder in any input format.
         split: split to evaluate, if `data` is prepared data.
+        thresholds: apply the class weights and thresholds of the model, if any; a loaded model has its own.
         settings: how to read raw files (format, columns).
         progress: receives progress updates.
 
     Raises: DataError when the model or the data cannot be used, or when there is no labelled row.
     """
-    predictor = Predictor.load(model)
+    predictor = model if isinstance(model, Predictor) else Predictor.load(model, thresholds=thresholds)
     if (Path(data) / MANIFEST).exists():
         rows = rows_of_split(predictor, PreparedDataset.open(data), split)
     else:
@@ -87,14 +91,35 @@ def evaluate(
 def rows_of_split(predictor: Predictor, dataset: PreparedDataset, name: str) -> ScoredRows:
     """Score every row of a split.
 
-    Raises: DataError when the data were cleaned with a different rule than the model's, or the split is
-        empty.
+    Raises: DataError when the data were cleaned with a different rule than the model's or have a class that
+        the model does not have, or the split is empty.
     """
+    labels = mapped_labels(predictor, dataset, name)
     tokens = mapped_tokens(predictor, dataset, name)
-    split = dataset.split(name)
-    offsets = np.asarray(split.offsets)
+    offsets = np.asarray(dataset.split(name).offsets)
     logits = predictor.token_logits(tokens, offsets)
-    return ScoredRows(logits, np.asarray(split.labels), np.diff(offsets), unknown_shares(tokens, offsets))
+    return ScoredRows(logits, labels, np.diff(offsets), unknown_shares(tokens, offsets))
+
+
+def mapped_labels(predictor: Predictor, dataset: PreparedDataset, name: str) -> npt.NDArray[np.uint8]:
+    """Return the position of each row's class in the model's classes.
+
+    Raises: DataError when a class of the data is not a class of the model.
+    """
+    labels, codes = np.asarray(dataset.split(name).labels), class_codes(predictor, dataset.manifest.classes)
+    if codes is None:
+        raise DataError(
+            f"{dataset.path} has the classes {', '.join(dataset.manifest.classes)}; those of the model are "
+            f"{', '.join(predictor.classes.names)}. Prepare the data with classes of the model (--classes, "
+            "--label-map)."
+        )
+    return codes[labels]
+
+
+def class_codes(predictor: Predictor, names: Sequence[str]) -> npt.NDArray[np.uint8] | None:
+    """Return the position of each name in the model's classes; None if one is not there."""
+    positions = {name: position for position, name in enumerate(predictor.classes.names)}
+    return np.array([positions[name] for name in names], np.uint8) if {*names} <= {*positions} else None
 
 
 def mapped_tokens(predictor: Predictor, dataset: PreparedDataset, name: str) -> npt.NDArray[Any]:

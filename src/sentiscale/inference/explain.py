@@ -1,4 +1,8 @@
-"""Compute how much each word of a review contributes to its logit.
+"""Compute how much each word of a review contributes to the logit of a class.
+
+With two classes, the logit is the log odds of the second one. With K > 2 classes, it is the logit of one
+class minus the mean of all K logits: adding the same number to all logits changes no probability, and this
+difference does not depend on it.
 
 The logit is a weighted sum of the network, the linear n-gram model and a bias. For the linear model, the
 contributions are exact: the term of an n-gram is divided equally among its occurrences and their words. For
@@ -22,14 +26,16 @@ from torch import Tensor
 from sentiscale.data.batches import padded_ids, sorted_order
 from sentiscale.data.inputs import Chunk
 from sentiscale.errors import UsageError
-from sentiscale.inference.outputs import EXPLANATION_COLUMNS
-from sentiscale.inference.predictor import Prediction, Predictor
+from sentiscale.inference.predictor import Prediction, Predictions, Predictor
 from sentiscale.model.directory import SavedModel
 from sentiscale.model.network import SentimentNet
 from sentiscale.parallel.cpu import flushed_denormals
+from sentiscale.text.classes import Classes
 from sentiscale.text.vocab import PAD, UNK
 
 Shares = npt.NDArray[np.float64]
+Directions = npt.NDArray[np.float64]
+"""Factors of each row's logits whose sum is the explained logit: (rows, 1) for two classes, or (rows, K)."""
 IntArray = npt.NDArray[np.int64]
 
 STEPS = 32
@@ -55,7 +61,7 @@ class WordShare:
     end: int
     """Index one past the word's last character."""
     contribution: float
-    """Contribution to the logit: above 0 towards "positive", below 0 towards "negative", 0 if ignored."""
+    """Contribution to the logit: above 0 for the explained class, below 0 against it, 0 if ignored."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,11 @@ class Explanation:
 
     prediction: Prediction
     """Prediction for the review, as returned by `predict`."""
+    target: str
+    """The explained class; `class` in documents and tables."""
     logit: float
-    """The review's logit; its sigmoid is the probability of "positive"."""
+    """The review's logit: with two classes, the log odds of `target`; else, the logit of `target` minus the
+    mean over all classes."""
     base: float
     """Logit of a text with the same number of words, all unknown."""
     words: tuple[WordShare, ...]
@@ -74,12 +83,15 @@ class Explanation:
     """Error of the numerical integral; it is included in the contributions (see `explain`)."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the prediction's fields, followed by logit, base, gap and words, as plain values."""
+        """Return the prediction's fields, followed by class, logit, base, gap and words, as plain values."""
         fields = asdict(self)
-        return {**fields.pop("prediction"), **fields, "words": list(fields["words"])}
+        prediction, target = fields.pop("prediction"), fields.pop("target")
+        return {**prediction, "class": target, **fields, "words": list(fields["words"])}
 
 
-def explain(predictor: Predictor, texts: Sequence[str | None], *, steps: int = STEPS) -> list[Explanation]:
+def explain(
+    predictor: Predictor, texts: Sequence[str | None], *, steps: int = STEPS, target: str | None = None
+) -> list[Explanation]:
     """Compute the contribution of each word of each text to its logit.
 
     In long reviews, words that the network does not read have contributions from the linear model only, and
@@ -90,8 +102,10 @@ def explain(predictor: Predictor, texts: Sequence[str | None], *, steps: int = S
         predictor: model to explain.
         texts: reviews; all explanations are held in memory. Nulls are treated as empty texts.
         steps: number of integration points; doubled until the error is at most 0.01, up to 256.
+        target: class whose logit is explained. By default, the second of two classes, and of more classes
+            each review's label, or the most probable class if the label is "unsure".
 
-    Raises: UsageError when `texts` is a single string or `steps` is below 2.
+    Raises: UsageError when `texts` is a single string, `steps` is below 2 or `target` is not a class.
     """
     if isinstance(texts, str):
         raise UsageError("explain expects a list of texts but got a single string; pass it as [text].")
@@ -100,12 +114,16 @@ def explain(predictor: Predictor, texts: Sequence[str | None], *, steps: int = S
     if not len(texts):
         return []
     rows = predictor.encoder.encode(texts)
-    logits = predictor.logits(rows).astype(np.float64)
-    network_shares, bases = _network_shares(predictor.model, rows.ids, rows.offsets, steps)
+    class_logits = predictor.logits(rows)
+    predictions = predictor.predictions(rows, class_logits)
+    targets = _targets(predictions, target)
+    directions = _directions(targets, predictor.classes)
+    logits = (class_logits.reshape(directions.shape) * directions).sum(axis=1)
+    network_shares, bases = _network_shares(predictor.model, rows.ids, rows.offsets, steps, directions)
     explanations = []
-    for row, (text, prediction) in enumerate(zip(texts, predictor.predict(list(texts)), strict=True)):
+    for row, (text, prediction) in enumerate(zip(texts, predictions.rows(), strict=True)):
         part = slice(rows.offsets[row], rows.offsets[row + 1])
-        network, wide = network_shares[part], _wide_shares(predictor.model, rows.ids[part])
+        network, wide = network_shares[part], _wide_shares(predictor.model, rows.ids[part], directions[row])
         logit = float(logits[row])
         base = float(bases[row]) if len(network) else logit
         gap = logit - base - float(network.sum() + wide.sum())
@@ -116,8 +134,26 @@ def explain(predictor: Predictor, texts: Sequence[str | None], *, steps: int = S
         words = tuple(
             WordShare(*span, share) for span, share in zip(spans, contributions.tolist(), strict=True)
         )
-        explanations.append(Explanation(prediction, logit, base, words, gap))
+        name = predictor.classes.names[targets[row]]
+        explanations.append(Explanation(prediction, name, logit, base, words, gap))
     return explanations
+
+
+def _targets(predictions: Predictions, target: str | None) -> IntArray:
+    """Return the position of each row's explained class."""
+    names = predictions.classes.names
+    if target is not None and target not in names:
+        raise UsageError(f"target is '{target}', which is not a class; classes are {', '.join(names)}.")
+    if target is not None or len(names) == 2:
+        return np.full(len(predictions), names.index(target or names[1]))
+    return np.where(predictions.codes < len(names), predictions.codes, predictions.probabilities.argmax(1))
+
+
+def _directions(targets: IntArray, classes: Classes) -> Directions:
+    if len(classes) == 2:
+        return np.where(targets == 1, 1.0, -1.0)[:, None]
+    own: Directions = np.eye(len(classes))[targets]
+    return own - 1 / len(classes)
 
 
 def _distributed(amount: float, shares: Shares) -> Shares:
@@ -126,7 +162,7 @@ def _distributed(amount: float, shares: Shares) -> Shares:
     return amount * (sizes / sizes.sum() if sizes.any() else np.full(len(shares), 1 / max(1, len(shares))))
 
 
-def _wide_shares(model: SavedModel, row: npt.NDArray[np.int32]) -> Shares:
+def _wide_shares(model: SavedModel, row: npt.NDArray[np.int32], direction: Shares) -> Shares:
     """Contribution of each token of a row to the linear model's term, without the intercept."""
     shares = np.zeros(len(row))
     if model.wide is None:
@@ -136,7 +172,9 @@ def _wide_shares(model: SavedModel, row: npt.NDArray[np.int32]) -> Shares:
     distinct, which, times = np.unique(buckets, return_inverse=True, return_counts=True)
     scales = model.wide.scales[distinct].astype(np.float64)
     norm = np.sqrt((scales**2).sum()) or 1.0
-    terms = (scales / norm * model.wide.weights[distinct] / times)[which] * model.combination.wide
+    by_class = model.wide.weights[distinct].reshape(len(distinct), len(direction))
+    weights = by_class @ (direction * model.combination.wide)
+    terms = (scales / norm * weights / times)[which]
     for term, words in zip(terms.tolist(), places, strict=True):
         for word in words:
             shares[word] += term / len(words)
@@ -144,9 +182,9 @@ def _wide_shares(model: SavedModel, row: npt.NDArray[np.int32]) -> Shares:
 
 
 def _network_shares(
-    model: SavedModel, tokens: npt.NDArray[np.int32], offsets: IntArray, steps: int
+    model: SavedModel, tokens: npt.NDArray[np.int32], offsets: IntArray, steps: int, directions: Directions
 ) -> tuple[Shares, Shares]:
-    """Contribution of each token to the network's term, and each row's total logit with all words unknown.
+    """Contribution of each token to the network's term, and each row's logit with all words unknown.
 
     Shapes: tokens (all,), offsets (rows + 1,); returns (all,) and (rows,). Contributions of tokens that the
     network does not read are 0.
@@ -154,8 +192,10 @@ def _network_shares(
     shares, bases = np.zeros(len(tokens)), np.zeros(len(offsets) - 1)
     combination, max_tokens = model.combination, model.config.max_tokens
     numbers = np.arange(1, len(tokens) + 1)  # from 1, since 0 is padding
-    wide_base = combination.wide * model.wide.intercept if model.wide else 0.0  # type: ignore[operator]
-    without_ngrams = combination.bias + wide_base  # type: ignore[operator]
+    without_ngrams = directions * combination.bias
+    if model.wide is not None:
+        without_ngrams += directions * combination.wide * model.wide.intercept
+    factors = (directions * combination.net).astype(np.float32)
     lengths = np.minimum(np.diff(offsets), max_tokens)
     nonempty = np.flatnonzero(lengths)
     group_rows = max(1, min(GROUP_ROWS, MAX_POSITIONS // max_tokens))
@@ -165,36 +205,32 @@ def _network_shares(
             rows = nonempty[group]
             ids_BT, lengths_B = padded_ids(tokens, offsets, rows, max_tokens)
             places_BT, _ = padded_ids(numbers, offsets, rows, max_tokens)
-            shares_BT, base_B = _integrated(
-                model.net,
-                torch.from_numpy(ids_BT),
-                torch.from_numpy(lengths_B),
-                steps,
-                combination.net,  # type: ignore[arg-type]
-            )
+            ids, row_lengths, factors_BK = map(torch.from_numpy, (ids_BT, lengths_B, factors[rows]))
+            shares_BT, base_B = _integrated(model.net, ids, row_lengths, factors_BK, steps)
             real_BT = places_BT > 0
             shares[places_BT[real_BT] - 1] = shares_BT[real_BT]
-            bases[rows] = base_B + without_ngrams
+            bases[rows] = base_B + without_ngrams[rows].sum(axis=1)
     return shares, bases
 
 
 def _integrated(
-    net: SentimentNet, ids_BT: Tensor, lengths_B: Tensor, steps: int, weight: float
+    net: SentimentNet, ids_BT: Tensor, lengths_B: Tensor, factors_BK: Tensor, steps: int
 ) -> tuple[Shares, Shares]:
-    """Integrated gradients (B, T) of `weight` times the network's logit, and its value at the baseline (B,).
+    """Integrated gradients (B, T) of the weighted sum of the network's logits, and its baseline values (B,).
 
     Rows with an error above TOLERANCE are repeated with twice as many points, up to MAX_STEPS.
     """
     with torch.no_grad():
         embedded_BTE = net.embedding(ids_BT)
         unknown_BTE = net.embedding(torch.where(ids_BT == PAD, PAD, UNK))
-        ends_2B = _logits(net, torch.cat([embedded_BTE, unknown_BTE]), lengths_B.repeat(2))
-        logit_B, base_B = weight * ends_2B.double().numpy().reshape(2, -1)
+        repeated = lengths_B.repeat(2), factors_BK.repeat(2, 1)
+        ends_2B = _weighted_logits(net, torch.cat([embedded_BTE, unknown_BTE]), *repeated)
+        logit_B, base_B = ends_2B.double().numpy().reshape(2, -1)
         shares_BT = np.zeros(ids_BT.shape)
         left_B = np.arange(len(ids_BT))
         while True:
             ends_BTE = embedded_BTE[left_B], unknown_BTE[left_B]
-            found_BT = weight * _attributed(net, *ends_BTE, lengths_B[left_B], steps)
+            found_BT = _attributed(net, *ends_BTE, lengths_B[left_B], factors_BK[left_B], steps)
             shares_BT[left_B] = found_BT
             gap_B = (logit_B - base_B)[left_B] - found_BT.sum(axis=1)
             left_B = left_B[np.abs(gap_B) > TOLERANCE]
@@ -204,14 +240,19 @@ def _integrated(
 
 
 def _attributed(
-    net: SentimentNet, embedded_BTE: Tensor, baseline_BTE: Tensor, lengths_B: Tensor, steps: int
+    net: SentimentNet,
+    embedded_BTE: Tensor,
+    baseline_BTE: Tensor,
+    lengths_B: Tensor,
+    factors_BK: Tensor,
+    steps: int,
 ) -> Shares:
     """Integrated gradients (B, T), summed over the elements of a word's vector."""
     rows, width, _ = embedded_BTE.shape
-    found_BTE = IntegratedGradients(lambda vectors, lengths: _logits(net, vectors, lengths)).attribute(
+    found_BTE = IntegratedGradients(lambda *inputs: _weighted_logits(net, *inputs)).attribute(
         embedded_BTE,
         baselines=baseline_BTE,
-        additional_forward_args=(lengths_B,),
+        additional_forward_args=(lengths_B, factors_BK),
         n_steps=steps,
         # Max pooling makes gradients jump along the path; there the midpoint rule has a smaller error than
         # Gauss-Legendre quadrature, Captum's default.
@@ -222,10 +263,12 @@ def _attributed(
     return shares_BT
 
 
-def _logits(net: SentimentNet, embedded_BTE: Tensor, lengths_B: Tensor) -> Tensor:
-    """Apply the network without its embedding; returns logits (B,)."""
-    logits_B: Tensor = net.head(net.recurrent(embedded_BTE, lengths_B))
-    return logits_B
+def _weighted_logits(
+    net: SentimentNet, embedded_BTE: Tensor, lengths_B: Tensor, factors_BK: Tensor
+) -> Tensor:
+    """Apply the network without its embedding; returns the sum of each row's logits times factors (B,)."""
+    logits: Tensor = net.head(net.recurrent(embedded_BTE, lengths_B))
+    return (logits.reshape(factors_BK.shape) * factors_BK).sum(dim=1)
 
 
 def texts_of(chunk: Chunk) -> list[str]:
@@ -233,6 +276,6 @@ def texts_of(chunk: Chunk) -> list[str]:
     return texts
 
 
-def explanation_table(explanations: list[Explanation]) -> pa.Table:
-    """Table of explanations with the columns logit, base and words."""
-    return pa.Table.from_pylist([each.as_dict() for each in explanations], EXPLANATION_COLUMNS)
+def explanation_table(explanations: list[Explanation], columns: pa.Schema) -> pa.Table:
+    """Table of explanations with the given keys of `Explanation.as_dict` as columns."""
+    return pa.Table.from_pylist([each.as_dict() for each in explanations], columns)

@@ -2,13 +2,14 @@
 
 import json
 import math
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -27,21 +28,8 @@ from sentiscale.text.rejects import Reject
 from sentiscale.util.atomic import check_output, remove_abandoned, whole_file
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
-FILE_COLUMN = pa.schema({"file": pa.string()})
-PREDICTION_COLUMNS = pa.schema(
-    {
-        "line": pa.int64(),
-        "label": pa.string(),
-        "probability": pa.float64(),
-        "positive_probability": pa.float64(),
-        "truncated": pa.bool_(),
-        "unknown_share": pa.float64(),
-    }
-)
 WORD = {"word": pa.string(), "start": pa.int64(), "end": pa.int64(), "contribution": pa.float64()}
-EXPLANATION_COLUMNS = pa.schema(
-    {"logit": pa.float64(), "base": pa.float64(), "words": pa.list_(pa.struct(WORD))}
-)
+EXPLANATION_COLUMNS = {"logit": pa.float64(), "base": pa.float64(), "words": pa.list_(pa.struct(WORD))}
 REPLACEMENT = "\ufffd"
 REJECTS_SHOWN = 5
 """Number of rejected rows that the command prints; the rejects file contains all of them."""
@@ -49,10 +37,17 @@ REJECTS_SHOWN = 5
 
 @dataclass(frozen=True)
 class AddedColumns:
-    """Columns that predictions add to each row of a table."""
+    """Columns that predictions add to each row of a table.
 
+    `positive_probability` is added for two classes only, `expected_star` for stars only, and the explained
+    `class` for more than two classes.
+    """
+
+    classes: Classes
     prefix: str = ""
     """Prefix of all added column names."""
+    probabilities: Literal["none", "columns", "object"] = "none"
+    """Whether to add the probability of each class, in a column each or in one column of objects."""
     file: bool = False
     """Whether to add a column `file` with the input file of each row."""
     explained: bool = False
@@ -60,9 +55,24 @@ class AddedColumns:
 
     @property
     def schema(self) -> pa.Schema:
-        fields = [*(FILE_COLUMN if self.file else ()), *PREDICTION_COLUMNS]
-        fields += EXPLANATION_COLUMNS if self.explained else ()
-        return pa.schema([(self.prefix + field.name, field.type) for field in fields])
+        number, names = pa.float64(), self.classes.names
+        columns = {"file": pa.string()} if self.file else {}
+        columns |= {"line": pa.int64(), "label": pa.string(), "probability": number}
+        if len(names) == 2:
+            columns["positive_probability"] = number
+        if self.probabilities == "columns":
+            columns |= dict.fromkeys(probability_columns(names), number)
+        elif self.probabilities == "object":
+            columns["probabilities"] = pa.struct([(name, number) for name in names])
+        if self.classes.stars:
+            columns["expected_star"] = number
+        columns |= {"truncated": pa.bool_(), "unknown_share": number}
+        columns |= self.explanation_columns if self.explained else {}
+        return pa.schema([(self.prefix + name, kind) for name, kind in columns.items()])
+
+    @property
+    def explanation_columns(self) -> dict[str, pa.DataType]:
+        return ({"class": pa.string()} if len(self.classes) > 2 else {}) | EXPLANATION_COLUMNS
 
     def check(self, inputs: InputReader) -> None:
         """Raise UsageError when an input table already has one of the added columns."""
@@ -74,35 +84,68 @@ class AddedColumns:
             )
 
     def table(self, chunk: Chunk, predictions: Predictions, explanations: pa.Table | None = None) -> pa.Table:
-        columns = [
-            pa.array(chunk.lines),
-            pa.array(predictions.labels),
-            pa.array(predictions.probability),
-            pa.array(predictions.positive_probability),
-            pa.array(predictions.truncated),
-            pa.array(predictions.unknown_share),
-        ]
-        if self.file:
-            columns.insert(0, pa.array([chunk.file]).take(pa.array(np.zeros(len(chunk), np.int8))))
+        columns = [pa.array([chunk.file]).take(pa.array(np.zeros(len(chunk), np.int8)))] if self.file else []
+        labels = pa.array([*self.classes.names, UNSURE]).take(pa.array(predictions.codes))
+        columns += [pa.array(chunk.lines), labels, pa.array(predictions.probability)]
+        if predictions.positive_probability is not None:
+            columns.append(pa.array(predictions.positive_probability))
+        by_class = [pa.array(chances) for chances in predictions.probabilities.T]
+        if self.probabilities == "columns":
+            columns += by_class
+        elif self.probabilities == "object":
+            columns.append(pa.StructArray.from_arrays(by_class, self.classes.names))
+        if predictions.expected_star is not None:
+            columns.append(pa.array(predictions.expected_star))
+        columns += [pa.array(predictions.truncated), pa.array(predictions.unknown_share)]
         if explanations is not None:
             columns += explanations.columns
         return pa.Table.from_arrays(columns, schema=self.schema)
+
+
+def probability_columns(names: Sequence[str]) -> list[str]:
+    """Return a column name for each class: letters, digits and underscores, and no two alike."""
+    columns: list[str] = []
+    for name in names:
+        column = "probability_" + re.sub(r"\W", "_", name).lower()
+        while column in columns:  # many databases do not distinguish case
+            column += "_"
+        columns.append(column)
+    return columns
 
 
 def print_lines(chunk: Chunk, predictions: Predictions) -> None:
     """Print one line `label<TAB>probability` per review."""
     # All cores wait for this thread, and looking up lines is faster than formatting them.
     places = np.rint(predictions.probability * 10_000).astype(np.int64) + 10_001 * predictions.codes
-    lines = printed_lines(predictions.classes)
+    lines = _printed_lines(predictions.classes)
     sys.stdout.write("".join(map(lines.__getitem__, places.tolist())))
     sys.stdout.flush()
 
 
-@cache
-def printed_lines(classes: Classes) -> list[str]:
-    """All possible lines, by label and then by probability with four decimals."""
-    labels = [*classes.names, UNSURE]
-    return [f"{label}\t{place / 10_000:.4f}\n" for label in labels for place in range(10_001)]
+def print_probabilities(chunk: Chunk, predictions: Predictions) -> None:
+    """Print one line per review: label, probability, that of each class, and the mean number of stars."""
+    numbers = [predictions.probability, *predictions.probabilities.T]
+    if predictions.expected_star is not None:
+        numbers.append(predictions.expected_star)
+    line = "%s" + "\t%.4f" * len(numbers) + "\n"
+    columns = (predictions.labels.tolist(), *(column.tolist() for column in numbers))
+    sys.stdout.write("".join(line % row for row in zip(*columns, strict=True)))
+    sys.stdout.flush()
+
+
+class _Lines(dict[int, str]):
+    """Lines by label and then by probability with four decimals, formatted when they first occur."""
+
+    def __init__(self, classes: Classes) -> None:
+        self.labels = [*classes.names, UNSURE]
+
+    def __missing__(self, place: int) -> str:
+        code, probability = divmod(place, 10_001)
+        line = self[place] = f"{self.labels[code]}\t{probability / 10_000:.4f}\n"
+        return line
+
+
+_printed_lines = cache(_Lines)
 
 
 class TableWriter:
@@ -260,13 +303,19 @@ def json_lines(table: pa.Table, objects: pa.Array | None = None) -> bytes:
     """
     if not table.num_rows:
         return b""
-    parts: list[Any] = ["{" if objects is None else _opened_objects(objects)]
-    for place, name in enumerate(table.column_names):
-        parts.append(f"{', ' if place else ''}{json.dumps(name, ensure_ascii=False)}: ")
-        column = table.column(place)
-        parts.append(_json_values(column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()))
-    data, offsets = raw_rows(_concatenated(*parts, "}\n"))
+    columns = [
+        column.chunk(0) if column.num_chunks == 1 else column.combine_chunks() for column in table.columns
+    ]
+    opened = "{" if objects is None else _opened_objects(objects)
+    data, offsets = raw_rows(_json_objects(opened, table.column_names, columns, "}\n"))
     return bytes(data[offsets[0] : offsets[-1]])
+
+
+def _json_objects(opened: str | pa.Array, names: list[str], columns: list[pa.Array], closed: str) -> pa.Array:
+    parts = [opened]
+    for place, (name, column) in enumerate(zip(names, columns, strict=True)):
+        parts += [f"{', ' if place else ''}{json.dumps(name, ensure_ascii=False)}: ", _json_values(column)]
+    return _concatenated(*parts, closed)
 
 
 def _concatenated(*parts: str | pa.Array) -> pa.Array:
@@ -294,6 +343,9 @@ def _json_values(column: pa.Array) -> pa.Array:
         texts = pc.if_else(pc.is_finite(numbers), numbers, None).cast(pa.large_string())
         # Arrow formats 1.0 as "1", which readers would parse as an integer.
         texts = pc.if_else(pc.match_substring_regex(texts, INTEGER), _concatenated(texts, ".0"), texts)
+    elif pa.types.is_struct(kind) and kind.num_fields:
+        objects = _json_objects("{", kind.names, column.flatten(), "}")
+        texts = pc.if_else(column.is_valid(), objects, None)
     else:
         texts = pa.array([_json_value(value) for value in column.to_pylist()], pa.large_string())
     return pc.fill_null(texts, "null")

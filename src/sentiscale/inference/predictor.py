@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Any, Self, overload
+from typing import Any, ClassVar, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -78,19 +78,24 @@ class Predictions:
     """See `Prediction`, (rows,)."""
     classes: Classes
 
+    COLUMNS: ClassVar = ("probabilities", "codes", "truncated", "unknown_share")
+
     @classmethod
     def concatenate(cls, parts: list["Predictions"]) -> "Predictions":
-        columns = ("probabilities", "codes", "truncated", "unknown_share")
-        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.COLUMNS}
         return cls(**joined, classes=parts[0].classes)
 
     def __len__(self) -> int:
         return len(self.codes)
 
+    def __getitem__(self, rows: slice) -> "Predictions":
+        """Return the predictions of some rows."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in self.COLUMNS})
+
     @property
-    def labels(self) -> npt.NDArray[np.str_]:
+    def labels(self) -> npt.NDArray[np.object_]:
         """Label of each row, (rows,)."""
-        return np.array([*self.classes.names, UNSURE])[self.codes]
+        return np.array([*self.classes.names, UNSURE], object)[self.codes]
 
     @property
     def probability(self) -> npt.NDArray[np.float64]:
@@ -142,6 +147,7 @@ class Predictor:
     ) -> None:
         self.model = model
         self.classes = model.classes
+        self.thresholds = thresholds
         self.decision = model.config.decision if thresholds else Decision(model.classes.names)
         self.precision = precision or Precision("fp32")
 
@@ -160,7 +166,7 @@ class Predictor:
         """Load a model directory.
 
         Args:
-            path: model directory, written by `train` as RUN/model.
+            path: model directory, written by `train` as RUN/model, or the run directory, RUN.
             precision: arithmetic of the network: "fp32", "bf16" or "auto". bf16 is faster on processors that
                 support it and changes probabilities in the third decimal; auto selects it if it is faster.
             thresholds: apply the class weights and thresholds of the model, if any; otherwise, the label is

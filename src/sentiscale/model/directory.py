@@ -287,12 +287,21 @@ def _rewrite(file: Path, content: bytes) -> None:
     file.chmod(status.st_mode)
 
 
+def model_path(path: str | Path) -> Path:
+    """Return the model directory in a run directory, RUN/model; any other path unchanged."""
+    inside = Path(path) / "model"
+    return inside if (inside / CONFIG).exists() and not (Path(path) / CONFIG).exists() else Path(path)
+
+
 def load_model(path: Path) -> SavedModel:
-    """Read a model directory that `save_model` wrote; a model of an earlier version may have no digests.
+    """Read a model directory that `save_model` wrote, or that of a run directory.
+
+    A model of an earlier version may have no digests.
 
     Raises: DataError when it is missing, incomplete or damaged, has an unknown format or cleaning version, or
         contains values or weights that `save_model` does not write. `verify` finishes the checks.
     """
+    path = model_path(path)
     digests = _read_digests(path)
     config = _read_config(path, digests)
     vocab = _read_vocabulary(path, digests)
@@ -369,7 +378,7 @@ def decision_table(decision: Decision) -> DecisionTable:
 def read_record(path: Path) -> dict[str, Any]:
     """Return the record of the run that trained the model; empty if it is missing or unreadable."""
     try:
-        return load_record(path / RECORD, RunRecord).model_dump(mode="json")
+        return load_record(model_path(path) / RECORD, RunRecord).model_dump(mode="json")
     except (OSError, DataError):
         return {}
 
@@ -401,13 +410,9 @@ def _read_config(path: Path, digests: Mapping[str, str] | None) -> ModelConfig:
     try:
         content = read_bytes(file, MAX_CONFIG_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
-        inside = path / "model"
-        remedy = (
-            f"Did you mean {inside}?"
-            if (inside / CONFIG).exists()
-            else "`sentiscale train` writes RUN/model."
-        )
-        raise DataError(f"{path} is not a model directory: it has no {CONFIG}. {remedy}") from error
+        raise DataError(
+            f"{path} is not a model directory: it has no {CONFIG}. `sentiscale train` writes RUN/model."
+        ) from error
     _check_digest(file, digests, bytes_digest(content))
     values = parse_toml(file, content)
     version = values.get("format_version")

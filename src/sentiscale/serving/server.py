@@ -14,6 +14,7 @@ import uvicorn
 import uvloop
 
 from sentiscale.errors import DataError, Interrupted, UsageError
+from sentiscale.model.directory import model_path
 from sentiscale.serving.admission import Admission
 from sentiscale.serving.app import Service, build_app
 from sentiscale.serving.pool import DIGESTS, FILES, WorkerPool, watch_model
@@ -43,7 +44,7 @@ def serve(
     """Serve requests until a signal stops the service; requests in progress are answered first.
 
     Args:
-        model: model directory.
+        model: model directory, or a run directory.
         settings: address, batching and limits.
         log: log that events are written to.
         announce: function that is called once, with url, model and digest, when the service is ready.
@@ -54,6 +55,7 @@ def serve(
         Interrupted: Ctrl-C stopped the service, after it answered the requests in progress.
     """
     settings.api_key()
+    model = model_path(model)
     check_model(model)
     listening = bound_socket(settings.host, settings.port)
     allow_connections(settings.max_connections)
@@ -175,9 +177,9 @@ def check_model(model: Path) -> None:
     """
     missing = next((name for name in FILES if not (model / name).exists()), None)
     if missing is not None:
-        is_run = (model / "model" / missing).exists()
-        remedy = f"Did you mean {model / 'model'}?" if is_run else "`sentiscale train` writes RUN/model."
-        raise DataError(f"{model} is not a model directory: it has no {missing}. {remedy}")
+        raise DataError(
+            f"{model} is not a model directory: it has no {missing}. `sentiscale train` writes RUN/model."
+        )
 
 
 def bound_socket(host: str, port: int) -> socket.socket:

@@ -16,6 +16,7 @@ from sentiscale.inference.predictor import Predictor
 from sentiscale.model.ngrams import Ngrams
 from sentiscale.model.wide import Combination
 from sentiscale.text.vocab import UNK
+from tests.data.relabel import STARS, TERNARY
 from tests.inference.explain.conftest import WORDS, made
 
 BOTH = Combination(net=0.6, wide=0.8, bias=-0.3)
@@ -206,7 +207,7 @@ def test_what_cannot_be_explained_is_refused():
 def test_as_plain_values():
     (explanation,) = explain(made(BOTH), ["Not bad \U0001f600"])
     document = json.loads(json.dumps(explanation.as_dict()))
-    assert document.keys() == {*explanation.prediction.as_dict(), "logit", "base", "gap", "words"}
+    assert document.keys() == {*explanation.prediction.as_dict(), "class", "logit", "base", "gap", "words"}
     assert [(w["word"], w["start"], w["end"]) for w in document["words"]] == [
         ("not", 0, 3),
         ("bad", 4, 7),
@@ -228,3 +229,73 @@ def test_a_model_explains_one_review_or_several(trained):
     model = Model.load(trained)
     one = model.explain("great")
     assert [found.words for found in model.explain(["great", ""])] == [one.words, ()]
+
+
+def joined(classes):
+    factors = np.random.default_rng(7).uniform(0.3, 1, (3, len(classes)))
+    return Combination(*map(tuple, factors.tolist()))
+
+
+@pytest.mark.parametrize("shape", [{"classes": TERNARY}, {"classes": STARS, "head": "ordinal"}], ids=str)
+def test_of_more_classes_the_logit_of_one_is_explained_relative_to_the_mean(shape):
+    classes = shape["classes"]
+    predictor = made(joined(classes), **shape)
+    texts = ["not bad, the great", "great great", "bad bad not good", "zzzz", "", "n't"]
+    chances = predictor.predict_proba(texts)
+    by_class = {name: explain(predictor, texts, target=name) for name in classes.names}
+    for position, name in enumerate(classes.names):
+        for row, found in enumerate(by_class[name]):
+            assert found.target == name
+            assert found.as_dict()["class"] == name
+            # The log of a probability is its logit less a constant of the row.
+            logs = np.log(chances[row])
+            assert found.logit == pytest.approx(logs[position] - logs.mean(), abs=1e-5)
+            contributions = sum(share.contribution for share in found.words)
+            assert found.base + contributions == pytest.approx(found.logit, abs=1e-9)
+            assert abs(found.gap) <= TOLERANCE
+    for row, found in enumerate(explain(predictor, texts)):
+        assert found.target == found.prediction.label == classes.names[chances[row].argmax()]
+        assert found.words == pytest.approx(by_class[found.target][row].words)
+        words = [[share.contribution for share in by_class[name][row].words] for name in classes.names]
+        assert np.sum(words, axis=0) == pytest.approx(0, abs=3 * TOLERANCE)  # centred logits add up to 0
+
+
+def test_shares_of_a_class_are_those_of_its_n_grams_and_its_integrated_gradients():
+    """Each part alone, against a second computation."""
+    text, ids = "Not bad", [2 + WORDS.index(word) for word in ("not", "bad")]
+    wide_only = made(Combination((0.0,) * 3, (0.5, 1.0, 2.0), (0.0,) * 3), classes=TERNARY, gaps=0)
+    (found,) = explain(wide_only, [text], target="neutral")
+    wide = wide_only.model.wide
+    buckets, places = wide.ngrams.occurrences(np.array(ids, np.int32))
+    terms = wide.scales[buckets] / np.linalg.norm(wide.scales[buckets])
+    own = terms[:, None] * wide.weights[buckets] * [0.5, 1.0, 2.0]
+    expected = np.zeros(2)
+    for term, place in zip(own[:, 1] - own.mean(axis=1), places, strict=True):
+        expected[list(place)] += term / len(place)
+    assert [share.contribution for share in found.words] == pytest.approx(expected, abs=1e-6)
+
+    network = made(Combination((1.0, 0.5, 2.0), (0.0,) * 3, (0.1, 0.2, 0.3)), classes=TERNARY)
+    (found,) = explain(network, [text], target="positive", steps=64)
+    net, tokens = network.model.net, torch.tensor([ids])
+    vectors, begin = net.embedding(tokens).detach(), net.embedding.weight[UNK].detach()
+    total = torch.zeros(1)
+    for point in range(400):
+        scaled = (begin + (vectors - begin) * (point + 0.5) / 400).requires_grad_()
+        logits = net.head(net.recurrent(scaled, torch.tensor([2])))[0] * torch.tensor([1.0, 0.5, 2.0])
+        (logits[2] - logits.mean()).backward()
+        total = total + scaled.grad
+    gradients = (total / 400 * (vectors - begin)).sum(2)[0].numpy()
+    assert [share.contribution for share in found.words] == pytest.approx(gradients, abs=0.01)
+    assert max(abs(gradients)) > 0.05
+
+
+def test_of_two_classes_the_other_one_has_the_opposite_shares():
+    predictor = made(BOTH)
+    (usual,), (other,) = (explain(predictor, ["not bad"], target=name) for name in (None, "negative"))
+    assert (usual.target, other.target) == ("positive", "negative")
+    assert other.logit == -usual.logit
+    assert [share.contribution for share in other.words] == pytest.approx(
+        [-share.contribution for share in usual.words], abs=1e-6
+    )
+    with pytest.raises(UsageError, match=r"target is 'neutral'.*negative, positive"):
+        explain(predictor, ["not bad"], target="neutral")

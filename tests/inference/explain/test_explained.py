@@ -21,7 +21,8 @@ def explanation_of(text: str, contributions: list[float]) -> Explanation:
         start = text.index(word, at)
         at = start + len(word)
         words.append(WordShare(word.lower(), start, at, contribution))
-    return Explanation(Prediction("positive", 0.9, 0.9, False, 0.0), 2.2, 0.1, tuple(words), 0.0)
+    prediction = Prediction("positive", 0.9, 0.9, False, 0.0, {"negative": 0.1, "positive": 0.9})
+    return Explanation(prediction, "positive", 2.2, 0.1, tuple(words), 0.0)
 
 
 def test_words_are_tinted_by_direction_and_size():

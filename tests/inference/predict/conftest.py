@@ -7,10 +7,12 @@ import pytest
 
 from sentiscale.config import CLEANING_VERSIONS, ModelSettings
 from sentiscale.inference.predictor import Predictor
-from sentiscale.model.directory import SavedModel, model_config, save_model
-from sentiscale.model.network import SentimentNet
+from sentiscale.model.decision import Decision
+from sentiscale.model.directory import SavedModel, class_settings, model_config, save_model
+from sentiscale.model.network import SentimentNet, logits_shape
 from sentiscale.model.ngrams import Ngrams
 from sentiscale.model.wide import Combination, WideModel
+from sentiscale.text.classes import Classes
 from sentiscale.text.vocab import SPECIAL, Vocab
 from tests.cli.conftest import cli
 
@@ -36,16 +38,24 @@ WORDS = (
 MAX_TOKENS = 12
 
 
-def tiny_model(seed: int = 0, **settings: object) -> SavedModel:
+def tiny_model(
+    seed: int = 0, classes: Classes | None = None, decision: Decision | None = None, **settings: object
+) -> SavedModel:
     """An untrained model that reads 12 tokens and knows 15 words."""
+    classes = classes or Classes()
     shape = ModelSettings.model_validate({"embedding_dim": 8, "hidden_dim": 8, **settings})
     vocab = Vocab([*SPECIAL, *WORDS])
-    net = SentimentNet.build(shape, len(vocab), seed)
+    net = SentimentNet.build(shape, len(vocab), seed, outputs=classes.outputs)
     drawn = np.random.default_rng(seed)
     ngrams = Ngrams(10, 3, 2)
     scales = drawn.uniform(0.1, 2, 2**10).astype(np.float32)
-    wide = WideModel(scales, drawn.normal(size=2**10).astype(np.float32), 0.3, ngrams)
-    combination = Combination(2.0, 0.7, -0.1)
+    weights = drawn.normal(size=(2**10, *logits_shape(1, classes.outputs)[1:])).astype(np.float32)
+    if classes.outputs == 1:
+        intercept, combination = 0.3, Combination(2.0, 0.7, -0.1)
+    else:
+        intercept, *factors = map(tuple, drawn.normal(1, 0.3, (4, len(classes))).tolist())
+        combination = Combination(*factors)
+    wide = WideModel(scales, weights, intercept, ngrams)
     config = model_config(
         cleaning="words",
         cleaning_version=CLEANING_VERSIONS["words"],
@@ -54,6 +64,7 @@ def tiny_model(seed: int = 0, **settings: object) -> SavedModel:
         model=shape,
         wide=wide,
         combination=combination,
+        **class_settings(classes, decision or Decision(classes.names)),
     )
     return SavedModel(config, vocab, net.eval(), wide, combination)
 

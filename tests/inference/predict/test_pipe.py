@@ -74,9 +74,12 @@ def test_printed_lines_are_what_formatting_gives(predictor, capsys):
     from sentiscale.data.inputs import Chunk
     from sentiscale.inference.outputs import print_lines
     from sentiscale.inference.predictor import Predictions
+    from sentiscale.text.classes import Classes
 
     positive = np.concatenate([np.random.default_rng(0).random(2000), [0.0, 0.5, 1.0, 0.49999999, 0.99996]])
-    rows = Predictions(positive, np.zeros(len(positive), bool), np.zeros(len(positive)))
+    chances = np.column_stack([1 - positive, positive])
+    others = np.zeros(len(positive), bool), np.zeros(len(positive))
+    rows = Predictions(chances, np.random.default_rng(1).integers(0, 3, len(positive)), *others, Classes())
     print_lines(Chunk("", None, np.arange(len(positive)), None, None), rows)
     wanted = "".join(f"{row.label}\t{row.probability:.4f}\n" for row in rows.rows())
     assert capsys.readouterr().out == wanted

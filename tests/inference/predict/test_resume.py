@@ -54,7 +54,8 @@ class StopsAfter(Progress):
 
 
 def job(model, reviews, out):
-    return BatchJob(Predictor.load(model), model, Inputs.find([str(reviews)]), out, AddedColumns())
+    predictor = Predictor.load(model)
+    return BatchJob(predictor, model, Inputs.find([str(reviews)]), out, AddedColumns(predictor.classes))
 
 
 def counted(task, monkeypatch):
@@ -121,7 +122,7 @@ def test_a_full_disk_keeps_finished_chunks(model, reviews, tmp_path, monkeypatch
 
 @given(size=st.integers(0, 3000), flipped=st.none() | st.integers(0, 2999))
 def test_a_damaged_part_is_computed_again(predictor, tmp_path_factory, size, flipped):
-    parts = PredictionParts(tmp_path_factory.mktemp("parts"))
+    parts = PredictionParts(tmp_path_factory.mktemp("parts"), predictor.classes)
     expected = predictor.predict_columns([f"good film {n}" for n in range(30)])
     parts.write(7, expected)
     (path,) = parts.folder.iterdir()
@@ -131,7 +132,8 @@ def test_a_damaged_part_is_computed_again(predictor, tmp_path_factory, size, fli
     path.write_bytes(content[:size])
     found = parts.read(7)
     if found is not None:
-        assert found.positive_probability.tolist() == expected.positive_probability.tolist()
+        assert found.probabilities.tolist() == expected.probabilities.tolist()
+        assert found.codes.tolist() == expected.codes.tolist()
         assert found.truncated.tolist() == expected.truncated.tolist()
         assert found.unknown_share.tolist() == expected.unknown_share.tolist()
     assert found is not None or flipped is not None or size < len(content)

@@ -1,4 +1,4 @@
-"""Small prepared data, and one real study that several tests look at."""
+"""Small prepared data, and one real study that the tests of one file look at."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +53,7 @@ def measured(
     small_request: BenchRequest,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> BenchResult:
-    """A study in real processes, without the run that only takes more threads."""
+    """A study in real processes, without the run that only takes more threads; for one file of tests only."""
     out: Path = tmp_path_factory.mktemp("study") / "out"
     with open_study(dataset.path, out, small_request, settings) as study:
         cases = [case for case in study.plan.cases if case.threads_per_rank == 1]

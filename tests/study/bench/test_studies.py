@@ -30,15 +30,6 @@ def test_a_study_is_measured_and_reported_in_one_line(dataset, tmp_path):
     assert (tmp_path / "report.html").exists()
 
 
-def test_runs_and_their_directory_give_the_same_report(measured):
-    assert report(measured).families == report(measured.out).families
-
-
-def test_a_plan_is_made_from_the_directory(measured):
-    (row,) = plan(measured.out, workers=(1,)).rows
-    assert (row.layout, row.speedup) == ("1x1", 1.0)
-
-
 def test_a_plan_is_made_from_sizes():
     found = plan(workers=(2,), seconds_per_row=0.01, vocab=1000, embedding=8, hidden=8, layers=1)
     assert found.rows[0].batch_size == 32

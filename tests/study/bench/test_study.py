@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from sentiscale.api import plan, report
 from sentiscale.errors import UsageError
 from sentiscale.records import read_jsonl
 from sentiscale.study.analysis.wording import case_name
@@ -82,6 +83,15 @@ def test_finished_runs_are_not_done_again_and_others_are_refused(measured, datas
     more = small_request.amount.model_copy(update={"steps": STEPS + 1})
     with pytest.raises(UsageError, match="Choose another --out"):
         study(amount=more).run(measured.out)
+
+
+def test_runs_and_their_directory_give_the_same_report(measured):
+    assert report(measured).families == report(measured.out).families
+
+
+def test_a_plan_is_made_from_the_directory(measured):
+    (row,) = plan(measured.out, workers=(1,)).rows
+    assert (row.layout, row.speedup) == ("1x1", 1.0)
 
 
 @pytest.mark.slow

@@ -88,6 +88,19 @@ ALL = (
     _network("gru"),
     _fasttext("fasttext-unigram", "fastText on single words", 1, (5,)),
     _fasttext("fasttext", "fastText with bigrams, a run each of 1, 2, 5 and 10 epochs", 2, (1, 2, 5, 10)),
+    Contestant(
+        "fasttext-tuned",
+        "fastText with bigrams, a run each of several learning rates and epochs",
+        f"{PEERS}.fasttext:train",
+        {**FASTTEXT, "wordNgrams": 2},
+        points={
+            f"lr {lr:g}, {epoch} epochs": {"lr": lr, "epoch": epoch}
+            for lr in (0.1, 0.25, 0.5)
+            for epoch in (5, 10)
+        },
+        library="fasttext",
+        extra="compare",
+    ),
     _peer(
         "tfidf-lr",
         "TF-IDF of words and pairs, logistic regression by SGD",
