@@ -92,6 +92,8 @@ class PrepareSettings(Section):
     """Column with 0/1, 1/2, negative/positive or __label__1/__label__2. Not set: detected by name."""
     stars_column: str | None = None
     """Column with 1-5 stars: 1-2 negative, 4-5 positive, 3 dropped and counted. Not set: detected by name."""
+    weight_column: str | None = None
+    """Column with a weight from 0 on for each row, such as 2.5. Not set: all rows weigh the same."""
     classes: ClassKind = "binary"
     """binary: negative and positive. ternary: also neutral. stars: a class per star. labels: as they are."""
     label_map: dict[str, Annotated[str, Field(min_length=1, max_length=400)]] | None = None

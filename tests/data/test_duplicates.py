@@ -58,6 +58,7 @@ def dropped_by(repeats, partitions, *, dedupe=True):
             classes=CLASSES,
             duplicates=repeats.rows[repeats.partitions == number],
             max_tokens=1,
+            rare=(np.empty(0, np.uint64), np.empty(0, np.uint8)),
         )
         splits = _splits({"hashes": np.array([row[0] for row in rows], np.uint64)}, placement)
         assert np.all(splits[...] == TEST) or not is_test

@@ -182,7 +182,7 @@ def update_digests(data, **fields):
     [
         ("train/tokens.bin", [60_000], "its token ids are 2 to 60000; allowed are 1 to 180"),
         ("train/tokens.bin", [0], "its token ids are 0 to "),
-        ("train/labels.bin", [0, 1, 2], "row 2 has the label 2; allowed are 0 and 1"),
+        ("train/labels.bin", [0, 1, 2], "row 2 has the label 2; allowed are 0 to 1"),
         ("train/offsets.bin", [1], "its offsets do not cover its"),
         ("train/offsets.bin", [-5], "its offsets do not cover its"),
         ("train/offsets.bin", [0, 0], "row 0 has 0 tokens; allowed are 1 to 512"),

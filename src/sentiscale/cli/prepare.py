@@ -43,6 +43,11 @@ CLASSES = typer.Option(
     show_default="binary",
     rich_help_panel=INPUT,
 )
+WEIGHT_COLUMN = typer.Option(
+    help="Column with a weight from 0 on for each row, for training.",
+    show_default="none",
+    rich_help_panel=INPUT,
+)
 MIN_CLASS_ROWS = typer.Option(
     help="With --classes labels, the minimum number of rows of a label; rarer ones are refused.",
     show_default="10",
@@ -116,6 +121,7 @@ def prepare(
     title_column: TitleColumnOption = None,
     label_column: LabelColumnOption = None,
     stars_column: StarsColumnOption = None,
+    weight_column: Annotated[str | None, WEIGHT_COLUMN] = None,
     classes: Annotated[str | None, CLASSES] = None,
     label_map: LabelMapOption = None,
     min_class_rows: Annotated[int | None, MIN_CLASS_ROWS] = None,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sentiscale.data.rare_classes import RareClasses
 from sentiscale.text.compiled import check_array, check_indices, kernel
 
 RECORD = np.dtype(
@@ -74,9 +75,14 @@ class DuplicateFinder:
         if self._waiting_bytes > self._max_waiting_bytes:
             self._spill()
 
-    def find(self, labels: NDArray[np.uint8]) -> Duplicates:
-        """Compare all records; `labels` has the class of each label code, by partition: (partitions, 256)."""
-        found = [_compare(group, labels) for group in self._groups()]
+    def find(self, labels: NDArray[np.uint8], rare: RareClasses | None = None) -> Duplicates:
+        """Compare all records.
+
+        Args:
+            labels: class of each label code in each partition, of shape (partitions, 256).
+            rare: also receives each text outside of the test set with the class of its first row.
+        """
+        found = [_compare(group, labels, rare) for group in self._groups()]
         return Duplicates(
             partitions=np.concatenate([part.partitions for part in found]),
             rows=np.concatenate([part.rows for part in found]),
@@ -127,7 +133,7 @@ def first_of_each(hashes: NDArray[np.uint64], codes: NDArray[np.uint8], is_test:
     return records
 
 
-def _compare(records: Records, labels: NDArray[np.uint8]) -> Duplicates:
+def _compare(records: Records, labels: NDArray[np.uint8], rare: RareClasses | None) -> Duplicates:
     hashes = np.ascontiguousarray(records["hash"])
     groups, count = group_equal(hashes)
     order = (records["partition"].astype(np.uint64) << PARTITION_BITS) | records["row"]
@@ -138,6 +144,9 @@ def _compare(records: Records, labels: NDArray[np.uint8]) -> Duplicates:
     leaks = ~is_test & (leads == IN_TEST)
     dropped = leaks | (~is_test & (order != leads))
     copies = records["copies"]
+    if rare is not None:
+        kept = ~is_test & ~dropped
+        rare.add(hashes[kept], classes[kept])
     return Duplicates(
         partitions=records["partition"][dropped],
         rows=records["row"][dropped],

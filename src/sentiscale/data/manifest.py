@@ -199,7 +199,8 @@ def _columns(job: PrepareJob) -> dict[str, str | None]:
     """Return the columns of the first file."""
     table = job.sources[0][0].table
     label, stars = (None, table.label) if table.stars else (table.label, None)
-    return {"text": table.text or None, "title": table.title, "label": label, "stars": stars}
+    weight = {"weight": table.weight} if table.weight is not None else {}
+    return {"text": table.text or None, "title": table.title, "label": label, "stars": stars, **weight}
 
 
 def balance(partitions: Sequence[Partition]) -> dict[str, float]:

@@ -34,7 +34,8 @@ from sentiscale.data.placement import (
     count_partitions,
     write_partitions,
 )
-from sentiscale.data.prepared import NOTES, REJECTS, SPLITS, VOCABULARY, split_file, token_dtype
+from sentiscale.data.prepared import NOTES, REJECTS, SPLIT_PARTS, SPLITS, VOCABULARY, split_file, token_dtype
+from sentiscale.data.rare_classes import RareClasses
 from sentiscale.data.shards import (
     EncodeTask,
     Partition,
@@ -90,12 +91,18 @@ class Phases:
             finder = self._encode()
         with self._timed("repeats"):
             labels = self._label_classes()
-            duplicates = finder.find(labels)
+            rare = RareClasses(len(self.reading.class_set), self.job.shares)
+            duplicates = finder.find(labels, rare if self.settings.classes != "binary" else None)
         with self._timed("count"):
-            placements = self._placements(labels, duplicates)
+            placements = self._placements(labels, duplicates, rare)
             counts, counter = self._count(placements)
             totals = SplitCounts.total(counts)
             _check_training(totals, duplicates, self.reading.class_set, dedupe=self.settings.dedupe)
+            if self.settings.weight_column is not None and not totals.weights[TRAIN]:
+                raise DataError(
+                    f"all weights of the training rows in column '{self.settings.weight_column}' are 0. "
+                    "Name another column with --weight-column, or leave it out."
+                )
             vocab_size = self._choose_vocabulary(counter)
         with self._timed("write"):
             unknown, notes = self._write(placements, counts, vocab_size, duplicates)
@@ -205,7 +212,10 @@ class Phases:
         check_all_classes(found, self.reading)
         return np.stack([self.reading.codes(partition.summary.meanings) for partition in self.partitions])
 
-    def _placements(self, labels: NDArray[np.uint8], duplicates: Duplicates) -> list[Placement]:
+    def _placements(
+        self, labels: NDArray[np.uint8], duplicates: Duplicates, rare: RareClasses
+    ) -> list[Placement]:
+        rare_splits = rare.splits()
         order = np.argsort(duplicates.partitions, kind="stable")
         bounds = np.searchsorted(duplicates.partitions[order], np.arange(1, len(self.partitions)))
         return [
@@ -218,6 +228,7 @@ class Phases:
                 labels=labels[partition.number],
                 classes=len(self.reading.class_set),
                 max_tokens=self.settings.max_tokens,
+                rare=rare_splits,
             )
             for partition, rows in zip(self.partitions, np.split(duplicates.rows[order], bounds), strict=True)
         ]
@@ -274,7 +285,9 @@ class Phases:
         # in any order: the result is the same for any number of workers, and no files need to be merged.
         rows = np.array([part.rows for part in counts])
         tokens = np.array([part.tokens for part in counts])
-        _allocate(self.work.result, rows.sum(axis=0), tokens.sum(axis=0), token_dtype(size))
+        _allocate(
+            self.work.result, rows.sum(axis=0), tokens.sum(axis=0), token_dtype(size), self._split_parts()
+        )
         first_rows, first_tokens = np.cumsum(rows, axis=0) - rows, np.cumsum(tokens, axis=0) - tokens
         vocab = self.work.result / VOCABULARY
         vocab_digest = file_digest(vocab)
@@ -303,9 +316,12 @@ class Phases:
                 advance(len(done), "")
         return unknown, notes
 
+    def _split_parts(self) -> tuple[str, ...]:
+        return SPLIT_PARTS if self.settings.weight_column is None else (*SPLIT_PARTS, "weights")
+
     def _digests(self) -> dict[str, str]:
         """Compute the digest of every file of the result, in chunks on all workers."""
-        names = [split_file(split, part) for split in SPLITS for part in ("tokens", "offsets", "labels")]
+        names = [split_file(split, part) for split in SPLITS for part in self._split_parts()]
         names += [VOCABULARY, *NOTES]
         tasks = [(name, task) for name in names for task in digest_tasks(self.work.result / name)]
         found = dict(self.engine.map(chunk_digests, enumerate(task for _, task in tasks)))
@@ -316,7 +332,11 @@ class Phases:
 
 
 def _allocate(
-    result: Path, rows: NDArray[np.int64], tokens: NDArray[np.int64], dtype: type[np.generic]
+    result: Path,
+    rows: NDArray[np.int64],
+    tokens: NDArray[np.int64],
+    dtype: type[np.generic],
+    parts: Sequence[str],
 ) -> None:
     """Create the split files at their full size."""
     # A full disk is detected before the rows are written, and partitions can be written concurrently.
@@ -326,8 +346,10 @@ def _allocate(
             "tokens": token_count * np.dtype(dtype).itemsize,
             "offsets": 8 * (row_count + 1),
             "labels": row_count,
+            "weights": 4 * row_count,
         }
-        for part, size in sizes.items():
+        for part in parts:
+            size = sizes[part]
             with open(result / split_file(split, part), "wb") as file:
                 if size and hasattr(os, "posix_fallocate"):  # not on macOS
                     os.posix_fallocate(file.fileno(), 0, size)

@@ -51,6 +51,8 @@ class Placement:
     classes: int
     """Number of classes."""
     max_tokens: int
+    rare: tuple[NDArray[np.uint64], NDArray[np.uint8]]
+    """Hashes of the texts of rare classes, ascending, and the split of each; see `RareClasses`."""
 
 
 class SplitCounts(NamedTuple):
@@ -64,6 +66,8 @@ class SplitCounts(NamedTuple):
     """Kept rows by tokens before truncation: entry p counts rows of 2^(p-1) + 1 to 2^p tokens."""
     cut: NDArray[np.int64]
     """Number of kept rows longer than max_tokens, and of their tokens beyond max_tokens."""
+    weights: NDArray[np.float64]
+    """Sum of the weights per split; 0 without weights."""
 
     @classmethod
     def total(cls, counts: Sequence["SplitCounts"]) -> "SplitCounts":
@@ -96,12 +100,14 @@ def _count(task: Placement, tally: WordTally) -> SplitCounts:
     over = np.maximum(lengths[stays] - task.max_tokens, 0)
     cells = splits[stays].astype(np.int64) * task.classes + labels[stays]
     by_label = np.bincount(cells, minlength=task.classes * len(SPLITS))
+    weights = arrays.get("weights", np.zeros(len(splits), np.float32))
     powers = np.ceil(np.log2(lengths[stays])).astype(np.int64)
     return SplitCounts(
         tokens=np.array([kept[splits == code].sum() for code in range(len(SPLITS))]),
         labels=by_label.reshape(len(SPLITS), task.classes),
         lengths=np.bincount(powers, minlength=LENGTH_POWERS),
         cut=np.array([(over > 0).sum(), over.sum()]),
+        weights=np.array([weights[splits == code].sum(dtype=np.float64) for code in range(len(SPLITS))]),
     )
 
 
@@ -120,6 +126,10 @@ def _splits(arrays: Mapping[str, NDArray[Any]], task: Placement) -> NDArray[np.u
     if task.is_test:
         return np.full(len(hashes), TEST, np.uint8)
     splits = split_of(hashes, task.shares)
+    if len(task.rare[0]):
+        own, own_splits = task.rare
+        places = np.minimum(np.searchsorted(own, hashes), len(own) - 1)
+        splits = np.where(own[places] == hashes, own_splits[places], splits)
     if task.dedupe:
         groups, _ = group_equal(hashes)
         again = groups[1:] <= np.maximum.accumulate(groups)[:-1]
@@ -189,6 +199,8 @@ def _write(task: WriteTask) -> tuple[NDArray[np.int64], bool]:
         _write_at(task.result, split, "tokens", tokens, task.first_token[code])
         _write_at(task.result, split, "offsets", starts, task.first_row[code])
         _write_at(task.result, split, "labels", labels[rows], task.first_row[code])
+        if "weights" in arrays:
+            _write_at(task.result, split, "weights", arrays["weights"][rows], task.first_row[code])
         if task.text_part is not None and rows.any():
             _write_text(task, split, shard_rows(arrays, "text").filter(pa.array(rows)))
     oddities = arrays["oddities"] | odd_words(lengths, common)

@@ -28,7 +28,8 @@ DATASET_SCHEMA = 2
 SPLITS = ("train", "valid", "test")
 MANIFEST, VOCABULARY = "manifest.json", "vocab.txt"
 REJECTS, CONFLICTS, ODDITIES = NOTES = ("rejects.parquet", "conflicts.parquet", "oddities.parquet")
-SPLIT_FILES = tuple(f"{split}/{part}.bin" for split in SPLITS for part in ("tokens", "offsets", "labels"))
+SPLIT_PARTS = ("tokens", "offsets", "labels")
+SPLIT_FILES = tuple(f"{split}/{part}.bin" for split in SPLITS for part in SPLIT_PARTS)
 WEIGHT_FILES = tuple(f"{split}/weights.bin" for split in SPLITS)
 """Weights of the rows; only a dataset whose rows have weights has these files."""
 PART_TOKENS = 2**22
@@ -37,7 +38,7 @@ PART_TOKENS = 2**22
 
 def _with_keys(*names: str) -> AfterValidator:
     def check(value: dict[str, Any]) -> dict[str, Any]:
-        if set(value) - {*NOTES, *WEIGHT_FILES} != set(names):
+        if set(value) - set(NOTES) not in (set(names), {*names, *WEIGHT_FILES}):
             raise ValueError(f"the keys must be {', '.join(names)}")
         return value
 
@@ -74,7 +75,7 @@ class Manifest(Record):
     continuation_lines: Count = 0
     """Number of lines that continue a record, such as a quoted review of several lines."""
     columns: dict[str, str | None] = Field(default_factory=dict)
-    """Names of the columns of the first file: text, title, label, stars; None if there is none."""
+    """Names of the columns of the first file: text, title, label, stars, and weight if rows have weights."""
     label_from: str = ""
     """Why this column was taken as the label: flag, usual name, position, folder name or format."""
     label_values: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -154,9 +155,16 @@ class Manifest(Record):
 
     @model_validator(mode="after")
     def _by_class(self) -> "Manifest":
-        if any(set(counts) != set(self.classes) for counts in (self.labels, *self.labels_per_split.values())):
-            raise ValueError(f"the keys of labels must be {', '.join(self.classes)}")
+        own = {f"labels_per_split.{split}": counts for split, counts in self.labels_per_split.items()}
+        for name, counts in {"labels": self.labels, **own}.items():
+            if set(counts) != set(self.classes):
+                raise ValueError(f"{name}: the keys must be {', '.join(self.classes)}")
         return self
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether each row has a weight."""
+        return WEIGHT_FILES[0] in self.files
 
     @property
     def class_set(self) -> Classes:
@@ -239,9 +247,7 @@ class PreparedDataset:
             tokens=self._map(name, "tokens", token_dtype(self.manifest.vocab_size)),
             offsets=self._map(name, "offsets", np.int64),
             labels=self._map(name, "labels", np.uint8),
-            weights=self._map(name, "weights", np.float32)
-            if split_file(name, "weights") in self.manifest.files
-            else None,
+            weights=self._map(name, "weights", np.float32) if self.manifest.has_weights else None,
         )
         self._check(split)
         return split
@@ -277,10 +283,8 @@ class PreparedDataset:
             problem = f"row {row} has {split.lengths[row]} tokens; allowed are 1 to {most}"
         elif labels.max() >= (classes := len(self.manifest.classes)):
             problem = f"row {labels.argmax()} has the label {labels.max()}; allowed are 0 to {classes - 1}"
-        elif weights is not None and len(weights) != rows:
-            problem = f"it has {len(weights):,} weights for {rows:,} rows"
-        elif weights is not None and not 0 <= weights.min() <= weights.max() < np.inf:
-            problem = "a weight is negative, infinite or NaN"
+        elif weights is not None and (bad := _bad_weights(weights, rows)):
+            problem = bad
         else:
             ids = _smallest_and_largest(self.path / split_file(split.name, "tokens"), token_dtype(size))
             if ids[0] >= UNK and ids[1] < size:
@@ -321,7 +325,7 @@ def content_digest(
 
 def _check_files(path: Path, manifest: Manifest) -> None:
     """Check that the files exist and are not larger than the manifest says, before they are read."""
-    row_bytes, token_bytes = np.dtype(np.int64).itemsize + 1, token_dtype(manifest.vocab_size)().itemsize
+    row_bytes, token_bytes = np.dtype(np.int64).itemsize + 1 + 4, token_dtype(manifest.vocab_size)().itemsize
     expected = sum(manifest.rows.values()) * row_bytes + manifest.tokens * token_bytes
     largest = expected + len(SPLITS) * row_bytes
     for name in manifest.files:
@@ -331,6 +335,14 @@ def _check_files(path: Path, manifest: Manifest) -> None:
             raise DataError(
                 f"{path / name} is missing; {path} is damaged. Prepare it again with --force."
             ) from error
+
+
+def _bad_weights(weights: NDArray[np.float32], rows: int) -> str:
+    """Return what is wrong with the weights of a split; empty if nothing is."""
+    if len(weights) != rows:
+        return f"it has {len(weights):,} weights for {rows:,} rows"
+    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    return f"row {bad[0]} has the weight {weights[bad[0]]}; allowed are numbers from 0 on" if len(bad) else ""
 
 
 def _smallest_and_largest(path: Path, dtype: type[np.generic]) -> tuple[int, int]:

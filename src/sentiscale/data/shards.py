@@ -230,6 +230,9 @@ def encode_partition(task: EncodeTask) -> PartitionSummary:
         "slices": np.repeat(np.arange(len(parts), dtype=np.uint32), [len(rows) for rows in good]),
         "oddities": raw_oddities(data, offsets),
     }
+    weights = [part.weights[rows] for part, rows in zip(parts, good, strict=True) if part.weights is not None]
+    if weights:
+        columns["weights"] = np.concatenate(weights)
     if not filled.all():
         columns = {name: column[filled] for name, column in columns.items()}
     size = sum(part.size for part in task.slices)

@@ -167,7 +167,7 @@ def for_model(settings: PrepareSettings, known: LabelReading | None) -> PrepareS
     Raises: UsageError when `label_map` names a class that there is not.
     """
     if known is not None:
-        settings = settings.model_copy(update={"classes": known.class_set.kind})
+        settings = settings.model_copy(update={"classes": known.class_set.kind, "weight_column": None})
     names = known.class_set.names if known is not None else ValueRules.given(settings, stars=False).names
     if not settings.label_map or not names:
         return settings
@@ -281,10 +281,11 @@ def _read_values(
         values = {**words, **(readings[0] if numbers else {}), **given}
     found = {token: values[token] for token in tokens if token in values}
     _check_name(column, found, holds, kind)
-    if known is None or numbers - known.values.keys():
+    new = known is None or bool(numbers - known.values.keys())
+    if new or kind != "binary":
         _check_unknown(tokens, values, column, holds, kind)
-        if known is not None:
-            _check_agreement(found, known, holds, kind)
+    if new and known is not None:
+        _check_agreement(found, known, holds, kind)
     return values
 
 

@@ -18,7 +18,8 @@ REMEDIES = {
     "lines begin with __label__1 or __label__2. For a folder of each class with one review per file, add "
     "--format files.",
     Reason.UNKNOWN_LABEL: "To use the rows, name the class of every value: --label-map '{label}=CLASS,…', "
-    "where CLASS is negative, positive or drop.",
+    "where CLASS is the name of a class or drop.",
+    Reason.BAD_WEIGHT: "A weight is a number from 0 on, such as 2 or 0.5; --weight-column names it.",
     Reason.NO_TEXT: "Name the column that holds the reviews with --text-column, or leave these rows out.",
     Reason.EMPTY_AFTER_CLEANING: "These texts contain no word; --clean words keeps more than --clean alpha.",
 }

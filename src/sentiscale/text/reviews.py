@@ -18,6 +18,8 @@ from sentiscale.text.rejects import Reject
 MISSING_TEXTS = pa.array([b"NaN", b"nan", b"NULL", rb"\N", b"<NA>", b"#N/A"], pa.large_binary())
 """Texts that pandas, databases and Excel write for missing values; words such as None may be reviews."""
 MISSING_TEXTS_LENGTH = 4
+NUMBER = r"^[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?$"
+"""Numbers from 0 on. One with a comma may have thousands or decimals."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Reviews:
     """Rows by label value, including those of rejected rows."""
     meanings: tuple[str, ...] = ()
     """What each label code stands for; see `label_codes`."""
+    weights: NDArray[np.float32] | None = None
+    """Weight of each row; None if the file has none."""
 
     def snippets(self, rows: NDArray[np.int64]) -> pa.Array:
         """Return the first bytes of the given rows' texts as valid strings, for rejects.parquet."""
@@ -103,8 +107,39 @@ def judge(columns: Columns, table: TableFormat, mode: LabelMode) -> Reviews:
         for reason, code in LEFT_OUT.items():
             _note(reasons, codes == code, reason)
         _note(reasons, _missing(text, np.diff(offsets), table), Reason.NO_TEXT)
-    own = columns.lines, columns.line_count, reasons, columns.blank, columns.label, columns.problems
-    return Reviews(text, codes, *own, values, meanings)
+    problems, weights = columns.problems, None
+    if table.weight is not None and columns.extra is not None:
+        written = columns.extra[table.weight].combine_chunks()
+        weights = weights_of(written)
+        _note(reasons, ~np.isfinite(weights), Reason.BAD_WEIGHT)
+        problems = _weight_problems(written, np.flatnonzero(reasons == Reason.BAD_WEIGHT), problems)
+    own = columns.lines, columns.line_count, reasons, columns.blank, columns.label, problems
+    return Reviews(text, codes, *own, values, meanings, weights)
+
+
+def weights_of(values: pa.Array) -> NDArray[np.float32]:
+    """Return weights as numbers; NaN for values that are no finite numbers from 0 on."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if not pa.types.is_primitive(values.type) and not pa.types.is_decimal(values.type):
+        text = pc.utf8_trim_whitespace(base.as_text(values))
+        values = pc.if_else(pc.match_substring_regex(text, NUMBER), text, None)
+    numbers = values.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore"):
+        weights: NDArray[np.float32] = numbers.astype(np.float32)
+    weights[~(np.isfinite(weights) & (weights >= 0))] = np.nan
+    return weights
+
+
+def _weight_problems(written: pa.Array, bad: NDArray[np.int64], problems: pa.Array | None) -> pa.Array | None:
+    """Add to `problems` why the weights of the `bad` rows cannot be used."""
+    if not len(bad):
+        return problems
+    found = problems.to_pylist() if problems is not None else [None] * len(written)
+    for row, value in zip(bad.tolist(), written.take(pa.array(bad)).to_pylist(), strict=True):
+        problem = "no weight" if value in (None, "") else f"weight '{value}'"
+        found[row] = problem.encode("utf-8", "replace")
+    return pa.array(found, pa.large_binary())
 
 
 def _missing(text: pa.Array, lengths: NDArray[np.int64], table: TableFormat) -> NDArray[np.bool_]:

@@ -70,6 +70,8 @@ def recognise(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> T
     table = _with_folder_label(found, start, settings, mode) or found.describe(start, settings, mode)
     if settings.classes in ("stars", "labels"):
         table = replace(table, stars=settings.classes == "stars" and table.has_labels)
+    if settings.weight_column is not None and mode == "required":
+        table = _with_weight(found, table, start, settings.weight_column)
     if settings.stars_scale is not None and mode == "required" and not table.stars:
         raise UsageError(
             f"--stars-scale is for columns of stars, but the label of {start.path} is column "
@@ -105,6 +107,22 @@ def _with_folder_label(
         folder_label="" if value == NO_VALUE else unquote(value),
         label_from="folder name",
     )
+
+
+def _with_weight(found: InputFormat, table: TableFormat, start: FileStart, name: str) -> TableFormat:
+    if not found.has_columns:
+        raise UsageError(
+            f"--weight-column is '{name}', but {start.path} has {found.title}, which have no columns. "
+            "Write the reviews as CSV with the columns label, text and a weight."
+        )
+    if name not in table.columns:
+        listed = ", ".join(table.columns)
+        raise UsageError(
+            f"--weight-column is '{name}', but {start.path} has no such column."
+            f"{did_you_mean(name, table.columns)} Columns: {listed}."
+        )
+    kind = pa.float64() if found is JSON_LINES else pa.large_string()
+    return replace(table, weight=name, extra=pa.schema([(name, kind)]))
 
 
 def check_text(start: FileStart, settings: PrepareSettings) -> None:

@@ -58,6 +58,8 @@ class TableFormat:
     """Whether the label column contains ratings, such as 1 to 5 stars."""
     label_from: str = "format"
     """Why this column was taken as the label: flag, usual name, position, folder name or format."""
+    weight: str | None = None
+    """Column of `extra` with the weight of each row; None if there is none."""
     label_names: tuple[str, ...] = ()
     """Names of the labels 0, 1, ... of a Parquet file that Hugging Face datasets wrote; empty if none."""
     others: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -383,7 +384,17 @@ def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         values = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
         values = [value if value is None else value.encode("utf-8", "replace").decode() for value in values]
+    elif pa.types.is_floating(kind):
+        values = [value if value is None else _number(value) for value in values]
     return pa.array(values, kind)
+
+
+def _number(value: Any) -> float:
+    """Return a number, also one that is written as text; NaN for other values."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
