@@ -204,7 +204,7 @@ def by_onnx(bench: Bench, model: sentiscale.Model) -> Iterator[Answers]:
             predictor.logits(predictor.encoder.encode(bench.texts[start : start + size]))
             for start in range(0, len(bench.texts), size)
         ]
-        yield Answers(name, probabilities(np.concatenate(parts)), exact=file == plain)
+        yield Answers(name, probabilities(np.concatenate(parts))[:, 1], exact=file == plain)
 
 
 def from_objects(way: str, found: Sequence[dict[str, Any]]) -> Answers:

@@ -4,12 +4,13 @@ import http.client
 import json
 import threading
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentiscale.inference.explain import explain
-from tests.serving.conftest import CONFUSION
+from tests.serving.conftest import CLASSES, CONFUSION
 from tests.serving.running_service import ask
 
 TEXTS = ["great film", "", "not bad!", "bad " * 900, "😀 do n't é", "good\x00\x07\u202e", "<script>", "a"]
@@ -100,6 +101,45 @@ def test_the_model_describes_itself(service, model):
         "explain_texts": 32,
         "explain_characters": 5000,
     }
+
+
+def test_more_classes_are_answered_by_name(class_services):
+    """With the decision of the model, which chooses negative from a probability of 0.3, and without."""
+    text = "not film the"
+    (decided,) = class_services[3].predict(text).json["predictions"]
+    (plain,) = class_services[3].predict(text, thresholds=False).json["predictions"]
+    assert decided["probabilities"] == plain["probabilities"]
+    assert sum(plain["probabilities"].values()) == pytest.approx(1)
+    assert list(plain["probabilities"]) == ["negative", "neutral", "positive"]
+    assert (decided["label"], plain["label"]) == ("negative", "neutral")
+    assert plain["probability"] == plain["probabilities"]["neutral"] == max(plain["probabilities"].values())
+    assert decided["probability"] == decided["probabilities"]["negative"] >= 0.3
+    assert decided["positive_probability"] is None
+    (stars,) = class_services[5].predict("bad").json["predictions"]
+    assert stars["label"] == "unsure"
+    mean = sum(int(star) * chance for star, chance in stars["probabilities"].items())
+    assert stars["expected_star"] == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("number", CLASSES)
+def test_a_model_describes_its_classes(class_services, number):
+    classes, decision = CLASSES[number]
+    card = class_services[number].ask("GET", "/v1/model").json
+    assert (tuple(card["classes"]), card["kind"]) == (classes.names, classes.kind)
+    empty = {"weights": {}, "thresholds": {}, "abstain": {}}
+    assert card["thresholds"] == ({**empty, **decision} if decision else None)
+    if number == 3:
+        (report,) = card["threshold_reports"]
+        assert (report["class_name"], report["threshold"], len(report["curve"])) == ("negative", 0.3, 5)
+        assert "somebody" not in str(card)  # the path of the data is nobody's business
+    scores = card["test"]
+    assert np.shape(scores["confusion"]) == (number, number)
+    assert list(scores["per_class"]) == list(classes.names)
+    assert sum(each["rows"] for each in scores["per_class"].values()) == scores["rows"] == 1000
+    assert np.sum(scores["confusion"]) == 1000 - scores["unsure"]
+    assert 0.5 < scores["macro_f1"] < 1
+    assert scores["majority_share"] < scores["balanced_accuracy"]
+    assert (scores["mae"] is None) == (classes.kind != "stars")
 
 
 def test_it_says_how_it_is(service):

@@ -57,6 +57,11 @@ def test_a_few(service):
     assert service.events("failed") == []
 
 
+def test_a_few_of_a_model_with_five_classes(class_services):
+    assert fuzz(class_services[5], 3) > 6
+    assert class_services[5].events("failed") == []
+
+
 @pytest.mark.slow
 def test_many(service):
     assert fuzz(service, 400) > 800

@@ -191,6 +191,16 @@ def test_long_texts_are_explained_one_by_one():
     asyncio.run(run())
 
 
+def test_requests_with_and_without_thresholds_are_in_different_batches():
+    async def run() -> None:
+        queue = queue_with()
+        for text, thresholds in (("a", True), ("b", True), ("c", False), ("d", True)):
+            queue.submit([text], explain=False, thresholds=thresholds)
+        assert [texts(await queue.take()) for _ in range(3)] == [["a", "b"], ["c"], ["d"]]
+
+    asyncio.run(run())
+
+
 def test_explanations_and_predictions_take_turns():
     async def run() -> None:
         queue = queue_with()

@@ -1,6 +1,7 @@
 """A review gets the same probability by every way there is; the comparison is that of the benchmark."""
 
 import importlib
+import json
 import subprocess
 import sys
 from types import ModuleType
@@ -8,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from sentiscale.inference.predictor import Predictor
 from tests.cli.conftest import cli
 from tests.conftest import REPOSITORY
 from tests.serving.odd_texts import ODD_TEXTS
@@ -43,6 +45,23 @@ def test_every_way_gives_the_same(answers_equal, cli, model, service, tmp_path):
     assert [each for each in found.values() if not each.is_equal or (each.exact and each.other_labels)] == []
     rows = [each.rows for each in found.values()]
     assert (min(rows), max(rows)) == (20, len(bench.texts))
+
+
+@pytest.mark.parametrize("number", [3, 5])
+def test_more_classes_give_the_same(cli, class_models, class_services, number):
+    texts = [text for text in reviews(60) if "\n" not in text and "\r" not in text]
+    expected = Predictor.load(class_models[number]).predict(texts)
+    lines = "".join(f"{text}\n" for text in texts)
+    done = cli("predict", class_models[number], "-", "--json", "--quiet", stdin=lines)
+    assert done.returncode == 0, done.stderr
+    by_http = class_services[number].predict(*texts).json["predictions"]
+    for found in (json.loads(done.stdout)["predictions"], by_http):
+        assert [each["label"] for each in found] == [each.label for each in expected]
+        chances = [list(each["probabilities"].values()) for each in found]
+        wanted = [list(each.probabilities.values()) for each in expected]
+        np.testing.assert_allclose(chances, wanted, rtol=0, atol=1e-5)
+        stars = [each["expected_star"] for each in found]
+        assert stars == pytest.approx([each.expected_star for each in expected], abs=1e-5)
 
 
 def test_a_difference_would_be_seen(answers_equal):

@@ -31,7 +31,7 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
 }
 JSON = "application/json"
-DESCRIPTION = """Labels reviews as negative or positive. All errors have the form
+DESCRIPTION = """Gives each review one of the model's classes as a label. All errors have the form
 `{"error": {"code", "message", "limit"}}`. After 429 and 503, wait as many seconds as `Retry-After` states."""
 
 REASONS = {
@@ -71,7 +71,7 @@ class Service:
             raise not_ready("no worker can load the model; see the log of the service.")
         return self.pool.current.card
 
-    async def predict(self, texts: Sequence[str], *, explain: bool) -> Mapping[str, Any]:
+    async def predict(self, texts: Sequence[str], *, explain: bool, thresholds: bool) -> Mapping[str, Any]:
         """Label the texts.
 
         Raises: RequestError when the service is not ready, a limit is exceeded, or no answer comes in time.
@@ -80,7 +80,7 @@ class Service:
         if explain:
             check_explainable(texts, self.settings)
         seconds = self.settings.timeout_s
-        request = self.queue.submit(texts, explain=explain)
+        request = self.queue.submit(texts, explain=explain, thresholds=thresholds)
         try:
             predictions, generation = await asyncio.wait_for(request.answer, seconds)
         except TimeoutError:
@@ -129,9 +129,9 @@ def _add_predict(app: FastAPI, service: Service) -> None:
     @app.post("/v1/predict", response_model=PredictAnswer, responses=errors, summary="Label reviews")
     async def predict(body: Body, request: Request) -> Response:  # type: ignore[valid-type]
         """Return one prediction per text, in the same order. The service does not store texts."""
-        texts: Sequence[str] = body.texts  # type: ignore[attr-defined]
-        request.scope["texts"] = len(texts)
-        return json_answer(await service.predict(texts, explain=body.explain))  # type: ignore[attr-defined]
+        options = body.model_dump()  # type: ignore[attr-defined]
+        request.scope["texts"] = len(options["texts"])
+        return json_answer(await service.predict(**options))
 
 
 def _add_status(app: FastAPI, service: Service) -> None:
@@ -229,7 +229,7 @@ def invalid(problems: Sequence[Mapping[str, Any]]) -> RequestError:
         reason = context.get("error", "")
         return RequestError(400, f"the body is not JSON: {reason} at character {location[-1]}.")
     if kind == "extra_forbidden":
-        fields = ("texts", "explain")
+        fields = ("texts", "explain", "thresholds")
         hint = did_you_mean(str(location[-1])[:LONGEST_QUOTE], fields)  # comparing a megabyte takes 0.1 s
         return RequestError(422, f"unknown field {quoted(place)}.{hint} Allowed: {', '.join(fields)}.")
     limit = context.get("max_length")

@@ -218,12 +218,13 @@ class WorkerPool:
         loop, metrics = asyncio.get_running_loop(), self.metrics
         started_at = loop.time()
         texts = [text for part in batch for text in part.texts]
-        explain = batch[0].request.explain
+        request = batch[0].request  # all of a batch have the same options
+        question = {"texts": texts, "explain": request.explain, "thresholds": request.thresholds}
         metrics.batch_texts.observe(len(texts))
-        metrics.queue_wait.observe(max(0.0, started_at - batch[0].request.arrived))
-        metrics.texts.labels("explain" if explain else "predict").inc(len(texts))
+        metrics.queue_wait.observe(max(0.0, started_at - request.arrived))
+        metrics.texts.labels("explain" if request.explain else "predict").inc(len(texts))
         try:
-            answer = await worker.ask({"texts": texts, "explain": explain}, self.settings.silence_s)
+            answer = await worker.ask(question, self.settings.silence_s)
         except WorkerLost:
             self.queue.lost(batch)
             raise

@@ -30,6 +30,8 @@ class QueuedRequest:
 
     texts: Sequence[str]
     explain: bool
+    thresholds: bool
+    """Whether the model's decision, if any, chooses the labels."""
     arrived: float
     deadline: float
     """Event-loop time after which the request has timed out."""
@@ -68,7 +70,7 @@ class BatchQueue:
         self._expected = 1
         self._explained_last = False
 
-    def submit(self, texts: Sequence[str], *, explain: bool) -> QueuedRequest:
+    def submit(self, texts: Sequence[str], *, explain: bool, thresholds: bool = True) -> QueuedRequest:
         """Queue a request of at least one text.
 
         Raises: RequestError 429 when the queue is full.
@@ -76,7 +78,8 @@ class BatchQueue:
         self.check_room(len(texts))
         loop = asyncio.get_running_loop()
         now = loop.time()
-        request = QueuedRequest(texts, explain, now, now + self.settings.timeout_s, loop.create_future())
+        deadline = now + self.settings.timeout_s
+        request = QueuedRequest(texts, explain, thresholds, now, deadline, loop.create_future())
         self._lane(request).extend(self._parts(request))
         self.texts += len(texts)
         if (
@@ -213,7 +216,8 @@ class BatchQueue:
     def _is_full(self, texts: int, characters: int, first: RequestPart, last: RequestPart) -> bool:
         most, room = self._limits(first.request)
         suspect = max(first.losses, last.losses) >= MAX_LOSSES
-        return suspect or texts > most or characters > room
+        other = first.request.thresholds != last.request.thresholds
+        return suspect or other or texts > most or characters > room
 
 
 def _single(request: QueuedRequest, place: int, losses: int = 0) -> RequestPart:

@@ -13,7 +13,9 @@ from pydantic import (
     model_validator,
 )
 
-from sentiscale.records import CalibrationBin
+from sentiscale.config import ClassKind
+from sentiscale.model.thresholds import Costs, Measure, ThresholdPoint, ThresholdScores
+from sentiscale.records import CalibrationBin, ClassScores
 from sentiscale.serving.settings import ServeSettings
 from sentiscale.text.column import replace_surrogates
 
@@ -40,7 +42,9 @@ class Word(BaseModel):
     word: str = Field(description="The word as the model reads it.")
     start: int = Field(ge=0, description="Index of its first character in the text, in Unicode code points.")
     end: int = Field(ge=0, description="Index after its last character.")
-    contribution: float = Field(description="Contribution to the logit; above 0 means more positive.")
+    contribution: float = Field(
+        description="Contribution to the logit; above 0 means for the explained class."
+    )
 
 
 class Labelled(BaseModel):
@@ -59,7 +63,17 @@ class Labelled(BaseModel):
         description="Whether the text is longer than the network reads, so that its end is ignored."
     )
     unknown_share: Share = Field(description="Share of words that are not in the model's vocabulary.")
-    logit: float | None = Field(None, description="With `explain`: log odds of the positive class.")
+    class_: str | None = Field(
+        None,
+        alias="class",
+        description="With `explain`: the explained class: the second of two; of more, the label, or the most "
+        "probable class if the label is unsure.",
+    )
+    logit: float | None = Field(
+        None,
+        description="With `explain`: log odds of that class; of more than two classes, its logit minus the "
+        "mean of all.",
+    )
     base: float | None = Field(None, description="With `explain`: the logit without any words.")
     words: list[Word] | None = Field(
         None, description="With `explain`: the words; `base` and their contributions add up to `logit`."
@@ -96,19 +110,56 @@ class DataFacts(BaseModel):
 
 
 class ScoresAnswer(BaseModel):
-    """Scores on rows that the model was not trained on."""
+    """Scores on rows that the model was not trained on; null or empty if they were not computed."""
 
-    accuracy: float | None
+    accuracy: float | None = Field(description="Of the rows that are not labelled unsure.")
     loss: float | None
-    f1: float | None
+    f1: float | None = Field(
+        description="Of the second of two classes, or the mean over more classes, as precision and recall."
+    )
     precision: float | None
     recall: float | None
     auc: float | None
     ece: float | None
     rows: int | None
+    unsure: int | None = Field(description="Rows labelled unsure.")
     confusion: list[list[int]] | None = Field(
-        description="[[true negatives, false positives], [false negatives, true positives]]"
+        description="Rows by true class (list) and label (entry), in the order of `classes`, without unsure. "
+        "For negative and positive: [[true negatives, false positives], [false negatives, true positives]]."
     )
+    per_class: dict[str, ClassScores] | None
+    macro_f1: float | None
+    balanced_accuracy: float | None
+    majority_share: float | None = Field(description="Share of the most frequent class.")
+    binary_accuracy: float | None = Field(
+        description="For stars and neutral reviews: accuracy of the more probable side."
+    )
+    mae: float | None = Field(description="Mean absolute error in stars; null if the classes are not stars.")
+    quadratic_kappa: float | None = Field(description="Cohen's kappa of stars, with quadratic weights.")
+
+
+class Thresholds(BaseModel):
+    """Decision on labels, by class."""
+
+    weights: dict[str, float] = Field(
+        description="The label is the class with the largest product of weight and probability; 1 by default."
+    )
+    thresholds: dict[str, Share] = Field(
+        description="A class is the label if its probability is at least its threshold, and never otherwise."
+    )
+    abstain: dict[str, Share] = Field(description="A label with a lower probability becomes unsure.")
+
+
+class ThresholdFacts(BaseModel):
+    """How a threshold was chosen, and what it scores."""
+
+    class_name: str | None = Field(description="The class; null if the threshold holds for every class.")
+    measure: Measure = Field(description="What was asked for.")
+    target: float | None = Field(description="The value asked for; null for costs.")
+    costs: Costs | None
+    threshold: Share
+    reported: ThresholdScores = Field(description="Scores on rows that it was not chosen on.")
+    curve: list[ThresholdPoint] = Field(description="What other thresholds would give on these rows.")
 
 
 class Limits(BaseModel):
@@ -126,6 +177,12 @@ class ModelAnswer(BaseModel):
 
     name: str
     digest: str
+    classes: list[str] = Field(description="Names of the classes, in order.")
+    kind: ClassKind = Field(description="How the classes were formed.")
+    thresholds: Thresholds | None = Field(
+        description="How labels follow from probabilities; null if the most probable class is the label."
+    )
+    threshold_reports: list[ThresholdFacts]
     cell: str
     wide: bool
     parameters: int
@@ -173,4 +230,17 @@ def request_model(settings: ServeSettings) -> type[BaseModel]:
         list[text], Field(min_length=1, max_length=settings.max_texts, description="Reviews to label.")
     ]
     explain = Annotated[StrictBool, Field(description="Also return the contribution of each word.")]
-    return create_model("PredictRequest", __base__=_PredictBase, texts=(texts, ...), explain=(explain, False))
+    thresholds = Annotated[
+        StrictBool,
+        Field(
+            description="Apply the model's class weights and thresholds. If false, the label is the most "
+            "probable class."
+        ),
+    ]
+    return create_model(
+        "PredictRequest",
+        __base__=_PredictBase,
+        texts=(texts, ...),
+        explain=(explain, False),
+        thresholds=(thresholds, True),
+    )

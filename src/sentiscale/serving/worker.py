@@ -9,15 +9,19 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentiscale.errors import DataError, SentiscaleError
+from sentiscale.model.decision import Decision
 from sentiscale.model.directory import SavedModel, load_model, read_record
+from sentiscale.model.thresholds import ThresholdReport, read_threshold_report
 from sentiscale.serving.pool import FILES, fingerprint
+from sentiscale.serving.schema import ThresholdFacts
 from sentiscale.serving.worker_process import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
@@ -28,7 +32,11 @@ MAX_PADDING = 3.0
 LONGEST_READ = 2400
 """Number of characters from which longer texts take no more time; about as much as the network reads."""
 WARM_UP = ("Great screen, but the battery died in a week. ",) * 8
-SCORES = ("accuracy", "loss", "f1", "precision", "recall", "auc", "ece", "rows", "confusion")
+SCORES = (
+    *("accuracy", "loss", "f1", "precision", "recall", "auc", "ece", "rows", "unsure", "confusion"),
+    *("per_class", "macro_f1", "balanced_accuracy", "majority_share", "binary_accuracy"),
+    *("mae", "quadratic_kappa"),
+)
 DIGEST_CHARACTERS = 16
 
 Json = dict[str, Any]
@@ -43,7 +51,7 @@ def main() -> None:
     descriptor, path, threads = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     with Connection(descriptor) as front:
         try:
-            predictor, card = load(path, threads)
+            predictors, card = load(path, threads)
         except (SentiscaleError, OSError) as error:
             _send(front, {"failed": str(error), "exit_code": getattr(error, "exit_code", 1)})
             return
@@ -51,7 +59,7 @@ def main() -> None:
             _send(front, {"ready": card})
             while True:
                 request = json.loads(front.recv_bytes(MAX_MESSAGE_BYTES))
-                _send(front, answer(predictor, request))
+                _send(front, answer(predictors, request))
         except (EOFError, OSError):
             return  # the front process has ended
 
@@ -60,8 +68,11 @@ def _send(front: Connection, message: Json) -> None:
     front.send_bytes(json.dumps(message, separators=(",", ":")).encode())
 
 
-def load(path: Path, threads: int) -> tuple["Predictor", Json]:
-    """Load the model, run it once at several lengths, and return it with its card."""
+def load(path: Path, threads: int) -> tuple[Mapping[bool, "Predictor"], Json]:
+    """Load the model, run it once at several lengths, and return it with its card.
+
+    Of the two predictors, which share all but the decision, False is the one without thresholds.
+    """
     import torch
 
     from sentiscale.inference.explain import explain
@@ -73,16 +84,21 @@ def load(path: Path, threads: int) -> tuple["Predictor", Json]:
     for repeats in (1, 4, 16, 64):  # starts threads, loads kernels and compiles functions
         predictor.predict([text * repeats for text in WARM_UP])
     explain(predictor, WARM_UP[:1])  # uses other kernels, and loads Captum
+    plain = copy(predictor)
+    plain.decision = Decision(predictor.classes.names)
     gc.collect()
     gc.freeze()  # so that later collections skip the objects of the libraries
-    return predictor, card
+    return {True: predictor, False: plain}, card
 
 
-def answer(predictor: "Predictor", request: Json) -> Json:
-    """Answer `{"texts": […], "explain": bool}` with predictions in the same order, or with an error."""
+def answer(predictors: Mapping[bool, "Predictor"], request: Json) -> Json:
+    """Answer `{"texts": […], "explain": bool, "thresholds": bool}` with predictions in the same order.
+
+    The answer to a request that fails is the name of the error.
+    """
     try:
         predict = explanations if request["explain"] else predictions
-        return {"predictions": predict(predictor, request["texts"])}
+        return {"predictions": predict(predictors[request["thresholds"]], request["texts"])}
     except Exception as error:  # any exception: the process can continue
         return {"raised": type(error).__name__}
 
@@ -91,7 +107,7 @@ def predictions(predictor: "Predictor", texts: Sequence[str]) -> list[Json]:
     found: list[Json] = [{}] * len(texts)
     for places in by_length(texts):
         for place, prediction in zip(places, predictor.predict([texts[i] for i in places]), strict=True):
-            found[place] = prediction.as_dict()
+            found[place] = vars(prediction)  # `asdict` would copy each probability
     return found
 
 
@@ -101,6 +117,7 @@ def explanations(predictor: "Predictor", texts: Sequence[str]) -> list[Json]:
     return [
         {
             **found.prediction.as_dict(),
+            "class": found.target,
             "logit": found.logit,
             "base": found.base,
             "words": [
@@ -163,6 +180,10 @@ def model_card(path: Path, model: SavedModel) -> Json:
     return {
         "name": folder.parent.name if folder.name == "model" else folder.name,
         "digest": digest(path),
+        "classes": model.classes.names,
+        "kind": model.classes.kind,
+        "thresholds": model.config.thresholds and model.config.thresholds.model_dump(),
+        "threshold_reports": threshold_reports(path),
         "cell": model.config.model.cell,
         "wide": model.wide is not None,
         "parameters": model.parameters,
@@ -177,6 +198,16 @@ def model_card(path: Path, model: SavedModel) -> Json:
         "valid": {name: valid.get(name) for name in SCORES} if valid else None,
         "calibration": test.get("calibration") or None,
     }
+
+
+def threshold_reports(path: Path) -> list[Json]:
+    """How the thresholds were chosen, without the path of the data; empty if the report is unreadable."""
+    try:
+        report = read_threshold_report(path) or ThresholdReport()
+    except (OSError, DataError):
+        return []
+    fields = set(ThresholdFacts.model_fields)
+    return [entry.model_dump(mode="json", include=fields) for entry in report.entries]
 
 
 def digest(path: Path) -> str:

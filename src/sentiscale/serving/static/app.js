@@ -1,6 +1,7 @@
 /* The page: joins what is entered with what is shown, and keeps what the server says of its model. */
 
 import { call, onKeyWanted } from "./api.js";
+import { Classes } from "./classes.js";
 import { byId, make } from "./dom.js";
 import { Entry } from "./entry.js";
 import { DEFAULT_LIMITS, forget } from "./labelling.js";
@@ -11,12 +12,14 @@ import { One } from "./one.js";
 /** What the flows share. */
 const page = {
   about: null,
+  classes: new Classes(),
   limits: DEFAULT_LIMITS,
   onWait(sentence) {
     byId("waiting").textContent = sentence;
   },
-  onModel({ digest }) {
-    if (page.about && page.about.digest !== digest) learnModel();
+  /** Before predictions are shown: what they mean is known for the model that made them. */
+  async onModel({ digest }) {
+    if (page.about?.digest !== digest) await (learning ?? learnModel());
   },
   onProblem(sentence, again = null) {
     const box = byId("problem");
@@ -30,10 +33,12 @@ const page = {
   },
 };
 
+let learning = null;
 const one = new One(page);
 const many = new Many(page);
 
-new Entry({
+const entry = new Entry({
+  page,
   onOne(text) {
     page.onProblem("");
     many.stop();
@@ -57,15 +62,27 @@ new Entry({
 });
 
 /** Asks the server for its model and shows it; again after the server has taken another one. */
-async function learnModel() {
+function learnModel() {
+  learning = askForModel().finally(() => { learning = null; });
+  return learning;
+}
+
+async function askForModel() {
   const box = byId("model-content");
   try {
     const about = await call("v1/model", { onWait: page.onWait });
-    if (page.about && page.about.digest !== about.digest) forget();
+    const isNew = page.about !== null && page.about.digest !== about.digest;
+    const before = JSON.stringify(page.classes);
     page.about = about;
+    page.classes = new Classes(about);
     page.limits = { ...DEFAULT_LIMITS, ...about.limits };
+    byId("title").textContent = page.classes.question;
+    document.title = `${page.classes.question} · sentiscale`;
     byId("serving").textContent = inShort(about);
-    box.replaceChildren(...modelView(about));
+    box.replaceChildren(...modelView(about, page.classes));
+    if (isNew) forget();
+    if (isNew && JSON.stringify(page.classes) !== before) entry.read(); // old labels mean something else
+    many.setClasses(page.classes);
   } catch (error) {
     box.replaceChildren(make("p", { class: "note" }, `What model this is cannot be said: ${error.message} `,
       make("button", { type: "button", text: "Try again", on: { click: learnModel } })));

@@ -9,17 +9,18 @@ const STRIP = { top: 222, bottom: 256 }; // how many rows each bin has
 const Z = 1.96;
 
 /** The plot with its legend, and the numbers as a table for those who want them. */
-export function calibrationPlot(bins, ece) {
+export function calibrationPlot(bins, ece, { isBinary }) {
+  const least = isBinary ? 0.5 : Math.floor(bins[0].low * 10) / 10; // confidence, of the most probable class
   const low = Math.max(0, Math.floor(Math.min(0.5, ...bins.map((bin) => interval(bin)[0])) * 10) / 10);
-  const x = (share) => BOX.left + ((share - 0.5) / 0.5) * (BOX.right - BOX.left);
+  const x = (share) => BOX.left + ((Math.max(least, share) - least) / (1 - least)) * (BOX.right - BOX.left);
   const y = (share) => BOX.bottom - ((share - low) / (1 - low)) * (BOX.bottom - BOX.top);
   const most = Math.max(...bins.map((bin) => bin.rows));
   const picture = draw("svg", {
     viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "plot",
     "aria-label": `Calibration: ${summary(bins, ece)} The numbers are in the table below.`,
   },
-  ...axes(x, y, low),
-  draw("line", { class: "diagonal", x1: x(0.5), y1: y(0.5), x2: x(1), y2: y(1) }),
+  ...axes(x, y, least, low),
+  draw("line", { class: "diagonal", x1: x(Math.max(least, low)), y1: y(Math.max(least, low)), x2: x(1), y2: y(1) }),
   ...bins.flatMap((bin) => column(bin, x, most)),
   ...bins.flatMap((bin) => point(bin, x, y)),
   );
@@ -28,7 +29,7 @@ export function calibrationPlot(bins, ece) {
       make("p", { class: "small", text: summary(bins, ece) })),
     picture,
     make("p", { class: "small", text: "Dots on the line: as often right as it is sure. Whiskers hold the truth 95 times in 100. Below: reviews by how sure it was." }),
-    numbers(bins),
+    numbers(bins, least),
   );
 }
 
@@ -37,8 +38,9 @@ function summary(bins, ece) {
     `${count(bins.reduce((sum, bin) => sum + bin.rows, 0))} test reviews).`;
 }
 
-function axes(x, y, low) {
-  const marks = [0.5, 0.6, 0.7, 0.8, 0.9, 1];
+function axes(x, y, least, low) {
+  const step = least < 0.5 ? 0.2 : 0.1;
+  const marks = Array.from({ length: Math.floor((1 - least) / step + 1.01) }, (_, at) => 1 - at * step);
   const levels = Array.from({ length: Math.round((1 - low) * 10) + 1 }, (_, at) => low + at / 10);
   const every = levels.length > 7 ? 2 : 1;
   const shown = levels.filter((_, at) => (levels.length - 1 - at) % every === 0);
@@ -53,7 +55,7 @@ function axes(x, y, low) {
 }
 
 function column(bin, x, most) {
-  const [from, to] = [x(Math.max(0.5, bin.low)) + 1, x(bin.high) - 1];
+  const [from, to] = [x(bin.low) + 1, x(bin.high) - 1];
   const height = Math.max(1, (bin.rows / most) * (STRIP.bottom - STRIP.top));
   return [draw("rect", {
     class: "rows", x: from, y: STRIP.bottom - height, width: Math.max(1, to - from), height,
@@ -62,7 +64,7 @@ function column(bin, x, most) {
 
 function point(bin, x, y) {
   const [least, most] = interval(bin);
-  const at = x(Math.max(0.5, bin.confidence));
+  const at = x(bin.confidence);
   const told = `sure ${percent(bin.confidence)}, right ${percent(bin.accuracy)}, ${count(bin.rows)} reviews`;
   return [
     draw("line", { class: "whisker", x1: at, x2: at, y1: y(least), y2: y(most) }),
@@ -77,7 +79,7 @@ export function interval({ accuracy, rows }) {
   return [Math.max(0, centre - half), Math.min(1, centre + half)];
 }
 
-function numbers(bins) {
+function numbers(bins, least) {
   const heads = ["Sure between", "Sure on average", "Right", "Reviews"];
   return make("details", {},
     make("summary", { text: "The numbers" }),
@@ -85,7 +87,7 @@ function numbers(bins) {
       make("caption", { class: "visually-hidden", text: "Calibration by bins" }),
       make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { scope: "col", text })))),
       make("tbody", {}, ...bins.map((bin) => make("tr", {},
-        make("th", { scope: "row", text: `${percent(Math.max(0.5, bin.low), 0)} and ${percent(bin.high, 0)}` }),
+        make("th", { scope: "row", text: `${percent(Math.max(least, bin.low), 0)} and ${percent(bin.high, 0)}` }),
         make("td", { text: percent(bin.confidence) }),
         make("td", { text: percent(bin.accuracy) }),
         make("td", { text: count(bin.rows) }),

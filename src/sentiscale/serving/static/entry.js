@@ -13,9 +13,9 @@ const EXAMPLES = [
 ];
 
 export class Entry {
-  /** `onOne(text)`, `onMany(table)`, `onNothing()`, `onProblem(sentence)` are told what is there. */
-  constructor({ onOne, onMany, onNothing, onProblem }) {
-    Object.assign(this, { onOne, onMany, onNothing, onProblem });
+  /** `onOne(text)`, `onMany(table)`, `onNothing()`, `onProblem(sentence)` are told what is there; `page` has `classes`. */
+  constructor({ page, onOne, onMany, onNothing, onProblem }) {
+    Object.assign(this, { page, onOne, onMany, onNothing, onProblem });
     this.file = null; // { name, text }
     this.reading = null; // chosen by hand: "one", "lines" or "table"
     this.chosen = {};
@@ -120,7 +120,10 @@ export class Entry {
     this.offerWays(ways, way);
     byId("writing").hidden = this.file !== null;
     byId("clear").disabled = text === "";
-    const table = this.file ? readTable(this.file.text, this.file.name, this.chosen) : tableOf(text, way, this.chosen);
+    const { classes } = this.page;
+    const table = this.file
+      ? readTable(this.file.text, this.file.name, this.chosen, classes)
+      : tableOf(text, way, this.chosen, classes);
     this.describe(table, way);
     if (table === null && text.trim() === "") this.onNothing();
     else if (table === null) this.onOne(text);
@@ -172,7 +175,7 @@ function waysToRead(text) {
   return looksLikeTable(text) ? ["table", "lines", "one"] : ["lines", "one"];
 }
 
-function tableOf(text, way, chosen) {
-  if (way === "lines") return linesTable(text);
+function tableOf(text, way, chosen, classes) {
+  if (way === "lines") return linesTable(text, classes);
   return way === "table" ? readTable(text, "pasted.csv", chosen) : null;
 }

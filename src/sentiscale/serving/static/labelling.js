@@ -124,8 +124,8 @@ export class Labelling {
       const answer = await call("v1/predict", {
         body: { texts }, signal: this.stopper.signal, onWait: this.onWait,
       });
-      this.onModel(answer.model);
       this.adapt(performance.now() - started);
+      await this.onModel(answer.model);
       this.faults = 0;
       batch.forEach((row, at) => {
         remember(row.text, answer.predictions[at]);

@@ -10,13 +10,17 @@ import { verdict } from "./verdict.js";
 const SHOW_PROGRESS_MS = 300;
 
 export class Many {
-  /** `page` gives `about`, `limits`, and takes onWait, onModel, onProblem. */
+  /** `page` gives `about`, `classes`, `limits`, and takes onWait, onModel, onProblem. */
   constructor(page) {
     this.page = page;
     this.labelling = null;
     this.view = new TableView({ explain: (row) => this.explain(row) });
     byId("cancel").addEventListener("click", () => this.labelling?.cancel());
     byId("go-on").addEventListener("click", () => this.label(true));
+  }
+
+  setClasses(classes) {
+    this.view.setClasses(classes);
   }
 
   /** Shows a table and labels its rows. */
@@ -79,9 +83,10 @@ export class Many {
     if (row.explained) return row.explained;
     const { onWait, limits } = this.page;
     try {
-      const { prediction, note } = await explainOne(row.text, { onWait, limits });
+      const { prediction, model, note } = await explainOne(row.text, { onWait, limits });
+      await this.page.onModel(model);
       if (row.problem === null) row.prediction ??= prediction;
-      row.explained = verdict(row.text, prediction, this.page.about, note);
+      row.explained = verdict(row.text, prediction, this.page, note);
       return row.explained;
     } catch (error) {
       return make("p", { class: "problem-text", text: error.message });

@@ -6,7 +6,7 @@ import { tooLong } from "./labelling.js";
 import { spoken, verdict } from "./verdict.js";
 
 export class One {
-  /** `page` gives `about`, `limits`, and takes onWait, onModel, onProblem. */
+  /** `page` gives `about`, `classes`, `limits`, and takes onWait, onModel, onProblem. */
   constructor(page) {
     this.page = page;
     this.running = null;
@@ -28,10 +28,11 @@ export class One {
       const { onWait, limits } = this.page;
       const { prediction, model, note } = await explainOne(text, { signal, onWait, limits });
       if (signal.aborted) return;
-      this.page.onModel(model);
-      byId("one-result").replaceChildren(verdict(text, prediction, this.page.about, note));
+      await this.page.onModel(model);
+      if (signal.aborted) return;
+      byId("one-result").replaceChildren(verdict(text, prediction, this.page, note));
       byId("one").hidden = false;
-      say(spoken(prediction));
+      say(spoken(prediction, this.page.classes));
     } catch (error) {
       if (running.signal.aborted) return;
       this.clear();

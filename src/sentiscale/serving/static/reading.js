@@ -51,21 +51,21 @@ function decoded(bytes) {
 }
 
 /** The table in a file's text. `chosen` may set delimiter, header and the two columns, which are guessed otherwise. */
-export function readTable(text, name, chosen = {}) {
+export function readTable(text, name, chosen = {}, classes = undefined) {
   const ending = name.toLowerCase().match(/\.([a-z]+)$/)?.[1] ?? "";
   if (["jsonl", "ndjson", "json"].includes(ending)) return withReviews(jsonTable(text), chosen);
   if (["csv", "tsv", "tab"].includes(ending) || looksLikeTable(text)) {
     return withReviews(delimitedTable(text, ending, chosen), chosen);
   }
-  return linesTable(text);
+  return linesTable(text, classes);
 }
 
-/** Reviews, one a line; fastText's `__label__2 text` becomes two columns. */
-export function linesTable(text) {
+/** Reviews, one a line; fastText's `__label__2 text` becomes two columns, in words where the model's `kind` has them. */
+export function linesTable(text, { kind } = { kind: "binary" }) {
   const lines = text.replace(/^\ufeff/, "").split(/\r\n|\n|\r/).filter((line) => line.trim() !== "");
   const labelled = lines.map((line) => line.match(FASTTEXT));
   if (lines.length > 0 && labelled.every((match) => match !== null)) {
-    const given = { 1: "negative", 2: "positive" };
+    const given = kind === "binary" ? { 1: "negative", 2: "positive" } : {};
     const rows = labelled.map(([, label, review]) => [given[label] ?? label, review]);
     return table({ columns: ["given label", "text"], rows, textColumn: 1 });
   }

@@ -15,14 +15,18 @@ export function rowsOf({ rows, textColumn, titleColumn }) {
 const titled = (text, title = "") => (title && text ? `${title}: ${text}` : title || text);
 
 /** Columns by which rows are shown and sorted; the file's own follow ours, those of the text aside. */
-export function columnsOf({ columns, rows, textColumn, titleColumn }) {
+export function columnsOf({ columns, rows, textColumn, titleColumn }, { names, kind, axis }) {
+  const place = axis?.of ?? (({ label }) => (names.includes(label) ? names.indexOf(label) : names.length));
   const own = columns
     .map((name, at) => ({ key: `own${at}`, name, at, value: ownValue(rows, at), own: true }))
     .filter(({ at }) => at !== textColumn && at !== titleColumn);
   return [
     { key: "number", name: "#", value: (row) => row.number },
-    { key: "label", name: "Label", value: (row) => row.prediction?.positive_probability ?? null },
+    { key: "label", name: "Label", value: (row) => (row.prediction ? place(row.prediction) : null) },
     { key: "probability", name: "Probability", value: (row) => row.prediction?.probability ?? null },
+    ...(kind === "stars"
+      ? [{ key: "expected", name: "Expected", value: (row) => row.prediction?.expected_star ?? null }]
+      : []),
     { key: "text", name: "Text", value: (row) => row.text },
     ...own,
   ];
@@ -38,11 +42,11 @@ function ownValue(rows, at) {
   };
 }
 
-/** Rows that have this label ("", "positive", "negative", "none") and whose text holds the words searched for. */
+/** Rows that have this label ("" for all, "none", or "is " and a label) and whose text holds the words searched for. */
 export function matching(rows, { label, query }) {
   const wanted = query.trim().toLowerCase();
   return rows.filter((row) => {
-    const has = row.prediction?.label ?? "none";
+    const has = row.prediction ? `is ${row.prediction.label}` : "none";
     return (label === "" || has === label) && (wanted === "" || row.text.toLowerCase().includes(wanted));
   });
 }
@@ -64,18 +68,18 @@ function compare(one, other) {
 }
 
 /**
- * For each value of one's own column, by number of rows: `value`, `rows` labelled, `mean` probability of
- * "positive", and `positive`, how many rows have that label. Rows without a prediction are left out.
+ * For each value of one's own column, by number of rows: `value`, `rows` labelled, their `mean` on the axis, and
+ * `upper`, how many have a label at its upper end. Rows without a prediction are left out.
  */
-export function groups(rows, column) {
+export function groups(rows, column, axis) {
   const found = new Map();
   for (const { cells, prediction } of rows) {
     if (!prediction) continue;
     const value = cells[column.at].trim();
-    const group = found.get(value) ?? { value, rows: 0, sum: 0, positive: 0 };
+    const group = found.get(value) ?? { value, rows: 0, sum: 0, upper: 0 };
     group.rows += 1;
-    group.sum += prediction.positive_probability;
-    group.positive += prediction.label === "positive" ? 1 : 0;
+    group.sum += axis.of(prediction);
+    group.upper += axis.upper.includes(prediction.label) ? 1 : 0;
     found.set(value, group);
   }
   return [...found.values()]

@@ -1,5 +1,6 @@
 /* The table of many reviews: a page of rows at a time, sorting, filters, a row that opens, download. */
 
+import { bars, Classes, UNSURE } from "./classes.js";
 import { guarded, write } from "./csv.js";
 import { byId, count, counted, debounced, make, percent, say, throttled } from "./dom.js";
 import { Means } from "./means.js";
@@ -7,12 +8,12 @@ import { columnsOf, matching, sorted } from "./rows.js";
 
 const PAGE_ROWS = 25;
 const REFRESH_MS = 200;
-const PREDICTED = ["label", "probability", "positive_probability", "truncated", "unknown_share"];
 
 /** `explain(row)` gives the element that an opened row shows. */
 export class TableView {
   constructor({ explain }) {
     Object.assign(this, { explain, rows: [], columns: [], table: null, drawn: [], opened: null });
+    this.classes = new Classes();
     this.order = { key: "number", descending: false };
     this.page = 0;
     this.means = new Means();
@@ -29,11 +30,23 @@ export class TableView {
     this.body.addEventListener("keydown", (event) => this.moved(event));
   }
 
+  /** Takes the classes of the model, and shows the rows that are there anew. */
+  setClasses(classes) {
+    this.classes = classes;
+    this.means.setAxis(classes.axis);
+    const labels = [...(classes.kind === "binary" ? [...classes.names].reverse() : classes.names)];
+    if (classes.thresholds) labels.push(UNSURE);
+    byId("filter-label").replaceChildren(make("option", { value: "", text: "all" }),
+      ...labels.map((label) => make("option", { value: `is ${label}`, text: classes.called(label) })),
+      make("option", { value: "none", text: "not labelled" }));
+    if (this.table) this.show(this.table, this.rows);
+  }
+
   /** Shows rows; order and filters stay as they are when the columns do. */
   show(table, rows) {
     const names = JSON.stringify(table.columns);
     const same = this.table !== null && JSON.stringify(this.table.columns) === names;
-    Object.assign(this, { table, rows, columns: columnsOf(table), drawn: [], opened: null });
+    Object.assign(this, { table, rows, columns: columnsOf(table, this.classes), drawn: [], opened: null });
     if (!same) {
       this.order = { key: "number", descending: false };
       this.page = 0;
@@ -108,6 +121,7 @@ export class TableView {
       })),
       make("td", { class: "label" }),
       make("td", { class: "probability" }),
+      ...(this.classes.kind === "stars" ? [make("td", { class: "expected" })] : []),
       make("td", { class: "text" }, make("div", { class: "clip", dir: "auto", text: row.text })),
       ...this.columns.filter(({ own }) => own).map(({ at, name }) => this.ownCell(row, at, name)),
     );
@@ -122,29 +136,57 @@ export class TableView {
   }
 
   fillAnswer(line, { prediction, problem }) {
-    const [label, probability] = [line.querySelector(".label"), line.querySelector(".probability")];
+    const [label, probability, expected] = [".label", ".probability", ".expected"].map((name) => line.querySelector(name));
     const state = prediction?.label ?? problem ?? "waiting";
     if (label.dataset.state === state) return;
     label.dataset.state = state;
     if (prediction) {
-      label.replaceChildren(make("span", { class: `chip ${prediction.label}`, text: prediction.label }));
+      label.replaceChildren(this.classes.chip(prediction.label));
       probability.textContent = percent(prediction.probability);
+      expected?.replaceChildren(prediction.expected_star.toFixed(1));
     } else {
       label.replaceChildren(make("span", { class: "small", text: problem ? `not labelled: ${problem}` : "waiting" }));
       probability.textContent = "";
     }
   }
 
+  /** How many rows have each label; for ordered classes also their mean. */
+  drawLabels() {
+    const { classes, rows } = this;
+    const found = new Map([...classes.names, UNSURE].map((label) => [label, 0]));
+    let [failed, open] = [0, 0];
+    for (const { prediction, problem } of rows) {
+      if (prediction) found.set(prediction.label, (found.get(prediction.label) ?? 0) + 1);
+      else if (problem) failed += 1;
+      else open += 1;
+    }
+    const labelled = rows.filter(({ prediction }) => prediction);
+    const mean = labelled.reduce((sum, { prediction }) => sum + (classes.axis?.of(prediction) ?? 0), 0) / labelled.length;
+    const [first, second] = classes.names;
+    const parts = [
+      ...(classes.isBinary ? [`${count(found.get(second))} ${second}`, `${count(found.get(first))} ${first}`] : []),
+      classes.isBinary && found.get(UNSURE) > 0 ? `${count(found.get(UNSURE))} ${UNSURE}` : "",
+      !classes.isBinary && classes.axis && labelled.length ? classes.axis.average(mean) : "",
+      failed > 0 ? `${count(failed)} not labelled` : "",
+      open > 0 ? `${count(open)} to go` : "",
+    ].filter((part) => part !== "");
+    byId("many-summary").textContent = `${counted(rows.length, "review")}${parts.length ? ":" : ""} ${parts.join(", ")}`.trim() + ".";
+    const strip = byId("many-share");
+    strip.hidden = !classes.isBinary;
+    [first, second].forEach((label, at) => strip.children[at].style.setProperty("--share", found.get(label)));
+    if (!classes.isBinary) this.drawShares(found, labelled.length);
+  }
+
+  drawShares(found, labelled) {
+    const box = byId("many-classes");
+    const entries = [...found].filter(([label, rows]) => label !== UNSURE || rows > 0 || this.classes.thresholds)
+      .map(([label, rows]) => ({ label, share: rows / Math.max(1, labelled), text: count(rows) }));
+    const open = box.querySelector("details")?.open ?? false;
+    box.replaceChildren(bars(this.classes, entries, { open }));
+  }
+
   drawSummary(shown) {
-    const found = { positive: 0, negative: 0, "not labelled": 0, "to go": 0 };
-    for (const { prediction, problem } of this.rows) found[prediction?.label ?? (problem ? "not labelled" : "to go")] += 1;
-    const { positive, negative } = found;
-    const parts = Object.entries(found).filter(([name, rows]) => rows > 0 || name in { positive, negative });
-    byId("many-summary").textContent =
-      `${counted(this.rows.length, "review")}: ${parts.map(([name, rows]) => `${count(rows)} ${name}`).join(", ")}.`;
-    const share = byId("many-share");
-    share.style.setProperty("--negative-share", negative);
-    share.style.setProperty("--positive-share", positive);
+    this.drawLabels();
     const first = this.page * PAGE_ROWS;
     byId("position").textContent = shown === 0
       ? "No rows"
@@ -213,11 +255,26 @@ export class TableView {
     this.lines[to].scrollIntoView({ block: "nearest" });
   }
 
+  /** The columns of a download that come from predictions: name, and value of a prediction. */
+  predicted() {
+    const plain = (name) => [name, (prediction) => prediction[name]];
+    const { isBinary, names, kind } = this.classes;
+    return [
+      plain("label"), plain("probability"),
+      ...(isBinary ? [plain("positive_probability")] : names.map((name) => [`probability_${name}`, ({ probabilities }) => probabilities[name]])),
+      ...(kind === "stars" ? [plain("expected_star")] : []),
+      plain("truncated"), plain("unknown_share"),
+    ];
+  }
+
   download() {
     const own = this.table.columns;
-    const names = [...PREDICTED, "problem"].map((name) => (own.includes(name) ? `predicted_${name}` : name));
+    const predicted = this.predicted();
+    const names = [...predicted.map(([name]) => name), "problem"].map((name) => (own.includes(name) ? `predicted_${name}` : name));
     const records = this.found.map(({ cells, prediction, problem }) => [
-      ...cells.map(guarded), ...PREDICTED.map((name) => String(prediction?.[name] ?? "")), problem ?? "",
+      ...cells.map(guarded),
+      ...predicted.map(([, value]) => (prediction ? guarded(String(value(prediction))) : "")),
+      problem ?? "",
     ]);
     const text = write([[...own.map(guarded), ...names], ...records]);
     const address = URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" }));
