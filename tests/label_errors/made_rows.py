@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import fields
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from sentiscale.label_errors.counts import ScoredBlock
+from sentiscale.label_errors.facts import Mistake
 
 
 def drawn_rows(rows: int, seed: int) -> ScoredBlock:
@@ -25,11 +27,38 @@ def drawn_rows(rows: int, seed: int) -> ScoredBlock:
     )
 
 
+def drawn_classes(rows: int, classes: int, seed: int) -> ScoredBlock:
+    """Rows of a decent classifier of K classes."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, classes, rows).astype(np.uint8)
+    logits = random.normal(0, 1.5, (rows, classes)) + 1.5 * np.eye(classes)[labels]
+    nothing = np.zeros(rows)
+    return ScoredBlock(logits.astype(np.float32), labels, nothing.astype(np.int64), nothing, nothing)
+
+
+def mistake(logits: Sequence[float] = (-4.0,), label: int = 1, **changes: Any) -> Mistake:
+    """A row with these logits, as `LabelledChunk.row` makes it."""
+    values = np.array(logits, np.float32)
+    block = ScoredBlock(
+        values if len(logits) == 1 else values[None], np.array([label], np.uint8), *[np.zeros(1)] * 3
+    )
+    fields = {"file": "some/where/reviews.csv", "number": 7, "tokens": 9, "text": ""}
+    return Mistake(
+        **fields | changes,
+        label=label,
+        predicted=int(block.predicted[0]),
+        logits=values,
+        chances=block.chances[0],
+        contradiction=float(block.contradiction[0]),
+    )
+
+
 def cut(block: ScoredBlock, ends: Sequence[int]) -> list[ScoredBlock]:
     """The same rows in several blocks."""
+    columns = {field.name: getattr(block, field.name) for field in fields(ScoredBlock)}
     places = [0, *sorted(min(end, len(block.labels)) for end in ends), len(block.labels)]
     return [
-        ScoredBlock(**{field.name: getattr(block, field.name)[first:end] for field in fields(ScoredBlock)})
+        ScoredBlock(**{name: column[first:end] for name, column in columns.items() if column is not None})
         for first, end in pairwise(places)
     ]
 

@@ -16,14 +16,15 @@ from sentiscale.label_errors.counts import (
     ScoredBlock,
     Tally,
 )
-from sentiscale.model.metrics import calibration_bins, count, probabilities
+from sentiscale.model.metrics import calibration_bins, probabilities, score
+from sentiscale.text.classes import Classes
 from tests.label_errors.made_rows import cut, drawn_rows
 
 SOME = st.tuples(st.integers(1, 400), st.integers(0, 2**32 - 1))
 
 
 def counted(blocks) -> ReviewCounts:
-    counting = ReviewCounts(frequent_words=100, kept_tokens=60, by_category=True)
+    counting = ReviewCounts(Classes(), frequent_words=100, kept_tokens=60, by_category=True)
     for block in blocks:
         counting.add(block)
     return counting
@@ -36,8 +37,9 @@ def test_every_division_has_every_row_once_however_they_come(some, ends):
     whole = counting.everything()
     assert whole.rows == len(rows.labels)
     assert whole.correct == rows.correct.sum()
-    assert counting.counts.rows == whole.rows
-    assert counting.counts.true_positive == count(rows.logits, rows.labels).true_positive
+    scores = score(rows.logits, rows.labels)
+    assert counting.confusion[:, :2].tolist() == scores.confusion
+    assert counting.loss_sum / whole.rows == pytest.approx(scores.loss)
     divisions = counting.divisions("shop")
     assert [division.key for division in divisions] == ["length", "unknown", "rare", "category"]
     for division in divisions:
@@ -135,6 +137,47 @@ def test_a_column_of_ever_new_values_takes_bounded_memory():
     assert tally.is_full
     assert len(tally.numbers) == MOST_CATEGORIES + 1
     assert sum(group.rows for group in tally.groups(20)) == 3 * MOST_CATEGORIES
+
+
+def test_a_decision_counts_for_mistakes_but_not_for_calibration():
+    """Of three classes; the first row is unsure, and the last is right only by the decision."""
+    logits = np.log([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.5, 0.4, 0.1]]).astype(np.float32)
+    nothing = np.zeros(4)
+    block = ScoredBlock(
+        logits,
+        np.array([0, 1, 0, 1], np.uint8),
+        nothing.astype(int),
+        nothing,
+        nothing,
+        ["a", "b", "b", "b"],
+        np.array([3, 1, 2, 1]),
+    )
+    counting = ReviewCounts(
+        Classes(("x", "y", "z"), "labels"), frequent_words=1, kept_tokens=1, by_category=True
+    )
+    counting.add(block)
+    assert counting.confusion.tolist() == [[0, 0, 1, 1], [0, 2, 0, 0], [0, 0, 0, 0]]
+    assert (counting.everything().rows, counting.everything().correct) == (3, 2)
+    assert counting.everything().confidence == pytest.approx((0.8 + 0.6 + 0.4) / 3)
+    label, *_, category = counting.divisions("shop")
+    assert [(group.name, group.rows, group.correct) for group in label.groups] == [("x", 1, 0), ("y", 2, 2)]
+    assert [(group.name, group.rows) for group in category.groups] == [("b", 3)]
+    assert counting.calibration() == calibration_bins(probabilities(logits), block.labels)
+
+
+def test_contradictions_rank_as_normalised_margins():
+    """m = 0.6 - 0.1 of three classes; with two, the log-odds of the other class."""
+    logits = np.log([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [1e-12, 1.0, 1e-12]]).astype(np.float32)
+    nothing = np.zeros(3)
+    block = ScoredBlock(logits, np.array([2, 1, 0], np.uint8), nothing.astype(int), nothing, nothing)
+    assert np.tanh(block.contradiction[:2] / 2) == pytest.approx([0.5, 0.2 - 0.7])
+    assert block.contradiction[2] == pytest.approx(np.log(2 / 3e-12), rel=1e-4), (
+        "not rounded to a margin of 1"
+    )
+    two = drawn_rows(100, 1)
+    as_three = np.column_stack([np.zeros(100), two.logits, np.full(100, -1e3)]).astype(np.float32)
+    same = ScoredBlock(as_three, two.labels, two.lengths, two.unknown, two.rare)
+    assert same.contradiction == pytest.approx(two.contradiction, rel=1e-5, abs=1e-6)
 
 
 def test_a_block_without_rows_changes_nothing():

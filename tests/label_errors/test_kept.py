@@ -5,12 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiscale.label_errors.facts import Mistake, TopMistakes, random_keys
+from tests.label_errors.made_rows import mistake
 
 KEYS = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 0.5, 1.0, 2.0, 3.5, float("1e-300")]), max_size=60)
 
 
 def row(number: int) -> Mistake:
-    return Mistake("f", number, 0, 1.0, 1, "")
+    return mistake(number=number)
 
 
 @given(KEYS, st.integers(1, 10), st.integers(1, 7))
@@ -55,6 +56,10 @@ def test_lots_are_fair():
 
 def test_margin_and_probability():
     """Log-odds of ln 3 are a probability of 3/4, and 3/4 less 1/4 is a half."""
-    kept = Mistake("f", 1, 0, float(np.log(3)), 1, "")
+    kept = mistake([float(np.log(3))], label=0)
     assert np.isclose(kept.probability, 0.75)
     assert np.isclose(kept.margin, 0.5)
+    of_three = mistake(np.log([0.1, 0.3, 0.6]).tolist(), label=2)
+    assert (of_three.other, of_three.predicted) == (1, 2)
+    assert np.isclose(of_three.probability, 0.3)
+    assert np.isclose(of_three.margin, -0.3)

@@ -4,28 +4,34 @@ import numpy as np
 import pytest
 
 from sentiscale.label_errors.counts import Division, ReviewCounts, ReviewGroup, ScoredBlock
-from sentiscale.label_errors.doubt import DoubtGrid
-from sentiscale.label_errors.facts import Mistake, TriageFacts
+from sentiscale.label_errors.doubt import DoubtCounter
+from sentiscale.label_errors.facts import TriageFacts
 from sentiscale.label_errors.page import ShownMistake, mistake_bars, reliability_chart, triage_page
+from sentiscale.text.classes import Classes
 from sentiscale.text.rejects import RejectCounts
-from tests.label_errors.made_rows import drawn_rows, with_errors
+from tests.label_errors.made_rows import drawn_classes, drawn_rows, mistake, with_errors
 from tests.report.test_eda_page import HOSTILE, Page
 
 
-def facts_of(block: ScoredBlock, **changes) -> TriageFacts:
-    counting, grid = ReviewCounts(frequent_words=100, kept_tokens=60, by_category=True), DoubtGrid()
+def facts_of(block: ScoredBlock, classes: Classes | None = None, **changes) -> TriageFacts:
+    classes = classes or Classes()
+    counting = ReviewCounts(classes, frequent_words=100, kept_tokens=60, by_category=True)
+    doubt = DoubtCounter(len(classes))
     counting.add(block)
-    grid.add(block.labels, block.opposite_probability)
+    doubt.add(block.labels, block.chances)
     values = {
         "model": "some/where/run/model",
         "data": "some/where/reviews.csv",
         "split": None,
         "left_out": RejectCounts({"neutral": 3}),
-        "counts": counting.counts,
+        "classes": classes,
+        "confusion": counting.confusion[:, :-1].tolist(),
+        "unsure": int(counting.confusion[:, -1].sum()),
+        "loss": counting.loss_sum / len(block.labels),
         "everything": counting.everything(),
         "calibration": counting.calibration(),
         "divisions": counting.divisions("shop"),
-        "doubt": grid.result(),
+        "doubt": doubt.result(),
         "mistakes": [],
         "drawn": [],
         "cautions": [],
@@ -34,8 +40,7 @@ def facts_of(block: ScoredBlock, **changes) -> TriageFacts:
 
 
 def read_row(text: str, *tints, **changes) -> ShownMistake:
-    values = {"file": "some/where/reviews.csv", "number": 7, "label": 1, "logit": -4.0, "tokens": 9}
-    return ShownMistake(Mistake(**{**values, "text": text, **changes}), text, tints)
+    return ShownMistake(mistake(text=text, **changes), text, tints)
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +151,25 @@ def test_a_harder_class_is_told():
     )
     assert any("labelled positive are harder: 70.0 %" in sentence for sentence in facts_of(block).findings)
     assert not any("harder" in sentence for sentence in facts_of(with_errors(5000, 0, 3)[0]).findings)
+
+
+@pytest.mark.parametrize("number", [3, 5, 13])
+def test_a_page_of_many_classes_has_their_confusions_and_suggestions(number):
+    """As a matrix up to 12 classes, else as a list; a class may have any name."""
+    names = (HOSTILE[:100], "line", *(f"c{code}" for code in range(2, number)))
+    facts = facts_of(drawn_classes(3000, number, 1), Classes(names, "labels"))
+    page = Page(triage_page(facts, [read_row("text", logits=[2.0, *[0.0] * (number - 1)])], [], ""))
+    assert page.tags.count("script") == 1
+    assert "img" not in page.tags
+    (rows, label, code), *_ = facts.exchanges(facts.doubt.doubted)
+    suggestion = f"{rows:,} labelled {names[label]}, rather {names[code]}"
+    assert any(suggestion in sentence for sentence in facts.findings)
+    assert ("Largest confusions" in page.text) == (number > 12)
+    assert page.text.count(f"model: {names[0]}") == 1 + (number <= 12), "of the review, and of the matrix"
+    told = facts.summary()
+    assert sum(map(sum, told["confusion"])) == told["rows"] == 3000
+    assert sum(each["rows"] for each in told["label_errors"]["suggested"]) == facts.doubt.total
+    assert [group["name"] for group in told["groups"]["label"]] == list(names)
 
 
 def test_reliability_chart_has_a_dot_and_a_whisker_for_each_bin():

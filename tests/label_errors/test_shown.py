@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentiscale.inference.predictor import Predictor
-from sentiscale.label_errors.facts import Mistake
 from sentiscale.label_errors.page import tinted
 from sentiscale.label_errors.rows import SplitTexts, read_rows, word_beyond
 from sentiscale.report.eda_samples import TextPiece, readable
+from sentiscale.text.classes import BINARY
 from sentiscale.text.encode import Encoder
 from sentiscale.text.vocab import SPECIAL, UNK, Vocab
 from sentiscale.util.progress import Progress
+from tests.label_errors.made_rows import mistake
 
 WORDS = ("great", "not", "bad", "do", "n't", "'s", "!", "?", "é", "😀", "i", "'m")
 VOCAB = Vocab([*SPECIAL, *WORDS])
@@ -65,23 +66,23 @@ def test_tints_of_a_prepared_row_are_those_of_its_words(made_up):
     ids = [words.index(word) for word in ("not", "great", "!", "do", "n't")]
     texts = OneRow([*ids, UNK], words, predictor.model.vocab)
     logit = float(predictor.token_logits(np.array([*ids, UNK]), np.array([0, 6]))[0])
-    row = Mistake("test", 0, 0, logit, 6, "")
+    row = mistake([logit], label=0, number=0)
     (read,) = read_rows(predictor, [row], texts, Progress())
     assert read.text == "not great! don't ▢"
     assert [read.text[start:end] for start, end, _ in read.tints] == ["not", "great", "!", "do", "n't", "▢"]
     assert any(abs(share) > 0.01 for _, _, share in read.tints)
-    (other,) = read_rows(predictor, [Mistake("test", 0, 0, logit + 1, 6, "")], texts, Progress())
+    (other,) = read_rows(predictor, [mistake([logit + 1], label=0, number=0)], texts, Progress())
     assert other.tints == (), "a text that the model answers otherwise is not the row's"
 
 
 @given(st.text(max_size=30), st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5), st.floats(-3, 3))))
 def test_pieces_join_to_the_text_whatever_the_tints(text, tints):
     spans = [(start, start + size, share) for start, size, share in sorted(tints)]
-    assert "".join(piece.text for piece in tinted(text, spans)) == text
+    assert "".join(piece.text for piece in tinted(text, spans, BINARY)) == text
 
 
 def test_tints_are_graded_by_the_largest():
-    pieces = tinted("one two three ▢", [(0, 3, 1.0), (4, 7, -0.5), (8, 13, 0.1), (14, 15, 0.0)])
+    pieces = tinted("one two three ▢", [(0, 3, 1.0), (4, 7, -0.5), (8, 13, 0.1), (14, 15, 0.0)], BINARY)
     assert pieces == [
         TextPiece("one", "positive", 3),
         TextPiece(" "),
@@ -89,7 +90,7 @@ def test_tints_are_graded_by_the_largest():
         TextPiece(" three "),
         TextPiece("▢", "unknown"),
     ]
-    assert tinted("faint", [(0, 5, 0.04)]) == [TextPiece("faint")], "no word says much"
+    assert tinted("faint", [(0, 5, 0.04)], BINARY) == [TextPiece("faint")], "no word says much"
 
 
 def test_texts_are_the_raw_ones_where_they_were_kept(dataset, tmp_path):

@@ -17,6 +17,7 @@ from sentiscale.data.prepared import (
     token_dtype,
     write_manifest,
 )
+from sentiscale.text.classes import BINARY, Classes
 from sentiscale.text.vocab import SPECIAL, UNK, Vocab
 from sentiscale.util.digests import file_digest
 
@@ -25,10 +26,16 @@ Rows = Sequence[tuple[int, str]]
 
 
 def write_dataset(
-    folder: Path, rows: Mapping[str, Rows], *, vocab_size: int = 1000, **fields: Any
+    folder: Path,
+    rows: Mapping[str, Rows],
+    *,
+    classes: tuple[str, ...] = BINARY,
+    vocab_size: int = 1000,
+    **fields: Any,
 ) -> PreparedDataset:
     """Write rows by split as a prepared dataset; `fields` go into the manifest."""
     folder.mkdir()
+    kind = fields.get("settings", {}).get("classes", "binary")
     use = Counter(word for _, text in rows["train"] for word in text.split())
     ranked = sorted(use, key=lambda word: (-use[word], word))[: vocab_size - len(SPECIAL)]
     vocab = Vocab([*SPECIAL, *ranked])
@@ -39,8 +46,9 @@ def write_dataset(
     labels = {split: Counter(label for label, _ in rows.get(split, [])) for split in SPLITS}
     values: dict[str, Any] = {
         "rows": {split: len(rows.get(split, [])) for split in SPLITS},
-        "labels": _named(sum(labels.values(), Counter())),
-        "labels_per_split": {split: _named(counts) for split, counts in labels.items()},
+        "classes": classes,
+        "labels": _named(sum(labels.values(), Counter()), classes),
+        "labels_per_split": {split: _named(counts, classes) for split, counts in labels.items()},
         "rejected": {"total": 0, "by_reason": {}},
         "duplicates": 0,
         "conflicts": 0,
@@ -61,7 +69,7 @@ def write_dataset(
         "peak_memory_mb": 100,
         "workers": 1,
         "files": files,
-        "digest": content_digest(files, "words", CLEANING_VERSIONS["words"]),
+        "digest": content_digest(files, "words", CLEANING_VERSIONS["words"], Classes(classes, kind)),
     }
     write_manifest(folder, Manifest.model_validate(values | fields))
     return PreparedDataset.open(folder)
@@ -77,5 +85,5 @@ def _write_split(folder: Path, split: str, rows: Rows, vocab: Vocab) -> np.ndarr
     return tokens
 
 
-def _named(counts: Counter[int]) -> dict[str, int]:
-    return {"negative": counts[0], "positive": counts[1]}
+def _named(counts: Counter[int], classes: tuple[str, ...]) -> dict[str, int]:
+    return {name: counts[code] for code, name in enumerate(classes)}

@@ -188,7 +188,7 @@ def test_samples_are_short_typical_and_long_of_each_class_with_telling_words_mar
         for kind in ("short", "short", "typical", "typical", "long")
     ]
     for review in reviews:
-        marked = {piece.text for piece in review.pieces if piece.side == review.label}
+        marked = {piece.text for piece in review.pieces if piece.style == review.label}
         assert marked & {"awful", "broken", "great", "lovely"}
         assert sum(1 for p in review.pieces if p.text.strip()) == review.tokens
 

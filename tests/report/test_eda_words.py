@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 
 from sentiscale.report import eda_counts as counting
 from sentiscale.report.eda_counts import count_lengths, count_words
+from sentiscale.report.eda_samples import TextPiece, lean
 from sentiscale.report.eda_words import (
     describe_vocabulary,
-    score_words,
     telling_pairs,
+    telling_summary,
     telling_words,
+    word_counts,
     z_scores,
 )
+from sentiscale.text.classes import BINARY
 from sentiscale.util.progress import Progress
 from tests.report.eda_data import write_dataset
 
@@ -69,7 +72,7 @@ def test_counts_are_those_of_a_slow_count_whatever_the_blocks(tmp_path, monkeypa
 
 def test_pairs_are_those_of_frequent_known_words_and_end_with_the_row(tmp_path, monkeypatch):
     rows = [(0, "a a a b b c rare"), (1, "a b c c"), (1, "b")]
-    monkeypatch.setattr(counting, "PAIR_WORDS", 2)
+    monkeypatch.setattr(counting, "PAIR_COUNTS", 8)
     data = write_dataset(tmp_path / "data", {"train": rows}, vocab_size=5)  # knows a, b, c
     use = count_words(data, Progress())
     _, pairs = by_name(use, data.vocab.words)
@@ -99,7 +102,7 @@ def test_exchanging_the_classes_changes_the_sign_and_nothing_else(counts, share)
 @given(st.lists(st.integers(1, 500), min_size=2, max_size=20), st.integers(2, 9))
 def test_words_that_both_classes_use_alike_score_nothing_however_frequent(uses, times):
     counts = np.array([uses, np.array(uses) * times])
-    assert z_scores(counts, counts.sum(axis=1)) == pytest.approx(np.zeros(len(uses)), abs=1e-6)
+    assert z_scores(counts, counts.sum(axis=1), 1.0) == pytest.approx(np.zeros(len(uses)), abs=1e-6)
 
 
 def test_planted_words_and_pairs_are_found_and_even_ones_are_not(tmp_path):
@@ -111,23 +114,46 @@ def test_planted_words_and_pairs_are_found_and_even_ones_are_not(tmp_path):
             rows.append((label, f"{' '.join(filler)} {planted}"))
     data = write_dataset(tmp_path / "data", {"train": rows})
     use = count_words(data, Progress())
-    words = telling_words(score_words(use), data.vocab.words, 5)
-    pairs = telling_pairs(use, data.vocab.words, 3)
-    assert words.negative[0].text == "not"
-    assert words.positive[0].text == "love"
-    assert words.positive[0].z > 0 > words.negative[0].z
-    assert (words.negative[0].negative, words.negative[0].positive) == (150, 0)
-    assert {"the", "plot", "<unk>", "<pad>"}.isdisjoint(t.text for t in words.negative + words.positive)
-    assert pairs.negative[0].text == "not good"
-    assert pairs.positive[0].text == "love it"
+    words = telling_words(word_counts(use), data.vocab.words, BINARY, 5)
+    pairs = telling_pairs(use, data.vocab.words, BINARY, 3)
+    assert words["negative"][0].text == "not"
+    assert words["positive"][0].text == "love"
+    assert (words["negative"][0].own, words["negative"][0].others) == (150, 0)
+    assert {"the", "plot", "<unk>", "<pad>"}.isdisjoint(t.text for terms in words.values() for t in terms)
+    assert pairs["negative"][0].text == "not good"
+    assert pairs["positive"][0].text == "love it"
+    told = telling_summary(words)["negative"][0]
+    assert (told["negative"], told["positive"]) == (150, 0)
+    assert told["z"] < 0, "as for the class on the left of the axis"
+
+
+@pytest.mark.parametrize("names", [("1", "2", "3", "4", "5"), ("negative", "neutral", "positive")])
+def test_of_many_classes_each_is_compared_with_all_others(tmp_path, names):
+    """A word of one class, one of two classes, and one of all."""
+    rows = [(i % len(names), f"own{i % len(names)} two{i % len(names) // 2} the") for i in range(600)]
+    data = write_dataset(tmp_path / "data", {"train": rows}, classes=names)
+    use = count_words(data, Progress())
+    words = telling_words(word_counts(use), data.vocab.words, names, 5)
+    for code, terms in enumerate(words.values()):
+        first = terms[0]
+        assert (first.text, first.own, first.others) == (f"own{code}", 600 // len(names), 0)
+        assert all(term.z >= 1.96 for term in terms)
+        assert "the" not in {term.text for term in terms}
+    assert [term.text for term in words[names[0]]] == ["own0", "two0"]
+    assert words[names[0]][1].others == 600 // len(names)
+    pairs = telling_pairs(use, data.vocab.words, names, 5)
+    assert pairs[names[-1]][0].text.startswith(f"own{len(names) - 1}")
+    leaning = lean(word_counts(use), names)
+    assert leaning.piece("x", data.vocab.id_of("own1")) == TextPiece("x", names[1], 3)
+    assert leaning.piece("x", data.vocab.id_of("the")) == leaning.piece("x", None) == TextPiece("x")
 
 
 def test_too_few_reviews_tell_nothing(tmp_path):
     data = write_dataset(tmp_path / "data", {"train": [(0, "bad thing"), (1, "good thing")]})
     use = count_words(data, Progress())
-    words = telling_words(score_words(use), data.vocab.words, 5)
-    assert (words.negative, words.positive) == ([], [])
-    assert telling_pairs(use, data.vocab.words, 5).negative == []
+    nothing = {"negative": [], "positive": []}
+    assert telling_words(word_counts(use), data.vocab.words, BINARY, 5) == nothing
+    assert telling_pairs(use, data.vocab.words, BINARY, 5) == nothing
 
 
 def test_vocabulary_is_ranked_and_covers_what_the_counts_say(tmp_path):

@@ -29,6 +29,6 @@ def eda(
         return
     for warning in facts.manifest.warnings:
         print(f"note: {warning}")
-    for label, terms in (("negative", facts.words.negative), ("positive", facts.words.positive)):
+    for label, terms in facts.words.items():
         print(f"{label}:  {', '.join(term.text for term in terms[:8]) or 'no word stands out'}")
     print(f"{written.out}: {written.bytes / 1e3:,.0f} kB, opens in any browser")

@@ -1,15 +1,17 @@
 """Count labelled rows by length, unknown words, rare words, category and confidence, block by block."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sentiscale.model.metrics import CALIBRATION_BINS, count, probabilities
-from sentiscale.records import CalibrationBin, EvalCounts
+from sentiscale.model.metrics import CALIBRATION_BINS, confusion, loss_sum, probabilities
+from sentiscale.records import CalibrationBin
 from sentiscale.study.analysis.intervals import wilson
+from sentiscale.text.classes import Classes
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -30,11 +32,12 @@ OTHERS = "others"
 
 @dataclass(frozen=True)
 class ScoredBlock:
-    """Consecutive labelled rows with the model's logits; all arrays have shape (rows,)."""
+    """Consecutive labelled rows with the model's logits; arrays without a shape have shape (rows,)."""
 
     logits: NDArray[np.float32]
+    """(rows,) for two classes, else (rows, K)."""
     labels: NDArray[np.uint8]
-    """0 for negative, 1 for positive."""
+    """Position of each row's label in the classes."""
     lengths: IntArray
     """Number of tokens that preparation keeps of each review."""
     unknown: FloatArray
@@ -42,29 +45,71 @@ class ScoredBlock:
     rare: FloatArray
     """Share of each row's tokens that are rare or unknown."""
     categories: Sequence[str] | None = None
+    decided: IntArray | None = None
+    """Position of the label that the model gives, K for unsure; None for the most probable class."""
+
+    @cached_property
+    def chances(self) -> FloatArray:
+        """Probability of each class, (rows, K)."""
+        return probabilities(self.logits)
+
+    @cached_property
+    def predicted(self) -> IntArray:
+        """Position of the label that the model gives; K for unsure."""
+        codes: IntArray = self.chances.argmax(axis=1) if self.decided is None else self.decided
+        return codes
 
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Whether the prediction equals the label."""
-        correct: NDArray[np.bool_] = (self.logits > 0) == (self.labels == 1)
+        correct: NDArray[np.bool_] = self.predicted == self.labels
         return correct
 
-    @property
+    @cached_property
     def contradiction(self) -> FloatArray:
-        """Log-odds of the class opposite to the label; above 0, the model contradicts the label."""
-        contradiction: FloatArray = np.where(self.labels == 1, -1.0, 1.0) * self.logits
+        """How clearly the model contradicts each label; above 0, another class is more probable.
+
+        With two classes, the log-odds of the other one. In general, log((1 + m) / (1 - m)) of the normalised
+        margin m, which still ranks rows whose margins round to 1.
+        """
+        if self.logits.ndim == 1:
+            signed: FloatArray = np.where(self.labels == 1, -1.0, 1.0) * self.logits
+            return signed
+        rows = np.arange(len(self.labels))
+        own, others = self.chances[rows, self.labels], self.chances.copy()
+        others[rows, self.labels] = 0.0
+        most = others.max(axis=1)
+        below = 2 * own + (others.sum(axis=1) - most)  # 1 - m without cancellation
+        contradiction: FloatArray = np.log1p(most - own) - np.log(np.maximum(below, 1e-300))
         return contradiction
 
     @property
-    def opposite_probability(self) -> FloatArray:
-        """Probability of the class opposite to the label."""
-        return probabilities(self.logits)[np.arange(len(self.labels)), 1 - self.labels]
-
-    @property
     def confidence(self) -> FloatArray:
-        """Probability of the predicted class, 0.5 or more."""
-        confidence: FloatArray = probabilities(self.logits).max(axis=1)
+        """Probability of the label that the model gives; of the most probable class if it is unsure."""
+        codes = np.minimum(self.predicted, self.chances.shape[1] - 1)
+        is_sure = self.predicted < self.chances.shape[1]
+        confidence: FloatArray = np.where(
+            is_sure, self.chances[np.arange(len(codes)), codes], self.chances.max(axis=1)
+        )
         return confidence
+
+    def answered(self) -> "ScoredBlock":
+        """Return the rows that are not labelled unsure."""
+        sure = self.predicted < self.chances.shape[1]
+        if sure.all():
+            return self
+        categories = None
+        if self.categories is not None:
+            categories = [name for name, kept in zip(self.categories, sure, strict=True) if kept]
+        return ScoredBlock(
+            self.logits[sure],
+            self.labels[sure],
+            self.lengths[sure],
+            self.unknown[sure],
+            self.rare[sure],
+            categories,
+            self.predicted[sure],
+        )
 
 
 @dataclass(frozen=True)
@@ -75,7 +120,7 @@ class ReviewGroup:
     rows: int
     correct: int
     positive: int
-    """Number of rows labelled positive."""
+    """Number of rows labelled with the second class, which is "positive" of two."""
     confidence: float
     """Mean probability of the predicted class."""
 
@@ -114,7 +159,7 @@ class Division:
     """A partition of the rows into groups."""
 
     key: str
-    """Name of the division: length, unknown, rare or category."""
+    """Name of the division: label, length, unknown, rare or category."""
     title: str
     note: str
     """Explanation of how the groups are formed."""
@@ -122,7 +167,7 @@ class Division:
 
 
 class Tally:
-    """Counts of all, correct and positive rows, and sums of their confidence, by an integer key."""
+    """Counts of all, correct and second-class rows, and sums of their confidence, by an integer key."""
 
     def __init__(self, size: int) -> None:
         self.sums = np.zeros((4, size))
@@ -131,7 +176,7 @@ class Tally:
         """Count a block whose row i has key `keys[i]`; the tally grows as needed."""
         width = max(self.sums.shape[1], int(keys.max(initial=0)) + 1)
         self.sums = np.pad(self.sums, ((0, 0), (0, width - self.sums.shape[1])))
-        for place, weights in enumerate((None, block.correct, block.labels, block.confidence)):
+        for place, weights in enumerate((None, block.correct, block.labels == 1, block.confidence)):
             self.sums[place] += np.bincount(keys, weights, minlength=width)
 
     @property
@@ -190,33 +235,41 @@ class CategoryTally:
 class ReviewCounts:
     """Counts of all rows read so far; memory use does not grow with the number of rows."""
 
-    def __init__(self, *, frequent_words: int, kept_tokens: int, by_category: bool) -> None:
+    def __init__(self, classes: Classes, *, frequent_words: int, kept_tokens: int, by_category: bool) -> None:
         """Create empty counts.
 
         Args:
+            classes: the classes of the labels.
             frequent_words: number of words in the model's vocabulary that are not rare.
             kept_tokens: maximum number of tokens kept of a review.
             by_category: whether blocks have categories.
         """
-        self.frequent_words, self.kept_tokens = frequent_words, kept_tokens
-        self.counts = EvalCounts()
-        self.by_length, self.by_confidence = Tally(1), Tally(CALIBRATION_BINS)
+        self.classes, self.frequent_words, self.kept_tokens = classes, frequent_words, kept_tokens
+        self.confusion = np.zeros((len(classes), len(classes) + 1), np.int64)
+        """Rows by label and prediction; the last column is unsure."""
+        self.loss_sum = 0.0
+        self.by_confidence, self.by_length = Tally(CALIBRATION_BINS), Tally(1)
+        self.by_label = Tally(len(classes))
         self.by_unknown, self.by_rare = Tally(len(UNKNOWN_ENDS) + 1), Tally(SHARE_STEPS + 1)
         self.categories = CategoryTally() if by_category else None
 
     def add(self, block: ScoredBlock) -> None:
-        self.counts += count(block.logits, block.labels)
+        self.confusion += confusion(block.labels, block.predicted, len(self.classes))
+        self.loss_sum += loss_sum(block.logits, block.labels)
+        most_probable = replace(block, decided=None)
+        bins = (most_probable.confidence * CALIBRATION_BINS).astype(np.int64)
+        self.by_confidence.add(np.minimum(bins, CALIBRATION_BINS - 1), most_probable)
+        block = block.answered()
+        self.by_label.add(block.labels.astype(np.int64), block)
         self.by_length.add(block.lengths, block)
         self.by_unknown.add(np.searchsorted(UNKNOWN_ENDS, block.unknown), block)
         self.by_rare.add(np.ceil(block.rare * SHARE_STEPS - 1e-9).astype(np.int64), block)
-        bins = (block.confidence * CALIBRATION_BINS).astype(np.int64)
-        self.by_confidence.add(np.minimum(bins, CALIBRATION_BINS - 1), block)
         if self.categories is not None and block.categories is not None:
             self.categories.add(block.categories, block)
 
     def everything(self) -> ReviewGroup:
-        """Combine all rows into one group."""
-        return self.by_confidence.group("all rows", slice(None))
+        """Combine all rows into one group, without those that are labelled unsure."""
+        return self.by_length.group("all rows", slice(None))
 
     def calibration(self) -> list[CalibrationBin]:
         """Return the bins of a reliability diagram, as `metrics.calibration_bins` does."""
@@ -234,7 +287,11 @@ class ReviewCounts:
         ]
 
     def divisions(self, category_column: str | None) -> list[Division]:
-        """Divide the rows by length, unknown words, rare words and, if a column is given, by category."""
+        """Divide the rows that have a prediction by length, unknown words, rare words and other properties.
+
+        Args:
+            category_column: name of the column of categories, if any.
+        """
         kept = self.kept_tokens
         lengths = [
             self.by_length.group(_span(first, end - 1, kept), slice(first, end))
@@ -248,6 +305,7 @@ class ReviewCounts:
             for first, end in self.by_rare.bands(BANDS)
         ]
         found = [
+            *self._by_label(),
             Division(
                 "length",
                 "length in tokens",
@@ -275,6 +333,12 @@ class ReviewCounts:
             groups = self.categories.groups(SHOWN_CATEGORIES)
             found.append(Division("category", f"category ({category_column})", note, groups))
         return found
+
+    def _by_label(self) -> Iterator[Division]:
+        """Yield the division by label, for which two classes are too few."""
+        if len(self.classes) > 2:
+            groups = [self.by_label.group(name, [code]) for code, name in enumerate(self.classes.names)]
+            yield Division("label", "label", "", [group for group in groups if group.rows])
 
 
 def _span(first: int, last: int, kept: int) -> str:

@@ -6,12 +6,13 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sentiscale.label_errors.counts import Division, FloatArray, ReviewGroup
 from sentiscale.label_errors.doubt import LabelDoubt
 from sentiscale.model.metrics import expected_calibration_error
-from sentiscale.records import CalibrationBin, EvalCounts
-from sentiscale.report.eda_counts import CLASSES
+from sentiscale.records import CalibrationBin
+from sentiscale.text.classes import UNSURE, Classes
 from sentiscale.text.rejects import RejectCounts
 from sentiscale.util.numbers import count
 from sentiscale.util.templates import Finding, environment, finding, sentences
@@ -28,15 +29,22 @@ LONGEST_TEXT = 32_768
 
 @dataclass(frozen=True)
 class Mistake:
-    """A row whose predicted class differs from its label."""
+    """A row whose label the model contradicts."""
 
     file: str
     """File that contains the row; for prepared data, the name of the split."""
     number: int
     """Line number in the file, from 1; for prepared data, the row number in the split, from 0."""
     label: int
-    """0 for negative, 1 for positive."""
-    logit: float
+    """Position of the label in the classes."""
+    predicted: int
+    """Position of the label that the model gives; K for unsure."""
+    logits: NDArray[np.float32]
+    """(1,) for two classes, else (K,)."""
+    chances: FloatArray
+    """Probability of each class, (K,)."""
+    contradiction: float
+    """How clearly the model contradicts the label; see `ScoredBlock`."""
     tokens: int
     text: str
     """Text of the review; for prepared data, empty until it is read."""
@@ -44,13 +52,18 @@ class Mistake:
 
     @property
     def margin(self) -> float:
-        """Normalised margin, 0 to 1: probability of the opposite class minus that of the label."""
-        return float(np.tanh(abs(self.logit) / 2))
+        """Normalised margin: probability of the most probable other class minus that of the label."""
+        return float(np.tanh(self.contradiction / 2))
+
+    @property
+    def other(self) -> int:
+        """Position of the most probable class other than the label."""
+        return int(np.argmax(np.where(np.arange(len(self.chances)) == self.label, -1.0, self.chances)))
 
     @property
     def probability(self) -> float:
-        """Probability of the predicted class, 0.5 to 1."""
-        return (1 + self.margin) / 2
+        """Probability of the most probable class other than the label."""
+        return (1 + self.margin) / 2 if len(self.chances) == 2 else float(self.chances[self.other])
 
 
 class TopMistakes:
@@ -96,14 +109,21 @@ class TriageFacts:
     """Analysis of a model's predictions on labelled rows."""
 
     model: str
+    classes: Classes
     data: str
     """Path of the prepared data or files, as given by the caller."""
     split: str | None
     """Split of prepared data; None for files."""
     left_out: RejectCounts
     """Rows in files that have no usable label or text."""
-    counts: EvalCounts
+    confusion: list[list[int]]
+    """Number of rows by [label][predicted class], without those labelled unsure."""
+    unsure: int
+    """Number of rows for which the model is not sure enough to give a label."""
+    loss: float
+    """Mean cross-entropy per row, in nats."""
     everything: ReviewGroup
+    """All rows with a prediction."""
     calibration: list[CalibrationBin]
     divisions: list[Division]
     doubt: LabelDoubt | None
@@ -126,12 +146,6 @@ class TriageFacts:
         return expected_calibration_error(self.calibration)
 
     @property
-    def confusion(self) -> list[list[int]]:
-        """Number of rows by [label][predicted class]."""
-        counts = self.counts
-        return [[counts.true_negative, counts.false_positive], [counts.false_negative, counts.true_positive]]
-
-    @property
     def headline(self) -> str:
         """Summary such as `1,600 mistakes in 26,224 reviews`."""
         mistakes, rows = self.everything.mistakes, self.everything.rows
@@ -142,22 +156,37 @@ class TriageFacts:
         """Findings, one sentence each, the most important first."""
         return phrase(*_findings(self))
 
+    def suggested(self, row: Mistake) -> int | None:
+        """Return the class that confident learning suggests for a mistake; None without doubt."""
+        return None if self.doubt is None else self.doubt.suggested(row.label, row.chances)
+
     def is_doubtful(self, row: Mistake) -> bool:
-        """Return whether confident learning finds the label of a mistake doubtful."""
-        return self.doubt is not None and self.doubt.is_doubtful(row.label, row.probability)
+        return self.suggested(row) is not None
+
+    def exchanges(self, counts: list[list[int]]) -> list[tuple[int, int, int]]:
+        """Return the nonzero (rows, label, class) off the diagonal of [label][class], the most rows first."""
+        found = [
+            (rows, label, code)
+            for label, row in enumerate(counts)
+            for code, rows in enumerate(row)
+            if rows and code != label
+        ]
+        return sorted(found, key=lambda each: (-each[0], each[1:]))
 
     def summary(self) -> dict[str, Any]:
         return {
             "model": self.model,
             "data": self.data,
             "split": self.split,
-            "rows": self.everything.rows,
+            "classes": list(self.classes.names),
+            "rows": self.everything.rows + self.unsure,
+            "unsure": self.unsure,
             "rejected": self.left_out.total,
             "left_out": self.left_out.by_reason,
             "left_out_examples": {name: asdict(row) for name, row in self.left_out.examples.items()},
             "accuracy": self.everything.accuracy,
             "ci95": list(self.everything.interval),
-            "loss": self.counts.loss,
+            "loss": self.loss,
             "confusion": self.confusion,
             "ece": self.ece,
             "calibration": [part.model_dump() for part in self.calibration],
@@ -166,33 +195,46 @@ class TriageFacts:
                 {**self._row(row), "label_doubtful": self.is_doubtful(row)} for row in self.mistakes
             ],
             "drawn": [self._row(row) for row in self.drawn],
-            "groups": {part.key: [_group(group) for group in part.groups] for part in self.divisions},
+            "groups": {part.key: [self._group(group) for group in part.groups] for part in self.divisions},
             "cautions": self.cautions,
         }
 
     def _label_errors(self) -> dict[str, Any] | None:
         if self.doubt is None:
             return None
+        names = self.classes.names
         return {
-            "thresholds": dict(zip(CLASSES, self.doubt.thresholds, strict=True)),
+            "thresholds": dict(zip(names, self.doubt.thresholds, strict=True)),
             "joint": self.doubt.joint,
-            "doubted": dict(zip(CLASSES, self.doubt.doubted, strict=True)),
+            "doubted": dict(zip(names, self.doubt.doubted_per_label, strict=True)),
+            "suggested": [
+                {"label": names[label], "suggested": names[code], "rows": rows}
+                for rows, label, code in self.exchanges(self.doubt.doubted)
+            ],
             "estimated_share": self.doubt.noise,
             "rows": [self._row(row) for row in self.doubtful],
         }
 
     def _row(self, row: Mistake) -> dict[str, Any]:
         in_file = {"file": row.file, "line": row.number}
+        names, suggested = (*self.classes.names, UNSURE), self.suggested(row)
         return {
             **({"split": self.split, "row": row.number} if self.split else in_file),
-            "label": CLASSES[row.label],
-            "given": CLASSES[1 - row.label],
+            "label": names[row.label],
+            "given": names[row.predicted],
+            "suggested": None if suggested is None else names[suggested],
             "probability": row.probability,
             "margin": row.margin,
             "tokens": row.tokens,
             "category": row.category,
             "text": row.text,
         }
+
+    def _group(self, group: ReviewGroup) -> dict[str, Any]:
+        names = ("name", "rows", "mistakes", "accuracy", "confidence")
+        values = {name: getattr(group, name) for name in names}
+        positive = group.positive if len(self.classes) == 2 else None
+        return {**values, "positive": positive, "ci95": list(group.interval), "small": group.is_small}
 
 
 def phrase(*findings: Finding) -> list[str]:
@@ -203,12 +245,6 @@ def accuracy_text(group: ReviewGroup) -> str:
     """Format a group's accuracy with its interval, as in `91.2 % (90.3 to 92.0)`."""
     module: Any = environment(__package__, html=False).get_template(TEMPLATE).module
     return str(module.accuracy(group))
-
-
-def _group(group: ReviewGroup) -> dict[str, Any]:
-    names = ("name", "rows", "positive", "mistakes", "accuracy", "confidence")
-    values = {name: getattr(group, name) for name in names}
-    return {**values, "ci95": list(group.interval), "small": group.is_small}
 
 
 def _findings(facts: TriageFacts) -> Iterator[Finding]:
@@ -233,14 +269,28 @@ def _doubt(facts: TriageFacts) -> Finding:
         return finding("one_label")
     if not facts.doubt.total:
         return finding("no_doubt")
-    doubted = dict(zip(CLASSES, facts.doubt.doubted, strict=True))
-    return finding("doubt", doubted=doubted, rows=facts.everything.rows, mistakes=facts.everything.mistakes)
+    names, everything = facts.classes.names, facts.everything
+    if len(names) == 2:
+        parts = [
+            (f"labelled {name}", rows)
+            for name, rows in zip(names, facts.doubt.doubted_per_label, strict=True)
+        ]
+    else:
+        parts = [
+            (f"labelled {names[label]}, rather {names[code]}", rows)
+            for rows, label, code in facts.exchanges(facts.doubt.doubted)
+        ]
+    rows, mistakes = everything.rows + facts.unsure, everything.mistakes
+    return finding("doubt", total=facts.doubt.total, parts=parts, rows=rows, mistakes=mistakes)
 
 
 def _harder_class(facts: TriageFacts) -> Iterator[Finding]:
+    """Report the harder one of two classes; more classes are a division of the rows."""
+    if len(facts.classes) > 2:
+        return
     groups = [
         ReviewGroup(name, sum(row), row[label], 0, 0.0)
-        for label, (name, row) in enumerate(zip(CLASSES, facts.confusion, strict=True))
+        for label, (name, row) in enumerate(zip(facts.classes.names, facts.confusion, strict=True))
     ]
     worse, better = sorted(groups, key=lambda group: group.accuracy)
     is_clear = worse.interval[1] < better.interval[0] and better.accuracy - worse.accuracy > CLEAR

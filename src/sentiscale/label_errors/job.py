@@ -11,7 +11,7 @@ from sentiscale.data.sources import find_files
 from sentiscale.errors import DataError, UsageError
 from sentiscale.inference.predictor import Predictor
 from sentiscale.label_errors.counts import ReviewCounts
-from sentiscale.label_errors.doubt import DoubtGrid
+from sentiscale.label_errors.doubt import DoubtCounter
 from sentiscale.label_errors.facts import TopMistakes, TriageFacts, phrase, random_keys
 from sentiscale.label_errors.page import triage_page
 from sentiscale.label_errors.rows import (
@@ -137,11 +137,12 @@ class TriageCounter:
     def __init__(self, predictor: Predictor, most: int, category_column: str | None) -> None:
         self.predictor, self.category_column = predictor, category_column
         self.counts = ReviewCounts(
+            predictor.classes,
             frequent_words=frequent_words(predictor),
             kept_tokens=predictor.model.config.stored_tokens,
             by_category=category_column is not None,
         )
-        self.grid = DoubtGrid()
+        self.doubt = DoubtCounter(len(predictor.classes))
         self.surest, self.drawn = TopMistakes(most), TopMistakes(MOST_DRAWN)
         self.rows = 0
         self.left_out = RejectCounts()
@@ -173,9 +174,9 @@ class TriageCounter:
         for chunk in chunks:
             block = chunk.block
             self.counts.add(block)
-            self.grid.add(block.labels, block.opposite_probability)
-            wrong = ~block.correct
-            self.surest.offer(block.contradiction * wrong, chunk.row)
+            self.doubt.add(block.labels, block.chances)
+            wrong = ~block.correct & (block.predicted < len(self.predictor.classes))
+            self.surest.offer(block.contradiction, chunk.row)
             self.drawn.offer(random_keys(self.rows, len(wrong)) * wrong, chunk.row)
             self.rows += len(wrong)
             self.left_out.add(chunk.rejects)
@@ -183,14 +184,17 @@ class TriageCounter:
     def facts(self, model: str, data: str, split: str | None, cautions: list[str]) -> TriageFacts:
         facts = TriageFacts(
             model=model,
+            classes=self.predictor.classes,
             data=data,
             split=split,
             left_out=self.left_out,
-            counts=self.counts.counts,
+            confusion=self.counts.confusion[:, :-1].tolist(),
+            unsure=int(self.counts.confusion[:, -1].sum()),
+            loss=self.counts.loss_sum / max(self.rows, 1),
             everything=self.counts.everything(),
             calibration=self.counts.calibration(),
             divisions=self.counts.divisions(self.category_column),
-            doubt=self.grid.result(),
+            doubt=self.doubt.result(),
             mistakes=self.surest.rows,
             drawn=[],
             cautions=cautions,

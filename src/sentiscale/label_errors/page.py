@@ -7,11 +7,11 @@ from pathlib import PurePath
 from sentiscale.label_errors.counts import FEW_ROWS, Division, ReviewGroup
 from sentiscale.label_errors.facts import Mistake, TriageFacts, accuracy_text
 from sentiscale.records import CalibrationBin
-from sentiscale.report.charts import Axis, Bar, BarChart, BarPart, Chart, round_up
-from sentiscale.report.eda_counts import CLASSES
+from sentiscale.report.charts import Axis, Bar, BarChart, BarPart, Chart, class_styles, round_up
 from sentiscale.report.eda_samples import UNKNOWN_SIGN, TextPiece
 from sentiscale.report.page import render
 from sentiscale.study.analysis.intervals import wilson
+from sentiscale.text.classes import UNSURE
 from sentiscale.util.numbers import count, percent
 
 LONGEST_SHOWN = 3_000
@@ -21,6 +21,8 @@ BOUNDS = (0.15, 0.4, 0.75)
 LEAST_LARGEST = 0.3
 """Lower limit, as a logit, for the largest contribution; without it, negligible words would get a strong
 tint in reviews in which no word contributes much."""
+MATRIX_CLASSES, MOST_EXCHANGES = 12, 20
+"""Most classes for which a matrix is readable; for more, the page lists the largest of its entries."""
 ROOM = 1.02
 """Length of the scale relative to the longest bar."""
 
@@ -43,10 +45,9 @@ class ShownMistake:
         """File name and line, without folders, which may reveal private information."""
         return f"{PurePath(self.row.file).name}:{self.row.number}"
 
-    @property
-    def pieces(self) -> list[TextPiece]:
-        """The text, truncated if it is long, as pieces with tinted words."""
-        return tinted(self.text[:LONGEST_SHOWN], self.tints)
+    def pieces(self, styles: Sequence[str]) -> list[TextPiece]:
+        """The text, truncated if it is long, as pieces with tinted words; see `tinted`."""
+        return tinted(self.text[:LONGEST_SHOWN], self.tints, styles)
 
     @property
     def more(self) -> int:
@@ -69,7 +70,12 @@ def triage_page(
     return render(
         "triage.html",
         facts=facts,
-        classes=CLASSES,
+        names=(*facts.classes.names, UNSURE),
+        styles=(*class_styles(facts.classes), ""),
+        most_classes=MATRIX_CLASSES,
+        most_exchanges=MOST_EXCHANGES,
+        confusions=facts.exchanges(facts.confusion)[:MOST_EXCHANGES],
+        suggestions=facts.exchanges(facts.doubt.doubted)[:MOST_EXCHANGES] if facts.doubt else [],
         name=(model.parent.name or "model") if model.name == "model" else model.name,
         data=PurePath(facts.data).name,
         accuracy=accuracy_text(facts.everything),
@@ -82,8 +88,8 @@ def triage_page(
     )
 
 
-def tinted(text: str, tints: Sequence[Tint]) -> list[TextPiece]:
-    """Split a text into pieces, with words tinted by contribution; above 0, a word supports positive."""
+def tinted(text: str, tints: Sequence[Tint], styles: Sequence[str]) -> list[TextPiece]:
+    """Split a text into pieces, with words tinted by contribution: `styles` of those below 0 and above 0."""
     largest = max([LEAST_LARGEST, *(abs(share) for _, _, share in tints)])
     pieces: list[TextPiece] = []
     at = 0
@@ -92,8 +98,8 @@ def tinted(text: str, tints: Sequence[Tint]) -> list[TextPiece]:
         strength = sum(abs(share) >= bound * largest for bound in BOUNDS)
         if start < at or not word or (strength == 0 and word != UNKNOWN_SIGN):
             continue
-        side = CLASSES[share > 0] if strength else "unknown"
-        pieces += [TextPiece(text[at:start]), TextPiece(word, side, strength)]
+        style = styles[share > 0] if strength else "unknown"
+        pieces += [TextPiece(text[at:start]), TextPiece(word, style, strength)]
         at = start + len(word)
     pieces.append(TextPiece(text[at:]))
     return [piece for piece in pieces if piece.text]
@@ -137,15 +143,16 @@ def reliability_chart(bins: Sequence[CalibrationBin]) -> Chart:
     """Chart accuracy against mean confidence."""
     intervals = [wilson(round(part.accuracy * part.rows), part.rows) for part in bins]
     low = min([0.5, *(least for least, _ in intervals)])
+    least = min([0.5, *(0.1 * int(10 * part.confidence) for part in bins)])
     chart = Chart(
         "reliability",
         "Confidence and accuracy",
         "Accuracy against mean confidence, one dot per confidence bin, with 95 % intervals. On the diagonal,"
         " confidence equals accuracy; below it, the model is overconfident.",
-        Axis("probability of the predicted class", 0.5, 1, percent=True),
-        Axis("accuracy", 0.1 * int(10 * low), 1, percent=True),
+        Axis("probability of the most probable class", least, 1, percent=True),
+        Axis("accuracy", min(least, 0.1 * int(10 * low)), 1, percent=True),
     )
-    chart.line([(0.5, 0.5), (1, 1)], "ideal dashed", "perfect calibration")
+    chart.line([(least, least), (1, 1)], "ideal dashed", "perfect calibration")
     for part, ends in zip(bins, intervals, strict=True):
         chart.line([(part.confidence, end) for end in ends], "whisker accent")
         shares = f"confidence {percent(part.confidence)}, accuracy {percent(part.accuracy)}"

@@ -19,6 +19,7 @@ from sentiscale.inference.predictor import CHUNK_ROWS, Predictor
 from sentiscale.label_errors.counts import ScoredBlock
 from sentiscale.label_errors.facts import LONGEST_TEXT, Mistake
 from sentiscale.label_errors.page import ShownMistake, Tint
+from sentiscale.model.metrics import probabilities
 from sentiscale.report.eda_samples import raw_texts, readable
 from sentiscale.text.formats import format_of
 from sentiscale.text.rejects import Reject
@@ -53,12 +54,16 @@ class LabelledChunk:
         if self.texts is not None:
             text = self.texts[place].as_py()[: 4 * LONGEST_TEXT].decode("utf-8", "replace")[:LONGEST_TEXT]
         categories = self.block.categories
+        block = self.block
         return Mistake(
             file=self.file,
             number=int(self.numbers[place]),
-            label=int(self.block.labels[place]),
-            logit=float(self.block.logits[place]),
-            tokens=int(self.block.lengths[place]),
+            label=int(block.labels[place]),
+            predicted=int(block.predicted[place]),
+            logits=np.atleast_1d(block.logits[place]),
+            chances=block.chances[place],
+            contradiction=float(block.contradiction[place]),
+            tokens=int(block.lengths[place]),
             text=text,
             category=categories[place] if categories is not None else None,
         )
@@ -151,13 +156,16 @@ def _scored(
     categories: list[str] | None = None,
 ) -> ScoredBlock:
     rare_as_unknown = np.where(ids >= frequent_words(predictor) + len(SPECIAL), UNK, ids)
+    logits = predictor.token_logits(ids, offsets)
+    decision = predictor.decision
     return ScoredBlock(
-        logits=predictor.token_logits(ids, offsets),
+        logits=logits,
         labels=labels,
         lengths=np.diff(offsets),
         unknown=unknown_shares(ids, offsets),
         rare=unknown_shares(rare_as_unknown, offsets),
         categories=categories,
+        decided=None if decision.is_default else decision.codes(probabilities(logits)),
     )
 
 
@@ -231,6 +239,8 @@ def read_rows(
 ) -> list[ShownMistake]:
     """Add texts and the contributions of their words to the rows, at about ten reviews per second."""
     read = [RowText(row.text, row.text) if texts is None else texts[row.number] for row in rows]
+    if len(predictor.classes) > 2:
+        return [ShownMistake(row, text.shown) for row, text in zip(rows, read, strict=True)]
     found: list[ShownMistake] = []
     with progress.task("explain", len(rows), "reviews") as advance:
         for first in range(0, len(rows), AT_ONCE):
@@ -238,7 +248,7 @@ def read_rows(
             explanations = explain(predictor, [text.read for text in read[part]])
             for row, text, explanation in zip(rows[part], read[part], explanations, strict=True):
                 words = [(word.start, word.end, word.contribution) for word in explanation.words]
-                same = abs(explanation.logit - row.logit) <= SAME
+                same = abs(explanation.logit - row.logits[0]) <= SAME
                 found.append(ShownMistake(row, text.shown, tuple(_placed(words, text)) if same else ()))
             advance(len(explanations), "")
     return found

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
+from sentiscale.text.classes import Classes
 from sentiscale.util.label_layout import Box, LabelLayout
 from sentiscale.util.numbers import short_number
 
@@ -20,6 +21,11 @@ FEWEST_TICKS = 4
 MOST_BAR_TICKS = 4
 ROOM_FOR_A_NUMBER, ROOM_ON_A_PHONE = 9.0, 18.0
 """Smallest width in per cent at which a part of a bar shows its number, on wide screens and on phones."""
+
+LEVELS = 10
+"""Number of steps between the colours of the first and the last of ordered classes."""
+NOMINAL_COLOURS = 7
+"""Number of colours for classes without an order."""
 
 Point = tuple[float, float]
 Side = Literal["left", "right", "above"]
@@ -183,6 +189,22 @@ class BarChart:
         """Select ticks of the axis so that they fit on a phone."""
         ticks = self.axis.ticks()
         return ticks[:: -(-len(ticks) // MOST_BAR_TICKS)]
+
+
+def class_styles(classes: Classes) -> list[str]:
+    """Return the CSS class with the colour of each class.
+
+    Colours of two classes and of ordered ones go from vermilion over grey to blue. Others have up to seven
+    colours that the colour-blind can tell apart, as those of Okabe and Ito (2008); more classes share one.
+    """
+    last = len(classes) - 1
+    if last == 1:
+        return ["negative", "positive"]
+    if classes.sides is not None:
+        return [f"level-{round(LEVELS * code / last)}" for code in range(len(classes))]
+    if len(classes) > NOMINAL_COLOURS:
+        return ["accent"] * len(classes)
+    return [f"nominal-{code}" for code in range(len(classes))]
 
 
 def bar_part(value: float, high: float, style: str, text: str = "", tip: str = "") -> BarPart:

@@ -7,25 +7,19 @@ from typing import Any
 
 from sentiscale.config import PrepareSettings
 from sentiscale.data.prepared import Manifest, PreparedDataset
+from sentiscale.report.charts import class_styles
 from sentiscale.report.eda_charts import coverage_chart, cut_chart, length_chart, word_chart, zipf_chart
-from sentiscale.report.eda_counts import (
-    CLASSES,
-    PAIR_WORDS,
-    TRAINING_CUT,
-    Lengths,
-    count_lengths,
-    count_words,
-    filled_splits,
-)
+from sentiscale.report.eda_counts import TRAINING_CUT, Lengths, count_lengths, count_words, filled_splits
 from sentiscale.report.eda_samples import PreparationFaults, Samples, draw_samples, lean, read_faults
 from sentiscale.report.eda_words import (
     Telling,
+    TermCounts,
     Vocabulary,
-    WordScores,
     describe_vocabulary,
-    score_words,
     telling_pairs,
+    telling_summary,
     telling_words,
+    word_counts,
 )
 from sentiscale.report.page import check_page, render
 from sentiscale.util.atomic import write_file
@@ -33,6 +27,8 @@ from sentiscale.util.progress import Progress
 
 MOST_TERMS = 50
 """Number of telling words and pairs to keep per class; the page shows the first ones."""
+MOST_BOXES = 5
+"""Most classes whose telling words have a table each; those of more classes are in one table."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +42,12 @@ class DatasetFacts:
     vocabulary: Vocabulary
     word_list: Sequence[str]
     """Words of the vocabulary by id."""
-    scores: WordScores
+    counts: TermCounts
+    """Occurrences of the words in the training rows that were read."""
     words: Telling
     pairs: Telling
+    pair_words: int
+    """Pairs were counted among this many most frequent words."""
     every: int
     """Words were counted in every `every`-th training row."""
     findings: PreparationFaults
@@ -90,8 +89,8 @@ class DatasetFacts:
             },
             "telling": {
                 "rows_read": "all" if self.every == 1 else f"1 in {self.every}",
-                "words": self.words.summary(),
-                "pairs": self.pairs.summary(),
+                "words": telling_summary(self.words),
+                "pairs": telling_summary(self.pairs),
             },
         }
 
@@ -103,7 +102,7 @@ def gather(dataset: PreparedDataset, progress: Progress | None = None) -> Datase
     """
     manifest, words = dataset.manifest, dataset.vocab.words
     use = count_words(dataset, progress or Progress())
-    scores = score_words(use)
+    counts = word_counts(use)
     return DatasetFacts(
         name=dataset.path.absolute().name,
         manifest=manifest,
@@ -111,12 +110,13 @@ def gather(dataset: PreparedDataset, progress: Progress | None = None) -> Datase
         lengths=Lengths(count_lengths(dataset), manifest.max_tokens, manifest.cut, manifest.tokens_cut),
         vocabulary=describe_vocabulary(dataset, use),
         word_list=words,
-        scores=scores,
-        words=telling_words(scores, words, MOST_TERMS),
-        pairs=telling_pairs(use, words, MOST_TERMS),
+        counts=counts,
+        words=telling_words(counts, words, manifest.classes, MOST_TERMS),
+        pairs=telling_pairs(use, words, manifest.classes, MOST_TERMS),
+        pair_words=use.pair_words,
         every=use.every,
         findings=read_faults(dataset),
-        samples=draw_samples(dataset, lean(scores)),
+        samples=draw_samples(dataset, lean(counts, class_styles(manifest.class_set))),
     )
 
 
@@ -134,21 +134,23 @@ class Part:
 
 def eda_page(facts: DatasetFacts) -> str:
     manifest, vocabulary = facts.manifest, facts.vocabulary
+    classes = manifest.class_set
     curves = len(vocabulary.words) >= FEW_WORDS
+    by_word = curves and len(classes) == 2
     return render(
         "eda.html",
         facts=facts,
         manifest=manifest,
         training_cut=TRAINING_CUT,
-        pair_words=PAIR_WORDS,
         flow=_flow(facts),
         balance=_balance(facts),
-        length_chart=length_chart(facts.lengths),
+        length_chart=length_chart(facts.lengths, classes),
         cut_chart=cut_chart(facts.lengths),
         zipf_chart=zipf_chart(vocabulary) if curves else None,
         coverage_chart=coverage_chart(vocabulary) if curves else None,
-        word_chart=word_chart(facts.scores, facts.word_list) if curves else None,
-        classes=CLASSES,
+        word_chart=word_chart(facts.counts, facts.word_list, classes) if by_word else None,
+        styles=dict(zip(classes.names, class_styles(classes), strict=True)),
+        most_boxes=MOST_BOXES,
         changed=_changed_settings(manifest.settings),
         inputs=_names(manifest.inputs),
         test_inputs=_names(manifest.test_inputs),
@@ -167,13 +169,16 @@ def _flow(facts: DatasetFacts) -> list[Part]:
     return [Part(name, rows, rows / max(read, 1), style) for name, rows, style in ends if rows]
 
 
-def _balance(facts: DatasetFacts) -> list[tuple[str, list[Part]]]:
+def _balance(facts: DatasetFacts) -> list[tuple[Part, list[Part]]]:
+    """Share of each class in all rows and in each split; classes without an order by size."""
+    manifest = facts.manifest
+    counts = [manifest.labels, *(manifest.labels_per_split[split] for split in facts.tokens)]
     balance = []
-    for split in facts.tokens:
-        labels = facts.manifest.labels_per_split[split]
-        rows = sum(labels.values())
-        balance.append((split, [Part(name, labels[name], labels[name] / rows, name) for name in CLASSES]))
-    return balance
+    for name, style in zip(manifest.classes, class_styles(manifest.class_set), strict=True):
+        whole, *splits = [Part(name, rows[name], rows[name] / sum(rows.values()), style) for rows in counts]
+        balance.append((whole, splits))
+    is_ordered = manifest.class_set.sides is not None
+    return balance if is_ordered else sorted(balance, key=lambda line: -line[0].count)
 
 
 def _changed_settings(settings: dict[str, Any]) -> list[tuple[str, str]]:

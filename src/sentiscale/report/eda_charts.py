@@ -5,13 +5,29 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sentiscale.report.charts import Axis, Chart, Point, PointLabel, place_labels_where_free, round_up, steps
-from sentiscale.report.eda_counts import CLASSES, TRAINING_CUT, Lengths
-from sentiscale.report.eda_words import SIGNIFICANT, Vocabulary, WordScores
+from sentiscale.report.charts import (
+    Axis,
+    Chart,
+    Point,
+    PointLabel,
+    class_styles,
+    place_labels_where_free,
+    round_up,
+    steps,
+)
+from sentiscale.report.eda_counts import TRAINING_CUT, Lengths
+from sentiscale.report.eda_words import SIGNIFICANT, TermCounts, Vocabulary
+from sentiscale.text.classes import Classes
 from sentiscale.text.vocab import SPECIAL
 from sentiscale.util.numbers import count, percent
 
+Counts = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+OUTLINES = 5
+"""Most classes that have outlines of their own in the histogram of lengths."""
 CROWD = 1500
 """Approximate number of dots without tooltip in the word chart."""
 NAMED, LABELLED = 150, 40
@@ -20,9 +36,13 @@ RAREST = 10
 """Smallest number of occurrences for a word to appear in the word chart."""
 
 
-def length_chart(lengths: Lengths) -> Chart:
-    """Histogram of review lengths by class, with the preparation's cut-off."""
+def length_chart(lengths: Lengths, classes: Classes) -> Chart:
+    """Histogram of review lengths, by class if there are few, with the preparation's cut-off."""
     all_edges, all_rows = lengths.histogram()
+    names, styles = classes.names, class_styles(classes)
+    is_split = len(classes) <= OUTLINES
+    if not is_split:
+        all_rows, names, styles = all_rows.sum(axis=0, keepdims=True), ("all reviews",), ["accent"]
     shown = int(np.searchsorted(all_edges, 1.2 * lengths.quantile(0.995))) or 1
     edges = all_edges[: shown + 1].tolist()
     rows = all_rows[:, : len(edges) - 1]
@@ -30,18 +50,19 @@ def length_chart(lengths: Lengths) -> Chart:
     chart = Chart(
         "lengths",
         "Reviews by length",
-        f"Histogram of reviews by their number of tokens, one outline per class. Half of the reviews"
-        f" have at most {lengths.quantile(0.5)} tokens, 95 % at most {lengths.quantile(0.95)}.",
+        f"Histogram of reviews by number of tokens{', one outline per class' if is_split else ''}. Half of"
+        f" the reviews have at most {lengths.quantile(0.5)} tokens, 95 % at most {lengths.quantile(0.95)}.",
         Axis("tokens of a review", 0, edges[-1]),
         Axis("reviews", 0, top),
     )
-    for label, name in enumerate(CLASSES):
-        outline = steps(edges, rows[label].tolist())
-        chart.area(outline, name, name)
-        chart.line(outline, name)
-    for left, right, (negative, positive) in zip(edges[:-1], edges[1:], rows.T.tolist(), strict=True):
+    for name, style, heights in zip(names, styles, rows.tolist(), strict=True):
+        outline = steps(edges, heights)
+        chart.area(outline, style, name)
+        chart.line(outline, style)
+    for left, right, heights in zip(edges[:-1], edges[1:], rows.T.tolist(), strict=True):
         span = str(right) if right == left + 1 else f"{left + 1} to {right}"
-        chart.band(left, right, f"{span} tokens: {count(negative)} negative, {count(positive)} positive")
+        parts = (f"{count(height)} {name}" for name, height in zip(names, heights, strict=True))
+        chart.band(left, right, f"{span} tokens: {', '.join(parts)}")
     if lengths.max_tokens <= edges[-1]:
         chart.rule(lengths.max_tokens, f"cut-off {lengths.max_tokens}")
     return chart
@@ -118,53 +139,48 @@ def coverage_chart(vocabulary: Vocabulary) -> Chart:
     return chart
 
 
-def word_chart(scores: WordScores, words: Sequence[str]) -> Chart:
-    """Words by number of occurrences and z score."""
-    totals = scores.counts.sum(axis=0)
-    low, high = float(min(scores.z.min(), -3)), float(max(scores.z.max(), 3))
+def word_chart(counts: TermCounts, words: Sequence[str], classes: Classes) -> Chart:
+    """Words by number of occurrences and z score, for two classes."""
+    totals, z = counts.all, counts.contrast(1).z
+    low, high = float(min(z.min(), -3)), float(max(z.max(), 3))
+    first, second = classes.names
     chart = Chart(
         "words",
         "Frequent or telling?",
-        "Each dot is a word. Frequent words are on the right, words that indicate positive reviews at the top"
-        " and words that indicate negative reviews at the bottom. Most words lie near the middle line. The"
-        " tables below list the most telling words.",
+        f"Each dot is a word. Frequent words are on the right, words that indicate {second} reviews are at"
+        f" the top and words that indicate {first} reviews at the bottom. Most words lie near the middle"
+        " line. The tables below list the most telling words.",
         Axis("occurrences in training", RAREST, 2 * max(float(totals[len(SPECIAL) :].max()), 100), log=True),
         Axis("z score", -round_up(-low * 1.08), round_up(high * 1.08)),
     )
-    chart.dots(_crowd(scores), "faint")
-    chart.label((chart.x.low, chart.y.high), "indicate positive", "rule positive")
-    chart.label((chart.x.low, chart.y.low), "indicate negative", "rule foot negative")
-    strongest = _strongest(scores)
-    places = {i: (float(totals[i]), float(scores.z[i])) for ids in strongest for i in ids}
-    for label, ids in zip(CLASSES, strongest, strict=True):
+    chart.dots(_crowd(totals, z), "faint")
+    chart.label((chart.x.low, chart.y.high), f"indicate {second}", "rule positive")
+    chart.label((chart.x.low, chart.y.low), f"indicate {first}", "rule foot negative")
+    strongest, styles = _strongest(totals, z), class_styles(classes)
+    places = {i: (float(totals[i]), float(z[i])) for ids in strongest for i in ids}
+    for style, ids in zip(styles, strongest, strict=True):
         for i in ids[::-1]:
-            chart.dots([places[i]], label, f"{words[i]}: z {scores.z[i]:.1f}, {count(totals[i])} times")
-    place_labels_where_free(
-        chart, [PointLabel(places[i], words[i], label) for i, label in _alternating(strongest)]
-    )
+            chart.dots([places[i]], style, f"{words[i]}: z {z[i]:.1f}, {count(totals[i])} times")
+    # Labels are placed by decreasing strength, alternating between the classes.
+    sides = [[(i, style) for i in ids[:LABELLED]] for style, ids in zip(styles, strongest, strict=True)]
+    labelled = [word for pair in itertools.zip_longest(*sides) for word in pair if word]
+    place_labels_where_free(chart, [PointLabel(places[i], words[i], style) for i, style in labelled])
     return chart
 
 
-def _alternating(strongest: tuple[list[int], list[int]]) -> list[tuple[int, str]]:
-    """Words to label, strongest first, alternating between the classes."""
-    sides = [[(i, label) for i in ids[:LABELLED]] for label, ids in zip(CLASSES, strongest, strict=True)]
-    return [word for pair in itertools.zip_longest(*sides) for word in pair if word]
-
-
-def _crowd(scores: WordScores) -> list[Point]:
+def _crowd(totals: Counts, z: FloatArray) -> list[Point]:
     """Evenly spaced sample of the words that occur often enough for the chart."""
-    totals = scores.counts.sum(axis=0)
     frequent = np.flatnonzero(totals >= RAREST)
     chosen = frequent[frequent >= len(SPECIAL)][:: max(1, len(frequent) // CROWD)]
-    return list(zip(totals[chosen].tolist(), scores.z[chosen].tolist(), strict=True))
+    return list(zip(totals[chosen].tolist(), z[chosen].tolist(), strict=True))
 
 
-def _strongest(scores: WordScores) -> tuple[list[int], list[int]]:
+def _strongest(totals: Counts, z: FloatArray) -> tuple[list[int], list[int]]:
     """Word ids of the most telling words of each class, strongest first."""
-    clear = np.flatnonzero((np.abs(scores.z) >= SIGNIFICANT) & (scores.counts.sum(axis=0) >= RAREST))
-    ordered = clear[np.argsort(-np.abs(scores.z[clear]), kind="stable")]
-    negative, positive = ordered[scores.z[ordered] < 0], ordered[scores.z[ordered] > 0]
-    return negative[:NAMED].tolist(), positive[:NAMED].tolist()
+    clear = np.flatnonzero((np.abs(z) >= SIGNIFICANT) & (totals >= RAREST))
+    ordered = clear[np.argsort(-np.abs(z[clear]), kind="stable")]
+    first, second = ordered[z[ordered] < 0], ordered[z[ordered] > 0]
+    return first[:NAMED].tolist(), second[:NAMED].tolist()
 
 
 def _power_below(value: float) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import isqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +17,9 @@ from sentiscale.util.progress import Progress
 
 Counts = NDArray[np.int64]
 
-CLASSES = ("negative", "positive")
-PAIR_WORDS = 4096
-"""Pairs are counted exactly, but only among this many most frequent words, so that the table has a fixed size
-(134 MB)."""
+PAIR_COUNTS = 2**25
+"""Most entries of the table of pairs (134 MB). Pairs are counted exactly, but only among so many of the most
+frequent words that the table has this size: 4,096 words for two classes."""
 MOST_TOKENS = 1_000_000_000
 """Largest number of training tokens to read; if there are more, only every k-th row is read."""
 BLOCK_ROWS = 65_536
@@ -31,9 +31,9 @@ class WordUse:
     """Occurrences of words and word pairs in the training rows that were read."""
 
     words: Counts
-    """(2, vocabulary): tokens by class and word id, including padding and unknown."""
+    """(K, vocabulary): tokens by class and word id, including padding and unknown."""
     pair_table: NDArray[np.uint32]
-    """(2, n, n): adjacent pairs (first, second) of the n most frequent words by class; index 0 is id 2."""
+    """(K, n, n): adjacent pairs (first, second) of the n most frequent words by class; index 0 is id 2."""
     every: int
     """Every `every`-th row was read; 1 means all rows."""
 
@@ -42,11 +42,16 @@ class WordUse:
         return int(self.words.sum())
 
     def pairs(self, at_least: int) -> tuple[Counts, Counts]:
-        """Word ids (pairs, 2) and counts (2, pairs) of the pairs that occur at least `at_least` times."""
-        flat = self.pair_table.reshape(len(CLASSES), -1)
-        found = np.flatnonzero(flat[0] + flat[1] >= at_least)
+        """Word ids (pairs, 2) and counts (K, pairs) of the pairs that occur at least `at_least` times."""
+        flat = self.pair_table.reshape(len(self.pair_table), -1)
+        found = np.flatnonzero(flat.sum(axis=0, dtype=np.uint32) >= at_least)
         ids = np.stack(np.divmod(found, self.pair_table.shape[1]), axis=1) + len(SPECIAL)
         return ids, flat[:, found].astype(np.int64)
+
+    @property
+    def pair_words(self) -> int:
+        """Number of most frequent words among which pairs were counted."""
+        return int(self.pair_table.shape[1])
 
     @property
     def pair_totals(self) -> Counts:
@@ -70,31 +75,32 @@ def count_words(dataset: PreparedDataset, progress: Progress, *, most_tokens: in
     """
     split = dataset.split("train")
     every = -(-len(split.tokens) // most_tokens)
-    width = min(PAIR_WORDS, max(dataset.manifest.vocab_size - len(SPECIAL), 1))
-    words = np.zeros((len(CLASSES), dataset.manifest.vocab_size), np.int64)
-    pairs = np.zeros((len(CLASSES), width, width), np.uint32)
+    classes = len(dataset.manifest.classes)
+    width = min(isqrt(PAIR_COUNTS // classes), max(dataset.manifest.vocab_size - len(SPECIAL), 1))
+    words = np.zeros((classes, dataset.manifest.vocab_size), np.int64)
+    pairs = np.zeros((classes, width, width), np.uint32)
     with progress.task("count words", len(split), "rows") as advance:
         for first, rows in enumerate(row_blocks(split)):
             phase = -first * BLOCK_ROWS % every
             check_offsets(rows.offsets, len(rows.tokens))
             check_indices("tokens", rows.tokens, words.shape[1])
             check_array("labels", rows.labels, np.uint8, (len(rows.offsets) - 1,))
-            check_indices("labels", rows.labels, len(CLASSES))
+            check_indices("labels", rows.labels, classes)
             _count(rows.tokens, rows.offsets, rows.labels, phase, every, words, pairs)
             advance(len(rows.labels), "")
     return WordUse(words, pairs, every)
 
 
 def count_lengths(dataset: PreparedDataset) -> Counts:
-    """Count the rows of all splits by class and stored length; returns (2, longest + 1)."""
-    counts = np.zeros((len(CLASSES), 1), np.int64)
+    """Count the rows of all splits by class and stored length; returns (K, longest + 1)."""
+    counts = np.zeros((len(dataset.manifest.classes), 1), np.int64)
     for split in filled_splits(dataset):
         for start in range(0, len(split), BLOCK_ROWS):
             lengths = np.diff(split.offsets[start : start + BLOCK_ROWS + 1])
             labels = split.labels[start : start + BLOCK_ROWS]
             width = max(int(lengths.max()) + 1, counts.shape[1])
             counts = np.pad(counts, ((0, 0), (0, width - counts.shape[1])))
-            for label in range(len(CLASSES)):
+            for label in range(len(counts)):
                 counts[label] += np.bincount(lengths[labels == label], minlength=width)
     return counts
 
@@ -161,7 +167,7 @@ class Cut:
 @dataclass(frozen=True)
 class Lengths:
     counts: Counts
-    """(2, longest + 1): rows by class and stored length."""
+    """(K, longest + 1): rows by class and stored length."""
     max_tokens: int
     """Number of tokens to which preparation truncates reviews."""
     cut_rows: int
@@ -215,7 +221,7 @@ class Lengths:
         """Histogram of rows by length, in bins whose width is a round number.
 
         Returns: edges (bins + 1,), where bin i contains lengths from edges[i] + 1 to edges[i + 1]; and rows
-        (2, bins) by class.
+        (K, bins) by class.
         """
         longest = max(len(self._per_length) - 1, 1)
         width = round_width(longest / MOST_BINS)

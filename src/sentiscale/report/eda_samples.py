@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,19 +14,17 @@ from numpy.typing import NDArray
 
 from sentiscale.data.prepared import REJECTS, Manifest, PreparedDataset, Split
 from sentiscale.errors import DataError
-from sentiscale.report.eda_counts import CLASSES
-from sentiscale.report.eda_words import WordScores
+from sentiscale.report.eda_words import TermCounts
 from sentiscale.text.encode import token_spans
 from sentiscale.text.vocab import PAD, UNK
 
-Leaning = NDArray[np.int64]
-"""Grade of each word by id, as returned by `lean`."""
-
 SEED = 0
-SHARES = {"short": (0.05, 0.15, 2), "typical": (0.45, 0.55, 2), "long": (0.88, 0.94, 1)}
-"""For each kind of sample: range of quantiles of a class's lengths to draw from, and number of samples."""
+SHARES = {"short": (0.05, 0.15), "typical": (0.45, 0.55), "long": (0.88, 0.94)}
+"""For each kind of sample, the range of quantiles of a class's lengths to draw from."""
+WANTED = {2: (2, 2, 1), 8: (1, 1, 1), 100: (0, 1, 0)}
+"""Number of samples of each kind by the number of classes, up to which it is for each class."""
 TIMES_AS_OFTEN, FAINT_Z = 1.5, 5.0
-"""Smallest ratio of the classes' rates and smallest absolute z score for a word to be marked."""
+"""Smallest ratio of a class's rate to that of the others and smallest z score for a word to be marked."""
 STRONGER = (0.7, 0.95)
 """Quantiles of the marked words' z scores at which the strength of the mark increases."""
 UNKNOWN_SIGN = "▢"
@@ -39,8 +37,8 @@ class TextPiece:
     """A part of a review's text; the parts joined are the text."""
 
     text: str
-    side: str = ""
-    """Class that the word indicates, "unknown" for a word outside the vocabulary, otherwise empty."""
+    style: str = ""
+    """CSS class of the label that it indicates, "unknown" for a word outside the vocabulary, or empty."""
     strength: int = 0
     """Strength of the mark, 1 to 3; 0 for no mark."""
 
@@ -48,6 +46,8 @@ class TextPiece:
 @dataclass(frozen=True)
 class Sample:
     label: str
+    style: str
+    """CSS class of the label."""
     kind: str
     """Length of the sample: "short", "typical" or "long"."""
     tokens: int
@@ -61,42 +61,66 @@ class Samples:
     """Whether texts are raw; otherwise they are reconstructed from the tokens of the cleaned text."""
 
 
-def lean(scores: WordScores) -> Leaning:
-    """Grade every word by id: -3 to -1 if it indicates negative, 1 to 3 if positive, 0 if neither."""
-    z, ratio = np.abs(scores.z), scores.ratio
-    clear = (np.abs(np.log(ratio)) >= np.log(TIMES_AS_OFTEN)) & (z >= FAINT_Z)
-    grades = np.zeros(len(z), np.int64)
+class Leaning(NamedTuple):
+    """Which class each word indicates, and how clearly; arrays are indexed by word id."""
+
+    codes: NDArray[np.int64]
+    """Position of the class."""
+    grades: NDArray[np.int64]
+    """1 to 3; 0 if the word indicates no class."""
+    styles: Sequence[str]
+    """CSS class of each class."""
+
+    def piece(self, text: str, word: int | None) -> TextPiece:
+        """Return a word of a review with its mark, given its id."""
+        if word is None or not self.grades[word]:
+            return TextPiece(text)
+        return TextPiece(text, self.styles[self.codes[word]], int(self.grades[word]))
+
+
+def lean(counts: TermCounts, styles: Sequence[str]) -> Leaning:
+    """Grade every word by the class that it indicates most."""
+    codes, grades = np.zeros((2, len(counts.all)), np.int64)
+    best_z, best_times = np.zeros((2, len(codes)))
+    for code in range(len(styles)):
+        contrast = counts.contrast(code)
+        better = contrast.z > best_z
+        codes[better] = code
+        best_z[better], best_times[better] = contrast.z[better], contrast.times[better]
+    clear = (best_times >= TIMES_AS_OFTEN) & (best_z >= FAINT_Z)
     if clear.any():
-        grades[clear] = 1 + np.digitize(z[clear], np.quantile(z[clear], STRONGER))
-    return np.where(ratio > 1, grades, -grades)
+        grades[clear] = 1 + np.digitize(best_z[clear], np.quantile(best_z[clear], STRONGER))
+    return Leaning(codes, grades, styles)
 
 
 def draw_samples(dataset: PreparedDataset, leaning: Leaning) -> Samples:
     """Draw training reviews of each class; the same data produce the same samples."""
     split = dataset.split("train")
+    names = dataset.manifest.classes
+    wanted = next(wanted for most, wanted in WANTED.items() if len(names) <= most)
     raw = raw_texts(dataset.path / "text" / "train", len(split))
     words = dataset.vocab.words
     joined = dataset.manifest.cleaning == "words"
     samples = []
-    for label, name in enumerate(CLASSES):
-        for kind, row in _draw(split, label):
+    for label, name in enumerate(names):
+        for kind, row in _draw(split, label, wanted):
             ids = split.tokens[split.offsets[row] : split.offsets[row + 1]].tolist()
             if raw:
                 known = {words[i]: i for i in ids}
                 pieces = list(_marked(raw(row), dataset.manifest, known, leaning))
             else:
                 pieces = list(_decoded(ids, words, leaning, joined=joined))
-            samples.append(Sample(name, kind, len(ids), pieces))
+            samples.append(Sample(name, leaning.styles[label], kind, len(ids), pieces))
     return Samples(samples, as_written=raw is not None)
 
 
-def _draw(split: Split, label: int) -> Iterator[tuple[str, int]]:
-    """Draw distinct rows of one class from the ranges of lengths in SHARES."""
+def _draw(split: Split, label: int, numbers: Sequence[int]) -> Iterator[tuple[str, int]]:
+    """Draw distinct rows of one class, of each of the ranges of lengths in SHARES the given number."""
     random = np.random.default_rng([SEED, label])
     rows = np.flatnonzero(split.labels == label)
     rows = rows[np.argsort(split.lengths[rows], kind="stable")]
     taken: set[int] = set()
-    for kind, (low, high, wanted) in SHARES.items():
+    for (kind, (low, high)), wanted in zip(SHARES.items(), numbers, strict=True):
         near = rows[int(low * len(rows)) : int(high * len(rows)) + 1]
         free = np.array([row for row in near.tolist() if row not in taken], np.int64)
         for row in random.choice(free, min(wanted, len(free)), replace=False).tolist():
@@ -129,7 +153,7 @@ def _decoded(ids: list[int], words: Sequence[str], leaning: Leaning, *, joined: 
         if word in (PAD, UNK):
             yield TextPiece(UNKNOWN_SIGN, "unknown")
         else:
-            yield _graded(text[start:end], int(leaning[word]))
+            yield leaning.piece(text[start:end], word)
 
 
 def _marked(text: str, manifest: Manifest, known: Mapping[str, int], leaning: Leaning) -> Iterator[TextPiece]:
@@ -138,14 +162,9 @@ def _marked(text: str, manifest: Manifest, known: Mapping[str, int], leaning: Le
     for token, start, end in token_spans(text, manifest.cleaning, manifest.cleaning_version):
         if start > at:
             yield TextPiece(text[at:start])
-        word = known.get(token)
-        yield _graded(text[start:end], 0 if word is None else int(leaning[word]))
+        yield leaning.piece(text[start:end], known.get(token))
         at = end
     yield TextPiece(text[at:])
-
-
-def _graded(text: str, grade: int) -> TextPiece:
-    return TextPiece(text, CLASSES[grade > 0], abs(grade)) if grade else TextPiece(text)
 
 
 def raw_texts(folder: Path, rows: int) -> Callable[[int], str] | None:
@@ -234,7 +253,7 @@ def read_faults(dataset: PreparedDataset) -> PreparationFaults:
     return PreparationFaults(
         rejects=_kinds(path / REJECTS, "reason", manifest.rejected.get("by_reason", {})),
         oddities=_kinds(path / ODDITIES, "oddity", manifest.oddities),
-        conflicts=_conflicts(path / CONFLICTS),
+        conflicts=_conflicts(path / CONFLICTS, manifest.classes),
     )
 
 
@@ -252,11 +271,11 @@ def _kinds(path: Path, column: str, counts: dict[str, int]) -> list[FaultKind]:
     return [FaultKind(name, counts[name], list(examples[name].values())) for name in ordered]
 
 
-def _conflicts(path: Path) -> list[list[Example]]:
-    """First texts that occur with both labels: for each label, the first row and the number of other rows."""
+def _conflicts(path: Path, classes: Sequence[str]) -> list[list[Example]]:
+    """First texts with several labels: for each label, the first row and the number of other rows."""
     same: dict[Any, dict[str, list[Example]]] = defaultdict(lambda: defaultdict(list))
     for row in _rows(path, ("file", "line", "text", "label"), optional=("text_id",)):
-        example = _example(row)
+        example = _example(row, classes)
         same[row.get("text_id", row["text"])][example.label].append(example)
     both = [by_label for by_label in same.values() if len(by_label) > 1]
     return [
@@ -298,13 +317,13 @@ def _is_usual(column: str, kind: pa.DataType) -> bool:
     return number if column in ("line", "text_id") else text or (number and column == "label")
 
 
-def _example(row: dict[str, Any]) -> Example:
+def _example(row: dict[str, Any], classes: Sequence[str] = ()) -> Example:
+    """Return a row for display; its label is stored as a name or as a position in `classes`."""
     text = row["text"] or ""
     shown = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT].rstrip() + "…"
     line = "" if row["line"] is None else f":{row['line']}"
-    return Example(f"{Path(row['file'] or '?').name}{line}", shown, _label(row.get("label")))
-
-
-def _label(value: Any) -> str:
-    """Class name of a label that is stored as a name or as a number."""
-    return {0: "negative", 1: "positive", None: ""}.get(value, str(value))
+    label = row.get("label")
+    name = "" if label is None else str(label)
+    if isinstance(label, int) and 0 <= label < len(classes):
+        name = classes[label]
+    return Example(f"{Path(row['file'] or '?').name}{line}", shown, name)

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentiscale.data.prepared import PreparedDataset
-from sentiscale.report.eda_counts import CLASSES, Counts, WordUse, filled_splits
+from sentiscale.report.eda_counts import Counts, WordUse, filled_splits
+from sentiscale.text.classes import BINARY
 from sentiscale.text.vocab import SPECIAL, UNK
 
 USUAL_SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000)
@@ -131,9 +132,9 @@ def describe_vocabulary(dataset: PreparedDataset, use: WordUse) -> Vocabulary:
     )
 
 
-PRIOR_SHARE = 1.0
-"""Strength of the prior: number of pseudo-words per class, as a multiple of the number of words in the
-corpus. They are distributed as in the whole corpus."""
+PRIOR_SIZE = 2.0
+"""Strength of the prior: number of pseudo-words, as a multiple of the mean number of words of a class. They
+are distributed as in the whole corpus. For two classes, there are as many as words in the corpus."""
 SIGNIFICANT = 1.96
 """Smallest difference in standard errors to report; chance alone reaches it for one of twenty words."""
 FEWEST_PAIRS = 5
@@ -141,47 +142,52 @@ FEWEST_PAIRS = 5
 
 @dataclass(frozen=True)
 class Term:
-    """A word or a word pair, with its frequencies in both classes."""
+    """A word or a word pair that indicates a class, with its frequencies in this class and in all others."""
 
     text: str
     z: float
-    """Difference between the classes in standard errors; below 0 for negative, above 0 for positive terms."""
-    negative: int
-    """Number of occurrences in negative reviews."""
-    positive: int
+    """Difference between the class and the others in standard errors, above 0."""
+    own: int
+    """Number of occurrences in reviews of the class."""
+    others: int
+    """Number of occurrences in reviews of other classes."""
     times: float
-    """Ratio of the term's rate in the class that it indicates to its rate in the other class."""
+    """Ratio of the term's rate in the class to its rate in the others."""
 
 
-@dataclass(frozen=True)
-class Telling:
-    """The terms that best distinguish the classes, strongest first."""
-
-    negative: list[Term]
-    positive: list[Term]
-
-    def of(self, label: str) -> list[Term]:
-        """Return the terms that indicate "negative" or "positive"."""
-        return self.negative if label == CLASSES[0] else self.positive
-
-    def summary(self) -> dict[str, list[dict[str, Any]]]:
-        return {
-            label: [asdict(term) | {"z": round(term.z, 2)} for term in self.of(label)] for label in CLASSES
-        }
+Telling = dict[str, list[Term]]
+"""The terms that best distinguish each class from the others, by class, strongest first."""
 
 
-def z_scores(counts: Counts, totals: Counts, prior_share: float = PRIOR_SHARE) -> NDArray[np.float64]:
-    """Difference of each term's log-odds between the classes, in standard errors; above 0 for class 1.
+def telling_summary(telling: Telling) -> dict[str, list[dict[str, Any]]]:
+    """Return the terms as plain values for JSON.
+
+    For the classes negative and positive, they also have the occurrences by name, and negative terms have a
+    negative z.
+    """
+    found = {}
+    for label, terms in telling.items():
+        found[label] = [asdict(term) | {"z": round(term.z, 2)} for term in terms]
+        if tuple(telling) == BINARY:
+            order = BINARY if label == BINARY[0] else BINARY[::-1]
+            for term in found[label]:
+                term |= dict(zip(order, (term["own"], term["others"]), strict=True))
+                term["z"] *= -1 if label == BINARY[0] else 1
+    return found
+
+
+def z_scores(counts: Counts, totals: Counts, prior_share: float) -> NDArray[np.float64]:
+    """Difference of each term's log-odds between two sets of texts in standard errors; above 0: the second.
 
     Monroe, Colaresi and Quinn, "Fightin' Words", Political Analysis 16 (2008), equations 16, 20 and 22:
-    with counts y of term w in class k, totals n and a Dirichlet prior a (sum a_0), the log-odds of class k
-    are log((y_kw + a_w) / (n_k + a_0 - y_kw - a_w)), the variance of a difference of two is about
+    with counts y of term w in set k, totals n and a Dirichlet prior a (sum a_0), the log-odds in set k are
+    log((y_kw + a_w) / (n_k + a_0 - y_kw - a_w)), the variance of a difference of two is about
     1 / (y_1w + a_w) + 1 / (y_0w + a_w), and z is the difference divided by its standard deviation. The prior
-    is the corpus itself times `prior_share`, so words that both classes use equally often have z near 0,
-    however rare or common they are.
+    is the corpus itself times `prior_share`, so words that both use equally often have z near 0, however rare
+    or common they are.
 
     Args:
-        counts: (2, terms) occurrences by class; every term occurs at least once.
+        counts: (2, terms) occurrences by set; every term occurs at least once.
         totals: (2,) occurrences of all terms, including those that are not in `counts`.
         prior_share: size of the prior relative to the corpus, above 0.
     """
@@ -196,55 +202,73 @@ def z_scores(counts: Counts, totals: Counts, prior_share: float = PRIOR_SHARE) -
     return z
 
 
-def times_as_often(counts: Counts, totals: Counts) -> NDArray[np.float64]:
-    """Ratio of class 1's rate to class 0's; half an occurrence is added to keep it finite."""
-    rates = (counts + 0.5) / np.maximum(totals, 1)[:, None]
-    ratio: NDArray[np.float64] = rates[1] / rates[0]
-    return ratio
+class Contrast(NamedTuple):
+    """How the terms of one class compare with those of all others; all arrays have shape (terms,)."""
+
+    own: Counts
+    others: Counts
+    z: NDArray[np.float64]
+    """See `z_scores`; 0 for terms without occurrences."""
+    times: NDArray[np.float64]
+    """Rate in the class divided by the rate in the others."""
 
 
 @dataclass(frozen=True)
-class WordScores:
-    """Counts and scores of each word of the vocabulary by class; arrays are indexed by word id."""
+class TermCounts:
+    """Occurrences of words or pairs by class."""
 
     counts: Counts
-    """(2, vocabulary) occurrences by class."""
-    z: NDArray[np.float64]
-    """z scores (vocabulary,); 0 for padding, the unknown word and words without occurrences."""
-    ratio: NDArray[np.float64]
-    """Rate of class 1 divided by rate of class 0."""
+    """(K, terms)"""
+    totals: Counts
+    """(K,) occurrences of all terms, including those that are not in `counts`."""
+
+    @cached_property
+    def all(self) -> Counts:
+        """Occurrences in all classes, (terms,)."""
+        counts: Counts = self.counts.sum(axis=0)
+        return counts
+
+    def contrast(self, code: int) -> Contrast:
+        """Compare a class with all others."""
+        own, others = self.counts[code], self.all - self.counts[code]
+        if len(self.counts) == 2 and code == 0:  # the mirror image of class 1, to the last bit
+            of_other = self.contrast(1)
+            return Contrast(own, others, -of_other.z, 1 / of_other.times)
+        counts = np.stack([others, own])
+        totals = np.array([self.totals.sum() - self.totals[code], self.totals[code]])
+        seen, z = np.flatnonzero(self.all), np.zeros(len(own))
+        z[seen] = z_scores(counts[:, seen], totals, PRIOR_SIZE / len(self.counts))
+        # Half an occurrence is added to keep the ratio finite.
+        rates = (counts + 0.5) / np.maximum(totals, 1)[:, None]
+        return Contrast(own, others, z, rates[1] / rates[0])
 
 
-def score_words(use: WordUse) -> WordScores:
-    """Score every word except padding and the unknown word."""
-    totals = use.words.sum(axis=1)
-    seen = np.flatnonzero(use.words.sum(axis=0))
-    seen = seen[seen >= len(SPECIAL)]
-    z = np.zeros(use.words.shape[1])
-    z[seen] = z_scores(use.words[:, seen], totals)
-    return WordScores(use.words, z, times_as_often(use.words, totals))
+def word_counts(use: WordUse) -> TermCounts:
+    """Occurrences by word id; padding and the unknown word count in the totals only."""
+    counts = use.words.copy()
+    counts[:, : len(SPECIAL)] = 0
+    return TermCounts(counts, use.words.sum(axis=1))
 
 
-def telling_words(scores: WordScores, words: Sequence[str], most: int) -> Telling:
-    return _choose(scores, lambda word: words[word], most)
+def telling_words(counts: TermCounts, words: Sequence[str], classes: Sequence[str], most: int) -> Telling:
+    """Select the `most` strongest words of each class."""
+    return _choose(counts, lambda word: words[word], classes, most)
 
 
-def telling_pairs(use: WordUse, words: Sequence[str], most: int) -> Telling:
-    """Select the `most` strongest pairs per class among the PAIR_WORDS most frequent words."""
+def telling_pairs(use: WordUse, words: Sequence[str], classes: Sequence[str], most: int) -> Telling:
+    """Select the `most` strongest pairs of each class among the most frequent words."""
     ids, counts = use.pairs(FEWEST_PAIRS)
-    totals = use.pair_totals
-    scores = WordScores(counts, z_scores(counts, totals), times_as_often(counts, totals))
-    return _choose(scores, lambda pair: " ".join(words[word] for word in ids[pair]), most)
+    pairs = TermCounts(counts, use.pair_totals)
+    return _choose(pairs, lambda pair: " ".join(words[word] for word in ids[pair]), classes, most)
 
 
-def _choose(scores: WordScores, name: Callable[[int], str], most: int) -> Telling:
-    counts, z, ratio = scores.counts, scores.z, scores.ratio
-
-    def terms(sign: int) -> list[Term]:
-        return [
-            Term(name(i), float(z[i]), int(counts[0, i]), int(counts[1, i]), float(ratio[i] ** sign))
-            for i in np.argsort(-sign * z, kind="stable")[:most].tolist()
-            if sign * z[i] >= SIGNIFICANT
+def _choose(counts: TermCounts, name: Callable[[int], str], classes: Sequence[str], most: int) -> Telling:
+    telling = {}
+    for code, label in enumerate(classes):
+        own, others, z, times = counts.contrast(code)
+        telling[label] = [
+            Term(name(i), float(z[i]), int(own[i]), int(others[i]), float(times[i]))
+            for i in np.argsort(-z, kind="stable")[:most].tolist()
+            if z[i] >= SIGNIFICANT
         ]
-
-    return Telling(negative=terms(-1), positive=terms(1))
+    return telling
