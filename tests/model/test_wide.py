@@ -242,3 +242,19 @@ def test_with_one_class_only_the_network_is_used_alone():
     logits = np.zeros((4, 3), np.float32)
     fitted = Combination.fit(logits, logits, np.ones(4, np.uint8))
     assert fitted == Combination((1.0,) * 3, (0.0,) * 3, (0.0,) * 3)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_weight_in_the_combination_is_a_number_of_copies(classes):
+    generator = np.random.default_rng(2)
+    shape = (60,) if classes == 2 else (60, classes)
+    net, wide = (generator.normal(size=shape).astype(np.float32) for _ in range(2))
+    labels = generator.integers(0, classes, 60).astype(np.uint8)
+    copies = generator.integers(0, 3, 60)
+    weighted = Combination.fit(net, wide, labels, copies.astype(np.float32))
+    repeated = Combination.fit(*(np.repeat(values, copies, axis=0) for values in (net, wide, labels)))
+    plain = Combination.fit(net, wide, labels)
+    for name, found in vars(weighted).items():
+        expected, other = getattr(repeated, name), getattr(plain, name)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+        assert np.abs(np.subtract(found, other)).max() > 0.01

@@ -150,30 +150,37 @@ class Combination:
 
     @classmethod
     def fit(
-        cls, net_logits: FloatArray, wide_logits: FloatArray | None, labels: npt.NDArray[np.uint8]
+        cls,
+        net_logits: FloatArray,
+        wide_logits: FloatArray | None,
+        labels: npt.NDArray[np.uint8],
+        row_weights: FloatArray | None = None,
     ) -> "Combination":
         """Fit the weights by logistic regression; if only one class occurs, use the network's logits alone.
 
-        Logits are (rows,) or (rows, K), labels (rows,). If `wide_logits` is None, the n-gram model is left
-        out.
+        Logits are (rows,) or (rows, K), labels and row_weights (rows,). If `wide_logits` is None, the n-gram
+        model is left out; if `row_weights` is None, all rows weigh the same.
         """
         columns = [net_logits] if wide_logits is None else [net_logits, wide_logits]
         if net_logits.ndim == 2:
-            return cls._fit_more_classes(columns, labels)
+            return cls._fit_more_classes(columns, labels, row_weights)
         if len(np.unique(labels)) < 2:
             return cls()
         from sklearn.linear_model import LogisticRegression  # slow to import; not needed for prediction
 
-        fitted = LogisticRegression(C=100.0, max_iter=1000).fit(np.column_stack(columns), labels)
+        regression = LogisticRegression(C=100.0, max_iter=1000)
+        fitted = regression.fit(np.column_stack(columns), labels, sample_weight=row_weights)
         net, *wide = (float(weight) for weight in fitted.coef_[0])
         return cls(net, wide[0] if wide else 0.0, float(fitted.intercept_[0]))
 
     @classmethod
-    def _fit_more_classes(cls, parts: list[FloatArray], labels: npt.NDArray[np.uint8]) -> "Combination":
+    def _fit_more_classes(
+        cls, parts: list[FloatArray], labels: npt.NDArray[np.uint8], row_weights: FloatArray | None
+    ) -> "Combination":
         factors = np.zeros((3, parts[0].shape[1]))
         factors[0] = 1.0
         if len(np.unique(labels)) > 1:
-            *fitted, bias = _fit_factors(np.array(parts, np.float64), labels)
+            *fitted, bias = _fit_factors(np.array(parts, np.float64), labels, row_weights)
             factors[: len(fitted)], factors[2] = fitted, bias
         return cls(*(tuple(numbers) for numbers in factors.tolist()))
 
@@ -186,7 +193,9 @@ class Combination:
         return joined.astype(np.float32)
 
 
-def _fit_factors(parts: npt.NDArray[np.float64], labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+def _fit_factors(
+    parts: npt.NDArray[np.float64], labels: npt.NDArray[np.uint8], row_weights: FloatArray | None
+) -> npt.NDArray[np.float64]:
     """Fit a factor for each class of each model's logits, and a bias for each class: (models + 1, K).
 
     Minimises the cross-entropy of `parts` (models, rows, K), with penalties that matter if there are few
@@ -196,6 +205,7 @@ def _fit_factors(parts: npt.NDArray[np.float64], labels: npt.NDArray[np.uint8]) 
 
     models, rows, classes = parts.shape
     own = np.arange(rows), labels
+    weights = np.ones((rows, 1)) if row_weights is None else row_weights[:, None].astype(np.float64)
 
     def objective(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         factors = flat.reshape(models + 1, classes)
@@ -203,9 +213,10 @@ def _fit_factors(parts: npt.NDArray[np.float64], labels: npt.NDArray[np.uint8]) 
         logits -= logits.max(axis=1, keepdims=True)
         powers = np.exp(logits)
         totals = powers.sum(axis=1, keepdims=True)
-        loss = np.log(totals).sum() - logits[own].sum()
+        loss = (weights[:, 0] * (np.log(totals[:, 0]) - logits[own])).sum()
         slopes = powers / totals
         slopes[own] -= 1
+        slopes *= weights
         pulls = FACTOR_PENALTY * factors
         pulls[:-1] += SPREAD_PENALTY * (factors[:-1] - factors[:-1].mean(axis=1, keepdims=True))
         pulls[-1] += BIAS_PENALTY * factors[-1]

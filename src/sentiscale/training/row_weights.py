@@ -1,5 +1,7 @@
 """Weights of training rows in the loss: those of their classes times those of a weight column."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,10 +42,15 @@ def row_weights(split: Split, settings: TrainSettings, manifest: Manifest) -> ND
     Raises: UsageError as `class_weights`.
     """
     by_class = class_weights(settings, manifest)
-    if not by_class and split.weights is None:
+    if not by_class:
+        return mean_one(split.weights)
+    weights = np.array([by_class[name] for name in manifest.classes])[split.labels]
+    return mean_one(weights if split.weights is None else weights * split.weights)
+
+
+def mean_one(weights: NDArray[Any] | None) -> NDArray[np.float32] | None:
+    """Return the weights divided by their mean; None if there are none, or all are 0."""
+    if weights is None or not np.any(weights):
         return None
-    weights = np.ones(len(split)) if split.weights is None else np.asarray(split.weights, np.float64)
-    if by_class:
-        weights = weights * np.array([by_class[name] for name in manifest.classes])[split.labels]
-    scaled: NDArray[np.float32] = (weights / weights.mean()).astype(np.float32)
+    scaled: NDArray[np.float32] = (weights / np.mean(weights, dtype=np.float64)).astype(np.float32)
     return scaled

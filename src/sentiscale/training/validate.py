@@ -17,6 +17,7 @@ from sentiscale.parallel.runner import FloatArray, Runner
 from sentiscale.records import EpochMetrics, Record, Scores
 from sentiscale.text.classes import Classes
 from sentiscale.training.checkpoint import TrainState
+from sentiscale.training.row_weights import mean_one
 from sentiscale.training.run import Training
 from sentiscale.training.run_directory import logger
 from sentiscale.util.progress import Progress
@@ -65,7 +66,7 @@ def evaluate(
         return None
     labels = np.asarray(split.labels)
     if combination is None:
-        combination = Combination.fit(net_logits, wide_logits, labels)
+        combination = Combination.fit(net_logits, wide_logits, labels, mean_one(split.weights))
     return score(combination.logits(net_logits, wide_logits), labels, classes, decision), combination
 
 
