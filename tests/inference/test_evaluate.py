@@ -136,3 +136,39 @@ def test_classes_of_prepared_data_are_matched_by_name(cli, saved, dataset, tmp_p
     assert done.returncode == 3
     assert "good, bad, neutral" in done.stderr
     assert "negative, neutral, positive" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("classes", "column", "values"),
+    [
+        (TERNARY, "label", ["negative", "neutral", "Positive"]),
+        (TERNARY, "stars", ["1", "3", "5"]),
+        (STARS, "stars", ["1", "2", "3", "4", "5"]),
+        (Classes(("angry", "glad", "sad"), "labels"), "label", ["angry", "Glad", "sad"]),
+    ],
+)
+def test_labels_of_files_are_read_for_the_classes_of_the_model(cli, saved, tmp_path, classes, column, values):
+    """Also for a model that was not trained on files: its classes say what labels mean."""
+    model, _ = saved(classes)
+    rows = [(code, value, f"film {code} is not good {row}") for row in range(9) for code, value in enumerate(values)]
+    (tmp_path / "in.csv").write_text(f"{column},text\n" + "".join(f"{value},{text}\n" for _, value, text in rows))
+    (tmp_path / "in.txt").write_text("".join(f"__label__{value} {text}\n" for _, value, text in rows))
+    predictions = Predictor.load(model).predict_columns([text for *_, text in rows])
+    positions = np.array([code * (len(classes) - 1) // (len(values) - 1) for code, *_ in rows])
+    accuracy = np.mean(predictions.codes == positions)
+    for file in ("in.csv", "in.txt") if column == "label" else ("in.csv",):
+        found = json.loads(cli("evaluate", model, file, "--json").stdout)
+        assert found["accuracy"] == pytest.approx(accuracy)
+        assert np.sum(found["confusion"], axis=1).tolist() == [9] * len(classes)
+        done = cli("predict", model, file, "--labelled", "--json")
+        assert json.loads(done.stdout)["accuracy"] == pytest.approx(accuracy), done.stderr
+
+
+def test_labels_in_an_order_that_files_cannot_have_are_refused(cli, saved, tmp_path):
+    model, _ = saved(Classes(("B", "C", "a"), "labels"))
+    (tmp_path / "in.csv").write_text("label,text\n" + "a,good\nB,bad\nC,awful\n" * 5)
+    for verb, flags in {"evaluate": (), "predict": ("--labelled",)}.items():
+        done = cli(verb, model, "in.csv", *flags)
+        assert done.returncode == 3
+        assert "B, C, a" in done.stderr
+    assert cli("predict", model, "in.csv").returncode == 0

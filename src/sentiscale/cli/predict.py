@@ -81,7 +81,8 @@ def predict(
     model = model_path(model)
     # Fails before the input is read.
     predictor = Predictor.load(model, precision=precision, thresholds=thresholds)
-    known = predictor.model.config.labels
+    config = predictor.model.config
+    known = config.label_reading if labelled else config.labels
     inputs = Inputs.find(files or ["-"], settings, labelled=labelled, known=known)
     added = AddedColumns(
         predictor.classes,
@@ -111,8 +112,8 @@ def predict(
         print_json({**summary.model_dump(), "out": out, "predictions": rows})
         return
     if out is not None:
-        labels = ", ".join(f"{rows:,} {label}" for label, rows in summary.labels.items())
-        print(f"{out}: {summary.rows:,} rows, {labels}")
+        labels = ", ".join(f"{label} {rows:,}" for label, rows in summary.labels.items())
+        print(f"{out}: {summary.rows:,} rows: {labels}")
     if summary.accuracy is not None:
         unsure = summary.labels.get(UNSURE, 0)
         apart = f"; {unsure:,} more are unsure" if unsure else ""

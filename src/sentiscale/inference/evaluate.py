@@ -165,7 +165,7 @@ def rows_of_files(
     """
     parts: list[ScoredRows] = []
     left_out = RejectCounts()
-    corpus = Corpus.find([data], settings, known=predictor.model.config.labels).decided()
+    corpus = Corpus.find([data], settings, known=predictor.model.config.label_reading).decided()
     for note in corpus.notes:
         progress.say(f"note: {note}")
     with progress.task("evaluate", None, "rows") as advance:

@@ -55,6 +55,7 @@ from sentiscale.records import RunRecord, load_record, reason_of
 from sentiscale.text.classes import BINARY, Classes, check_names
 from sentiscale.text.clean import check_version
 from sentiscale.text.label_reading import LabelReading
+from sentiscale.text.labels import label_token
 from sentiscale.text.vocab import Vocab, read_vocabulary
 from sentiscale.util.atomic import whole_directory, write_file
 from sentiscale.util.digests import bytes_digest, file_digests
@@ -164,6 +165,27 @@ class ModelConfig(BaseModel):
     @property
     def class_set(self) -> Classes:
         return Classes(self.classes or BINARY, self.kind or "binary")
+
+    @property
+    def label_reading(self) -> LabelReading | None:
+        """What labels in files mean: the same as in the training data, or the names of the classes.
+
+        Raises: DataError when the classes are in an order that labels of files cannot have.
+        """
+        classes = self.class_set
+        if self.labels is not None or classes == Classes():
+            return self.labels
+        reading = LabelReading(
+            values={label_token(name): name for name in classes.names} if classes.kind == "labels" else {},
+            stars_scale=(classes.stars[0], classes.stars[-1]) if classes.stars else None,
+            kind=classes.kind,
+        )
+        if reading.class_set != classes:
+            raise DataError(
+                f"the model has the classes {', '.join(classes.names)} and was not trained on files, so labels "
+                "of files have no meaning for it. Compare its predictions with the labels in Python."
+            )
+        return reading
 
     @property
     def decision(self) -> Decision:
