@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,8 @@ def predict_in_python(model: str, out: str) -> None:
     import sentiscale
 
     found = sentiscale.Model.load(model).predict_columns(lines(Path("inputs/texts.txt")))
-    np.savez(f"{out}/predictions.npz", **asdict(found))
+    columns = ("positive_probability", "truncated", "unknown_share")
+    np.savez(f"{out}/predictions.npz", **{name: getattr(found, name) for name in columns})
 
 
 def predict_over_http(model: str, out: str) -> None:
@@ -223,10 +223,12 @@ def contents(path: Path) -> dict[str, Any]:
 
 
 def flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """The plain values of a JSON document by their places, such as `/metrics/0/step`."""
-    if not isinstance(value, dict | list) or not value:
+    """The plain values and lengths of lists of a JSON document by their places, such as `/metrics/0/step`."""
+    if not isinstance(value, dict | list) or value == {}:
         yield place, value
         return
+    if isinstance(value, list):
+        yield f"{place}/length", len(value)
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
         if key in PROSE.split():
             yield f"{place}/{key}", numbers(json.dumps(inner, ensure_ascii=False))
@@ -265,7 +267,9 @@ def differences(base: Path, new: Path) -> Iterator[str]:
             yield f"{name} is missing in the {'working tree' if (base / name).exists() else 'base'}"
             continue
         was, now = contents(base / name), contents(new / name)
-        pairs = {key: (was.get(key, "nothing"), now.get(key, "nothing")) for key in was | now}
+        # Later versions may add keys to a JSON document.
+        keys = was if name.suffix in (".json", ".jsonl") else was | now
+        pairs = {key: (was.get(key, "nothing"), now.get(key, "nothing")) for key in keys}
         found = [f"{key}: {how}" for key, pair in pairs.items() if (how := difference(*pair))]
         if found:
             yield f"{name}: {found[0]}" + f" (and {len(found) - 1:,} more)" * (len(found) > 1)

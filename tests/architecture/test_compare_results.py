@@ -71,15 +71,19 @@ def test_a_changed_json_value_is_named_by_its_place(folders):
     [
         (RECORD | {"seconds": 9.0}, []),
         (dict(reversed(RECORD.items())), []),
-        (RECORD | {"new": None}, ["run/record.json: /new: 'nothing' is now None"]),
-        (RECORD | {"new": []}, ["run/record.json: /new: 'nothing' is now []"]),
+        (RECORD | {"new": [1]}, []),
+        (RECORD | {"valid": RECORD["valid"] | {"new": None}}, []),
+        (
+            {"valid": RECORD["valid"] | {"confusion": [[3, 1], [0, 4], []]}},
+            ["run/record.json: /valid/confusion/length: 2 is now 3"],
+        ),
         (
             {"valid": {"accuracy": 0.5}},
-            ["run/record.json: /valid/confusion/0/0: 3 is now 'nothing' (and 3 more)"],
+            ["run/record.json: /valid/confusion/length: 2 is now 'nothing' (and 6 more)"],
         ),
     ],
 )
-def test_times_and_order_of_keys_do_not_count_but_keys_do(folders, changed, differ):
+def test_times_order_and_added_keys_do_not_count_but_missing_keys_and_lengths_do(folders, changed, differ):
     (folders[1] / "run" / "record.json").write_text(json.dumps(changed))
     assert found(folders) == differ
 

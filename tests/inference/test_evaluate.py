@@ -150,8 +150,14 @@ def test_classes_of_prepared_data_are_matched_by_name(cli, saved, dataset, tmp_p
 def test_labels_of_files_are_read_for_the_classes_of_the_model(cli, saved, tmp_path, classes, column, values):
     """Also for a model that was not trained on files: its classes say what labels mean."""
     model, _ = saved(classes)
-    rows = [(code, value, f"film {code} is not good {row}") for row in range(9) for code, value in enumerate(values)]
-    (tmp_path / "in.csv").write_text(f"{column},text\n" + "".join(f"{value},{text}\n" for _, value, text in rows))
+    rows = [
+        (code, value, f"film {code} is not good {row}")
+        for row in range(9)
+        for code, value in enumerate(values)
+    ]
+    (tmp_path / "in.csv").write_text(
+        f"{column},text\n" + "".join(f"{value},{text}\n" for _, value, text in rows)
+    )
     (tmp_path / "in.txt").write_text("".join(f"__label__{value} {text}\n" for _, value, text in rows))
     predictions = Predictor.load(model).predict_columns([text for *_, text in rows])
     positions = np.array([code * (len(classes) - 1) // (len(values) - 1) for code, *_ in rows])

@@ -1,6 +1,7 @@
 """Show an explanation on a terminal: the review on one line, its words coloured by their contributions.
 
-Blue words contribute to "positive", orange words to "negative"; colour-blind readers can distinguish the two.
+Blue words contribute to "positive" and orange words to "negative"; with more than two classes, blue words
+contribute to the explained class and orange words speak against it. Colour-blind readers can distinguish both.
 Without colour (NO_COLOR, a pipe, a simple terminal), words are marked instead: `[++great]`, `[-not]`.
 """
 
@@ -13,8 +14,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from sentiscale.inference.explain import Explanation
 
-POSITIVE = ("black on #c9def5", "black on #85b4e8", "bold white on #1f5fa8")
-NEGATIVE = ("black on #fbdcb8", "black on #f5ac62", "bold black on #e8790c")
+FOR = ("black on #c9def5", "black on #85b4e8", "bold white on #1f5fa8")
+AGAINST = ("black on #fbdcb8", "black on #f5ac62", "bold black on #e8790c")
 """Styles for weak, medium and strong contributions. They set the background too, so that dark and light
 terminals show the same colours."""
 
@@ -29,7 +30,7 @@ DIRECTION_CONTROLS = frozenset(("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI",
 
 
 def coloured_line(text: str, explanation: "Explanation", *, marked: bool | None = None) -> Text:
-    """Return the text on one line with its words coloured, blue for "positive" and orange for "negative".
+    """Return the text on one line, its words coloured blue or orange for contributions above or below 0.
 
     Line breaks become spaces. Each character that could control the terminal is replaced by U+FFFD.
 
@@ -48,13 +49,13 @@ def coloured_line(text: str, explanation: "Explanation", *, marked: bool | None 
         level = sum(abs(share.contribution) >= bound * largest for bound in BOUNDS)
         if level == 0:
             continue
-        positive = share.contribution > 0
+        is_for = share.contribution > 0
         word = shown[share.start : share.end]
         line.append(shown[at : share.start])
         if marked and level > 1:
-            line.append(f"[{('+' if positive else '-') * (level - 1)}{word}]")
+            line.append(f"[{('+' if is_for else '-') * (level - 1)}{word}]")
         else:
-            line.append(word, None if marked else (POSITIVE if positive else NEGATIVE)[level - 1])
+            line.append(word, None if marked else (FOR if is_for else AGAINST)[level - 1])
         at = share.end
     return line.append(shown[at:])
 

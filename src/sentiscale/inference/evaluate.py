@@ -106,20 +106,22 @@ def mapped_labels(predictor: Predictor, dataset: PreparedDataset, name: str) -> 
 
     Raises: DataError when a class of the data is not a class of the model.
     """
-    labels, codes = np.asarray(dataset.split(name).labels), class_codes(predictor, dataset.manifest.classes)
-    if codes is None:
-        raise DataError(
-            f"{dataset.path} has the classes {', '.join(dataset.manifest.classes)}; those of the model are "
-            f"{', '.join(predictor.classes.names)}. Prepare the data with classes of the model (--classes, "
-            "--label-map)."
-        )
-    return codes[labels]
+    positions = model_positions(predictor, dataset.manifest.classes, dataset.path)
+    return positions[np.asarray(dataset.split(name).labels)]
 
 
-def class_codes(predictor: Predictor, names: Sequence[str]) -> npt.NDArray[np.uint8] | None:
-    """Return the position of each name in the model's classes; None if one is not there."""
+def model_positions(predictor: Predictor, names: Sequence[str], data: str | Path) -> npt.NDArray[np.uint8]:
+    """Return the position in the model's classes of each class of `data`.
+
+    Raises: DataError when a class of the data is not a class of the model.
+    """
     positions = {name: position for position, name in enumerate(predictor.classes.names)}
-    return np.array([positions[name] for name in names], np.uint8) if {*names} <= {*positions} else None
+    if not positions.keys() >= {*names}:
+        raise DataError(
+            f"{data} has the classes {', '.join(names)}; those of the model are {', '.join(positions)}. "
+            "Prepare the data with classes of the model (--classes, --label-map)."
+        )
+    return np.array([positions[name] for name in names], np.uint8)
 
 
 def mapped_tokens(predictor: Predictor, dataset: PreparedDataset, name: str) -> npt.NDArray[Any]:
@@ -169,12 +171,13 @@ def rows_of_files(
     for note in corpus.notes:
         progress.say(f"note: {note}")
     with progress.task("evaluate", None, "rows") as advance:
+        positions = model_positions(predictor, corpus.classes.names, data)
         for block in corpus.blocks():
             rows = predictor.encoder.encode(block.text)
             unknown = unknown_shares(rows.ids, rows.offsets)
             lengths = np.diff(rows.offsets)
-            logits = predictor.logits(rows)
-            parts.append(ScoredRows(logits, block.labels, lengths, unknown, block.line, rows.hashes))
+            logits, labels = predictor.logits(rows), positions[block.labels]
+            parts.append(ScoredRows(logits, labels, lengths, unknown, block.line, rows.hashes))
             left_out.add(block.rejects)
             advance(len(block.labels), "")
     if not any(len(part.labels) for part in parts):

@@ -182,8 +182,8 @@ class ModelConfig(BaseModel):
         )
         if reading.class_set != classes:
             raise DataError(
-                f"the model has the classes {', '.join(classes.names)} and was not trained on files, so labels "
-                "of files have no meaning for it. Compare its predictions with the labels in Python."
+                f"the model has the classes {', '.join(classes.names)} and was not trained on files, so "
+                "labels of files have no meaning for it. Compare its predictions with the labels in Python."
             )
         return reading
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from sentiscale.cli.explained import NEGATIVE, POSITIVE, coloured_line, shows_colour
+from sentiscale.cli.explained import AGAINST, FOR, coloured_line, shows_colour
 from sentiscale.inference.explain import Explanation, WordShare, explain
 from sentiscale.inference.predictor import Prediction
 from tests.inference.explain.conftest import made
@@ -30,9 +30,9 @@ def test_words_are_tinted_by_direction_and_size():
     line = coloured_line(text, explanation_of(text, [2.0, -0.1, -1.0, 0.4, 0.2]), marked=False)
     assert line.plain == text
     assert [(line.plain[span.start : span.end], span.style) for span in line.spans] == [
-        ("Great", POSITIVE[2]),
-        ("not", NEGATIVE[1]),
-        ("the", POSITIVE[0]),
+        ("Great", FOR[2]),
+        ("not", AGAINST[1]),
+        ("the", FOR[0]),
     ]
 
 
