@@ -1,7 +1,7 @@
 """Show an explanation on a terminal: the review on one line, its words coloured by their contributions.
 
 Blue words contribute to "positive" and orange words to "negative"; with more than two classes, blue words
-contribute to the explained class and orange words speak against it. Colour-blind readers can distinguish both.
+contribute to the explained class and orange words speak against it. Colour-blind readers see the difference.
 Without colour (NO_COLOR, a pipe, a simple terminal), words are marked instead: `[++great]`, `[-not]`.
 """
 
