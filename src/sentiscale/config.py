@@ -71,7 +71,7 @@ MAX_WORDS = 10_000_000
 """Maximum size of a vocabulary."""
 MIN_BITS, MAX_BITS = 8, 28
 """Range of the base-2 logarithm of the n-gram model's number of buckets."""
-MAX_WIDE_WEIGHTS = 2**26
+MAX_WIDE_WEIGHTS = 2**25
 """Default limit of the weights of an n-gram model, 4 bytes each."""
 FEW_ROWS = 40_000
 """Number of training rows below which a smaller model and more steps work better."""
@@ -245,13 +245,14 @@ class WideSettings(Section):
     """Train the n-gram model; false trains only the recurrent network."""
     bits: Annotated[int, Field(ge=MIN_BITS, le=MAX_BITS)] = 23
     """Use 2**bits hash buckets of 8 bytes each, or for K > 2 classes of 4 + 4 K. Not set: 21 below 40,000
-    rows, and as many as keep the weights of all classes below 256 MiB."""
+    rows, and as many as keep the weights of all classes below 128 MiB."""
     longest: NgramWords = 3
     """Longest n-gram: 1 for words, 2 with pairs, 3 with triples. Not set: 2 below 40,000 rows."""
     gaps: NgramGaps = 2
     """Maximum number of words between the two words of a pair. Not set: 0 below 40,000 rows."""
     alpha: Annotated[float, Field(gt=0)] = 2e-7
-    """L2 penalty of the logistic regression. Not set: 1e-6 below 40,000 rows."""
+    """L2 penalty of the logistic regression, with more than two classes on the weights of a row's features.
+    Not set: 1e-6 below 40,000 rows."""
     passes: Positive = 5
     """Number of passes of stochastic gradient descent over the training rows."""
 

@@ -48,11 +48,12 @@ class WideModel:
 
 
 def check_wide_memory(bits: int, classes: int) -> int:
-    """Return the bytes that `fit_wide` needs for its buckets: weights, squared gradients and scales.
+    """Return the bytes of the weights, after a check of the memory that `fit_wide` needs for its buckets.
 
     Raises: SentiscaleError when less memory is available.
     """
-    per_bucket, available = 4 * (classes + 2), psutil.virtual_memory().available
+    per_bucket = 4 * (2 * classes + 2)  # weights while they are fitted, squared gradients, a copy, scales
+    available = psutil.virtual_memory().available
     size = per_bucket << bits
     if size > available:
         fitting = (available // per_bucket).bit_length() - 1
@@ -61,7 +62,7 @@ def check_wide_memory(bits: int, classes: int) -> int:
             f"the n-gram model of {classes} classes with 2**{bits} buckets needs {size / 1e6:,.0f} MB of "
             f"memory; {available / 1e6:,.0f} MB are available. Train with {remedy}, or with more memory."
         )
-    return size
+    return 4 * classes << bits
 
 
 def fit_wide(
@@ -102,7 +103,7 @@ def fit_wide(
         regression = SoftmaxRegression(2**settings.bits, classes, settings.alpha)
         for matrix, truth, weights in steps:
             regression.partial_fit(matrix, truth, weights)
-        return WideModel(scales, regression.weights, tuple(regression.intercept.tolist()), ngrams)
+        return WideModel(scales, regression.weights, regression.intercept, ngrams)
     from sklearn.linear_model import SGDClassifier  # slow to import; not needed for prediction
 
     classifier = SGDClassifier(loss="log_loss", alpha=settings.alpha, random_state=seed)
