@@ -154,7 +154,7 @@ USES: dict[str, Callable[[Path, Path], list[Any]]] = {
 def sign(subject: str, folder: Path) -> None:
     """Make all digests match the files, if they can be read."""
     from sentiscale.data.prepared import content_digest
-    from sentiscale.model.directory import DIGESTS, FILES
+    from sentiscale.model.files import DIGESTS, FILES
     from sentiscale.util.digests import file_digest
 
     try:

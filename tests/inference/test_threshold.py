@@ -20,7 +20,8 @@ from sentiscale.inference.threshold import (
     set_threshold,
 )
 from sentiscale.model.decision import Decision
-from sentiscale.model.directory import FILES, load_model
+from sentiscale.model.directory import load_model
+from sentiscale.model.files import FILES
 from sentiscale.model.thresholds import read_threshold_report
 from sentiscale.util.progress import Progress
 from tests.serving.conftest import WORDS, write_model

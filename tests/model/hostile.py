@@ -12,7 +12,7 @@ import tomli_w
 import torch
 from safetensors.torch import load_file, save_file
 
-from sentiscale.model.directory import DIGESTS
+from sentiscale.model.files import DIGESTS
 
 WEIGHTS = "weights.safetensors"
 

@@ -12,7 +12,8 @@ import pytest
 
 from sentiscale.errors import DataError
 from sentiscale.inference.predictor import Predictor
-from sentiscale.model.directory import DIGESTS, load_model, read_record
+from sentiscale.model.directory import load_model, read_record
+from sentiscale.model.files import DIGESTS
 from tests.model.hostile import CHANGES, DIGEST_CHANGES, Change
 from tests.serving.conftest import write_model
 

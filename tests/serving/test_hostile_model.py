@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiscale.model.directory import DIGESTS
+from sentiscale.model.files import DIGESTS
 from tests.model.hostile import CHANGES, DIGEST_CHANGES, Change
 from tests.serving.conftest import write_model
 from tests.serving.running_service import RunningService, running_service

@@ -68,7 +68,7 @@ def predict(
     from sentiscale.inference.batch import BatchJob, predict_inputs
     from sentiscale.inference.outputs import AddedColumns
     from sentiscale.inference.predictor import Predictor
-    from sentiscale.model.directory import model_path
+    from sentiscale.model.files import model_path
     from sentiscale.records import available_cores
     from sentiscale.text.classes import UNSURE
     from sentiscale.util.terminal import make_progress

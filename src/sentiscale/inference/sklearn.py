@@ -29,7 +29,8 @@ from sentiscale.inference.sklearn_data import (
     named_classes,
     prepare_texts,
 )
-from sentiscale.model.directory import CONFIG, DIGESTS, FILES, RECORD, SavedModel, read_record, save_model
+from sentiscale.model.directory import SavedModel, read_record, save_model
+from sentiscale.model.files import CONFIG, DIGESTS, FILES, RECORD
 from sentiscale.model.metrics import probabilities
 from sentiscale.model.wide import Combination
 from sentiscale.parallel.world import single_rank

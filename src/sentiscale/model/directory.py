@@ -46,6 +46,7 @@ from sentiscale.config import (
 )
 from sentiscale.errors import DataError, SentiscaleError, quoted
 from sentiscale.model.decision import Decision
+from sentiscale.model.files import CONFIG, DIGESTS, FILES, RECORD, VOCABULARY, WEIGHTS, model_path
 from sentiscale.model.network import SentimentNet, logits_shape
 from sentiscale.model.ngrams import Ngrams
 from sentiscale.model.thresholds import THRESHOLDS, ThresholdReport
@@ -62,8 +63,6 @@ from sentiscale.util.digests import bytes_digest, file_digests
 from sentiscale.util.files import parse_toml, read_bytes, read_json
 
 FORMAT_VERSION = 1
-CONFIG, VOCABULARY, WEIGHTS = FILES = ("config.toml", "vocab.txt", "weights.safetensors")
-DIGESTS, RECORD = "digests.json", "record.json"
 NET, SCALES, WIDE_WEIGHTS = "net.", "wide.scales", "wide.weights"
 """Prefix of the network's tensors, and the arrays of the n-gram model."""
 MAX_CONFIG_BYTES = 64 * 2**10
@@ -307,12 +306,6 @@ def _rewrite(file: Path, content: bytes) -> None:
     status = (file if file.exists() else file.with_name(CONFIG)).stat()
     write_file(file, content)
     file.chmod(status.st_mode)
-
-
-def model_path(path: str | Path) -> Path:
-    """Return the model directory in a run directory, RUN/model; any other path unchanged."""
-    inside = Path(path) / "model"
-    return inside if (inside / CONFIG).exists() and not (Path(path) / CONFIG).exists() else Path(path)
 
 
 def load_model(path: Path) -> SavedModel:

@@ -71,8 +71,8 @@ class Service:
             raise not_ready("no worker can load the model; see the log of the service.")
         return self.pool.current.card
 
-    async def predict(self, texts: Sequence[str], *, explain: bool, thresholds: bool) -> Mapping[str, Any]:
-        """Label the texts.
+    async def predict(self, texts: Sequence[str], *, explain: bool, thresholds: bool) -> bytes:
+        """Label the texts, and return the body of the answer.
 
         Raises: RequestError when the service is not ready, a limit is exceeded, or no answer comes in time.
         """
@@ -87,7 +87,8 @@ class Service:
             message = f"there was no answer within {seconds:g} s; try fewer texts."
             raise RequestError(504, message, limit=seconds) from None
         card = self.pool.cards[generation]
-        return {"predictions": predictions, "model": {"name": card["name"], "digest": card["digest"]}}
+        model = json_content({"name": card["name"], "digest": card["digest"]})
+        return b'{"predictions":[' + b",".join(predictions) + b'],"model":' + model + b"}"
 
 
 def check_explainable(texts: Sequence[str], settings: ServeSettings) -> None:
@@ -131,7 +132,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
         """Return one prediction per text, in the same order. The service does not store texts."""
         options = body.model_dump()  # type: ignore[attr-defined]
         request.scope["texts"] = len(options["texts"])
-        return json_answer(await service.predict(**options))
+        return Response(await service.predict(**options), media_type=JSON)
 
 
 def _add_status(app: FastAPI, service: Service) -> None:
@@ -192,8 +193,11 @@ def _file_route(content: bytes, media_type: str) -> Callable[[Request], Awaitabl
 
 
 def json_answer(document: Mapping[str, Any]) -> Response:
-    content = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Response(content.encode(), media_type=JSON)
+    return Response(json_content(document), media_type=JSON)
+
+
+def json_content(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiscale.errors import SentiscaleError
+from sentiscale.model.files import DIGESTS, FILES
 from sentiscale.serving.queue import BatchQueue, RequestPart
 from sentiscale.serving.settings import ServeSettings
 from sentiscale.serving.telemetry import ServiceMetrics
@@ -18,10 +19,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 failure."""
 WATCH_SECONDS = 1.0
 """Interval between checks of the model directory."""
-FILES = ("config.toml", "vocab.txt", "weights.safetensors")
-"""Files of a model directory that predictions depend on."""
-DIGESTS = "digests.json"
-"""File with their digests, which models of earlier versions do not have."""
 
 LogEvent = Callable[..., None]
 """Writes an event to the log: a name, then keyword fields."""

@@ -8,7 +8,6 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from sentiscale.serving.errors import RequestError, overloaded
 from sentiscale.serving.settings import ServeSettings
@@ -21,7 +20,8 @@ EXPLAIN_BATCH_CHARACTERS = 2000
 """Maximum characters per batch of explanations, unless a single text has more; four long texts would take
 over a second."""
 
-Predictions = list[dict[str, Any]]
+Predictions = list[bytes]
+"""Each prediction as JSON."""
 
 
 @dataclass(eq=False)
@@ -37,7 +37,7 @@ class QueuedRequest:
     """Event-loop time after which the request has timed out."""
     answer: "asyncio.Future[tuple[Predictions, int]]"
     """Future of the predictions and the generation of the model that made them."""
-    results: dict[int, tuple[dict[str, Any], int]] = field(default_factory=dict)
+    results: dict[int, tuple[bytes, int]] = field(default_factory=dict)
     """Prediction and generation, by index of the text."""
 
 

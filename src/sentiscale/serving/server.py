@@ -14,10 +14,10 @@ import uvicorn
 import uvloop
 
 from sentiscale.errors import DataError, Interrupted, UsageError
-from sentiscale.model.directory import model_path
+from sentiscale.model.files import DIGESTS, FILES, model_path
 from sentiscale.serving.admission import Admission
 from sentiscale.serving.app import Service, build_app
-from sentiscale.serving.pool import DIGESTS, FILES, WorkerPool, watch_model
+from sentiscale.serving.pool import WorkerPool, watch_model
 from sentiscale.serving.protocol import limited_protocol
 from sentiscale.serving.queue import BatchQueue
 from sentiscale.serving.settings import ServeSettings

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from sentiscale.errors import DataError, SentiscaleError
 from sentiscale.model.decision import Decision
 from sentiscale.model.directory import SavedModel, load_model, read_record
+from sentiscale.model.files import FILES
 from sentiscale.model.thresholds import ThresholdReport, read_threshold_report
-from sentiscale.serving.pool import FILES, fingerprint
+from sentiscale.serving.pool import fingerprint
 from sentiscale.serving.schema import ThresholdFacts
 from sentiscale.serving.worker_process import MAX_MESSAGE_BYTES
 
@@ -59,13 +60,17 @@ def main() -> None:
             _send(front, {"ready": card})
             while True:
                 request = json.loads(front.recv_bytes(MAX_MESSAGE_BYTES))
-                _send(front, answer(predictors, request))
+                front.send_bytes(answer(predictors, request))
         except (EOFError, OSError):
             return  # the front process has ended
 
 
 def _send(front: Connection, message: Json) -> None:
     front.send_bytes(json.dumps(message, separators=(",", ":")).encode())
+
+
+def _json(prediction: Json) -> bytes:
+    return json.dumps(prediction, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def load(path: Path, threads: int) -> tuple[Mapping[bool, "Predictor"], Json]:
@@ -91,16 +96,18 @@ def load(path: Path, threads: int) -> tuple[Mapping[bool, "Predictor"], Json]:
     return {True: predictor, False: plain}, card
 
 
-def answer(predictors: Mapping[bool, "Predictor"], request: Json) -> Json:
-    """Answer `{"texts": […], "explain": bool, "thresholds": bool}` with predictions in the same order.
+def answer(predictors: Mapping[bool, "Predictor"], request: Json) -> bytes:
+    """Answer `{"texts": […], "explain": bool, "thresholds": bool}` with a line of JSON, or with the error.
 
-    The answer to a request that fails is the name of the error.
+    After the line `{}`, there is a line per prediction, in the order of the texts: the front process sends
+    them on as they are.
     """
     try:
         predict = explanations if request["explain"] else predictions
-        return {"predictions": predict(predictors[request["thresholds"]], request["texts"])}
+        found = predict(predictors[request["thresholds"]], request["texts"])
+        return b"\n".join([b"{}", *map(_json, found)])
     except Exception as error:  # any exception: the process can continue
-        return {"raised": type(error).__name__}
+        return _json({"raised": type(error).__name__})
 
 
 def predictions(predictor: "Predictor", texts: Sequence[str]) -> list[Json]:

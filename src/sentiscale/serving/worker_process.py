@@ -112,7 +112,9 @@ class WorkerProcess:
                 size = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
                 if size > MAX_MESSAGE_BYTES:
                     raise EOFError
-                message = json.loads(await reader.readexactly(size))
+                first, *predictions = (await reader.readexactly(size)).split(b"\n")
+                message = json.loads(first)
+                message["predictions"] = predictions  # not parsed: they are sent to the client as they are
                 if not self._answer.done():
                     self._answer.set_result(message)
         except (EOFError, OSError):
