@@ -4,7 +4,7 @@ import { count, draw, make, percent } from "./dom.js";
 
 const WIDTH = 360;
 const HEIGHT = 300;
-const BOX = { left: 46, top: 10, right: 350, bottom: 206 };
+const BOX = { left: 54, top: 10, right: 350, bottom: 206 };
 const STRIP = { top: 222, bottom: 256 }; // how many rows each bin has
 const Z = 1.96;
 
@@ -50,7 +50,7 @@ function axes(x, y, least, low) {
     ...shown.map((level) => draw("text", { class: "tick y", x: BOX.left - 6, y: y(level) + 4, text: right(level) })),
     ...marks.map((mark) => draw("text", { class: "tick x", x: Math.min(x(mark), WIDTH - 16), y: 272, text: right(mark) })),
     draw("text", { class: "tick x", x: (BOX.left + BOX.right) / 2, y: 293, text: "how sure it was" }),
-    draw("text", { class: "tick x", transform: `translate(11 ${(BOX.top + BOX.bottom) / 2}) rotate(-90)`, text: "how often right" }),
+    draw("text", { class: "tick x", transform: `translate(10 ${(BOX.top + BOX.bottom) / 2}) rotate(-90)`, text: "how often right" }),
   ];
 }
 

@@ -73,9 +73,9 @@ export class Classes {
     const same = bounds.length === this.names.length && new Set(bounds).size === 1;
     const parts = [
       Object.keys(weights).length ? `probabilities are weighted: ${listed(weights, (weight) => `×${weight}`)}` : "",
-      Object.keys(thresholds).length ? `a label from a probability of: ${listed(thresholds, (bound) => percent(bound))}` : "",
-      same ? `below ${percent(bounds[0])}, it is unsure` : "",
-      bounds.length && !same ? `unsure below: ${listed(abstain, (bound) => percent(bound))}` : "",
+      Object.keys(thresholds).length ? `the label is a class that reaches its threshold: ${listed(thresholds, (bound) => percent(bound))}` : "",
+      same ? `a label below ${percent(bounds[0])} is unsure` : "",
+      bounds.length && !same ? `labels below these are unsure: ${listed(abstain, (bound) => percent(bound))}` : "",
     ].filter((part) => part !== "");
     return parts.length ? `${capitalised(parts.join("; "))}.` : "";
   }

@@ -4,7 +4,7 @@ import { count, draw, make, percent } from "./dom.js";
 
 const WIDTH = 360;
 const HEIGHT = 260;
-const BOX = { left: 46, top: 12, right: 346, bottom: 206 };
+const BOX = { left: 54, top: 12, right: 338, bottom: 206 };
 const MARKS = [0, 0.2, 0.4, 0.6, 0.8, 1];
 
 /** A threshold of the model, as `GET /v1/model` reports it. */
@@ -43,6 +43,6 @@ function plot(curve, { precision, recall }, whose) {
   draw("polyline", { class: "curve", points: line }),
   draw("circle", { class: "dot", cx: x(recall), cy: y(precision), r: 5 }, draw("title", { text: told })),
   draw("text", { class: "tick x", x: (BOX.left + BOX.right) / 2, y: 246, text: "recall" }),
-  draw("text", { class: "tick x", transform: `translate(11 ${(BOX.top + BOX.bottom) / 2}) rotate(-90)`, text: "precision" }),
+  draw("text", { class: "tick x", transform: `translate(10 ${(BOX.top + BOX.bottom) / 2}) rotate(-90)`, text: "precision" }),
   );
 }
