@@ -230,12 +230,18 @@ class ModelSettings(Section):
     dropout: Share = 0.2
     """Dropout rate of the pooled vector."""
     head: Literal["softmax", "ordinal"] | None = None
-    """Output layer for three or more classes. Not set: ordinal for stars, otherwise softmax."""
+    """Output layer for three or more classes; ordinal is for stars and neutral. Not set: softmax."""
 
     def resolved(self, classes: int, kind: ClassKind) -> "ModelSettings":
-        """The settings for a number and kind of classes; two classes need no choice of an output layer."""
-        head = (self.head or ("ordinal" if kind == "stars" else "softmax")) if classes > 2 else None
-        return self.model_copy(update={"head": head})
+        """The settings for a number and kind of classes; two classes need no choice of an output layer.
+
+        Raises: UsageError when the head needs an order that the classes do not have.
+        """
+        if self.head == "ordinal" and kind == "labels":
+            raise UsageError(
+                "head = ordinal needs classes in an order; labels have none. Use head = softmax."
+            )
+        return self.model_copy(update={"head": (self.head or "softmax") if classes > 2 else None})
 
 
 class WideSettings(Section):

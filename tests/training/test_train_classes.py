@@ -53,17 +53,23 @@ def test_the_model_directory_gives_the_scores_of_the_run(stars, tmp_path, head):
     )
 
 
-def test_stars_have_an_ordinal_head_and_other_classes_a_softmax(stars, ternary, dataset, tmp_path):
-    heads = {}
+def test_a_model_of_more_classes_names_them_and_one_of_two_is_as_before(stars, ternary, dataset, tmp_path):
+    stored = {}
     for name, data in (("stars", stars), ("ternary", ternary), ("binary", dataset)):
         train(data, tmp_path / name, quick(train__epochs=0.1, wide__enabled=False, train__layout="1x1"))
         config = load_model(tmp_path / name / "model").config
-        heads[name] = (config.model.head, config.kind, config.classes)
-    assert heads == {
-        "stars": ("ordinal", "stars", STARS.names),
+        stored[name] = (config.model.head, config.kind, config.classes)
+    assert stored == {
+        "stars": ("softmax", "stars", STARS.names),
         "ternary": ("softmax", "ternary", TERNARY.names),
         "binary": (None, None, None),
     }
+
+
+def test_an_ordinal_head_needs_an_order(stars, tmp_path):
+    unordered = relabelled(stars.path, tmp_path / "data", ("a", "b", "c"), "labels")
+    with pytest.raises(UsageError, match="needs classes in an order"):
+        train(unordered, tmp_path / "run", quick(model__head="ordinal", train__layout="1x1"))
 
 
 def test_class_weights_move_labels_and_keep_probabilities(ternary, tmp_path):

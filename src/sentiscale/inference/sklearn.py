@@ -367,6 +367,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         flags = {setting: getattr(self, name) for name, setting in PARAMETER_SETTINGS.items()}
         if self.min_count is None and texts < FEW_TEXTS:
             flags["prepare.min_count"] = 1
+        flags["model.head"] = "ordinal" if self.ordinal else None
         flags["train.class_weight"] = self.class_weight
         if isinstance(self.class_weight, Mapping):
             weights = compute_class_weight(self.class_weight, classes=labels, y=labels)
