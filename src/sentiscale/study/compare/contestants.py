@@ -110,11 +110,11 @@ ALL = (
     ),
     _peer(
         "tfidf-multinomial",
-        "TF-IDF of words and pairs, multinomial logistic regression, a run each of C = 1, 3 and 10",
+        "TF-IDF of words and pairs, multinomial logistic regression, a run each of C = 3 and 10",
         "linear:train",
-        {"ngrams": 2, "min_df": 2, "passes": 1000},
+        {"ngrams": 2, "min_df": 2, "passes": 1000, "tol": 1e-3},
         "sklearn",
-        points={f"C = {c}": {"C": c} for c in (1, 3, 10)},
+        points={f"C = {c}": {"C": c} for c in (3, 10)},
     ),
     _peer(
         "packed-lstm",

@@ -34,7 +34,7 @@ def train(task: CompareTask, folder: Path) -> CompareOutcome:
             loss="log_loss", alpha=recipe["alpha"], max_iter=passes, tol=None, random_state=seed
         )
     else:
-        classifier = LogisticRegression(C=recipe["C"], max_iter=recipe["passes"])
+        classifier = LogisticRegression(C=recipe["C"], max_iter=recipe["passes"], tol=recipe["tol"])
     with watch.running():
         classifier.fit(vectorizer.fit_transform(reviews), labels)
 
