@@ -45,9 +45,15 @@ def test_the_label_of_each_text_is_its_own(tmp_path):
     one = csv(tmp_path / "a.csv", column("books", "toys", "music"))
     two = csv(tmp_path / "b.csv", column("music", "Toys", "books", count=66)[60:])
     data = prepare(
-        [one, two], tmp_path / "data", classes="labels", keep_text=True, block_mb=0.0003, min_count=1,
-        dedupe=False, min_class_rows=1,
-    )  # fmt: skip
+        [one, two],
+        tmp_path / "data",
+        classes="labels",
+        keep_text=True,
+        block_mb=0.0003,
+        min_count=1,
+        dedupe=False,
+        min_class_rows=1,
+    )
     expected = Counter()
     for path in (one, two):
         for line in path.read_text().splitlines()[1:]:
@@ -225,3 +231,50 @@ def test_the_map_of_a_model_names_its_classes():
     assert (settings.classes, settings.label_map) == ("labels", {"x": "Sports", "y": "drop"})
     with pytest.raises(UsageError, match="allowed are News, Sports and drop"):
         for_model(PrepareSettings(label_map="x=weather"), known)
+
+
+def test_a_class_without_training_rows_is_refused(tmp_path):
+    train = csv(tmp_path / "a.csv", column("a", "b"))
+    test = csv(tmp_path / "b.csv", column("a", "c", count=90)[60:])
+    with pytest.raises(DataError, match="no training row is of the class 'c'"):
+        prepare(train, tmp_path / "data", test=test, classes="labels", min_count=1)
+
+
+def test_folders_are_labels(tmp_path):
+    for name in ("books", "toys", "music"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for number in range(12):
+            (tmp_path / "in" / name / f"{number}.txt").write_text(f"a review of {name} number {number}")
+    manifest = prepared(tmp_path / "in", tmp_path, format="files", classes="labels")
+    assert manifest.labels == {"books": 12, "music": 12, "toys": 12}
+    given = "books=negative,toys=positive"
+    manifest = prepare(
+        tmp_path / "in", tmp_path / "two", format="files", label_map=given, min_count=1
+    ).manifest
+    assert manifest.labels == {"negative": 12, "positive": 12}
+
+
+def test_names_of_the_flags_and_keys(tmp_path, cli):
+    path = csv(tmp_path / "a.csv", column("1", "2", "3", "4", "5"), "rating")
+    done = cli("prepare", path, "--out", tmp_path / "data", "--classes", "stars", "--json")
+    document = json.loads(done.stdout)
+    assert document["classes"] == ["1", "2", "3", "4", "5"]
+    assert document["labels"] == dict.fromkeys(document["classes"], 12)
+    assert document["label_values"]["3"] == {"rows": 12, "class": "3", "reason": None}
+    done = cli("prepare", path, "--out", tmp_path / "two", "--classes", "ternary")
+    assert "% negative, 20.0 % neutral, " in done.stdout
+    assert cli("prepare", path, "--out", tmp_path / "no", "--classes", "four").returncode == 2
+    few = cli(
+        "prepare",
+        path,
+        "--out",
+        tmp_path / "no",
+        "--classes",
+        "labels",
+        "--stars-column",
+        "rating",
+        "--min-class-rows",
+        "13",
+    )
+    assert few.returncode == 3
+    assert "--min-class-rows 12" in few.stderr

@@ -44,7 +44,7 @@ class PrepareOutcome:
     unknown: NDArray[np.int64]
     """Number of unknown tokens per split."""
     conflicts: int
-    """Number of rows whose text occurs with both labels."""
+    """Number of rows whose text occurs with different labels."""
     oddities: Mapping[str, int]
     """Number of unusual rows by kind."""
     files: Mapping[str, str]
@@ -133,6 +133,7 @@ def _warnings(manifest: Manifest, outcome: PrepareOutcome) -> list[str]:
         for split, count in manifest.rows.items()
         if not count
     ]
+    several = "both" if manifest.class_set.kind == "binary" else "different"
     found += _label_notes(manifest, outcome)
     found += _class_notes(manifest)
     if manifest.rejected["total"] > FEW * read:
@@ -152,7 +153,8 @@ def _warnings(manifest: Manifest, outcome: PrepareOutcome) -> list[str]:
         found.append(f"{duplicates.leaks:,} rows have the text of a test review and {done}.")
     if manifest.conflicts > FEW * read:
         found.append(
-            f"{manifest.conflicts:,} rows have a text that occurs with both labels; see conflicts.parquet."
+            f"{manifest.conflicts:,} rows have a text that occurs with {several} labels; "
+            "see conflicts.parquet."
         )
     if outcome.word_characters > LONG_WORD:
         found.append(

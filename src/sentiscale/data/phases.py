@@ -381,6 +381,12 @@ def _check_training(totals: SplitCounts, duplicates: Duplicates, classes: Classe
             f"{len(duplicates.conflicting)} texts occur with {several} labels. Check --text-column and "
             f"--label-column or --stars-column, or add reviews of the other class."
         )
+    if classes.kind != "stars" and not rows.all():
+        name = classes.names[int(rows.argmin())]
+        raise DataError(
+            f"no training row is of the class '{name}': its rows are in the test set or repeat other rows. "
+            "Add reviews of this class, or leave it out with --label-map."
+        )
 
 
 def _nothing_left(reasons: dict[str, int], examples: dict[str, Reject]) -> str:

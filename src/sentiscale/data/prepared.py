@@ -91,7 +91,7 @@ class Manifest(Record):
     leaks: Count = 0
     """Number of dropped duplicates whose text is also in the named test set."""
     conflicts: Count
-    """Number of rows whose cleaned text occurs with both labels; listed in conflicts.parquet."""
+    """Number of rows whose cleaned text occurs with different labels; listed in conflicts.parquet."""
     conflicting_texts: Count = 0
     """Number of distinct texts in these rows."""
     oddities: dict[str, Count] = Field(default_factory=dict)

@@ -408,21 +408,22 @@ def _check_scale(
     if kind != "stars" and NEGATIVE_NAME.search(column.lower()):
         proposal = map_flag(dict.fromkeys(map(stars_token, most_frequent(counts))), kind)
         raise DataError(f"{holds}; by its name, more may be worse. Say what they mean: {proposal}")
+    flag = "--classes binary" if kind == "stars" else f"--label-column {shlex.quote(column)}"
+    as_labels = f"If they are labels: {flag}"
     ratings = [found for value in counts if (found := as_stars(value)) is not None]
     if {top for _, top in ratings} - {None, scale[1]}:
         _refuse(holds, scale, top_remedy({top for _, top in ratings}))
     numbers = {file: _numbers(counts) for file, counts in files.items()}
     if any(not scale[0] <= rating <= scale[1] for rating, _ in ratings):
         labels = {rating for rating, _ in ratings} in ({0.0, 1.0}, {-1.0, 1.0})
-        flag = "--classes binary" if kind == "stars" else f"--label-column {shlex.quote(column)}"
-        remedy = f"If they are labels: {flag}" if labels else ""
+        remedy = as_labels if labels else ""
         remedy = remedy or differing_files(numbers, scale) + rating_remedy(_total(numbers), scale)
         _refuse(holds, scale, remedy)
     if scale != DEFAULT_SCALE and (problem := narrow_problem(numbers, scale)):
         raise DataError(f"{holds}. {problem}")
     words = Counter({value: rows for value, rows in counts.items() if as_stars(value) is None})
     if words.total() > counts.total() / 2:
-        remedy = f"If they are labels: --label-column {shlex.quote(column)}"
+        remedy = as_labels
         if not any(label_token(word) in WORDS for word in words):
             remedy = f"Say what they mean: {map_flag(dict.fromkeys(most_frequent(words)), kind)}"
         raise DataError(f"{holds}, not numbers of stars. {remedy}")

@@ -59,15 +59,7 @@ def recognise(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> T
         DataError: the file is empty, has no known format, or lacks the usual columns.
         UsageError: the settings name an unknown format, or a column that does not exist.
     """
-    if start.path.endswith("/"):
-        return FILES.describe(start, settings, mode)
-    if not start.data:
-        raise DataError(f"{start.path} is empty (0 bytes). Download or write it again, or leave it out.")
-    check_text(start, settings)
-    found = _guess(start, settings, mode) if settings.format == "auto" else named_format(settings.format)
-    if not found.in_batches and not start.data.strip():
-        raise DataError(f"{start.path} is empty: it contains no records. Get it again, or leave it out.")
-    table = _with_folder_label(found, start, settings, mode) or found.describe(start, settings, mode)
+    found, table = _described(start, settings, mode)
     if settings.classes in ("stars", "labels"):
         table = replace(table, stars=settings.classes == "stars" and table.has_labels)
     if settings.weight_column is not None and mode == "required":
@@ -78,6 +70,20 @@ def recognise(start: FileStart, settings: PrepareSettings, mode: LabelMode) -> T
             f"'{table.label}'. Name the column with --stars-column."
         )
     return replace(table, rules=ValueRules.given(settings, stars=table.stars))
+
+
+def _described(
+    start: FileStart, settings: PrepareSettings, mode: LabelMode
+) -> tuple[InputFormat, TableFormat]:
+    if start.path.endswith("/"):
+        return FILES, FILES.describe(start, settings, mode)
+    if not start.data:
+        raise DataError(f"{start.path} is empty (0 bytes). Download or write it again, or leave it out.")
+    check_text(start, settings)
+    found = _guess(start, settings, mode) if settings.format == "auto" else named_format(settings.format)
+    if not found.in_batches and not start.data.strip():
+        raise DataError(f"{start.path} is empty: it contains no records. Get it again, or leave it out.")
+    return found, _with_folder_label(found, start, settings, mode) or found.describe(start, settings, mode)
 
 
 def _with_folder_label(
