@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from sentiscale.errors import DataError, UsageError, did_you_mean
+from sentiscale.errors import DataError, UsageError, did_you_mean, quoted
 from sentiscale.util.files import read_toml as read_toml_file
 
 Cleaning = Literal["alpha", "words"]
@@ -306,7 +306,7 @@ class TrainSettings(Section):
     """Steps over which the learning rate rises from 0."""
     schedule: Literal["linear", "constant"] = "linear"
     """Learning rate after the warm-up: linear decay to 0 at the last step, or constant."""
-    class_weight: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0, le=1e9)]] | None = None
+    class_weight: Literal["balanced"] | dict[str, float] | None = None
     """Weight of each class in the loss, as negative=3,positive=1; balanced: inverse to its rows."""
     max_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Limit of the gradient norm of the network without its embedding; 1e9 means no limit."""
@@ -357,16 +357,20 @@ class TrainSettings(Section):
     @field_validator("class_weight", mode="before")
     @classmethod
     def _class_weight(cls, value: Any) -> Any:
-        if not isinstance(value, str) or value == "balanced":
-            return value
-        if value == "none":
-            return None
-        entries = [entry.rpartition("=") for entry in value.split(",")]
-        if not all(name for name, _, _ in entries):
+        if value in (None, "none", "balanced"):
+            return None if value == "none" else value
+        parts = [part.rpartition("=")[::2] for part in value.split(",")] if isinstance(value, str) else []
+        weights = {name.strip(): number for name, number in parts} if parts else value
+        try:
+            numbers = [float(number) for number in weights.values()]
+        except (AttributeError, TypeError, ValueError):
+            numbers = []
+        if not numbers or not all(0 < number <= 1e9 for number in numbers) or len(parts) > len(numbers):
             raise ValueError(
-                f"class_weight is '{value}'; it is none, balanced, or such as negative=3,positive=1"
+                f"class_weight is {quoted(value)}; it is none, balanced, or the weight of each class, "
+                "greater than 0, as negative=3,positive=1"
             )
-        return {name.strip(): number for name, _, number in entries}
+        return weights
 
     def resolved(self, rows: int) -> "TrainSettings":
         """The settings with the defaults for `rows` training rows."""
@@ -446,7 +450,7 @@ PREPARE_FLAGS = {
 
 _TRAIN_FLAGS = (
     "epochs batch_size lr seed device precision layout threads_per_rank target_accuracy time_limit "
-    "checkpoint_every oversubscribe micro_batches max_restarts"
+    "checkpoint_every oversubscribe micro_batches max_restarts class_weight"
 )
 TRAIN_FLAGS = {
     "model": "model.cell",

@@ -38,6 +38,7 @@ GIVEN = {
     "docs/tutorial/amazon-reviews.md": ("train.ft.txt", "test.ft.txt"),
     "docs/how-to/compare-runs.md": ("data", "run", "reviews.csv"),
     "docs/how-to/export-to-onnx.md": ("data", "run"),
+    "docs/how-to/lopsided-data.md": ("data", "run"),
     "docs/how-to/find-label-errors.md": ("data", "run", "reviews.csv"),
     "docs/how-to/predict-millions.md": ("run",),
     "docs/how-to/resume.md": ("reviews.ft.txt", "data"),

@@ -23,7 +23,7 @@ SPLIT = typer.Option(help="Split of prepared data to report on.")
 
 @reads_reviews
 def threshold(
-    model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
+    model: Annotated[Path, typer.Argument(help="Run or model directory.")],
     data: Annotated[
         str | None, typer.Argument(metavar="DATA_OR_FILE", help="Prepared data or a labelled file.")
     ] = None,

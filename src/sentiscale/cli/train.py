@@ -30,6 +30,12 @@ BATCH_SIZE = typer.Option(
     help="Rows per step, over all ranks.", show_default="128; 32 below 40,000 rows", rich_help_panel=LEARNT
 )
 LR = typer.Option(help="Maximum learning rate of Adam.", show_default="0.004", rich_help_panel=LEARNT)
+CLASS_WEIGHT = typer.Option(
+    metavar="balanced|none|NAME=W,...",
+    help="Weight of each class in training, for classes of unequal size; balanced: inverse to its rows.",
+    show_default="none",
+    rich_help_panel=LEARNT,
+)
 SEED = typer.Option(help="Seed of all random numbers.", show_default="0", rich_help_panel=LEARNT)
 DEVICE = typer.Option(help="Device: auto, cpu or cuda.", show_default="auto", rich_help_panel=RANKS)
 PRECISION = typer.Option(
@@ -73,6 +79,7 @@ def train(
     epochs: Annotated[float | None, EPOCHS] = None,
     batch_size: Annotated[int | None, BATCH_SIZE] = None,
     lr: Annotated[float | None, LR] = None,
+    class_weight: Annotated[str | None, CLASS_WEIGHT] = None,
     seed: Annotated[int | None, SEED] = None,
     device: Annotated[str | None, DEVICE] = None,
     precision: Annotated[str | None, PRECISION] = None,

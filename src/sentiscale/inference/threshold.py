@@ -20,6 +20,7 @@ from sentiscale.inference.evaluate import rows_of_files, rows_of_split
 from sentiscale.inference.predictor import Predictor
 from sentiscale.model.decision import Codes, Decision
 from sentiscale.model.directory import file_states, load_model, store_decision
+from sentiscale.model.files import model_path
 from sentiscale.model.metrics import RESAMPLES, Chances, LabelArray, Z, probabilities, wilson
 from sentiscale.model.thresholds import (
     MAX_POINTS,
@@ -137,7 +138,7 @@ def set_threshold(
     """Choose a threshold on validation rows, score it on others and store it in the model.
 
     Args:
-        model: model directory.
+        model: model directory or run directory.
         data: prepared data, or a labelled file or folder, which is divided by a hash of the text into rows to
             choose on and rows to report on.
         goal: what the threshold is chosen for.
@@ -151,7 +152,7 @@ def set_threshold(
         UsageError: there is no such class, or the model cannot be written.
         DataError: the model or the data cannot be used.
     """
-    path = Path(model)
+    path = model_path(model)
     states, report = file_states(path), read_threshold_report(path) or ThresholdReport()
     predictor = Predictor(load_model(path))
     names, class_name = predictor.classes.names, goal.class_name
@@ -188,7 +189,7 @@ def clear_thresholds(model: str | Path, class_name: str | None = None) -> Decisi
     Returns: the decision that remains.
     Raises: UsageError when there is no such class; the errors of `store_decision`.
     """
-    path = Path(model)
+    path = model_path(model)
     states, loaded = file_states(path), load_model(path)
     check_class(loaded.classes.names, class_name)
     decision = without(without(loaded.config.decision, class_name, "precision"), class_name, "abstain")

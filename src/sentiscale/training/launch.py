@@ -22,6 +22,7 @@ from sentiscale.training import rank
 from sentiscale.training.finish import finish
 from sentiscale.training.hardware import Hardware, join_ranks
 from sentiscale.training.loop import fit
+from sentiscale.training.row_weights import class_weights
 from sentiscale.training.run import TrainJob
 from sentiscale.training.run_directory import RunDir
 from sentiscale.training.setup import open_run
@@ -104,6 +105,7 @@ def make_job(
         settings = validate(Settings, run_dir.stored_settings()) if resume else Settings()
     settings = dataset.resolve(settings)
     check_trackers(settings.track)
+    class_weights(settings.train, dataset.manifest)  # refuses unknown classes before ranks start
     return TrainJob(dataset, run_dir, settings, resume, force, layout_choice)
 
 
