@@ -1,41 +1,12 @@
-"""Counts add up; records survive the way to disk and back; damaged files are named with their line."""
+"""Records survive the way to disk and back; damaged files are named with their line."""
 
 import os
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sentiscale import records
 from sentiscale.errors import DataError, SentiscaleError
-from sentiscale.records import EvalCounts, PhaseTimes, append_jsonl, cpu_quota, read_jsonl
-
-counts = st.builds(
-    EvalCounts,
-    **{name: st.integers(0, 10**6) for name in EvalCounts.model_fields if name != "loss_sum"},
-    loss_sum=st.integers(0, 10**6).map(float),
-)
-
-
-def test_accuracy_and_loss_of_ten_rows():
-    found = EvalCounts(true_positive=4, true_negative=3, false_positive=2, false_negative=1, loss_sum=5.0)
-    assert found.rows == 10
-    assert found.accuracy == pytest.approx(0.7)  # (4 + 3) / 10
-    assert found.loss == pytest.approx(0.5)  # 5.0 / 10
-
-
-def test_no_rows_give_zero_not_an_error():
-    assert (EvalCounts().accuracy, EvalCounts().loss) == (0.0, 0.0)
-
-
-@given(left=counts, right=counts)
-def test_sum_counts_both_sets_together(left, right):
-    both = left + right
-    assert both.rows == left.rows + right.rows
-    assert both == right + left
-    assert left + EvalCounts() == left
-    correct = left.accuracy * left.rows + right.accuracy * right.rows
-    assert both.accuracy * both.rows == pytest.approx(correct)
+from sentiscale.records import PhaseTimes, append_jsonl, cpu_quota, read_jsonl
 
 
 def test_records_come_back_as_they_were_written(tmp_path):

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -71,40 +70,6 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
-class EvalCounts(Record):
-    """Sums over evaluated rows. Adding two counts yields the counts of both sets of rows."""
-
-    true_positive: Count = 0
-    """Positive rows predicted positive."""
-    false_positive: Count = 0
-    """Negative rows predicted positive."""
-    true_negative: Count = 0
-    """Negative rows predicted negative."""
-    false_negative: Count = 0
-    """Positive rows predicted negative."""
-    loss_sum: Loss = 0.0
-    """Cross-entropy summed over rows, in nats."""
-
-    def __add__(self, other: "EvalCounts") -> "EvalCounts":
-        return EvalCounts(
-            **{name: getattr(self, name) + getattr(other, name) for name in EvalCounts.model_fields}
-        )
-
-    @cached_property
-    def rows(self) -> int:
-        return self.true_positive + self.false_positive + self.true_negative + self.false_negative
-
-    @property
-    def accuracy(self) -> float:
-        """Share of rows predicted correctly; 0 if there are no rows."""
-        return (self.true_positive + self.true_negative) / max(self.rows, 1)
-
-    @property
-    def loss(self) -> float:
-        """Mean binary cross-entropy per row in nats; 0 if there are no rows."""
-        return self.loss_sum / max(self.rows, 1)
-
-
 Interval = tuple[float, float]
 """Lower and upper end of a 95 % interval."""
 
@@ -136,7 +101,7 @@ class ClassScores(Record):
     rows: Count
     """Number of rows of this class."""
     intervals: dict[str, Interval] = Field(default_factory=dict)
-    """95 % intervals of precision and recall; empty unless they were asked for."""
+    """95 % intervals of precision, recall and F1; empty unless they were asked for."""
 
 
 class Scores(Record):

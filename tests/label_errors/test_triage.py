@@ -1,6 +1,7 @@
 """`triage` as a whole: equal numbers from every kind of input, categories, cautions, exit codes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.csv as pc
@@ -14,13 +15,17 @@ from sentiscale.data.prepared import PreparedDataset
 from sentiscale.datasets.output import synth
 from sentiscale.inference.evaluate import evaluate
 from sentiscale.inference.predictor import Predictor
+from sentiscale.label_errors import job
 from sentiscale.label_errors import rows as reading
 from sentiscale.label_errors.facts import TriageFacts
 from sentiscale.label_errors.job import SHOWN, TriageCounter, cautions_of_files, cautions_of_split, triage
 from sentiscale.label_errors.rows import NO_CATEGORY
-from sentiscale.model.directory import read_record
+from sentiscale.model.directory import DecisionTable, read_record, save_model
+from sentiscale.model.wide import Combination
 from sentiscale.training.launch import train
 from sentiscale.util.progress import Progress
+from tests.data.relabel import STARS, TERNARY, relabelled
+from tests.inference.explain.conftest import made
 from tests.training.conftest import quick
 
 
@@ -156,6 +161,36 @@ def test_a_named_test_set_was_not_trained_on(apart, reviews, table):
     record = {"data_digest": apart.manifest.digest, "data": apart.described().model_dump()}
     assert cautions_of_files(record, [str(table)]) == []
     assert "was trained on these rows" in cautions_of_files(record, [str(table), str(reviews)])[0]
+
+
+@pytest.mark.parametrize("classes", [TERNARY, STARS], ids=["ternary", "stars"])
+def test_a_model_of_several_classes_has_a_page_with_tinted_words(classes, dataset, tmp_path, monkeypatch):
+    """And numbers that are those of `evaluate`, with a decision and without."""
+    monkeypatch.setattr(job, "SHOWN", 3)
+    data = relabelled(dataset.path, tmp_path / "data", classes.names, classes.kind).path
+    saved = made(Combination(net=0.6, wide=0.8, bias=(0.1,) * len(classes)), classes=classes).model
+    save_model(tmp_path / "model", saved)
+    told = triage(tmp_path / "model", data, tmp_path / "p.html", top=7).facts.summary()
+    scores = evaluate(tmp_path / "model", data)
+    assert (told["accuracy"], told["confusion"]) == (scores.accuracy, scores.confusion)
+    assert (told["rows"], told["loss"]) == (scores.rows, pytest.approx(scores.loss))
+    assert len(told["mistakes"]) == 7
+    for row in told["mistakes"]:
+        assert row["given"] != row["label"]
+        assert row["suggested"] in (None, *classes.names)
+    assert (tmp_path / "p.html").read_text().count("<mark ") > 6
+    for needed in (sum(part.confidence * part.rows for part in scores.calibration) / scores.rows, 1.0):
+        decision = DecisionTable(abstain=dict.fromkeys(classes.names, needed))
+        config = saved.config.model_copy(update={"thresholds": decision})
+        path = tmp_path / f"above-{needed}"
+        save_model(path, replace(saved, config=config))
+        careful = triage(path, data, tmp_path / "p.html", force=True).facts.summary()
+        of_careful = evaluate(path, data)
+        assert 0 < careful["unsure"] == of_careful.unsure
+        assert (careful["accuracy"], careful["confusion"]) == (of_careful.accuracy, of_careful.confusion)
+        assert careful["label_errors"]["doubted"] == told["label_errors"]["doubted"], "whatever is decided"
+        assert sum(group["rows"] for group in careful["groups"]["label"]) == scores.rows - careful["unsure"]
+    assert careful["unsure"] == careful["rows"]
 
 
 def test_one_class_and_one_row_are_enough_for_a_page(made_up, cli, tmp_path):

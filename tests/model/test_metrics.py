@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiscale.model.metrics import calibration_bins, count, expected_calibration_error, probabilities, score
+from sentiscale.model.metrics import (
+    calibration_bins,
+    confusion,
+    expected_calibration_error,
+    loss_sum,
+    probabilities,
+    score,
+)
 from sentiscale.model.wide import Combination
 from sentiscale.records import Scores
 
@@ -27,11 +34,12 @@ def test_counts_and_scores_of_four_rows():
 def test_counts_of_parts_add_up_to_counts_of_the_whole(rows, cut):
     logits = np.array([row[0] for row in rows], np.float32)
     labels = np.array([row[1] for row in rows], np.uint8)
-    parts = count(logits[:cut], labels[:cut]) + count(logits[cut:], labels[cut:])
-    whole = count(logits, labels)
-    assert parts.rows == whole.rows == len(rows)
-    assert parts.true_positive == whole.true_positive
-    assert parts.loss_sum == pytest.approx(whole.loss_sum)
+    codes = probabilities(logits).argmax(axis=1)
+    parts = confusion(labels[:cut], codes[:cut], 2) + confusion(labels[cut:], codes[cut:], 2)
+    assert np.array_equal(parts, confusion(labels, codes, 2))
+    assert parts.sum() == len(rows)
+    loss = loss_sum(logits[:cut], labels[:cut]) + loss_sum(logits[cut:], labels[cut:])
+    assert loss == pytest.approx(loss_sum(logits, labels))
 
 
 def test_one_class_has_no_auc():

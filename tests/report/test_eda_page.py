@@ -4,15 +4,18 @@ import base64
 import hashlib
 import re
 from html.parser import HTMLParser
-from itertools import pairwise
+from itertools import combinations, pairwise
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from sentiscale.errors import DataError, OutputExistsError, UsageError
+from sentiscale.report.charts import class_styles
 from sentiscale.report.eda import eda, gather
 from sentiscale.report.page import _part
+from sentiscale.text.classes import Classes
 from tests.report.eda_data import write_dataset
 
 HOSTILE = "<script>alert(1)</script><img/src=https://example.org/x.png/onerror=alert(2)>\"'&amp;{{7*7}}"
@@ -243,15 +246,77 @@ def test_colours_can_be_told_from_their_background():
         assert contrast(colours["ink"], colours["note"]) >= 4.5
 
 
+DICHROMATIC = {
+    "normal": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protan": [[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]],
+    "deutan": [[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]],
+    "tritan": [[1.2555, -0.0767, -0.1788], [-0.0784, 0.9308, 0.1476], [0.0047, 0.6914, 0.3039]],
+}
+"""Linear RGB as seen without one kind of cone (Machado, Oliveira and Fernandes, 2009)."""
+ORDERED = ("negative", "negative-half", "quiet", "positive-half", "positive")
+NOMINAL = ("negative", "positive", "nominal-2", "nominal-3", "nominal-4", "nominal-5", "ink")
+
+
+@pytest.mark.parametrize("names", [ORDERED, NOMINAL], ids=["stars", "nominal"])
+def test_colours_of_classes_can_be_told_apart_by_the_colour_blind(names):
+    """Distance in Oklab of at least 0.07; the palette of Okabe and Ito has 0.076."""
+    for block in re.findall(r"\{[^{}]*--page:[^{}]*\}", _part("page.css")):
+        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
+        for sight, matrix in DICHROMATIC.items():
+            seen = {name: oklab(np.array(matrix) @ linear(colours[name])) for name in names}
+            for one, other in combinations(names, 2):
+                assert np.linalg.norm(seen[one] - seen[other]) >= 0.07, (sight, one, other, block)
+
+
+def test_classes_have_colours_of_their_kind():
+    ternary = Classes(("negative", "neutral", "positive"), "ternary")
+    stars = Classes(tuple(map(str, range(1, 6))), "stars")
+    many = [Classes(tuple(f"c{code}" for code in range(number)), "labels") for number in (2, 7, 8, 100)]
+    assert class_styles(Classes()) == class_styles(many[0]) == ["negative", "positive"]
+    assert class_styles(ternary) == ["level-0", "level-5", "level-10"]
+    assert class_styles(stars) == ["level-0", "level-2", "level-5", "level-8", "level-10"]
+    assert len(set(class_styles(many[1]))) == 7
+    assert set(class_styles(many[2]) + class_styles(many[3])) == {"accent"}
+    for style in {*class_styles(stars), *class_styles(many[1])}:
+        assert re.search(rf"\.{style}\b[^{{]*\{{ --tone", _part("page.css"))
+
+
+@pytest.mark.parametrize("number", [3, 7, 24, 100])
+def test_pages_of_many_classes_name_each_and_escape_its_name(tmp_path, number):
+    names = (HOSTILE, "line", *(f"c{code}" for code in range(2, number)))
+    train = [(i % number, f"own{i % number} word number n{i % 90}") for i in range(900)]
+    data = write_dataset(tmp_path / "data", {"train": train}, classes=names, settings={"classes": "labels"})
+    written = eda(data, tmp_path / "page.html")
+    parsed = Page((tmp_path / "page.html").read_text())
+    assert parsed.tags.count("script") == 1
+    assert "img" not in parsed.tags
+    assert all(name in parsed.text for name in names)
+    assert f"own{number - 1}" in parsed.text.partition("Which words")[2].partition("Findings")[0]
+    assert {sample.label for sample in written.facts.samples.reviews} == set(names)
+    assert written.bytes < 400_000
+    told = written.facts.summary()["telling"]["words"]
+    assert [terms[0]["text"] for terms in told.values()] == [f"own{code}" for code in range(number)]
+
+
+def linear(colour: str) -> np.ndarray:
+    parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+
+
+def oklab(rgb: np.ndarray) -> np.ndarray:
+    """Coordinates of linear RGB in a space with even distances (Ottosson, 2020)."""
+    to_cones = [[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]]
+    to_lab = [[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]]
+    return np.array(to_lab) @ np.cbrt(np.array(to_cones) @ np.clip(rgb, 0, 1))
+
+
 def contrast(one: str, other: str) -> float:
     high, low = sorted((luminance(one), luminance(other)), reverse=True)
     return (high + 0.05) / (low + 0.05)
 
 
 def luminance(colour: str) -> float:
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return float(np.array([0.2126, 0.7152, 0.0722]) @ linear(colour))
 
 
 @pytest.mark.parametrize("damage", ["not-parquet", "other-columns", "other-types"])

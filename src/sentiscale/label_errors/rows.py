@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from sentiscale.data.corpus import Corpus, Source
 from sentiscale.data.inputs import MB, read_chunk
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import UsageError, did_you_mean
-from sentiscale.inference.evaluate import unknown_shares, vocabulary_mapping
+from sentiscale.inference.evaluate import mapped_labels, unknown_shares, vocabulary_mapping
 from sentiscale.inference.explain import explain
 from sentiscale.inference.predictor import CHUNK_ROWS, Predictor
 from sentiscale.label_errors.counts import ScoredBlock
@@ -79,8 +80,10 @@ def split_chunks(
 ) -> Iterator[LabelledChunk]:
     """Predict the rows of a split of prepared data.
 
-    Raises: DataError when the data and the model have different cleaning profiles, or the split is empty.
+    Raises: DataError when the data and the model have different cleaning profiles or classes, or the split
+        is empty.
     """
+    split_labels = mapped_labels(predictor, dataset, name)
     numbers = vocabulary_mapping(predictor, dataset)
     split = dataset.split(name)
     with progress.task("triage", len(split), "rows") as advance:
@@ -88,7 +91,7 @@ def split_chunks(
             offsets = np.asarray(split.offsets[first : first + CHUNK_ROWS + 1])
             tokens = np.asarray(split.tokens[offsets[0] : offsets[-1]])
             ids = tokens if numbers is None else numbers[tokens]
-            labels = np.asarray(split.labels[first : first + CHUNK_ROWS])
+            labels = split_labels[first : first + CHUNK_ROWS]
             block = _scored(predictor, ids, offsets - offsets[0], labels)
             yield LabelledChunk(block, name, np.arange(first, first + len(labels)))
             advance(len(labels), "")
@@ -178,7 +181,7 @@ def _names(others: pa.Table | None, column: str | None) -> list[str] | None:
 
 
 AT_ONCE = 8
-"""Number of reviews explained between two progress reports."""
+"""Most reviews explained between two progress reports."""
 SAME = 0.01
 """Maximum difference between the logits of explanation and prediction for the explanation to be shown."""
 
@@ -239,18 +242,21 @@ def read_rows(
 ) -> list[ShownMistake]:
     """Add texts and the contributions of their words to the rows, at about ten reviews per second."""
     read = [RowText(row.text, row.text) if texts is None else texts[row.number] for row in rows]
-    if len(predictor.classes) > 2:
-        return [ShownMistake(row, text.shown) for row, text in zip(rows, read, strict=True)]
+    # Of two classes, the second is explained for all rows, so that its words have the same colour everywhere.
+    targets = [1 if len(row.chances) == 2 else row.other for row in rows]
     found: list[ShownMistake] = []
     with progress.task("explain", len(rows), "reviews") as advance:
-        for first in range(0, len(rows), AT_ONCE):
-            part = slice(first, first + AT_ONCE)
-            explanations = explain(predictor, [text.read for text in read[part]])
-            for row, text, explanation in zip(rows[part], read[part], explanations, strict=True):
+        for (_, target), run in groupby(range(len(rows)), lambda place: (place // AT_ONCE, targets[place])):
+            part = list(run)
+            name = predictor.classes.names[target]
+            explanations = explain(predictor, [read[place].read for place in part], target=name)
+            for place, explanation in zip(part, explanations, strict=True):
+                row, text = rows[place], read[place]
+                logit = row.logits[0] if len(row.logits) == 1 else row.logits[target] - row.logits.mean()
                 words = [(word.start, word.end, word.contribution) for word in explanation.words]
-                same = abs(explanation.logit - row.logits[0]) <= SAME
+                same = abs(explanation.logit - logit) <= SAME
                 found.append(ShownMistake(row, text.shown, tuple(_placed(words, text)) if same else ()))
-            advance(len(explanations), "")
+            advance(len(part), "")
     return found
 
 

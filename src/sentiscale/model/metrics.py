@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiscale.model.decision import Codes, Decision
-from sentiscale.records import CalibrationBin, ClassScores, EvalCounts, Interval, Scores
+from sentiscale.records import CalibrationBin, ClassScores, Interval, Scores
 from sentiscale.text.classes import Classes
 
 FloatArray = npt.NDArray[np.float32]
@@ -125,16 +125,24 @@ def summary(found: Confusion, classes: Classes) -> dict[str, npt.NDArray[np.floa
 
 def class_scores(found: Confusion, classes: Classes, *, intervals: bool) -> dict[str, ClassScores]:
     """Return the scores of each class."""
-    columns = (margin.tolist() for margin in _margins(found))
+    columns = [margin.tolist() for margin in _margins(found)]
+    ends: list[dict[str, Interval]] = [{} for _ in classes.names]
+    if intervals:
+        right, given, rows = _margins(_resampled(found))
+        low, high = np.percentile(2 * right / np.maximum(given + rows, 1), [2.5, 97.5], axis=0).tolist()
+        ends = [
+            {"precision": wilson(hits, labelled), "recall": wilson(hits, of), "f1": (least, most)}
+            for hits, labelled, of, least, most in zip(*columns, low, high, strict=True)
+        ]
     return {
         name: ClassScores(
-            precision=right / max(given, 1),
-            recall=right / max(rows, 1),
-            f1=2 * right / max(given + rows, 1),
-            rows=rows,
-            intervals={"precision": wilson(right, given), "recall": wilson(right, rows)} if intervals else {},
+            precision=hits / max(labelled, 1),
+            recall=hits / max(of, 1),
+            f1=2 * hits / max(labelled + of, 1),
+            rows=of,
+            intervals=own,
         )
-        for name, right, given, rows in zip(classes.names, *columns, strict=True)
+        for name, hits, labelled, of, own in zip(classes.names, *columns, ends, strict=True)
     }
 
 
@@ -153,9 +161,7 @@ def side_counts(chances: Chances, labels: LabelArray, classes: Classes) -> tuple
 
 def score_intervals(found: Confusion, classes: Classes, sided: tuple[int, int] | None) -> dict[str, Interval]:
     """95 % intervals: Wilson's for shares of rows, a percentile bootstrap of the rows for other scores."""
-    total = int(found.sum())
-    samples = np.random.default_rng(0).multinomial(total, found.ravel() / max(total, 1), RESAMPLES)
-    spread = summary(samples.reshape(RESAMPLES, *found.shape), classes)
+    spread = summary(_resampled(found), classes)
     ends = {name: np.percentile(values, [2.5, 97.5]).tolist() for name, values in spread.items()}
     right, given, rows = (margin.tolist() for margin in _margins(found))
     ends["accuracy"] = wilson(sum(right), sum(given))
@@ -190,18 +196,6 @@ def area_under_curve(scores: npt.NDArray[Any], labels: LabelArray, classes: int)
     return float(np.mean([roc_auc_score(labels == code, scores[:, code]) for code in range(classes)]))
 
 
-def count(logits: FloatArray, labels: LabelArray) -> EvalCounts:
-    """Count the confusion matrix of two classes and sum the loss; all shapes are (rows,)."""
-    positive, truth = logits > 0, labels == 1
-    return EvalCounts(
-        true_positive=int(np.sum(positive & truth)),
-        false_positive=int(np.sum(positive & ~truth)),
-        true_negative=int(np.sum(~positive & ~truth)),
-        false_negative=int(np.sum(~positive & truth)),
-        loss_sum=loss_sum(logits, labels),
-    )
-
-
 def calibration_bins(chances: Chances, labels: LabelArray) -> list[CalibrationBin]:
     """Compute confidence and accuracy in 15 confidence bins of equal width, from (rows, K) and (rows,).
 
@@ -229,6 +223,13 @@ def expected_calibration_error(bins: list[CalibrationBin]) -> float:
     """Mean absolute difference of confidence and accuracy, weighted by rows per bin; 0 without rows."""
     rows = sum(bin_.rows for bin_ in bins)
     return sum(bin_.rows * abs(bin_.accuracy - bin_.confidence) for bin_ in bins) / max(rows, 1)
+
+
+def _resampled(found: Confusion) -> Confusion:
+    """Confusion matrices of bootstrap samples of the rows: (RESAMPLES, K, K + 1)."""
+    total = int(found.sum())
+    samples = np.random.default_rng(0).multinomial(total, found.ravel() / max(total, 1), RESAMPLES)
+    return samples.reshape(RESAMPLES, *found.shape)
 
 
 def _margins(found: Confusion) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:

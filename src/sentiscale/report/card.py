@@ -17,11 +17,24 @@ from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import DataError, UsageError
 from sentiscale.inference.evaluate import ScoredRows, rows_of_files, rows_of_split
 from sentiscale.inference.predictor import Predictor
+from sentiscale.model.decision import Decision
 from sentiscale.model.directory import SavedModel
-from sentiscale.model.metrics import probabilities, score
-from sentiscale.records import CalibrationBin, Record, RunRecord, Scores, TrainedOn, load_record, reason_of
+from sentiscale.model.metrics import class_scores, probabilities, score, score_intervals, summary
+from sentiscale.model.thresholds import ThresholdEntry, read_threshold_report
+from sentiscale.records import (
+    CalibrationBin,
+    ClassScores,
+    Interval,
+    Record,
+    RunRecord,
+    Scores,
+    TrainedOn,
+    load_record,
+    reason_of,
+)
 from sentiscale.report.page import render_markdown
 from sentiscale.study.analysis.intervals import wilson
+from sentiscale.text.classes import Classes
 from sentiscale.text.formats import format_of
 from sentiscale.text.vocab import SPECIAL
 from sentiscale.util.progress import Progress
@@ -82,8 +95,8 @@ class Slice(Record):
     """Shared property of the rows: a range of lengths, a class or a category."""
     rows: int
     """Number of rows."""
-    positive_share: float
-    """Share of rows whose label is positive."""
+    positive_share: float | None
+    """Of two classes, the share of rows with the second, "positive"; None for more classes."""
     confidence: float
     """Mean probability of the predicted labels."""
     accuracy: float
@@ -109,17 +122,29 @@ class Evaluation(Record):
     rows: int
     """Number of scored rows."""
     loss: float
-    """Mean binary cross-entropy, in nats."""
+    """Mean cross-entropy, in nats."""
     f1: float | None
-    """Harmonic mean of precision and recall."""
+    """Harmonic mean of precision and recall; of more than two classes, their mean."""
     auc: float | None
     """Area under the ROC curve; None when only one class occurs."""
     ece: float | None
     """Expected calibration error over 15 equal bins of confidence (Guo et al., 2017)."""
     confusion: list[list[int]]
-    """[[true negatives, false positives], [false negatives, true positives]]."""
+    """Number of rows by true class (list) and label (entry), without those labelled unsure."""
+    unsure: int
+    """Number of rows labelled unsure; they count as missed in every recall."""
     proportions: list[Proportion]
-    """Accuracy, precision and recall."""
+    """Accuracy and, of two classes, precision and recall of the second."""
+    per_class: dict[str, ClassScores]
+    """Scores of each class, with 95 % intervals."""
+    means: dict[str, float]
+    """Macro F1, balanced accuracy and, of stars, mean absolute error and quadratic weighted kappa."""
+    intervals: dict[str, Interval]
+    """95 % intervals of the means."""
+    majority: str
+    """The most frequent class."""
+    majority_share: float
+    """Its share of the rows: the accuracy of a model that always predicts it."""
     calibration: list[CalibrationBin]
     """Bins of confidence with their accuracy; empty for records written before this field existed."""
 
@@ -139,6 +164,14 @@ class ModelCard(Record):
     """Date on which training ended, as in 2026-11-23."""
     id: str
     """Id of the run, as in its record."""
+    classes: list[str]
+    """Names of the classes."""
+    kind: str
+    """How the classes were formed: binary, ternary, stars or labels."""
+    decision: dict[str, dict[str, float]]
+    """Class weights, thresholds and limits of abstention, by class; empty for the most probable class."""
+    thresholds: list[ThresholdEntry]
+    """How the thresholds were chosen and what they score; empty without thresholds."""
     model: dict[str, Any]
     """Cell, layer sizes, number of parameters, vocabulary size and cleaning rule of the model."""
     evaluations: list[Evaluation]
@@ -165,12 +198,32 @@ class ModelCard(Record):
 
 def markdown(card: ModelCard) -> str:
     """Render the card as Markdown: front matter, then the sections of Mitchell et al. (2019)."""
+    found = card.evaluations[0] if card.evaluations else None
     return render_markdown(
         "card.md",
         card=card,
+        lopsided=found if found and found.majority_share > LOPSIDED else None,
+        matrix_classes=MATRIX_CLASSES,
+        confusions=[largest_confusions(card.classes, each.confusion) for each in card.evaluations],
+        curves=[
+            (entry, entry.curve[:: -(-len(entry.curve) // CURVE_POINTS)])
+            for entry in card.thresholds
+            if entry.curve
+        ],
         front_matter=front_matter(card),
         inputs=[PurePath(path).name for path in card.data.inputs] if card.data else [],
     )
+
+
+def largest_confusions(names: Sequence[str], confusion: list[list[int]]) -> list[tuple[str, str, int, int]]:
+    """Return the most frequent mistakes: true class, label, rows, and rows of the true class with a label."""
+    found = [
+        (names[code], names[label], rows, sum(line))
+        for code, line in enumerate(confusion)
+        for label, rows in enumerate(line)
+        if rows and label != code
+    ]
+    return sorted(found, key=lambda each: -each[2])[:MOST_CONFUSIONS]
 
 
 def front_matter(card: ModelCard) -> str:
@@ -193,12 +246,19 @@ def _index(card: ModelCard, found: Evaluation) -> dict[str, Any]:
     """Results in the format of Hugging Face's `model-index`."""
     metrics = [{"type": part.name, "value": round(part.share, 6)} for part in found.proportions]
     if found.f1 is not None:
-        metrics.append({"type": "f1", "value": round(found.f1, 6)})
+        named = {"name": "macro F1"} if len(card.classes) > 2 else {}
+        metrics.append({"type": "f1", **named, "value": round(found.f1, 6)})
     data = {"name": f"prepared data {card.data_digest[:12]}", "type": "reviews", "split": found.split}
     task = {"type": "text-classification", "name": "Sentiment classification"}
     return {"name": card.name, "results": [{"task": task, "dataset": data, "metrics": metrics}]}
 
 
+LOPSIDED = 0.6
+"""Share of the most frequent class above which accuracy alone misleads."""
+MATRIX_CLASSES, MOST_CONFUSIONS = 12, 20
+"""Most classes for which a confusion matrix is readable; for more, the card lists the largest confusions."""
+CURVE_POINTS = 12
+"""Most points of a precision-recall curve that the card lists."""
 LENGTHS = (8, 16, 32, 64, 128, 256)
 """Upper bounds of the slices by length, in tokens."""
 UNKNOWN = (0.0, 0.01, 0.02, 0.05, 0.1)
@@ -207,24 +267,26 @@ MOST_CATEGORIES = 50
 """Number of categories that are listed separately, those with the most rows."""
 
 
-def usual_slices(rows: ScoredRows, read_tokens: int) -> list[Slices]:
+def usual_slices(rows: ScoredRows, read_tokens: int, decision: Decision) -> list[Slices]:
     """Divide rows by length, by whether the network reads all of them, by unknown words and by class.
 
     Args:
         rows: scored rows.
         read_tokens: number of tokens of a review that the network reads.
+        decision: how labels follow from probabilities.
     """
     longer = (rows.lengths > read_tokens).astype(int)
     return [
-        divided("length in tokens", rows, *by_length(rows.lengths)),
+        divided("length in tokens", rows, *by_length(rows.lengths), decision),
         divided(
             f"what the network reads ({read_tokens} tokens)",
             rows,
             longer,
             ["wholly", "beginning and end only"],
+            decision,
         ),
-        divided("unknown words", rows, *by_share(rows.unknown)),
-        divided("true class", rows, rows.labels.astype(int), ["negative", "positive"]),
+        divided("unknown words", rows, *by_share(rows.unknown), decision),
+        divided("true class", rows, rows.labels.astype(int), decision.names, decision),
     ]
 
 
@@ -254,19 +316,24 @@ def by_category(categories: Sequence[str]) -> tuple[npt.NDArray[np.intp], list[s
     return np.array([place[name] for name in categories], np.intp), names
 
 
-def divided(by: str, rows: ScoredRows, place: npt.NDArray[np.integer], names: Sequence[str]) -> Slices:
-    """Score the rows of each slice; slices without rows are left out.
+def divided(
+    by: str, rows: ScoredRows, place: npt.NDArray[np.integer], names: Sequence[str], decision: Decision
+) -> Slices:
+    """Score the rows of each slice; rows labelled unsure and slices without rows are left out.
 
     Args:
         by: property by which the rows are divided.
         rows: all rows.
         place: slice of each row (rows,), as an index into `names`.
         names: names of the slices.
+        decision: how labels follow from probabilities.
     """
     chances = probabilities(rows.logits)
-    right = (rows.logits > 0) == (rows.labels == 1)
-    columns = (None, right, rows.labels, chances.max(axis=1))
-    sums = [np.bincount(place, weights, minlength=len(names)).tolist() for weights in columns]
+    codes = decision.codes(chances)
+    kept = np.flatnonzero(codes < len(decision.names))
+    columns = (None, (codes == rows.labels)[kept], rows.labels[kept] == 1, chances[kept, codes[kept]])
+    sums = [np.bincount(place[kept], weights, minlength=len(names)).tolist() for weights in columns]
+    binary = len(decision.names) == 2
     slices = []
     for name, count, hits, positive, confidence in zip(names, *sums, strict=True):
         if count:
@@ -275,7 +342,7 @@ def divided(by: str, rows: ScoredRows, place: npt.NDArray[np.integer], names: Se
                 Slice(
                     name=name,
                     rows=count,
-                    positive_share=positive / count,
+                    positive_share=positive / count if binary else None,
                     confidence=confidence / count,
                     accuracy=hits / count,
                     low=low,
@@ -295,7 +362,7 @@ def limits_of(card: ModelCard) -> list[str]:
     """List the limitations of the model, one sentence each, with this model's numbers where known."""
     model = card.model
     limits = [
-        finding("classes"),
+        finding("classes", kind=card.kind, names=card.classes),
         finding("language", language=card.language),
         finding("vocabulary", words=model["vocab_size"] - len(SPECIAL)),
         finding("length", read=model["max_tokens"], stored=model["stored_tokens"], wide=model["wide"]),
@@ -317,6 +384,7 @@ def limits_of(card: ModelCard) -> list[str]:
     return sentences(__package__, "card.jinja", limits)
 
 
+MEANS = ("macro_f1", "balanced_accuracy", "mae", "quadratic_kappa")
 COSTS = ("train_seconds", "steps", "epochs", "rows_per_s", "layout", "threads_per_rank", "precision")
 
 
@@ -363,7 +431,7 @@ def make_card(
         where = f"{choices.by} (in {choices.reviews.name}{left_out}{_seen(record, choices.reviews)})"
         for line in rows.left_out.lines():
             progress.say(line)
-        slices = [*slices, divided(where, rows, *by_category(names))]
+        slices = [*slices, divided(where, rows, *by_category(names), predictor.decision)]
     card = ModelCard(
         name=choices.name or (path.resolve().parent if path == model_path else path.resolve()).name,
         run=str(path),
@@ -371,8 +439,12 @@ def make_card(
         license=choices.license,
         trained_at=(record.finished_at or record.started_at).date().isoformat(),
         id=record.id,
+        classes=list(predictor.classes.names),
+        kind=predictor.classes.kind,
+        decision=decision_facts(predictor.decision),
+        thresholds=threshold_entries(model_path),
         model=model_facts(predictor.model),
-        evaluations=evaluations_of(record),
+        evaluations=evaluations_of(record, predictor.classes),
         slices=slices,
         slices_note=note,
         data=_data(record, choices),
@@ -408,27 +480,58 @@ def model_facts(model: SavedModel) -> dict[str, Any]:
     }
 
 
-def evaluations_of(record: RunRecord) -> list[Evaluation]:
+def decision_facts(decision: Decision) -> dict[str, dict[str, float]]:
+    """The parts of a decision that are not the usual ones, each by class."""
+    parts = {"weights": decision.weights, "thresholds": decision.thresholds, "abstain": decision.abstain}
+    return {name: dict(values) for name, values in parts.items() if values}
+
+
+def threshold_entries(model_path: Path) -> list[ThresholdEntry]:
+    report = read_threshold_report(model_path)
+    return report.entries if report else []
+
+
+def evaluations_of(record: RunRecord, classes: Classes) -> list[Evaluation]:
     """Scores of the run on its test and validation splits."""
     found = (("test", record.test), ("valid", record.valid))
     try:
-        return [evaluation(split, Scores.model_validate(scores)) for split, scores in found if scores]
+        return [
+            evaluation(split, Scores.model_validate(scores), classes) for split, scores in found if scores
+        ]
     except ValidationError as error:
         raise DataError(f"the scores in record.json are incomplete: {reason_of(error)}.") from error
 
 
-def evaluation(split: str, scores: Scores) -> Evaluation:
-    """Add counts and intervals to the scores of a split."""
-    (true_negative, false_positive), (false_negative, true_positive) = scores.confusion
-    counted = (
-        ("accuracy", true_negative + true_positive, scores.rows),
-        ("precision", true_positive, true_positive + false_positive),
-        ("recall", true_positive, true_positive + false_negative),
+def evaluation(split: str, scores: Scores, classes: Classes) -> Evaluation:
+    """Add counts and intervals to the scores of a split, and the scores that older records do not have."""
+    answered = np.array(scores.confusion)
+    if answered.shape != (len(classes), len(classes)):
+        raise DataError(
+            f"the scores of the {split} split in record.json are not those of {len(classes)} classes."
+        )
+    rows = np.array(
+        [scores.per_class[name].rows if name in scores.per_class else 0 for name in classes.names]
     )
+    unsure = np.maximum(rows - answered.sum(axis=1), 0)
+    found = np.column_stack([answered, unsure])
+    per_class, right = class_scores(found, classes, intervals=True), np.diagonal(answered)
+    counted = [("accuracy", int(right.sum()), int(answered.sum()))]
+    if len(classes) == 2:
+        given, of = int(answered[:, 1].sum()), int(found[1].sum())
+        counted += [("precision", int(right[1]), given), ("recall", int(right[1]), of)]
+    means = {name: value.item() for name, value in summary(found, classes).items() if name in MEANS}
+    ends = score_intervals(found, classes, None)
+    majority = int(found.sum(axis=1).argmax())
     return Evaluation(
         split=split,
         **scores.model_dump(include={"rows", "loss", "f1", "auc", "ece", "confusion"}),
+        unsure=int(unsure.sum()),
         proportions=[_proportion(name, count, of) for name, count, of in counted],
+        per_class=per_class,
+        means=means,
+        intervals={name: ends[name] for name in means},
+        majority=classes.names[majority],
+        majority_share=float(found[majority].sum() / max(found.sum(), 1)),
         calibration=scores.calibration,
     )
 
@@ -491,15 +594,21 @@ def _slices(
         return [], "The recorded path now contains different data. Pass --data to compute slices."
     progress.say(f"predicting the {split} split, {dataset.manifest.rows[split]:,} rows")
     rows = rows_of_split(predictor, dataset, split)
-    return usual_slices(rows, predictor.model.config.max_tokens), _how(rows, split, same, record)
+    read = predictor.model.config.max_tokens
+    return usual_slices(rows, read, predictor.decision), _how(rows, predictor, split, same, record)
 
 
-def _how(rows: ScoredRows, split: str, same: bool, record: RunRecord) -> str:
-    accuracy = score(rows.logits, rows.labels).accuracy
+def _how(rows: ScoredRows, predictor: Predictor, split: str, same: bool, record: RunRecord) -> str:
+    scores = score(rows.logits, rows.labels, predictor.classes, predictor.decision)
+    accuracy, unsure = scores.accuracy, scores.unsure
     whose = f"the {split} split" if same else f"the {split} split of a different dataset"
     told = (
         f"Computed by predicting all {len(rows.labels):,} rows of {whose} in fp32: accuracy {accuracy:.4f}."
     )
+    if unsure:
+        told += f" The {unsure:,} rows labelled unsure are left out."
+    if not predictor.decision.is_default:
+        told += " Labels are decided as described above."
     return (
         told
         if record.precision == "fp32"

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard as HubCard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,18 +15,24 @@ from sentiscale.config import PrepareSettings
 from sentiscale.datasets.output import synth
 from sentiscale.errors import DataError, UsageError
 from sentiscale.inference.evaluate import ScoredRows, evaluate
+from sentiscale.model.decision import Decision
 from sentiscale.model.metrics import score
+from sentiscale.model.thresholds import ThresholdEntry, ThresholdPoint, ThresholdScores
+from sentiscale.records import ClassScores
 from sentiscale.report.card import (
     CardChoices,
+    ModelCard,
     by_category,
     by_length,
     by_share,
     categories_of,
     divided,
     evaluation,
+    limits_of,
     make_card,
     markdown,
 )
+from sentiscale.text.classes import BINARY, Classes
 from tests.study.runs.conftest import change
 
 
@@ -66,17 +72,24 @@ def test_slices_by_hand():
         np.array([3, 9, 8, 257]),
         np.array([0.0, 0.005, 0.5, 0.0]),
     )
-    lengths = divided("length", rows, *by_length(rows.lengths)).slices
+    usual = Decision(BINARY)
+    lengths = divided("length", rows, *by_length(rows.lengths), usual).slices
     assert [(part.name, part.rows, part.accuracy) for part in lengths] == [
         ("1 to 8", 2, 0.5),
         ("9 to 16", 1, 1.0),
         ("257 and more", 1, 1.0),
     ]
-    unknown = divided("unknown", rows, *by_share(rows.unknown)).slices
+    unknown = divided("unknown", rows, *by_share(rows.unknown), usual).slices
     assert [(part.name, part.rows) for part in unknown] == [
         ("none", 2),
         ("up to 1 %", 1),
         ("more than 10 %", 1),
+    ]
+    careful = Decision(BINARY, abstain={"positive": 0.9})  # 2, 3 and 0.5 are 0.88, 0.95 and 0.62
+    lengths = divided("length", rows, *by_length(rows.lengths), careful).slices
+    assert [(part.name, part.rows, part.accuracy) for part in lengths] == [
+        ("1 to 8", 1, 0.0),
+        ("9 to 16", 1, 1.0),
     ]
 
 
@@ -132,7 +145,7 @@ def test_categories_go_with_their_rows(tmp_path):
 
 def test_front_matter_is_what_hubs_read(card):
     text = markdown(card)
-    assert ModelCard(text).data.eval_results[0].metric_value == pytest.approx(
+    assert HubCard(text).data.eval_results[0].metric_value == pytest.approx(
         card.evaluations[0].proportions[0].share, abs=1e-6
     )
     fields = yaml.safe_load(text.split("---")[1])
@@ -146,7 +159,7 @@ HOSTILE = 'x: [y]\n---\n# <script>alert(1)</script> | `a` "q" \\ ${z}'
 def test_hostile_names_stay_words(card):
     slices = [card.slices[0].model_copy(update={"by": HOSTILE})]
     text = markdown(card.model_copy(update={"name": HOSTILE, "license": HOSTILE, "slices": slices}))
-    data = ModelCard(text).data
+    data = HubCard(text).data
     assert data.license == HOSTILE
     assert data.model_name == HOSTILE
     body = text.partition("\n---\n\n")[2]
@@ -203,9 +216,101 @@ def test_a_model_directory_by_itself_has_a_card(finished, tmp_path):
 
 def test_one_class_and_no_rows_of_it():
     scores = score(np.array([-1.0, -2.0], np.float32), np.array([0, 0], np.uint8))
-    found = evaluation("test", scores)
+    found = evaluation("test", scores, Classes())
     assert found.auc is None
     assert [(part.count, part.of) for part in found.proportions] == [(2, 2), (0, 0), (0, 0)]
+
+
+def stars_card(card: ModelCard, classes: Classes, **changes) -> ModelCard:
+    """The card with scores of these classes: four of five rows right, the others one class too low."""
+    labels = (np.arange(500) % len(classes)).astype(np.uint8)
+    is_right = np.arange(500) // len(classes) % 5 < 4
+    codes = np.where(is_right, labels, np.maximum(labels.astype(int) - 1, 0))
+    logits = (5 * np.eye(len(classes))[codes]).astype(np.float32)
+    found = evaluation("test", score(logits, labels, classes), classes)
+    data = card.data.model_copy(update={"labels": {"train": dict.fromkeys(classes.names, 7)}})
+    known = {"classes": list(classes.names), "kind": classes.kind, "evaluations": [found], "data": data}
+    changed = card.model_copy(update={**known, "slices": [], **changes})
+    return changed.model_copy(update={"limits": limits_of(changed)})
+
+
+def tables_of(text: str) -> list[str]:
+    tables = re.findall(r"(?:^\|.*\n)+", text.partition("\n---\n\n")[2], re.MULTILINE)
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
+    return tables
+
+
+def test_stars_have_scores_of_each_class_and_of_their_distance(card):
+    stars = Classes(("1", "2", "3", "4", "5"), "stars")
+    made = stars_card(card, stars)
+    found = made.evaluations[0]
+    right = [line[code] for code, line in enumerate(found.confusion)]
+    assert found.proportions[0].count == sum(right)
+    for code, part in enumerate(found.per_class.values()):
+        assert part.recall == right[code] / 100
+        assert part.intervals["f1"][0] <= part.f1 <= part.intervals["f1"][1]
+    assert found.means["mae"] == pytest.approx(1 - sum(right) / 500)
+    assert set(found.means) == {"macro_f1", "balanced_accuracy", "mae", "quadratic_kappa"}
+    text = markdown(made)
+    assert "number of stars of a review, 1 to 5" in text
+    assert "| quadratic weighted kappa |" in text
+    (matrix,) = [table for table in tables_of(text) if "predicted 1" in table]
+    assert f"| truly 5 | {' | '.join(map(str, found.confusion[4]))} |" in matrix
+    assert HubCard(text).data.eval_results[0].metric_value == pytest.approx(sum(right) / 500)
+
+
+def test_many_classes_with_hostile_names_have_their_largest_confusions(card):
+    classes = Classes((HOSTILE.replace("\n", " "), *(f"c{code}" for code in range(23))), "labels")
+    text = markdown(stars_card(card, classes))
+    (confusions,) = [table for table in tables_of(text) if "largest confusions" in table]
+    assert len(confusions.splitlines()) == 2 + 20
+    assert "<script>" not in text.replace("\\<script\\>", "").partition("\n---\n\n")[2]
+    assert "one of 24 classes" in text or "which of 24 classes" in text
+
+
+def test_lopsided_classes_and_decisions_are_told(card):
+    labels = np.array([0] * 10 + [1] * 90, np.uint8)
+    scores = score(np.full(100, 2.0, np.float32), labels)
+    made = card.model_copy(
+        update={
+            "evaluations": [evaluation("test", scores, Classes())],
+            "decision": {
+                "weights": {"negative": 3.0},
+                "thresholds": {"negative": 0.25},
+                "abstain": {"positive": 0.8},
+            },
+            "thresholds": [entry_of(scores.per_class["negative"])],
+        }
+    )
+    text = markdown(made)
+    assert "**90 % of the test rows are positive**" in text
+    assert "This model has 0.9000; its balanced accuracy is 0.5000" in text
+    assert "Weights: negative 3; others 1" in text
+    assert "labelled negative if the probability of negative is at least 0.2500" in text
+    assert "unsure, instead of positive, if the probability of positive is below 0.8000" in text
+    assert "chosen for precision 0.9: 0.2500. On the 100 rows of half \\| the file" in text
+    (curve,) = [table for table in tables_of(text) if "threshold of negative" in table]
+    assert 2 + 10 <= len(curve.splitlines()) <= 2 + 12
+    assert "**" not in markdown(card).partition("\n---\n\n")[2], "equal classes need no warning"
+
+
+def entry_of(scores: ClassScores) -> ThresholdEntry:
+    seen = ThresholdScores(part="half | the file", rows=100, before=scores, after=scores)
+    points = [
+        ThresholdPoint(recall=at / 40, precision=1 - at / 80, threshold=1 - at / 40) for at in range(40)
+    ]
+    return ThresholdEntry(
+        class_name="negative",
+        measure="precision",
+        target=0.9,
+        threshold=0.25,
+        chosen=seen,
+        reported=seen,
+        data="new.csv",
+        date="2026-11-30T12:00:00Z",
+        curve=points,
+    )
 
 
 def test_out_is_written_whole_and_not_replaced_unasked(cli, finished, tmp_path):
