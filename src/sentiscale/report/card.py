@@ -169,7 +169,7 @@ class ModelCard(Record):
     kind: str
     """How the classes were formed: binary, ternary, stars or labels."""
     decision: dict[str, dict[str, float]]
-    """Class weights, thresholds and limits of abstention, by class; empty for the most probable class."""
+    """Weights, thresholds and limits of abstention, by class; all empty for the most probable class."""
     thresholds: list[ThresholdEntry]
     """How the thresholds were chosen and what they score; empty without thresholds."""
     model: dict[str, Any]
@@ -481,9 +481,9 @@ def model_facts(model: SavedModel) -> dict[str, Any]:
 
 
 def decision_facts(decision: Decision) -> dict[str, dict[str, float]]:
-    """The parts of a decision that are not the usual ones, each by class."""
+    """The parts of a decision, each by class."""
     parts = {"weights": decision.weights, "thresholds": decision.thresholds, "abstain": decision.abstain}
-    return {name: dict(values) for name, values in parts.items() if values}
+    return {name: dict(values) for name, values in parts.items()}
 
 
 def threshold_entries(model_path: Path) -> list[ThresholdEntry]:

@@ -26,6 +26,7 @@ from sentiscale.report.card import (
     by_length,
     by_share,
     categories_of,
+    decision_facts,
     divided,
     evaluation,
     limits_of,
@@ -275,23 +276,22 @@ def test_lopsided_classes_and_decisions_are_told(card):
     made = card.model_copy(
         update={
             "evaluations": [evaluation("test", scores, Classes())],
-            "decision": {
-                "weights": {"negative": 3.0},
-                "thresholds": {"negative": 0.25},
-                "abstain": {"positive": 0.8},
-            },
+            "decision": decision_facts(Decision(BINARY, thresholds={"negative": 0.25})),
             "thresholds": [entry_of(scores.per_class["negative"])],
         }
     )
     text = markdown(made)
     assert "**90 % of the test rows are positive**" in text
     assert "This model has 0.9000; its balanced accuracy is 0.5000" in text
-    assert "Weights: negative 3; others 1" in text
     assert "labelled negative if the probability of negative is at least 0.2500" in text
-    assert "unsure, instead of positive, if the probability of positive is below 0.8000" in text
     assert "chosen for precision 0.9: 0.2500. On the 100 rows of half \\| the file" in text
     (curve,) = [table for table in tables_of(text) if "threshold of negative" in table]
     assert 2 + 10 <= len(curve.splitlines()) <= 2 + 12
+    careful = Decision(BINARY, weights={"negative": 3.0}, abstain={"positive": 0.8})
+    text = markdown(card.model_copy(update={"decision": decision_facts(careful)}))
+    assert "Weights: negative 3; others 1" in text
+    assert "unsure, instead of positive, if the probability of positive is below 0.8000" in text
+    assert "The label is the most probable class." in markdown(card)
     assert "**" not in markdown(card).partition("\n---\n\n")[2], "equal classes need no warning"
 
 
