@@ -137,3 +137,9 @@ def test_a_served_model_keeps_no_page_of_its_file(tmp_path):
     loaded, _ = load_with_card(write_model(tmp_path / "critic" / "model"))
     assert loaded.vocab.words
     assert str(tmp_path) not in maps.read_text()
+
+
+def test_the_front_process_does_not_load_torch():
+    program = "import sys, sentiscale.serving.server; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.serving.conftest import CLASSES
 from tests.serving.page.test_page_looks import with_everything, with_one
 
 
@@ -24,6 +25,23 @@ def axe() -> str:
 def test_axe_finds_nothing(open_page, address, axe, width, scheme, prepare):
     driver = open_page(address, color_scheme=scheme, viewport={"width": width, "height": 900})
     prepare(driver)
+    assert violations(driver, axe) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", CLASSES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_with_more_classes(open_page, class_services, axe, number, scheme):
+    address = f"http://127.0.0.1:{class_services[number].port}/"
+    driver = open_page(address, color_scheme=scheme, viewport={"width": 360, "height": 900})
+    driver.write("great, not bad!")
+    driver.wait_for_words("great, not bad!")
+    for details in driver.page.locator("details").all():
+        details.evaluate("details => { details.open = true; }")
+    assert violations(driver, axe) == []
+
+
+def violations(driver, axe):
     driver.page.evaluate(axe)
     found = driver.page.evaluate("axe.run()")["violations"]
-    assert [(rule["id"], [node["html"][:120] for node in rule["nodes"]]) for rule in found] == []
+    return [(rule["id"], [node["html"][:120] for node in rule["nodes"]]) for rule in found]

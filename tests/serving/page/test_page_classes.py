@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from sentiscale.inference.outputs import probability_columns
 from tests.serving.conftest import CLASSES
 from tests.serving.page.driving import as_csv, ask
 from tests.serving.page.test_page_looks import too_faint
@@ -69,8 +70,8 @@ def many_reviews(driver, address, number):
         labels.count(name) for name in (*classes.names, *["unsure"] * (number == 5))
     )
     head, *rows = driver.downloaded()
-    for name in classes.names:
-        at = head.index(f"probability_{name}")
+    for name, column in zip(classes.names, probability_columns(classes.names), strict=True):
+        at = head.index(column)
         wanted = [prediction["probabilities"][name] for prediction in expected]
         assert [float(row[at]) for row in rows] == pytest.approx(wanted, abs=1e-5)
     driver.page.locator("#filter-label").select_option(f"is {labels[0]}")

@@ -94,7 +94,8 @@ function confusion(scores, split, classes) {
     ...(names.length > MOST_CELLS
       ? [mistakes(scores.confusion, names, split), folded("All classes against all: rows are the truth, columns the answer", shown)]
       : [make("p", {
-        class: "small", text: `Confusion matrix, ${split} reviews: rows are the truth, columns the answer; shares are of each row.`,
+        class: "small",
+        text: `Confusion matrix, ${split} reviews${classes.isBinary ? "" : ": rows are the truth, columns the answer"}; shares are of each row.`,
       }), shown]),
     !classes.isBinary && scores.per_class ? perClass(scores.per_class, names) : null,
   );

@@ -261,7 +261,9 @@ export class TableView {
     const { isBinary, names, kind } = this.classes;
     return [
       plain("label"), plain("probability"),
-      ...(isBinary ? [plain("positive_probability")] : names.map((name) => [`probability_${name}`, ({ probabilities }) => probabilities[name]])),
+      ...(isBinary
+        ? [plain("positive_probability")]
+        : probabilityColumns(names).map((column, at) => [column, ({ probabilities }) => probabilities[names[at]]])),
       ...(kind === "stars" ? [plain("expected_star")] : []),
       plain("truncated"), plain("unknown_share"),
     ];
@@ -281,4 +283,15 @@ export class TableView {
     make("a", { href: address, download: `${this.table.name.replace(/\.[^.]*$/, "")}-labelled.csv` }).click();
     setTimeout(() => URL.revokeObjectURL(address), 10000);
   }
+}
+
+/** The same names of columns as `sentiscale predict --probabilities` gives. */
+function probabilityColumns(names) {
+  const columns = [];
+  for (const name of names) {
+    let column = `probability_${name.replace(/[^\p{L}\p{N}_]/gu, "_").toLowerCase()}`;
+    while (columns.includes(column)) column += "_";
+    columns.push(column);
+  }
+  return columns;
 }
