@@ -47,7 +47,7 @@ def test_bodies(service, name):
 
 def test_a_message_names_the_field_what_was_got_and_what_is_allowed(service):
     got = service.ask("POST", "/v1/predict", {"texts": ["a"], "explian": True}).error["message"]
-    assert got == "unknown field 'explian'. Did you mean 'explain'? Allowed: texts, explain."
+    assert got == "unknown field 'explian'. Did you mean 'explain'? Allowed: texts, explain, thresholds."
     got = service.ask("POST", "/v1/predict", {"texts": ["a", 5]}).error["message"]
     assert got == "texts.1 is 5: input should be a valid string."
     error = service.ask("POST", "/v1/predict", {"texts": ["a" * 5001]}).error
