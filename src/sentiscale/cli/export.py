@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sentiscale.cli.options import JsonOption, QuietOption, print_json, reads_reviews
+from sentiscale.cli.options import JsonOption, QuietOption, ThresholdOption, print_json, reads_reviews
 
 if TYPE_CHECKING:
     from sentiscale.config import PrepareSettings
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @reads_reviews
 def export(
-    model: Annotated[Path, typer.Argument(help="Model directory, RUN/model.")],
+    model: Annotated[Path, typer.Argument(help="Model directory or run directory.")],
     out: Annotated[
         Path, typer.Option(help="File to write, NAME.onnx; NAME.vocab.txt is written next to it.")
     ],
@@ -30,9 +30,7 @@ def export(
     max_drop: Annotated[
         float, typer.Option(help="Largest drop in accuracy; a larger one is refused.")
     ] = 0.002,
-    no_threshold: Annotated[
-        bool, typer.Option("--no-threshold", help="Label with the most probable class always.")
-    ] = False,
+    thresholds: ThresholdOption = True,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -49,7 +47,7 @@ def export(
         int8=int8,
         check=check,
         max_drop=max_drop,
-        thresholds=not no_threshold,
+        thresholds=thresholds,
         force=force,
         settings=settings,
         progress=make_progress(quiet),

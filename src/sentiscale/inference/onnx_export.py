@@ -17,11 +17,11 @@ from sentiscale.data.corpus import Corpus
 from sentiscale.data.prepared import MANIFEST, SPLITS, PreparedDataset
 from sentiscale.datasets.output import blocks
 from sentiscale.errors import DataError, SentiscaleError, UsageError
-from sentiscale.inference.evaluate import mapped_tokens
+from sentiscale.inference.evaluate import mapped_labels, mapped_tokens
 from sentiscale.inference.onnx_runtime import OnnxPredictor, optional_package
 from sentiscale.inference.predictor import Predictor
 from sentiscale.model.decision import Codes
-from sentiscale.model.directory import read_record
+from sentiscale.model.directory import WEIGHTS, model_path, read_record
 from sentiscale.model.metrics import probabilities
 from sentiscale.parallel.cpu import torch_threads
 from sentiscale.records import Record
@@ -102,7 +102,7 @@ def export(
     """Write a model directory as one ONNX file, with its vocabulary next to it as `NAME.vocab.txt`.
 
     Args:
-        model: model directory.
+        model: model directory or run directory.
         out: file to write; its name must end in .onnx.
         int8: store the embedding, the LSTM weights and the tables of the n-gram model in 8 bits.
         check: prepared data or a labelled file to compare on; at most 10,000 rows are used. The default is
@@ -232,15 +232,15 @@ class CheckRows:
 def labelled_rows(predictor: Predictor, source: str | Path, settings: PrepareSettings) -> CheckRows:
     """Read check rows from the last nonempty split of prepared data, or from a labelled file.
 
-    Raises: DataError when the source cannot be read, has no labelled row, or was cleaned with a different
-        rule than the model's.
+    Raises: DataError when the source cannot be read, has no labelled row, has a class that the model does not
+        have, or was cleaned with a different rule than the model's.
     """
     if (Path(source) / MANIFEST).exists():
         dataset = PreparedDataset.open(source)
         name = next((name for name in reversed(SPLITS) if dataset.manifest.rows.get(name)), "test")
-        split, tokens = dataset.split(name), mapped_tokens(predictor, dataset, name)
-        labels, place = np.asarray(split.labels), f"split '{name}' of {dataset.path}"
-        return CheckRows(tokens, np.asarray(split.offsets), labels, place).sample(CHECKED_ROWS)
+        tokens, labels = mapped_tokens(predictor, dataset, name), mapped_labels(predictor, dataset, name)
+        offsets, place = np.asarray(dataset.split(name).offsets), f"split '{name}' of {dataset.path}"
+        return CheckRows(tokens, offsets, labels, place).sample(CHECKED_ROWS)
     rows: list[npt.NDArray[Any]] = []
     parts = [np.zeros(0, np.uint8)]
     for block in Corpus.find([str(source)], settings, known=predictor.model.config.labels).blocks():
@@ -282,7 +282,7 @@ def _compare(
     scorers: dict[str, Scorer] = {ORIGINAL: predictor.token_logits}
     scorers |= {name: form.token_logits for name, form in loaded.items()}
     sizes = {name: len(content) for name, content in contents.items()}
-    sizes[ORIGINAL] = (model / "weights.safetensors").stat().st_size
+    sizes[ORIGINAL] = (model_path(model) / WEIGHTS).stat().st_size
     with torch_threads(1):
         chances = {name: probabilities(score(rows.tokens, rows.offsets)) for name, score in scorers.items()}
         rates = rows_per_second(scorers, rows.sample(TIMED_ROWS))

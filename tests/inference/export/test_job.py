@@ -11,7 +11,11 @@ from sentiscale.inference import onnx_export as job
 from sentiscale.inference.onnx_export import export, generated_rows, labelled_rows
 from sentiscale.inference.onnx_runtime import OnnxPredictor
 from sentiscale.inference.predictor import Predictor
+from sentiscale.model.metrics import probabilities
 from sentiscale.text.vocab import Vocab
+from sentiscale.training.launch import train
+from tests.data.relabel import STARS, TERNARY, relabelled
+from tests.training.conftest import quick
 
 FORM_KEYS = {"name", "megabytes", "rows_per_s", "accuracy", "largest_difference", "changed"}
 REPORT_KEYS = {
@@ -150,6 +154,34 @@ def test_data_cleaned_by_another_rule_is_refused(trained, reviews, tmp_path):
     other = prepare(reviews, tmp_path / "alpha", workers=1, clean="alpha")
     with pytest.raises(DataError, match="was cleaned with 'alpha', the model reads 'words'"):
         export(trained, tmp_path / "model.onnx", check=other.path)
+
+
+@pytest.mark.parametrize("classes", [TERNARY, STARS], ids=len)
+def test_a_model_of_more_classes_and_its_decision(dataset, tmp_path, classes):
+    """Softmax and ordinal head with n-grams, checked on labelled rows; labels follow the class weights."""
+    data = relabelled(dataset.path, tmp_path / "data", classes.names, classes.kind)
+    weights = {classes.names[len(classes) // 2]: 9.0}
+    options = {"train__precision": "fp32", "train__layout": "1x1", "train__epochs": 0.5}
+    settings = quick(**options, train__class_weight=weights)
+    train(data, tmp_path / "run", settings)
+    report = export(tmp_path / "run", tmp_path / "model.onnx", int8=True, max_drop=0.05)
+    original, plain, small = report.forms
+    predictor = Predictor.load(tmp_path / "run")
+    split = data.split("test")
+    rows = np.asarray(split.tokens), np.asarray(split.offsets)
+    codes = predictor.decision.codes(probabilities(predictor.token_logits(*rows)))
+    assert original.accuracy == np.mean(codes == split.labels)
+    assert (original.changed, plain.changed) == (0, 0)
+    assert 0 < plain.largest_difference <= 1e-5 < small.largest_difference
+    export(tmp_path / "run", tmp_path / "plain.onnx", thresholds=False)
+    weighted, most_probable = (OnnxPredictor.load(tmp_path / name) for name in ("model.onnx", "plain.onnx"))
+    assert (most_probable.token_codes(*rows) == most_probable.token_logits(*rows).argmax(axis=1)).all()
+    assert (weighted.token_codes(*rows) != most_probable.token_codes(*rows)).any()
+    if classes is STARS:  # two classes are matched by name with negative, neutral and positive
+        with pytest.raises(
+            DataError, match="has the classes negative, positive; those of the model are 1, 2"
+        ):
+            export(tmp_path / "run", tmp_path / "other.onnx", check=dataset.path)
 
 
 def test_the_verb_prints_a_table_or_one_json_document(cli, trained, dataset, tmp_path):

@@ -12,6 +12,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from sentiscale.inference.evaluate import evaluate
 from sentiscale.inference.mlflow_model import _load_pyfunc
 from sentiscale.inference.predictor import Predictor
 from sentiscale.inference.sklearn import SentimentClassifier
@@ -65,6 +66,10 @@ def test_a_model_of_three_classes_travels(fitted_to_three, three, tmp_path):
     (row,) = _load_pyfunc(str(tmp_path / "model")).predict(three.texts[:1])
     assert (row["label"], row["probability"]) == (prediction.label, prediction.probability)
     assert row["probabilities"] == prediction.probabilities
+    lines = [f"{label},{text}\n" for text, label in zip(*three, strict=True)]
+    (tmp_path / "reviews.csv").write_text("label,text\n" + "".join(lines))
+    scores = evaluate(tmp_path / "model", tmp_path / "reviews.csv")
+    assert scores.accuracy == fitted_to_three.score(*three)
     (tmp_path / "model" / "estimator.json").unlink()
     assert SentimentClassifier.load(tmp_path / "model").classes_.tolist() == ["bad", "good", "okay"]
 
