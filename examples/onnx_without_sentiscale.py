@@ -206,18 +206,28 @@ class Model:
         rule = (facts["cleaning"], facts.get("cleaning_version", "1"))
         if rule != ("words", "2"):
             raise SystemExit(f"{path} needs version {rule[1]} of '{rule[0]}'; this example has 2 of 'words'")
-        self.labels = json.loads(facts["labels"])
+        self.labels = [*json.loads(facts["labels"]), "unsure"]
         self.ids = {word: number for number, word in enumerate(facts["vocabulary"].split("\n"))}
         self.unknown, self.most = int(facts["unknown_id"]), int(facts["stored_tokens"])
 
-    def probabilities(self, texts: list[str]) -> np.ndarray:
-        """Probability of the second label for each text: pad with 0, say how long each row is."""
+    def labelled(self, texts: list[str]) -> list[tuple[str, float]]:
+        """Label of each text and its probability: pad with 0, say how long each row is."""
         rows = [[self.ids.get(word, self.unknown) for word in words_of(text)[: self.most]] for text in texts]
         lengths = np.array([len(row) for row in rows], np.int64)
         ids = np.zeros((len(rows), max(1, lengths.max())), np.int64)
         for padded, row in zip(ids, rows, strict=True):
             padded[: len(row)] = row
-        return self.session.run(["probability"], {"ids": ids, "lengths": lengths})[0]
+        names = [output.name for output in self.session.get_outputs()]
+        values = dict(zip(names, self.session.run(names, {"ids": ids, "lengths": lengths}), strict=True))
+        if "probability" in values:  # of the second of two labels
+            shares = np.stack([1 - values["probability"], values["probability"]], axis=1)
+        else:
+            shares = values["probabilities"]
+        codes = values.get("label_code", shares.argmax(axis=1)).tolist()
+        return [
+            (self.labels[code], float(row[code] if code < len(row) else row.max()))
+            for code, row in zip(codes, shares, strict=True)
+        ]
 
 
 def main(path: str) -> None:
@@ -225,8 +235,7 @@ def main(path: str) -> None:
     model = Model(path)
     lines = [line.decode("utf-8", "replace").removesuffix("\n") for line in sys.stdin.buffer]
     for start in range(0, len(lines), 128):
-        for positive in model.probabilities(lines[start : start + 128]):
-            label, probability = model.labels[int(positive > 0.5)], max(positive, 1 - positive)
+        for label, probability in model.labelled(lines[start : start + 128]):
             sys.stdout.write(f"{label}\t{probability:.4f}\n")
 
 

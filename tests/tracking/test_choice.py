@@ -1,12 +1,13 @@
 """What `--track` takes, and what is said where it cannot work."""
 
 import importlib.util
+import re
 
 import pytest
 
 from sentiscale.config import TrackSettings, resolve
 from sentiscale.errors import UsageError
-from sentiscale.tracking.tracker import RunTrackers, TrackedRun, check_trackers
+from sentiscale.tracking.tracker import RunTrackers, TrackedRun, check_trackers, scores_of, settings_of
 from sentiscale.training.run_directory import RunDir
 from tests.cli.conftest import cli
 
@@ -41,6 +42,18 @@ def test_no_password_gets_into_the_settings_of_a_run(uri):
         resolve(flags={"track.mlflow_uri": uri})
     assert "secret" not in str(refused.value)
     assert resolve(flags={"track.mlflow_uri": "http://host/a@b"}).track.mlflow_uri == "http://host/a@b"
+
+
+def test_names_of_classes_are_no_names_of_settings_and_scores(followed_run):
+    """A class may be called anything; MLflow refuses most characters in a name."""
+    record = RunDir(followed_run).read_record()
+    settings = record.settings | {"train": record.settings["train"] | {"class_weight": {"so so?": 2.0}}}
+    test = record.test | {"per_class": {"so so?": {"f1": 0.5}}}
+    record = record.model_copy(update={"settings": settings, "test": test})
+    assert settings_of(record)["train.class_weight"] == '{"so so?": 2.0}'
+    names = [*settings_of(record), *scores_of(record)]
+    assert "test.macro_f1" in names
+    assert all(re.fullmatch(r"[\w.]+", name) for name in names)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlflow") is not None, reason="MLflow is installed here")

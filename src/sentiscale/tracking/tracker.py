@@ -1,6 +1,7 @@
 """Trackers record a training run outside its run directory: the protocol, and the data sent to them."""
 
 import importlib.util
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ NEEDED_MODULES = {"mlflow": "mlflow", "tensorboard": "tensorboardX"}
 SECTIONS = ("model", "wide", "vectors", "train")
 """Sections of the settings that describe the training."""
 FACTS = ("layout", "world_size", "threads_per_rank", "precision", "oversubscribed", "data_digest")
+BY_CLASS = ("class_weight", "per_class")
+"""Mappings by class, which are not flattened: trackers allow few characters in names, and classes any."""
 COSTS = (
     "train_seconds",
     "steps",
@@ -136,6 +139,7 @@ def settings_of(record: RunRecord) -> dict[str, Scalar]:
     values = {name: getattr(record, name) for name in FACTS}
     sections = {section: record.settings.get(section, {}) for section in SECTIONS}
     named = {**values, **dict(flat(sections)), **dict(flat({"host": record.host.model_dump()}))}
+    named = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in named.items()}
     return {name: value for name, value in named.items() if isinstance(value, Scalar)}
 
 
@@ -146,7 +150,7 @@ def points_of(metrics: EpochMetrics) -> dict[str, float]:
 
 
 def scores_of(record: RunRecord) -> dict[str, float]:
-    """Final scores and costs by dotted name; lists such as the confusion matrix are left out."""
+    """Final scores and costs by dotted name, without scores of classes and lists as the confusion matrix."""
     values = dict(flat({"valid": record.valid, "test": record.test or {}}))
     values |= {name: getattr(record, name) for name in COSTS}
     if record.peak_memory_mb_per_rank:
@@ -155,9 +159,9 @@ def scores_of(record: RunRecord) -> dict[str, float]:
 
 
 def flat(nested: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Flatten nested mappings into pairs of dotted name and value."""
+    """Flatten nested mappings, except those in BY_CLASS, into pairs of dotted name and value."""
     for key, value in nested.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and key not in BY_CLASS:
             yield from ((f"{key}.{name}", inner) for name, inner in flat(value))
         else:
             yield key, value

@@ -5,14 +5,20 @@ import subprocess
 import sys
 import unicodedata
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 
 from sentiscale.inference.onnx_export import export
+from sentiscale.inference.onnx_graph import onnx_bytes
 from sentiscale.inference.predictor import Predictor
+from sentiscale.model.decision import Decision
+from sentiscale.text.classes import Classes
 from sentiscale.text.clean import clean
 from tests.conftest import REPOSITORY
+from tests.data.relabel import STARS
+from tests.inference.export.conftest import WORDS, made
 from tests.text.test_clean import NASTY, REVIEW_LIKE
 
 EXAMPLE = REPOSITORY / "examples" / "onnx_without_sentiscale.py"
@@ -61,12 +67,27 @@ def test_the_example_reads_unpaired_surrogates_alike(words_of, trained):
 
 def test_the_example_labels_lines_as_predict_does(trained, reviews, tmp_path):
     """In a process that loads neither sentiscale nor torch."""
-    out = tmp_path / "model.onnx"
-    export(trained, out)
+    export(trained, tmp_path / "model.onnx")
     lines = [line.partition(" ")[2] for line in reviews.read_text().splitlines()[:300]]
     lines += ["", "Don\u2019t buy!!!! It's BAD \U0001f600", "zzqx", "fine " * 700]
+    assert_same_labels(tmp_path / "model.onnx", lines, Predictor.load(trained))
+
+
+@pytest.mark.parametrize("classes", [Classes(), STARS], ids=len)
+def test_the_example_follows_the_decision_of_a_model(classes, tmp_path):
+    names = classes.names
+    decision = Decision(names, {names[0]: 2.0}, {names[1]: 0.4}, dict.fromkeys(names, 0.3) | {names[0]: 0.6})
+    model = made(classes=classes, decision=decision)
+    (tmp_path / "model.onnx").write_bytes(onnx_bytes(model))
+    words = np.random.default_rng(4).integers(0, WORDS, (60, 5)).tolist()
+    lines = [" ".join(f"w{word}" for word in row) for row in words]
+    assert len({prediction.label for prediction in Predictor(model).predict(lines)}) > 1
+    assert_same_labels(tmp_path / "model.onnx", lines, Predictor(model))
+
+
+def assert_same_labels(file, lines, predictor):
     done = subprocess.run(
-        [sys.executable, "-c", ALONE, str(out)],
+        [sys.executable, "-c", ALONE, str(file)],
         input="\n".join(lines) + "\n",
         capture_output=True,
         text=True,
@@ -76,7 +97,7 @@ def test_the_example_labels_lines_as_predict_does(trained, reviews, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     answers = [line.split("\t") for line in done.stdout.splitlines()]
-    expected = Predictor.load(trained).predict(lines)
+    expected = predictor.predict(lines)
     assert [label for label, _ in answers] == [prediction.label for prediction in expected]
     for (_, probability), prediction in zip(answers, expected, strict=True):
         assert abs(float(probability) - prediction.probability) <= 0.5e-4 + 1e-5  # printed with 4 digits
