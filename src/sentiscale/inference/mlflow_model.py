@@ -19,7 +19,7 @@ class PyfuncModel:
         self.predictor = predictor
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Predict reviews; returns one dictionary per review: label, its probability, those of all classes, ...
+        """Predict reviews; returns one dictionary per review, with label, probability and probabilities.
 
         Args:
             model_input: a list or column of texts, or a table that has a column `text` or only one column.
