@@ -21,7 +21,8 @@ from sentiscale.inference.evaluate import mapped_labels, mapped_tokens
 from sentiscale.inference.onnx_runtime import OnnxPredictor, optional_package
 from sentiscale.inference.predictor import Predictor
 from sentiscale.model.decision import Codes
-from sentiscale.model.directory import WEIGHTS, model_path, read_record
+from sentiscale.model.directory import read_record
+from sentiscale.model.files import WEIGHTS, model_path
 from sentiscale.model.metrics import probabilities
 from sentiscale.parallel.cpu import torch_threads
 from sentiscale.records import Record
