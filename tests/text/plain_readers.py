@@ -4,10 +4,12 @@ import json
 import re
 from typing import NamedTuple
 
-from sentiscale.text.labels import MIDDLE, NAMES, NO_LABEL, UNKNOWN
+from sentiscale.text.labels import NUMBERS, WORDS
 from tests.data.encoding import cleaned
 
 BLANKS = b" \t\r"
+MEANINGS = WORDS | {number: number for number in NUMBERS}
+REASONS = ("no_label", "unknown_label", "neutral")
 
 
 class Record(NamedTuple):
@@ -15,34 +17,34 @@ class Record(NamedTuple):
 
     line: int
     reason: str | None
-    code: int = NO_LABEL
+    meaning: str = ""
+    """Class of the label, or a number, whose class depends on other rows."""
     text: str = ""
 
 
 def judged(line: int, label: bytes | None, text: bytes, limit: int) -> Record:
     """What becomes of a record that could be parsed."""
-    code = _code(label)
+    meaning = _meaning(label)
     if len(text) > limit:
         return Record(line, "too_long")
     if fault := _fault(text):
         return Record(line, fault)
-    refused = {NO_LABEL: "no_label", UNKNOWN: "unknown_label", MIDDLE: "neutral"}
-    if code in refused:
-        return Record(line, refused[code])
+    if meaning in REASONS:
+        return Record(line, meaning)
     if not text:
         return Record(line, "no_text")
     (clean,) = cleaned([text])
-    return Record(line, None, code, clean) if clean else Record(line, "empty_after_cleaning")
+    return Record(line, None, meaning, clean) if clean else Record(line, "empty_after_cleaning")
 
 
-def _code(label: bytes | None) -> int:
+def _meaning(label: bytes | None) -> str:
     plain = (label or b"").decode("utf-8", "replace").lower()
     split = (part.strip().strip("\"'\ufeff").strip() for part in plain.split("__label__"))
     parts = [part.removesuffix(".0") for part in split if part]
     if len(parts) > 1:  # a label that is known or a number, if there is exactly one
-        parts = list({part for part in parts if part in NAMES or re.fullmatch(r"-?[0-9.]+", part)})
-        return NAMES.get(parts[0], UNKNOWN) if len(parts) == 1 else UNKNOWN
-    return NAMES.get(parts[0], UNKNOWN) if parts else NO_LABEL
+        parts = list({part for part in parts if part in MEANINGS or re.fullmatch(r"-?[0-9.]+", part)})
+        return MEANINGS.get(parts[0], "unknown_label") if len(parts) == 1 else "unknown_label"
+    return MEANINGS.get(parts[0], "unknown_label") if parts else "no_label"
 
 
 def _fault(text: bytes) -> str | None:
