@@ -95,8 +95,7 @@ ALL = (
         {**FASTTEXT, "wordNgrams": 2},
         points={
             f"lr {lr:g}, {epoch} epochs": {"lr": lr, "epoch": epoch}
-            for lr in (0.1, 0.25, 0.5)
-            for epoch in (5, 10)
+            for lr, epoch in ((0.1, 10), (0.25, 5), (0.5, 5))
         },
         library="fasttext",
         extra="compare",
