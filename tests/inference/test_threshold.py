@@ -297,6 +297,14 @@ def test_a_model_behind_a_link_is_changed_in_its_place(model, labelled):
     assert load_model(model).config.decision.thresholds
 
 
+def test_a_damaged_report_is_refused_until_it_is_cleared(model, labelled):
+    (model / "thresholds.json").write_text("{}}")
+    with pytest.raises(DataError, match=r"thresholds\.json is damaged: .* --clear"):
+        set_threshold(model, labelled, Goal.of("negative", recall=0.8))
+    clear_thresholds(model)
+    assert read_threshold_report(model) is None
+
+
 def test_rows_without_the_class_are_refused():
     part = calibrated(50)
     with pytest.raises(DataError, match="50 rows"):

@@ -129,7 +129,8 @@ def print_choice(chosen: "ThresholdChoice", model: Path) -> None:
         cells = [f"{getattr(scores, name):.4f} [{{:.4f}}, {{:.4f}}]" for name in measures]
         ends = [scores.intervals[name] for name in measures]
         rows.append([title, *(cell.format(*end) for cell, end in zip(cells, ends, strict=True))])
-    heading = f"{reported.part}, {reported.rows:,} rows, {reported.after.rows:,} of the class; 95 % intervals"
+    of_class = f", {reported.after.rows:,} of the class" if entry.class_name else ""
+    heading = f"{reported.part}, {reported.rows:,} rows{of_class}; 95 % intervals"
     print_table(["threshold", *measures], rows, left=("threshold",), heading=heading)
     if reported.unsure:
         print(f"unsure {reported.unsure:.1%} of the rows")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from sentiscale.errors import quoted
+from sentiscale.errors import DataError, quoted
 from sentiscale.records import Amount, ClassScores, Count, Fraction, Interval, Record, load_record
 from sentiscale.text.classes import MAX_CLASSES
 
@@ -131,3 +131,5 @@ def read_threshold_report(path: Path) -> ThresholdReport | None:
         return load_record(path / THRESHOLDS, ThresholdReport)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except DataError as error:
+        raise DataError(f"{error} Delete the file, or remove all thresholds with --clear.") from error
