@@ -38,8 +38,8 @@ SHAPES = {
     "lstm, no wide part": {"wide": False},
     "gru, no wide part": {"cell": "gru", "wide": False},
     "lstm, three classes": {"classes": TERNARY},
-    "gru, five stars, ordinal": {"cell": "gru", "classes": STARS},
-    "lstm, five stars, no wide part": {"classes": STARS, "head": "softmax", "wide": False},
+    "gru, five stars, ordinal": {"cell": "gru", "classes": STARS, "head": "ordinal"},
+    "lstm, five stars, no wide part": {"classes": STARS, "wide": False},
 }
 KINDS = [Ngrams(8, 1, 0), Ngrams(23, 2, 0), Ngrams(12, 3, 0), Ngrams(10, 1, 3), Ngrams(16, 2, 4)]
 
