@@ -128,7 +128,7 @@ def train(
 def summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
     """Select the fields of a run's record that `--json` prints.
 
-    `waiting_share` is the largest share of any rank.
+    `classes` are those of the data; `waiting_share` is the largest share of any rank.
     """
     from sentiscale.records import PhaseTimes
 
@@ -153,14 +153,16 @@ def summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
     )
     shares = [PhaseTimes.model_validate(phases).waiting_share for phases in record["phases_per_rank"]]
     waiting = {"waiting_share": max(shares, default=0.0)}
-    return {"run": str(run), **{key: record[key] for key in keys}, **waiting}
+    classes = {"classes": list(record["valid"].get("classes", ()))}
+    return {"run": str(run), **classes, **{key: record[key] for key in keys}, **waiting}
 
 
 def print_summary(document: dict[str, Any]) -> None:
     for split in ("valid", "test"):
         if scores := document[split]:
             accuracy, loss, rows = scores["accuracy"], scores["loss"], scores["rows"]
-            print(f"{split:5}  accuracy {accuracy:.4f}  loss {loss:.4f}  {rows:,} rows")
+            more = f"macro F1 {scores['macro_f1']:.4f}  " * (len(document["classes"]) > 2)
+            print(f"{split:5}  accuracy {accuracy:.4f}  {more}loss {loss:.4f}  {rows:,} rows")
     spent = {name: seconds for name, seconds in document["phases"].items() if seconds >= 0.05}
     phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in spent.items())
     print(
