@@ -164,6 +164,8 @@ def test_a_page_of_many_classes_has_their_confusions_and_suggestions(number):
     (rows, label, code), *_ = facts.exchanges(facts.doubt.doubted)
     suggestion = f"{rows:,} labelled {names[label]}, rather {names[code]}"
     assert any(suggestion in sentence for sentence in facts.findings)
+    assert any(group.is_off for group in facts.divisions[0].groups), "and yet not called too sure"
+    assert not any("sure" in sentence and "label c2" in sentence for sentence in facts.findings)
     assert ("Largest confusions" in page.text) == (number > 12)
     assert page.text.count(f"model: {names[0]}") == 1 + (number <= 12), "of the review, and of the matrix"
     told = facts.summary()

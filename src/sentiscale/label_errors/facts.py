@@ -257,6 +257,7 @@ def _findings(facts: TriageFacts) -> Iterator[Finding]:
         groups = [
             (division.title, group)
             for division in facts.divisions
+            if division.key != "label"  # among rows of one label, confidence need not equal accuracy
             for group in division.groups
             if group.is_off and sign * (group.gap or 0) > TOO_FAR
         ]
