@@ -100,9 +100,10 @@ class Predictions:
     @property
     def probability(self) -> npt.NDArray[np.float64]:
         """Probability of each row's label, (rows,); of the most probable class where it is unsure."""
-        sure = np.minimum(self.codes, len(self.classes) - 1)
-        of_label = self.probabilities[np.arange(len(self)), sure]
-        return np.where(self.codes < len(self.classes), of_label, self.probabilities.max(axis=1))
+        codes, count = self.codes, len(self.classes)
+        if (codes == count).any():
+            codes = np.where(codes == count, self.probabilities.argmax(axis=1), codes)
+        return self.probabilities.ravel().take(np.arange(len(self)) * count + codes)
 
     @property
     def positive_probability(self) -> npt.NDArray[np.float64] | None:
@@ -115,21 +116,19 @@ class Predictions:
         return self.probabilities @ np.array(self.classes.stars) if self.classes.stars else None
 
     def rows(self) -> Iterator[Prediction]:
-        names = [*self.classes.names, UNSURE]
-        binary, stars = len(self.classes) == 2, self.expected_star
-        columns = (self.codes, self.probability, self.probabilities, self.truncated, self.unknown_share)
-        for row, (code, of_label, chances, truncated, unknown) in enumerate(
-            zip(*(column.tolist() for column in columns), strict=True)
-        ):
-            yield Prediction(
-                label=names[code],
-                probability=of_label,
-                positive_probability=chances[1] if binary else None,
-                truncated=truncated,
-                unknown_share=unknown,
-                probabilities=dict(zip(self.classes.names, chances, strict=True)),
-                expected_star=None if stars is None else float(stars[row]),
-            )
+        names, none = self.classes.names, [None] * len(self)
+        by_class = (dict(zip(names, row, strict=True)) for row in self.probabilities.tolist())
+        second, stars = self.positive_probability, self.expected_star
+        yield from map(
+            Prediction,  # its fields in order
+            self.labels.tolist(),
+            self.probability.tolist(),
+            none if second is None else second.tolist(),
+            self.truncated.tolist(),
+            self.unknown_share.tolist(),
+            by_class,
+            none if stars is None else stars.tolist(),
+        )
 
 
 class Predictor:

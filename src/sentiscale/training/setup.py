@@ -39,6 +39,8 @@ from sentiscale.util.files import open_regular
 from sentiscale.util.memory import reused_memory
 from sentiscale.util.progress import Progress
 
+ADDED_LATER = (("model", "head"), ("train", "class_weight"))
+"""Settings that checkpoints of earlier versions do not know; they can be resumed if these are None."""
 NOT_DECISIVE = {
     "time_limit",
     "target_accuracy",
@@ -170,6 +172,9 @@ def fingerprint(settings: Settings, precision: Precision, data_digest: str) -> s
     decisive["train"] = {
         key: value for key, value in decisive["train"].items() if key not in NOT_DECISIVE
     } | {"precision": precision.name}
+    for section, name in ADDED_LATER:
+        if decisive[section][name] is None:
+            del decisive[section][name]
     content = json.dumps([decisive, data_digest], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
