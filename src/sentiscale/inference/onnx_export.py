@@ -244,7 +244,7 @@ def labelled_rows(predictor: Predictor, source: str | Path, settings: PrepareSet
         return CheckRows(tokens, offsets, labels, place).sample(CHECKED_ROWS)
     rows: list[npt.NDArray[Any]] = []
     parts = [np.zeros(0, np.uint8)]
-    for block in Corpus.find([str(source)], settings, known=predictor.model.config.labels).blocks():
+    for block in Corpus.find([str(source)], settings, known=predictor.model.config.label_reading).blocks():
         encoded = predictor.encoder.encode(block.text)
         rows += [encoded.ids[start:end] for start, end in pairwise(encoded.offsets)]
         parts.append(block.labels)

@@ -143,7 +143,7 @@ def prepare_texts(
         peak_memory_mb=0.0,  # unknown, since the process also holds the caller's texts
         workers=1,
         files=files,
-        digest=content_digest(files, settings.clean, version),
+        digest=content_digest(files, settings.clean, version, classes),
     )
     write_manifest(out, manifest)
     return PreparedDataset(out, manifest)

@@ -113,7 +113,7 @@ def file_chunks(
         DataError: a file cannot be read, or has no labels.
         UsageError: a named column does not exist.
     """
-    corpus = Corpus.find([data], settings, known=predictor.model.config.labels).decided()
+    corpus = Corpus.find([data], settings, known=predictor.model.config.label_reading).decided()
     sources = [source_with_column(source, column) if column else source for source in corpus.sources]
     with progress.task("triage", corpus.size / MB, "MB") as advance:
         for source in sources:

@@ -91,3 +91,15 @@ def test_texts_without_words_are_no_rows(tmp_path):
 def test_words_too_rare_are_told(tmp_path):
     with pytest.raises(DataError, match="no word occurs 2 times in the 2 texts to train on"):
         of_memory(tmp_path / "data", ["good", "fine", "bad", "worse"], [1, 1, 0, 0], min_count=2)
+
+
+def test_three_classes_can_be_opened_again(reviews, tmp_path):
+    """As the ranks of a layout of several processes do; opening compares the digests."""
+    labels = np.arange(len(reviews.texts), dtype=np.uint8) % 3
+    classes = Classes(("bad", "good", "okay"), "labels")
+    weights = np.linspace(0.5, 1.5, len(labels)).astype(np.float32)
+    texts = pa.array(reviews.texts)
+    made = prepare_texts(texts, labels, tmp_path, PrepareSettings(), 0.2, classes, weights)
+    opened = PreparedDataset.open(made.path)
+    assert opened.manifest.class_set == classes
+    assert opened.split("valid").weights is not None
