@@ -65,7 +65,7 @@ export class Classes {
   get decision() {
     const { weights = {}, thresholds = {}, abstain = {} } = this.thresholds ?? {};
     const listed = (table, show) => {
-      const entries = this.names.filter((name) => Object.hasOwn(table, name)).map((name) => `${quoted(name)} ${show(table[name])}`);
+      const entries = this.names.filter((name) => Object.hasOwn(table, name)).map((name) => `${quoted(this.called(name))} ${show(table[name])}`);
       const rest = entries.length - MOST_LISTED;
       return entries.slice(0, MOST_LISTED).join(", ") + (rest > 0 ? ` and ${rest} more` : "");
     };

@@ -153,7 +153,7 @@ function perClass(scores, names) {
 function decision({ threshold_reports: reports }, classes) {
   return classes.decision === "" ? null : make("div", { class: "card decision" },
     make("h3", { text: "How does it choose the label?" }), make("p", { text: classes.decision }),
-    make("p", { class: "small", text: "As stored in the model; the probabilities are not changed by it." }),
+    make("p", { class: "small", text: "The probabilities do not change. The scores above are from training, without thresholds that were set later." }),
     ...reports.map((entry) => thresholdReport(entry, classes)));
 }
 
