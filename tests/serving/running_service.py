@@ -52,8 +52,9 @@ class RunningService:
     """Sent with every `predict`."""
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
-        """What it has logged; every line is JSON."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        """What it has logged; every line is JSON, but the last one may be half written."""
+        *whole, _ = self.log.read_text().split("\n")
+        lines = [json.loads(line) for line in whole]
         return [line for line in lines if name is None or line["event"] == name]
 
     def wait_for(self, name: str, count: int = 1, seconds: float = 150) -> dict[str, Any]:
