@@ -207,7 +207,10 @@ def contents(path: Path) -> dict[str, Any]:
     """The values in a file by their names, without those that change from run to run."""
     match path.suffix:
         case ".json":
-            return dict(flat(json.loads(path.read_bytes())))
+            values = dict(flat(json.loads(path.read_bytes())))
+            if path.name == "state.json":  # of a checkpoint; its digest covers the times
+                values.pop("/digest", None)
+            return values
         case ".jsonl":
             return dict(flat([json.loads(line) for line in lines(path)]))
         case ".safetensors":

@@ -88,6 +88,13 @@ def test_times_order_and_added_keys_do_not_count_but_missing_keys_and_lengths_do
     assert found(folders) == differ
 
 
+def test_the_digest_of_times_does_not_count_but_other_digests_do(folders):
+    for folder, digest in zip(folders, ("a", "b"), strict=True):
+        for name in ("state.json", "manifest.json"):
+            (folder / name).write_text(json.dumps({"digest": digest}))
+    assert found(folders) == ["manifest.json: /digest: 'a' is now 'b'"]
+
+
 def test_a_changed_line_is_shown(folders):
     (folders[1] / "vocab.txt").write_text("good\nbad\r\nugly\n")
     assert found(folders) == ["vocab.txt: line 2: 'bad' is now 'bad\\r' (and 1 more)"]
