@@ -46,7 +46,7 @@ class OnnxMetadata(Record):
     labels: tuple[str, ...] = BINARY
     """Names of the classes, in the order of the outputs; of two, only the second has an output."""
     kind: ClassKind = "binary"
-    """How the classes were formed: binary, ternary, stars or labels."""
+    """How the classes were formed: ternary, stars or labels; a file of negative and positive has no kind."""
     cleaning: Cleaning
     """Rule that splits text into words; defined in `sentiscale.text.clean`."""
     cleaning_version: int = 1
@@ -92,7 +92,7 @@ class OnnxMetadata(Record):
         return metadata
 
     def properties(self) -> dict[str, str]:
-        values = self.model_dump()
+        values = self.model_dump(exclude={"kind"} if self.kind == "binary" else None)
         return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
     def vocab(self) -> Vocab:

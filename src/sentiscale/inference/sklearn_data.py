@@ -34,8 +34,6 @@ from sentiscale.records import package_versions
 from sentiscale.text.classes import MAX_CLASSES, Classes, check_names
 from sentiscale.text.clean import raw_rows
 from sentiscale.text.column import as_array
-from sentiscale.text.label_reading import MAX_BYTES, LabelReading
-from sentiscale.text.labels import label_token
 from sentiscale.text.lines import binary_array
 from sentiscale.text.tokens import number_new, rule_for
 from sentiscale.text.vocab import SPECIAL, UNK, read_table, write_words
@@ -124,7 +122,6 @@ def prepare_texts(
     manifest = Manifest(
         **_row_counts(rows, settings.max_tokens, classes.names),
         classes=classes.names,
-        label_reading=label_reading(classes),
         duplicates=0,
         conflicts=0,
         rejected={"total": empty, "by_reason": {"empty_after_cleaning": empty} if empty else {}},
@@ -326,17 +323,3 @@ def named_classes(labels: NDArray[Any], *, ordinal: bool) -> Classes:
     except ValueError:
         names = tuple(f"class {code}" for code in range(len(names)))
     return Classes(names, "labels")
-
-
-def label_reading(classes: Classes) -> LabelReading | None:
-    """Return the reading by which `sentiscale evaluate` finds three or more classes in the labels of a file.
-
-    None if it would give the classes another order, or is too large for a model directory.
-    """
-    if len(classes) == 2:
-        return None
-    if classes.stars is not None:
-        reading = LabelReading(kind="stars", stars_scale=(classes.stars[0], classes.stars[-1]))
-    else:
-        reading = LabelReading(kind="labels", values={label_token(name): name for name in classes.names})
-    return reading if reading.class_set == classes and len(reading.model_dump_json()) <= MAX_BYTES else None
