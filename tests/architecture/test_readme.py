@@ -41,6 +41,7 @@ def after_demo(tmp_path, sentiscale):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)  # nine commands, two of which train, next to a suite that uses both cores
 def test_commands_and_python_of_the_readme_run(after_demo):
     """One test: later blocks use what earlier ones wrote."""
     run_page(README, after_demo)
