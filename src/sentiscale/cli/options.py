@@ -17,7 +17,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON
 ThresholdOption = Annotated[
     bool,
     typer.Option(
-        " /--no-threshold", help="Ignore the thresholds and class weights of the model: most probable class."
+        " /--no-threshold",
+        help="Ignore the thresholds and class weights of the model: most probable class.",
+        show_default=False,
     ),
 ]
 ConfigOption = Annotated[

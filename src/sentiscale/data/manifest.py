@@ -14,7 +14,7 @@ from sentiscale.data.placement import SplitCounts
 from sentiscale.data.prepared import SPLITS, Manifest, content_digest
 from sentiscale.data.shards import Partition, reject_examples, rejected
 from sentiscale.records import package_versions
-from sentiscale.text.label_reading import LabelReading, stars_note
+from sentiscale.text.label_reading import LabelReading, stars_note, unused_labels
 from sentiscale.text.label_remedies import SHOWN
 
 FEW, MANY = 0.01, 0.05
@@ -175,6 +175,9 @@ def _label_notes(manifest: Manifest, outcome: PrepareOutcome) -> Iterator[str]:
         yield note
     if len(outcome.label_sources) > 1:
         yield f"Labels come from different columns: {', '.join(outcome.label_sources)}."
+    unused = unused_labels(manifest.label_values, manifest.settings["label_map"] or {})
+    if unused:
+        yield f"No row has the value {', '.join(map(repr, unused))} of --label-map."
 
 
 def _class_notes(manifest: Manifest) -> Iterator[str]:

@@ -119,7 +119,7 @@ def model_positions(predictor: Predictor, names: Sequence[str], data: str | Path
     if not positions.keys() >= {*names}:
         raise DataError(
             f"{data} has the classes {', '.join(names)}; those of the model are {', '.join(positions)}. "
-            "Prepare the data with classes of the model (--classes, --label-map)."
+            "Give the rows classes of the model, with --label-map VALUE=CLASS when they are read or prepared."
         )
     return np.array([positions[name] for name in names], np.uint8)
 

@@ -347,7 +347,7 @@ def _check_unknown(
         raise DataError(f"{holds} Say which class of the model each is: {proposal}")
     if all(as_stars(token) is not None for token in frequent):
         raise DataError(f"{holds} If they are stars: --stars-column {shlex.quote(column)}")
-    if {"negative", "positive"} <= set(values.values()):
+    if set(FIXED_NAMES.get(kind, ())) <= set(values.values()):
         raise DataError(f"{holds} To leave out their rows: {map_flag(values, kind)}")
     proposal = map_flag({**dict.fromkeys(frequent), **values}, kind)
     raise DataError(f"{holds} Say what the values mean: {proposal}")
@@ -384,11 +384,14 @@ def _read_scale(
     }
     counts = _total(files)
     holds = f"column '{column}' holds the ratings {shown(counts)}"
-    if settings.stars_scale is None and not rules.complete:
+    if known is not None and settings.classes == "stars":
+        _check_known_stars(counts, scale, holds)
+    elif settings.stars_scale is None and not rules.complete:
         _check_scale(files, counts, scale, settings.classes, column, holds)
     if settings.classes == "stars":
         _check_whole(counts, replace(rules, scale=scale), holds)
-        if known is None and settings.stars_scale is None and {*map(stars_token, counts)} <= {"1", "2"}:
+        tokens = {*map(stars_token, counts)}
+        if known is None and settings.stars_scale is None and tokens and tokens <= {"1", "2"}:
             raise DataError(
                 f"{holds}, too few to tell that they are stars. If they are: --stars-scale 1-5; if they mean "
                 "negative and positive: --classes binary"
@@ -427,6 +430,23 @@ def _check_scale(
         if not any(label_token(word) in WORDS for word in words):
             remedy = f"Say what they mean: {map_flag(dict.fromkeys(most_frequent(words)), kind)}"
         raise DataError(f"{holds}, not numbers of stars. {remedy}")
+
+
+def _check_known_stars(counts: Counter[str], scale: StarsScale, holds: str) -> None:
+    """Refuse ratings of which many are not on the scale of the model's stars."""
+    outside = Counter(
+        {
+            stars_token(value): rows
+            for value, rows in counts.items()
+            if not scale[0] <= (as_stars(value) or (scale[0] - 1, None))[0] <= scale[1]
+        }
+    )
+    if _is_common(outside, counts.total()):
+        flag = map_flag(dict.fromkeys(most_frequent(outside)), "stars")
+        raise DataError(
+            f"{holds}; the model has the stars {scale[0]:g} to {scale[1]:g}. Say which each other is: "
+            f"{flag}"
+        )
 
 
 def _check_whole(counts: Counter[str], rules: ValueRules, holds: str) -> None:
@@ -528,3 +548,11 @@ def stars_note(values: Mapping[str, Mapping[str, Any]], reading: LabelReading) -
         return None
     end = max(ratings)
     return f"No rating is above {end:g}. If the scale ends there, add --stars-scale 1-{end:g}."
+
+
+def unused_labels(values: Mapping[str, Any], label_map: Mapping[str, str]) -> list[str]:
+    """Return the values of a label map that are none of those `label_values` returned, if it has them all."""
+    if len(values) == LISTED:
+        return []
+    found = {token(value.removesuffix(" stars")) for value in values for token in (label_token, stars_token)}
+    return [value for value in label_map if not {label_token(value), stars_token(value)} & found]
