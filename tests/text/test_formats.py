@@ -392,6 +392,7 @@ def test_ratings_as_people_write_them(value, stars):
 )
 def test_where_a_scale_is_cut(scale, negative, middle, positive):
     rules = ValueRules(scale=scale)
-    for code, values in ((0, negative), (253, middle), (1, positive)):
-        assert {rules.stars_code(value) for value in values.split()} == {code}
-    assert rules.stars_code(str(scale[1] + 0.1)) == rules.stars_code(str(scale[0] - 0.1)) == 254
+    for meaning, values in (("negative", negative), (Reason.NEUTRAL, middle), ("positive", positive)):
+        assert {rules.stars_meaning(value) for value in values.split()} == {meaning}
+    for outside in (scale[1] + 0.1, scale[0] - 0.1):
+        assert rules.stars_meaning(str(outside)) is Reason.UNKNOWN_LABEL

@@ -30,6 +30,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 from safetensors.torch import save
 from torch import Tensor
 
@@ -71,7 +72,9 @@ MAX_CONFIG_BYTES = 64 * 2**10
 def _bounded(value: float | tuple[float, ...]) -> float | tuple[float, ...]:
     numbers = value if isinstance(value, tuple) else (value,)
     if not all(-LARGEST <= number <= LARGEST for number in numbers):
-        raise ValueError(f"numbers must be less than or equal to {LARGEST:g}, with either sign")
+        raise PydanticCustomError(
+            "range", f"numbers must be less than or equal to {LARGEST:g}, with either sign"
+        )
     return value
 
 

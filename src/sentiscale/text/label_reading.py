@@ -444,8 +444,7 @@ def _check_known_stars(counts: Counter[str], scale: StarsScale, holds: str) -> N
     if _is_common(outside, counts.total()):
         flag = map_flag(dict.fromkeys(most_frequent(outside)), "stars")
         raise DataError(
-            f"{holds}; the model has the stars {scale[0]:g} to {scale[1]:g}. Say which each other is: "
-            f"{flag}"
+            f"{holds}; the model has the stars {scale[0]:g} to {scale[1]:g}. Say which each other is: {flag}"
         )
 
 
