@@ -184,3 +184,12 @@ def test_a_settings_file_that_is_no_file_is_refused_at_once(tmp_path):
 def test_an_override_that_is_no_toml_is_text(value):
     with pytest.raises(UsageError, match=r"train\.lr is"):
         resolve(overrides=[f"train.lr={value}"])
+
+
+def test_a_name_with_a_comma_has_a_weight_and_a_class():
+    weights = {"a, b": 3.0, "c": 1.0}
+    assert resolve(flags={"train.class_weight": "a, b=3,c=1"}).train.class_weight == weights
+    assert resolve(flags={"prepare.label_map": "x, y=a b,z=drop"}).prepare.label_map == {
+        "x, y": "a b",
+        "z": "drop",
+    }

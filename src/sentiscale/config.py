@@ -77,6 +77,14 @@ FEW_ROWS = 40_000
 """Number of training rows below which a smaller model and more steps work better."""
 
 
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """Parse NAME=VALUE,... where a name may have commas; empty if the text has any other form."""
+    entries = re.findall(r"(.+?)=([^,=]+)(?:,|$)", text)
+    if sum(len(name) + len(value) + 2 for name, value in entries) != len(text.rstrip(",")) + 1:
+        return []
+    return [(name.strip(), value.strip()) for name, value in entries]
+
+
 class PrepareSettings(Section):
     """How raw reviews are turned into a prepared dataset."""
 
@@ -159,14 +167,13 @@ class PrepareSettings(Section):
     def _label_map(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        entries = re.findall(r"(.+?)=([^,=]+)(?:,|$)", value)
-        parsed = sum(len(name) + len(kind) + 2 for name, kind in entries) == len(value.rstrip(",")) + 1
-        if not parsed or any(kind == "CLASS" for _, kind in entries):
+        entries = _pairs(value)
+        if not entries or any(kind == "CLASS" for _, kind in entries):
             raise ValueError(
                 f"label_map is '{value}'; it takes VALUE=CLASS, with names of classes, separated by commas, "
                 "such as good=positive,bad=negative,3=drop"
             )
-        return {name.strip(): kind.strip() for name, kind in entries}
+        return dict(entries)
 
     @field_validator("stars_scale", mode="before")
     @classmethod
@@ -359,8 +366,8 @@ class TrainSettings(Section):
     def _class_weight(cls, value: Any) -> Any:
         if value in (None, "none", "balanced"):
             return None if value == "none" else value
-        parts = [part.rpartition("=")[::2] for part in value.split(",")] if isinstance(value, str) else []
-        weights = {name.strip(): number for name, number in parts} if parts else value
+        parts = _pairs(value) if isinstance(value, str) else []
+        weights = dict(parts) if parts else value
         try:
             numbers = [float(number) for number in weights.values()]
         except (AttributeError, TypeError, ValueError):

@@ -69,7 +69,7 @@ def test_labels_that_are_no_class_are_left_out_or_refused(tmp_path, known, value
 def test_a_map_names_classes_of_the_model(tmp_path):
     path = csv(tmp_path / "a.csv", column("news", "weather", "soccer"))
     assert read(LABELS, path, label_map="soccer=sport,weather=drop") == ([0, 1] * 20, ["dropped"] * 20)
-    with pytest.raises(UsageError, match="allowed are News, Sport and drop"):
+    with pytest.raises(UsageError, match="allowed are 'News', 'Sport' and drop"):
         read(LABELS, path, label_map="weather=climate")
 
 
@@ -99,3 +99,10 @@ def test_labelled_lines_as_they_arrive(tmp_path, monkeypatch, known, lines, labe
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"__label__weather a\n")))
     with pytest.raises(DataError, match="has the label 'weather'; allowed are __label__"):
         list(inputs.without_columns().chunks())
+
+
+@pytest.mark.parametrize(("values", "other"), [(("good", "bad"), "bad=CLASS"), (("0", "9", "10"), "0=CLASS")])
+def test_ratings_that_are_no_stars_of_the_model_are_refused_with_the_map_to_type(tmp_path, values, other):
+    with pytest.raises(DataError, match="the model has the stars 1 to 5") as caught:
+        read(STARS, csv(tmp_path / "a.csv", column(*values)))
+    assert f"--label-map {other}" in str(caught.value).replace("'", "")

@@ -230,7 +230,7 @@ def test_the_map_of_a_model_names_its_classes():
     known = LabelReading(kind="labels", values={"sports": "Sports", "news": "News"})
     settings = for_model(PrepareSettings(label_map="x=SPORTS,y=drop"), known)
     assert (settings.classes, settings.label_map) == ("labels", {"x": "Sports", "y": "drop"})
-    with pytest.raises(UsageError, match="allowed are News, Sports and drop"):
+    with pytest.raises(UsageError, match="allowed are 'News', 'Sports' and drop"):
         for_model(PrepareSettings(label_map="x=weather"), known)
 
 
@@ -279,3 +279,30 @@ def test_names_of_the_flags_and_keys(tmp_path, cli):
     )
     assert few.returncode == 3
     assert "--min-class-rows 12" in few.stderr
+
+
+def test_words_become_stars_where_the_map_names_all_of_them(tmp_path):
+    path = csv(tmp_path / "a.csv", column("good", "okay", "bad"))
+    manifest = prepared(path, tmp_path, classes="stars", label_map={"good": "5", "okay": "3", "bad": "1"})
+    assert manifest.labels == {"1": 20, "2": 0, "3": 20, "4": 0, "5": 20}
+
+
+def test_a_third_word_is_not_proposed_to_be_left_out_of_three_classes(tmp_path):
+    message = refused(csv(tmp_path / "a.csv", column("good", "mid", "bad")), tmp_path, classes="ternary")
+    assert "--label-map bad=negative,good=positive,mid=CLASS" in message
+
+
+def test_spellings_of_one_class_and_unused_values_of_the_map_are_noted(tmp_path):
+    path = csv(tmp_path / "a.csv", column("Good", "good", "bad"))
+    manifest = prepared(path, tmp_path, classes="labels", label_map={"goood": "good"})
+    assert manifest.classes == ("bad", "Good")
+    notes = " ".join(manifest.warnings)
+    assert "'Good', 'good' are one class." in notes
+    assert "No row has the value 'goood' of --label-map." in notes
+
+
+def test_a_label_that_cannot_be_printed_is_shown_without_control_characters(tmp_path):
+    values = [f"a\tb{number}" for number in range(101)]
+    path = csv(tmp_path / "a.csv", column(*values, count=202))
+    message = refused(path, tmp_path, classes="labels")
+    assert message.isprintable()

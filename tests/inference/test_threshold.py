@@ -92,6 +92,15 @@ def test_few_rows_are_said():
     assert "the precision is uncertain" in notes[0]
 
 
+def test_a_precision_that_rests_on_two_labels_is_said_to_be_uncertain():
+    labels = np.array([0] * 40 + [1] * 960, np.uint8)
+    own = np.linspace(0.01, 0.02, 1000)
+    own[[0, 999]] = 0.8, 0.7  # one right and one wrong label above all others
+    part = LabelledPart("valid", np.column_stack([own, 1 - own]), labels)
+    _, _, notes = choose(Goal("precision", "negative", 0.2), part, Decision(NAMES))
+    assert "the precision is uncertain: only 2 of" in notes[0]
+
+
 def test_an_impossible_precision_is_refused_with_the_best_one():
     part = calibrated(2000)
     noise = part._replace(labels=np.random.default_rng(0).integers(0, 2, 2000).astype(np.uint8))

@@ -36,7 +36,10 @@ def predict(
         bool, typer.Option("--labelled", help="Read labels from the input and print the accuracy at the end.")
     ] = False,
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Add the probability of each class.")
+        bool,
+        typer.Option(
+            "--probabilities", help="Add the probability of each class; for stars, also their mean."
+        ),
     ] = False,
     thresholds: ThresholdOption = True,
     explain: Annotated[

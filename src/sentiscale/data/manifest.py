@@ -14,7 +14,8 @@ from sentiscale.data.placement import SplitCounts
 from sentiscale.data.prepared import SPLITS, Manifest, content_digest
 from sentiscale.data.shards import Partition, reject_examples, rejected
 from sentiscale.records import package_versions
-from sentiscale.text.label_reading import LabelReading, stars_note, unused_labels
+from sentiscale.text.classes import listed
+from sentiscale.text.label_reading import LabelReading, merged_spellings, stars_note, unused_labels
 from sentiscale.text.label_remedies import SHOWN
 
 FEW, MANY = 0.01, 0.05
@@ -175,9 +176,12 @@ def _label_notes(manifest: Manifest, outcome: PrepareOutcome) -> Iterator[str]:
         yield note
     if len(outcome.label_sources) > 1:
         yield f"Labels come from different columns: {', '.join(outcome.label_sources)}."
+    if outcome.reading.kind == "labels":
+        for alike in merged_spellings(manifest.label_values)[:SHOWN]:
+            yield f"{listed(alike)} are one class."
     unused = unused_labels(manifest.label_values, manifest.settings["label_map"] or {})
     if unused:
-        yield f"No row has the value {', '.join(map(repr, unused))} of --label-map."
+        yield f"No row has the value {listed(unused)} of --label-map."
 
 
 def _class_notes(manifest: Manifest) -> Iterator[str]:

@@ -16,6 +16,7 @@ from sentiscale.errors import DataError
 from sentiscale.inference.predictor import Predictor
 from sentiscale.model.metrics import score
 from sentiscale.records import Scores
+from sentiscale.text.classes import listed
 from sentiscale.text.rejects import Reject, RejectCounts
 from sentiscale.text.vocab import PAD, UNK
 from sentiscale.util.progress import Progress
@@ -118,7 +119,7 @@ def model_positions(predictor: Predictor, names: Sequence[str], data: str | Path
     positions = {name: position for position, name in enumerate(predictor.classes.names)}
     if not positions.keys() >= {*names}:
         raise DataError(
-            f"{data} has the classes {', '.join(names)}; those of the model are {', '.join(positions)}. "
+            f"{data} has the classes {listed(names)}; those of the model are {listed(positions)}. "
             "Give the rows classes of the model, with --label-map VALUE=CLASS when they are read or prepared."
         )
     return np.array([positions[name] for name in names], np.uint8)

@@ -30,7 +30,7 @@ from sentiscale.inference.predictor import Prediction, Predictions, Predictor
 from sentiscale.model.directory import SavedModel
 from sentiscale.model.network import SentimentNet
 from sentiscale.parallel.cpu import flushed_denormals
-from sentiscale.text.classes import Classes
+from sentiscale.text.classes import Classes, listed
 from sentiscale.text.vocab import PAD, UNK
 
 Shares = npt.NDArray[np.float64]
@@ -143,7 +143,7 @@ def _targets(predictions: Predictions, target: str | None) -> IntArray:
     """Return the position of each row's explained class."""
     names = predictions.classes.names
     if target is not None and target not in names:
-        raise UsageError(f"target is '{target}', which is not a class; classes are {', '.join(names)}.")
+        raise UsageError(f"target is '{target}', which is not a class; classes are {listed(names)}.")
     if target is not None or len(names) == 2:
         return np.full(len(predictions), names.index(target or names[1]))
     return np.where(predictions.codes < len(names), predictions.codes, predictions.probabilities.argmax(1))

@@ -17,7 +17,7 @@ from sentiscale.data.corpus import Corpus
 from sentiscale.data.prepared import MANIFEST, SPLITS, PreparedDataset
 from sentiscale.datasets.output import blocks
 from sentiscale.errors import DataError, SentiscaleError, UsageError
-from sentiscale.inference.evaluate import mapped_labels, mapped_tokens
+from sentiscale.inference.evaluate import mapped_labels, mapped_tokens, model_positions
 from sentiscale.inference.onnx_runtime import OnnxPredictor, optional_package
 from sentiscale.inference.predictor import Predictor
 from sentiscale.model.decision import Codes
@@ -244,10 +244,12 @@ def labelled_rows(predictor: Predictor, source: str | Path, settings: PrepareSet
         return CheckRows(tokens, offsets, labels, place).sample(CHECKED_ROWS)
     rows: list[npt.NDArray[Any]] = []
     parts = [np.zeros(0, np.uint8)]
-    for block in Corpus.find([str(source)], settings, known=predictor.model.config.label_reading).blocks():
+    corpus = Corpus.find([str(source)], settings, known=predictor.model.config.label_reading).decided()
+    positions = model_positions(predictor, corpus.classes.names, source)
+    for block in corpus.blocks():
         encoded = predictor.encoder.encode(block.text)
         rows += [encoded.ids[start:end] for start, end in pairwise(encoded.offsets)]
-        parts.append(block.labels)
+        parts.append(positions[block.labels])
     if not rows:
         raise DataError(f"{source} contains no labelled review. Pass a file with labels, or prepared data.")
     return CheckRows(*concatenated(rows), np.concatenate(parts), str(source)).sample(CHECKED_ROWS)

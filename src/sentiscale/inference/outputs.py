@@ -103,10 +103,14 @@ class AddedColumns:
 
 
 def probability_columns(names: Sequence[str]) -> list[str]:
-    """Return a column name for each class: letters, digits and underscores, and no two alike."""
+    """Return a column name for each class: letters, digits and underscores, and no two alike.
+
+    A name without letters and digits, such as an emoji, is replaced by the position of its class.
+    """
     columns: list[str] = []
-    for name in names:
-        column = "probability_" + re.sub(r"\W", "_", name).lower()
+    for code, name in enumerate(names):
+        plain = re.sub(r"\W", "_", name).lower()
+        column = f"probability_{plain if any(map(str.isalnum, plain)) else code}"
         while column in columns:  # many databases do not distinguish case
             column += "_"
         columns.append(column)

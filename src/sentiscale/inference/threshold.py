@@ -33,6 +33,7 @@ from sentiscale.model.thresholds import (
     read_threshold_report,
 )
 from sentiscale.records import ClassScores, Interval, now, reason_of
+from sentiscale.text.classes import listed
 from sentiscale.util.progress import Progress
 
 Numbers = NDArray[np.float64]
@@ -40,6 +41,8 @@ Flags = NDArray[np.bool_]
 
 MARGIN = 1e-6
 """Distance of a threshold below the last row that it accepts, for other rounding in other batches."""
+FEW_LABELS = 20
+"""Number of rows given the label on which a precision is uncertain, whatever it is."""
 ONE_ERROR = 1.0
 """Standard errors by which the precision on few rows must exceed the one asked for."""
 
@@ -203,8 +206,8 @@ def clear_thresholds(model: str | Path, class_name: str | None = None) -> Decisi
 def check_class(names: Sequence[str], class_name: str | None) -> None:
     if class_name is not None and class_name not in names:
         raise UsageError(
-            f"--class is '{class_name}', which is no class of the model.{did_you_mean(class_name, names)} "
-            f"Classes: {', '.join(names)}."
+            f"--class is '{class_name}', which is no class of the model.{did_you_mean(class_name, names)}"
+            f" Classes: {listed(names)}."
         )
 
 
@@ -343,11 +346,12 @@ def for_precision(ranked: Ranking, expected: Numbers, target: float, name: str) 
     found = ranked.right / ranked.labelled
     likely = (found >= target) & (expected >= target)
     safe = likely & (lower_end(found, ranked.labelled, ONE_ERROR) >= target)
-    if safe.any():
-        return ranked.threshold(int(np.flatnonzero(safe)[-1])), []
     if likely.any():
-        index = int(np.flatnonzero(likely)[-1])
-        rows = f"{ranked.labelled[index]:,.0f} of the rows to choose on are labelled '{name}' with it"
+        index = int(np.flatnonzero(safe if safe.any() else likely)[-1])
+        labelled = ranked.labelled[index]
+        if safe.any() and labelled >= FEW_LABELS:
+            return ranked.threshold(index), []
+        rows = f"{labelled:,.0f} of the rows to choose on are labelled '{name}' with it"
         return ranked.threshold(index), [f"the precision is uncertain: only {rows}"]
     best = int(np.argmax(np.minimum(found, expected)))
     raise SentiscaleError(

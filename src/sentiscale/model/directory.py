@@ -54,7 +54,7 @@ from sentiscale.model.thresholds import THRESHOLDS, ThresholdReport
 from sentiscale.model.weights import LARGEST, Shape, Tensors, WeightsFile
 from sentiscale.model.wide import Combination, WideModel
 from sentiscale.records import RunRecord, load_record, reason_of
-from sentiscale.text.classes import BINARY, Classes, check_names
+from sentiscale.text.classes import BINARY, Classes, check_names, listed
 from sentiscale.text.clean import check_version
 from sentiscale.text.label_reading import LabelReading
 from sentiscale.text.labels import label_token
@@ -72,9 +72,7 @@ MAX_CONFIG_BYTES = 64 * 2**10
 def _bounded(value: float | tuple[float, ...]) -> float | tuple[float, ...]:
     numbers = value if isinstance(value, tuple) else (value,)
     if not all(-LARGEST <= number <= LARGEST for number in numbers):
-        raise PydanticCustomError(
-            "range", f"numbers must be less than or equal to {LARGEST:g}, with either sign"
-        )
+        raise PydanticCustomError("range", f"magnitudes must be less than or equal to {LARGEST:g}")
     return value
 
 
@@ -152,16 +150,16 @@ class ModelConfig(BaseModel):
         if self.class_set.kind == "stars":
             stars = tuple(map(float, names))  # a ValueError for other names
             if list(stars) != sorted(set(stars)):
-                raise ValueError(f"classes are {', '.join(names)}; stars must rise")
+                raise ValueError(f"classes are {listed(names)}; stars must rise")
         if self.class_set.kind in ("binary", "ternary") and len(names) != (2, 3)[self.kind == "ternary"]:
-            raise ValueError(f"{self.class_set.kind} classes cannot be {', '.join(names)}")
+            raise ValueError(f"{self.class_set.kind} classes cannot be {listed(names)}")
         combination = self.combination
         for value in (combination.net, combination.wide, combination.bias, self.wide_intercept):
             if isinstance(value, tuple) and (len(value) != numbers or numbers == 1):
                 raise ValueError(f"there are {len(value)} numbers for {len(names)} classes")
         for table in (self.thresholds or DecisionTable()).model_dump().values():
             if unknown := set(table) - set(names):
-                raise ValueError(f"thresholds: {min(unknown)!r} is no class; classes are {', '.join(names)}")
+                raise ValueError(f"thresholds: {min(unknown)!r} is no class; classes are {listed(names)}")
         return self
 
     @property
@@ -184,7 +182,7 @@ class ModelConfig(BaseModel):
         )
         if reading.class_set != classes:
             raise DataError(
-                f"the model has the classes {', '.join(classes.names)} and was not trained on files, so "
+                f"the model has the classes {listed(classes.names)} and was not trained on files, so "
                 "labels of files have no meaning for it. Compare its predictions with the labels in Python."
             )
         return reading

@@ -199,6 +199,7 @@ class ModelCard(Record):
 def markdown(card: ModelCard) -> str:
     """Render the card as Markdown: front matter, then the sections of Mitchell et al. (2019)."""
     found = card.evaluations[0] if card.evaluations else None
+    decided = {entry.class_name for entry in card.thresholds if entry.measure != "abstain"}
     return render_markdown(
         "card.md",
         card=card,
@@ -208,7 +209,7 @@ def markdown(card: ModelCard) -> str:
         curves=[
             (entry, entry.curve[:: -(-len(entry.curve) // CURVE_POINTS)])
             for entry in card.thresholds
-            if entry.curve
+            if entry.curve and (entry.measure != "abstain" or entry.class_name not in decided)
         ],
         front_matter=front_matter(card),
         inputs=[PurePath(path).name for path in card.data.inputs] if card.data else [],

@@ -1,7 +1,7 @@
 """The classes that labels are divided into: negative and positive, with neutral, stars, or any names."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sentiscale.config import DEFAULT_SCALE, ClassKind, StarsScale
@@ -13,6 +13,8 @@ FIXED_NAMES: dict[ClassKind, tuple[str, ...]] = {"binary": BINARY, "ternary": TE
 DROP = "drop"
 """Stands for a class in `label_map`: rows with the label are left out. No class may have this name."""
 MAX_CLASSES = 100
+LISTED_NAMES, LONGEST_NAME = 12, 40
+"""Number of classes that a message names, and of characters of a name."""
 UNSURE = "unsure"
 """Label of a row for which a model that may abstain is not sure enough; no class may have this name."""
 
@@ -73,3 +75,10 @@ def check_names(names: Sequence[str]) -> None:
                 f"{name[:100]!r} cannot name a class; a name has 1 to 100 printable characters, no space "
                 f"around them, and is not '{UNSURE}' or '{DROP}'"
             )
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the first names of classes for a message, quoted and bounded in length."""
+    quotes = [f"'{name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + '…'}'" for name in names]
+    rest = len(quotes) - LISTED_NAMES
+    return ", ".join(quotes[:LISTED_NAMES]) + f" and {rest} more" * (rest > 0)

@@ -4,12 +4,10 @@ An input is refused if its values do not have exactly one meaning: see `read_lab
 """
 
 import json
-import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,25 +16,30 @@ from pydantic import Field, model_validator
 from sentiscale.config import DEFAULT_SCALE, ClassKind, PrepareSettings, StarsScale
 from sentiscale.errors import DataError, UsageError
 from sentiscale.records import Record
-from sentiscale.text.classes import DROP, FIXED_NAMES, MAX_CLASSES, TERNARY, Classes, check_names, star_names
+from sentiscale.text.classes import (
+    DROP,
+    FIXED_NAMES,
+    MAX_CLASSES,
+    TERNARY,
+    Classes,
+    check_names,
+    listed,
+    star_names,
+)
 from sentiscale.text.label_remedies import (
     SHOWN,
-    differing_files,
     map_flag,
     most_frequent,
-    narrow_problem,
     number_remedy,
     order,
-    rating_remedy,
     short,
     shown,
     ternary_remedy,
-    top_remedy,
 )
 from sentiscale.text.labels import (
     MISSING,
+    NEGATIVE_NAME,
     NUMBER_PAIRS,
-    OTHER_WORDS,
     UNKNOWN,
     WORD_PAIRS,
     WORDS,
@@ -46,22 +49,17 @@ from sentiscale.text.labels import (
     as_number,
     as_stars,
     has_several,
+    is_common,
     label_name,
     label_token,
     number_readings,
     stars_token,
+    total_of,
 )
+from sentiscale.text.star_scale import read_scale
 
-COMMON = 0.01
-"""Share of the labelled rows from which an unknown value is a class of its own, not an error in the data."""
-MOST_UNKNOWN = 0.1
-"""Share of the labelled rows up to which unknown values of any kind are left out."""
 LISTED = 100
 """Number of values that a report lists."""
-NEGATIVE_NAME = re.compile(
-    r"neg|bad|complain|spam|hate|toxic|abus|dislike|unhappy|(?:dis|un)satisf|refund|(?<![a-z])not?(?![a-z])"
-)
-"""Names of columns in which yes may mean negative."""
 FLAGS = (("no", "yes"), ("n", "y"), ("false", "true"), ("f", "t"), ("0", "1"))
 USUAL = {(no, "negative") for no, _ in (*FLAGS, *NUMBER_PAIRS)}
 USUAL |= {(yes, "positive") for _, yes in (*FLAGS, *NUMBER_PAIRS)} | {("0", "neutral"), ("2", "neutral")}
@@ -149,14 +147,17 @@ def read_labels(
     labels = {file: counts.labels for file, counts in files.items() if counts.labels}
     stars = {file: counts.stars for file, counts in files.items() if counts.stars}
     kind, column = settings.classes, columns.get(False, "label")
+    of_model = None
+    if known is not None:
+        of_model = known.stars_scale or (DEFAULT_SCALE if known.kind == "stars" else None)
     values: dict[str, str] = {}
     if labels and kind == "labels":
-        values = _read_names(_total(labels), settings, column, known)
+        values = _read_names(total_of(labels), settings, column, known)
     elif labels:
         values = _read_values(labels, settings, column, known)
     return LabelReading(
         values=values,
-        stars_scale=_read_scale(stars, settings, columns.get(True, "stars"), known) if stars else None,
+        stars_scale=read_scale(stars, settings, columns.get(True, "stars"), of_model) if stars else None,
         kind=None if kind == "binary" else kind,
     )
 
@@ -174,10 +175,9 @@ def for_model(settings: PrepareSettings, known: LabelReading | None) -> PrepareS
     spelled = {DROP: DROP, **{label_token(name): name for name in names}}
     for value, name in settings.label_map.items():
         if label_token(name) not in spelled:
-            listed = ", ".join(map(short, names[:SHOWN])) + ", …" * (len(names) > SHOWN)
             raise UsageError(
-                f"prepare.label_map: '{short(value)}' has the class '{short(name)}'; allowed are {listed} "
-                f"and drop, such as good={names[-1]},bad={names[0]},3=drop."
+                f"prepare.label_map: '{short(value)}' has the class '{short(name)}'; allowed are "
+                f"{listed(names)} and drop, such as good={names[-1]},bad={names[0]},3=drop."
             )
     label_map = {value: spelled[label_token(name)] for value, name in settings.label_map.items()}
     return settings.model_copy(update={"label_map": label_map})
@@ -260,9 +260,9 @@ def _read_values(
     given = dict(rules.classes)
     if rules.complete:
         return given
-    holds = f"column '{column}' holds the labels {shown(_total(files))}"
+    holds = f"column '{column}' holds the labels {shown(total_of(files))}"
     by_file = {file: _by_token(counts, given) for file, counts in files.items()}
-    tokens = _total(by_file)
+    tokens = total_of(by_file)
     numbers = {token for token in tokens if as_number(token) is not None}
     from_model = known.values if known is not None and numbers <= known.values.keys() else {}
     words = _words((token for token in tokens if token not in from_model), kind)
@@ -287,10 +287,6 @@ def _read_values(
     if new and known is not None:
         _check_agreement(found, known, holds, kind)
     return values
-
-
-def _total(files: Mapping[str, Counter[Any]]) -> Counter[Any]:
-    return sum(files.values(), Counter())
 
 
 def _by_token(counts: Mapping[str, int], given: Mapping[str, str]) -> Counter[str]:
@@ -337,7 +333,7 @@ def _check_unknown(
 ) -> None:
     """Refuse values that are classes of their own, and columns that hold something else than labels."""
     unknown = Counter({token: rows for token, rows in tokens.items() if token not in values})
-    if not _is_common(unknown, tokens.total()):
+    if not is_common(unknown, tokens.total()):
         return
     frequent = most_frequent(unknown)
     named = ", ".join(f"'{short(token)}'" for token in frequent)
@@ -353,12 +349,6 @@ def _check_unknown(
     raise DataError(f"{holds} Say what the values mean: {proposal}")
 
 
-def _is_common(unknown: Counter[str], total: int) -> bool:
-    """Whether unknown values are more than errors in the data; `total` is the number of labelled rows."""
-    single = max((rows for token, rows in unknown.items() if token != OTHER_WORDS), default=0)
-    return single > max(1, COMMON * total) or unknown.total() > max(1, MOST_UNKNOWN * total)
-
-
 def _check_agreement(values: Mapping[str, str], known: LabelReading, holds: str, kind: ClassKind) -> None:
     differ = [token for token, name in values.items() if known.values.get(token, name) != name]
     if differ:
@@ -369,112 +359,6 @@ def _check_agreement(values: Mapping[str, str], known: LabelReading, holds: str,
             f"{holds}, but in the model's training data '{differ[0]}' meant {known.values[differ[0]]}. "
             f"Say what they mean here: {map_flag(proposal, kind)}"
         )
-
-
-def _read_scale(
-    files: Mapping[str, Counter[str]], settings: PrepareSettings, column: str, known: LabelReading | None
-) -> StarsScale:
-    """Return the scale of ratings; refuse ratings outside of it, and columns of something else."""
-    scale = settings.stars_scale or (known and known.stars_scale) or DEFAULT_SCALE
-    rules = ValueRules.given(settings, stars=True)
-    ignored = MISSING | rules.classes.keys()
-    files = {
-        file: Counter({value: rows for value, rows in counts.items() if stars_token(value) not in ignored})
-        for file, counts in files.items()
-    }
-    counts = _total(files)
-    holds = f"column '{column}' holds the ratings {shown(counts)}"
-    if known is not None and settings.classes == "stars":
-        _check_known_stars(counts, scale, holds)
-    elif settings.stars_scale is None and not rules.complete:
-        _check_scale(files, counts, scale, settings.classes, column, holds)
-    if settings.classes == "stars":
-        _check_whole(counts, replace(rules, scale=scale), holds)
-        tokens = {*map(stars_token, counts)}
-        if known is None and settings.stars_scale is None and tokens and tokens <= {"1", "2"}:
-            raise DataError(
-                f"{holds}, too few to tell that they are stars. If they are: --stars-scale 1-5; if they mean "
-                "negative and positive: --classes binary"
-            )
-    return scale
-
-
-def _check_scale(
-    files: Mapping[str, Counter[str]],
-    counts: Counter[str],
-    scale: StarsScale,
-    kind: ClassKind,
-    column: str,
-    holds: str,
-) -> None:
-    """Refuse ratings outside of the scale, and columns of something else; `counts` has those of all files."""
-    if kind != "stars" and NEGATIVE_NAME.search(column.lower()):
-        proposal = map_flag(dict.fromkeys(map(stars_token, most_frequent(counts))), kind)
-        raise DataError(f"{holds}; by its name, more may be worse. Say what they mean: {proposal}")
-    flag = "--classes binary" if kind == "stars" else f"--label-column {shlex.quote(column)}"
-    as_labels = f"If they are labels: {flag}"
-    ratings = [found for value in counts if (found := as_stars(value)) is not None]
-    if {top for _, top in ratings} - {None, scale[1]}:
-        _refuse(holds, scale, top_remedy({top for _, top in ratings}))
-    numbers = {file: _numbers(counts) for file, counts in files.items()}
-    if any(not scale[0] <= rating <= scale[1] for rating, _ in ratings):
-        labels = {rating for rating, _ in ratings} in ({0.0, 1.0}, {-1.0, 1.0})
-        remedy = as_labels if labels else ""
-        remedy = remedy or differing_files(numbers, scale) + rating_remedy(_total(numbers), scale)
-        _refuse(holds, scale, remedy)
-    if scale != DEFAULT_SCALE and (problem := narrow_problem(numbers, scale)):
-        raise DataError(f"{holds}. {problem}")
-    words = Counter({value: rows for value, rows in counts.items() if as_stars(value) is None})
-    if words.total() > counts.total() / 2:
-        remedy = as_labels
-        if not any(label_token(word) in WORDS for word in words):
-            remedy = f"Say what they mean: {map_flag(dict.fromkeys(most_frequent(words)), kind)}"
-        raise DataError(f"{holds}, not numbers of stars. {remedy}")
-
-
-def _check_known_stars(counts: Counter[str], scale: StarsScale, holds: str) -> None:
-    """Refuse ratings of which many are not on the scale of the model's stars."""
-    outside = Counter(
-        {
-            stars_token(value): rows
-            for value, rows in counts.items()
-            if not scale[0] <= (as_stars(value) or (scale[0] - 1, None))[0] <= scale[1]
-        }
-    )
-    if _is_common(outside, counts.total()):
-        flag = map_flag(dict.fromkeys(most_frequent(outside)), "stars")
-        raise DataError(
-            f"{holds}; the model has the stars {scale[0]:g} to {scale[1]:g}. Say which each other is: {flag}"
-        )
-
-
-def _check_whole(counts: Counter[str], rules: ValueRules, holds: str) -> None:
-    """Refuse ratings that are often no whole number of stars; `_check_scale` does those outside of it."""
-    unknown: Counter[str] = Counter()
-    for value, rows in counts.items():
-        stars, top = as_stars(value) or (rules.scale[0], None)
-        inside = rules.scale[0] <= stars <= rules.scale[1] and top in (None, rules.scale[1])
-        if inside and rules.stars_meaning(value) is Reason.UNKNOWN_LABEL:
-            unknown[stars_token(value)] += rows
-    if _is_common(unknown, counts.total()):
-        flag = map_flag(dict.fromkeys(most_frequent(unknown)), "stars")
-        raise DataError(
-            f"{holds}; each class is a whole number of stars, {rules.scale[0]:g}-{rules.scale[1]:g}. "
-            f"Say which class the others have: {flag}"
-        )
-
-
-def _refuse(holds: str, scale: StarsScale, remedy: str) -> NoReturn:
-    raise DataError(f"{holds}; stars from {scale[0]:g} to {scale[1]:g} were expected. {remedy}")
-
-
-def _numbers(counts: Mapping[str, int]) -> Counter[float]:
-    """Return the rows by rating, without values that are no ratings."""
-    numbers: Counter[float] = Counter()
-    for value, rows in counts.items():
-        if (found := as_stars(value)) is not None:
-            numbers[found[0]] += rows
-    return numbers
 
 
 def check_all_classes(values: Mapping[str, Mapping[str, Any]], reading: LabelReading) -> None:
@@ -540,6 +424,14 @@ def _because(entry: Mapping[str, Any]) -> str:
     return f", {entry['reason'].replace('_', ' ')}" if entry["reason"] else ""
 
 
+def unused_labels(values: Mapping[str, Any], label_map: Mapping[str, str]) -> list[str]:
+    """Return the values of a label map that are none of those `label_values` returned, if it has them all."""
+    if len(values) == LISTED:
+        return []
+    found = {token(value.removesuffix(" stars")) for value in values for token in (label_token, stars_token)}
+    return [value for value in label_map if not {label_token(value), stars_token(value)} & found]
+
+
 def stars_note(values: Mapping[str, Mapping[str, Any]], reading: LabelReading) -> str | None:
     """Return a note if the stars may be of a shorter scale than 1-5; None if not."""
     ratings = [found[0] for value in values if (found := as_stars(value)) is not None]
@@ -549,9 +441,10 @@ def stars_note(values: Mapping[str, Mapping[str, Any]], reading: LabelReading) -
     return f"No rating is above {end:g}. If the scale ends there, add --stars-scale 1-{end:g}."
 
 
-def unused_labels(values: Mapping[str, Any], label_map: Mapping[str, str]) -> list[str]:
-    """Return the values of a label map that are none of those `label_values` returned, if it has them all."""
-    if len(values) == LISTED:
-        return []
-    found = {token(value.removesuffix(" stars")) for value in values for token in (label_token, stars_token)}
-    return [value for value in label_map if not {label_token(value), stars_token(value)} & found]
+def merged_spellings(values: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Return the spellings of each label that `label_values` returned in several ones."""
+    spellings: defaultdict[str, list[str]] = defaultdict(list)
+    for value, entry in values.items():
+        if entry["class"] is not None:
+            spellings[label_token(value)].append(value)
+    return [alike for alike in spellings.values() if len(alike) > 1]

@@ -32,7 +32,9 @@ CHOICES: dict[ClassKind, str] = {
 
 
 def short(value: str) -> str:
-    return value if len(value) <= LONGEST_SHOWN else value[: LONGEST_SHOWN - 1] + "…"
+    """Return the start of a value, in which characters that cannot be printed are replaced by U+FFFD."""
+    start = value if len(value) <= LONGEST_SHOWN else value[: LONGEST_SHOWN - 1] + "…"
+    return "".join(character if character.isprintable() else "\ufffd" for character in start)
 
 
 def order(value: str) -> tuple[bool, float, str]:

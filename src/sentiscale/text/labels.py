@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +46,14 @@ BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, 
 LABEL_PREFIX = "__label__"
 MOST_VALUES = 1000
 """Number of distinct label values that are counted separately, to bound memory."""
+NEGATIVE_NAME = re.compile(
+    r"neg|bad|complain|spam|hate|toxic|abus|dislike|unhappy|(?:dis|un)satisf|refund|(?<![a-z])not?(?![a-z])"
+)
+"""Names of columns in which yes may mean negative."""
+COMMON = 0.01
+"""Share of the labelled rows from which an unknown value is a class of its own, not an error in the data."""
+MOST_UNKNOWN = 0.1
+"""Share of the labelled rows up to which unknown values of any kind are left out."""
 OTHER_WORDS = "(other words)"
 """Stands for the values that are not counted separately."""
 
@@ -119,6 +128,17 @@ def bounded(counts: Counter[str]) -> Counter[str]:
     ordered = sorted(counts.items(), key=lambda item: (as_number(item[0]) is None, -item[1], item[0]))
     words = sum(rows for value, rows in ordered[MOST_VALUES:] if as_number(value) is None)
     return Counter(dict(ordered[:MOST_VALUES])) + Counter({OTHER_WORDS: words})
+
+
+def is_common(unknown: Counter[str], total: int) -> bool:
+    """Whether unknown values are more than errors in the data; `total` is the number of labelled rows."""
+    single = max((rows for token, rows in unknown.items() if token != OTHER_WORDS), default=0)
+    return single > max(1, COMMON * total) or unknown.total() > max(1, MOST_UNKNOWN * total)
+
+
+def total_of(files: Mapping[str, Counter[Any]]) -> Counter[Any]:
+    """Return the rows of each value over all files."""
+    return sum(files.values(), Counter())
 
 
 def number_readings(numbers: Collection[str], kind: ClassKind = "binary") -> list[dict[str, str]]:

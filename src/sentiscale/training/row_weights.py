@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sentiscale.config import TrainSettings
 from sentiscale.data.prepared import Manifest, Split
 from sentiscale.errors import UsageError, did_you_mean
+from sentiscale.text.classes import listed
 
 
 def class_weights(settings: TrainSettings, manifest: Manifest) -> dict[str, float]:
@@ -29,7 +30,7 @@ def class_weights(settings: TrainSettings, manifest: Manifest) -> dict[str, floa
         name = min(unknown)
         raise UsageError(
             f"class_weight names '{name}', which is no class of the data."
-            f"{did_you_mean(name, manifest.classes)} Classes: {', '.join(manifest.classes)}."
+            f"{did_you_mean(name, manifest.classes)} Classes: {listed(manifest.classes)}."
         )
     return {name: given.get(name, 1.0) for name in manifest.classes}
 

@@ -106,7 +106,7 @@ def test_documents_without_an_output_have_the_same_objects(cli, saved):
 
 
 def test_names_of_columns_are_safe_and_no_two_alike():
-    names = ("very good", "very_good", "Very Good", "1-2", "\u00e9t\u00e9", "a;b")
+    names = ("very good", "very_good", "Very Good", "1-2", "\u00e9t\u00e9", "a;b", "\U0001f600", "!!")
     assert probability_columns(names) == [
         "probability_very_good",
         "probability_very_good_",
@@ -114,6 +114,8 @@ def test_names_of_columns_are_safe_and_no_two_alike():
         "probability_1_2",
         "probability_\u00e9t\u00e9",
         "probability_a_b",
+        "probability_6",
+        "probability_7",
     ]
 
 
