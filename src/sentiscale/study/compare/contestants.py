@@ -90,7 +90,7 @@ ALL = (
     _fasttext("fasttext", "fastText with bigrams, a run each of 1, 2, 5 and 10 epochs", 2, (1, 2, 5, 10)),
     Contestant(
         "fasttext-tuned",
-        "fastText with bigrams, a run each of several learning rates and epochs",
+        "fastText with bigrams, a run each of three settings",
         f"{PEERS}.fasttext:train",
         {**FASTTEXT, "wordNgrams": 2},
         points={
@@ -109,7 +109,7 @@ ALL = (
     ),
     _peer(
         "tfidf-multinomial",
-        "TF-IDF of words and pairs, multinomial logistic regression, a run each of C = 3 and 10",
+        "TF-IDF, multinomial logistic regression, C = 3 and 10",
         "linear:train",
         {"ngrams": 2, "min_df": 2, "passes": 1000, "tol": 1e-3},
         "sklearn",
