@@ -21,7 +21,7 @@ from sentiscale.inference.predictor import Predictor
 from sentiscale.model.decision import Codes, Decision
 from sentiscale.model.directory import file_states, load_model, store_decision
 from sentiscale.model.files import model_path
-from sentiscale.model.metrics import RESAMPLES, Chances, LabelArray, Z, probabilities, wilson
+from sentiscale.model.metrics import RESAMPLES, Chances, LabelArray, probabilities
 from sentiscale.model.thresholds import (
     MAX_POINTS,
     Costs,
@@ -35,6 +35,7 @@ from sentiscale.model.thresholds import (
 from sentiscale.records import ClassScores, Interval, now, reason_of
 from sentiscale.text.classes import listed
 from sentiscale.util.progress import Progress
+from sentiscale.util.proportions import Z_95, wilson, wilson_lower
 
 Numbers = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -345,7 +346,7 @@ def for_precision(ranked: Ranking, expected: Numbers, target: float, name: str) 
     """
     found = ranked.right / ranked.labelled
     likely = (found >= target) & (expected >= target)
-    safe = likely & (lower_end(found, ranked.labelled, ONE_ERROR) >= target)
+    safe = likely & (wilson_lower(ranked.right, ranked.labelled, ONE_ERROR) >= target)
     if likely.any():
         index = int(np.flatnonzero(safe if safe.any() else likely)[-1])
         labelled = ranked.labelled[index]
@@ -377,13 +378,6 @@ def expected_precision(part: LabelledPart, code: int, ranked: Ranking) -> Number
     fitted = LogisticRegression(C=1e4, max_iter=1000).fit(logits, truth).predict_proba(logits)[:, 1]
     means: Numbers = np.cumsum(np.sort(fitted)[::-1])[ranked.labelled.astype(int) - 1] / ranked.labelled
     return means
-
-
-def lower_end(shares: Numbers, rows: Numbers, errors: float) -> Numbers:
-    """Lower ends of the intervals of shares that lie some standard errors away (Wilson, 1927)."""
-    spread = errors**2 / rows
-    half = errors * np.sqrt(shares * (1 - shares) / rows + spread / rows / 4)
-    return (shares + spread / 2 - half) / (1 + spread)
 
 
 def for_recall(ranked: Ranking, target: float, name: str) -> tuple[float, list[str]]:
@@ -463,7 +457,7 @@ def mean_cost(
     if costs is None:
         return None
     paid = costs.fp * ((labels == code) & (truth != code)) + costs.fn * ((labels != code) & (truth == code))
-    mean, half = float(paid.mean()), Z * float(paid.std()) / len(paid) ** 0.5
+    mean, half = float(paid.mean()), Z_95 * float(paid.std()) / len(paid) ** 0.5
     return mean, (max(0.0, mean - half), mean + half)
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from sentiscale.model.metrics import CALIBRATION_BINS, confusion, loss_sum, probabilities
 from sentiscale.records import CalibrationBin
-from sentiscale.study.analysis.intervals import wilson
 from sentiscale.text.classes import Classes
+from sentiscale.util.proportions import wilson
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

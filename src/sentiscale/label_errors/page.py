@@ -10,9 +10,9 @@ from sentiscale.records import CalibrationBin
 from sentiscale.report.charts import Axis, Bar, BarChart, BarPart, Chart, class_styles, round_up
 from sentiscale.report.eda_samples import UNKNOWN_SIGN, TextPiece
 from sentiscale.report.page import render
-from sentiscale.study.analysis.intervals import wilson
 from sentiscale.text.classes import UNSURE
 from sentiscale.util.numbers import count, percent
+from sentiscale.util.proportions import wilson
 
 LONGEST_SHOWN = 3_000
 """Maximum number of characters of a review that the page shows."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sentiscale.model.decision import Codes, Decision
 from sentiscale.records import CalibrationBin, ClassScores, Interval, Scores
 from sentiscale.text.classes import Classes
+from sentiscale.util.proportions import wilson
 
 FloatArray = npt.NDArray[np.float32]
 LabelArray = npt.NDArray[np.uint8]
@@ -22,8 +23,6 @@ Confusion = npt.NDArray[np.int64]
 CALIBRATION_BINS = 15
 RESAMPLES = 1000
 """Number of bootstrap samples of an interval."""
-Z = 1.959964
-"""Standard normal quantile of a 95 % interval."""
 
 
 def score(
@@ -170,16 +169,6 @@ def score_intervals(found: Confusion, classes: Classes, sided: tuple[int, int] |
     if sided:
         ends["binary_accuracy"] = wilson(*sided)
     return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
-
-
-def wilson(right: int, rows: int) -> Interval:
-    """95 % interval of a share (Wilson, 1927), which stays within 0 and 1; (0, 1) without rows."""
-    if not rows:
-        return 0.0, 1.0
-    share, spread = right / rows, Z**2 / rows
-    middle = (share + spread / 2) / (1 + spread)
-    half = Z * np.sqrt(share * (1 - share) / rows + spread / rows / 4) / (1 + spread)
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def area_under_curve(scores: npt.NDArray[Any], labels: LabelArray, classes: int) -> float | None:

@@ -33,11 +33,11 @@ from sentiscale.records import (
     reason_of,
 )
 from sentiscale.report.page import render_markdown
-from sentiscale.study.analysis.intervals import wilson
 from sentiscale.text.classes import Classes
 from sentiscale.text.formats import format_of
 from sentiscale.text.vocab import SPECIAL
 from sentiscale.util.progress import Progress
+from sentiscale.util.proportions import wilson
 from sentiscale.util.templates import finding, sentences
 
 NO_CATEGORY = "(none)"

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from sentiscale.data.prepared import MANIFEST
 from sentiscale.errors import DataError, UsageError
 from sentiscale.records import Record, RunRecord, load_record
-from sentiscale.study.analysis.intervals import wilson
 from sentiscale.tracking.tracker import flat
 from sentiscale.training.run_directory import RunDir
+from sentiscale.util.proportions import wilson
 
 Status = Literal["finished", "running", "interrupted", "failed", "lost", "damaged"]
 

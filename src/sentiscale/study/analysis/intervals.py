@@ -1,4 +1,4 @@
-"""95 % confidence intervals of medians, of ratios of medians, and of proportions, for a few repeats.
+"""95 % confidence intervals of medians and of ratios of medians, for a few repeats.
 
 Median: order statistics, as recommended by Hoefler & Belli (2015, "Scientific benchmarking of parallel
 computing systems", rule 7). For any distribution, a run is as likely to lie below the true median as above
@@ -14,7 +14,6 @@ distributions and 5 to 10 repeats, it included the true ratio in 96 to 97 % of a
 Why not `scipy.stats.bootstrap` and `binomtest`: docs/decisions/0013-statistics-of-the-report.md.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,8 +26,6 @@ SEED = 20150615
 """Fixed seed of the bootstrap, so that the same records always produce the same report."""
 ENOUGH_REPEATS = 5
 TAILS = (0.025, 0.975)
-Z_95 = 1.959963984540054
-"""97.5 % quantile of the standard normal distribution."""
 
 
 def median_interval(values: Sequence[float]) -> Interval | None:
@@ -62,20 +59,6 @@ def ratio_interval(above: Sequence[float], below: Sequence[float]) -> Interval |
 def coverage(repeats: int) -> float:
     """Probability that the range of this many runs includes the true median."""
     return 1.0 - 2.0 ** (1 - repeats)
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """95 % Wilson score interval of `successes / trials`; (0, 1) without trials.
-
-    Wilson, "Probable inference, the law of succession, and statistical inference" (JASA 22, 1927). Unlike the
-    normal approximation, it stays within 0 and 1 and is valid for few trials and for proportions near 0 or 1.
-    """
-    if trials == 0:
-        return 0.0, 1.0
-    share, square = successes / trials, Z_95**2
-    middle = (share + square / (2 * trials)) / (1 + square / trials)
-    half = Z_95 * math.sqrt(share * (1 - share) / trials + square / (4 * trials**2)) / (1 + square / trials)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _medians(values: Sequence[float], random: np.random.Generator) -> NDArray[np.float64]:

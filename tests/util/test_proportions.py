@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from sentiscale.study.analysis.intervals import wilson
+from sentiscale.util.proportions import wilson
 
 
 @given(trials=st.integers(1, 10**6), share=st.floats(0, 1))
