@@ -13,7 +13,7 @@ import pytest
 from sentiscale.config import CLEANING_VERSIONS, ModelSettings
 from sentiscale.inference.predictor import Predictor
 from sentiscale.model.decision import Decision
-from sentiscale.model.directory import SavedModel, class_settings, model_config, save_model
+from sentiscale.model.directory import ModelConfig, SavedModel, class_settings, model_config, save_model
 from sentiscale.model.metrics import score
 from sentiscale.model.network import SentimentNet
 from sentiscale.model.ngrams import Ngrams
@@ -56,7 +56,13 @@ def write_model(path: Path, *, seed: int = 3) -> Path:
     scales, weights = generator.random((2, 2**10), np.float32) + 0.1
     wide = WideModel(scales, weights - 0.6, 0.7, Ngrams(10, 3, 2))
     joined = Combination(0.7, 0.6, -0.35)  # both labels occur
-    config = model_config(
+    own = config(settings, wide, joined)
+    save_model(path, SavedModel(own, vocab, net.eval(), wide, joined), record(SCORES))
+    return path
+
+
+def config(settings: ModelSettings, wide: WideModel, joined: Combination, **fields) -> ModelConfig:
+    return model_config(
         cleaning="words",
         cleaning_version=CLEANING_VERSIONS["words"],
         max_tokens=400,
@@ -64,9 +70,8 @@ def write_model(path: Path, *, seed: int = 3) -> Path:
         model=settings,
         wide=wide,
         combination=joined,
+        **fields,
     )
-    save_model(path, SavedModel(config, vocab, net.eval(), wide, joined), record(SCORES))
-    return path
 
 
 def write_class_model(path: Path, classes: Classes, decision: Decision | None = None) -> Path:
@@ -81,21 +86,13 @@ def write_class_model(path: Path, classes: Classes, decision: Decision | None = 
     factors, biases = (tuple(np.linspace(*ends, len(classes)).tolist()) for ends in ((8, 12), (0, 0.3)))
     wide = WideModel(scales, weights, biases, Ngrams(10, 3, 2))
     joined = Combination(factors, tuple(np.ones(len(classes)).tolist()), biases)
-    config = model_config(
-        cleaning="words",
-        cleaning_version=CLEANING_VERSIONS["words"],
-        max_tokens=400,
-        stored_tokens=512,
-        model=settings,
-        wide=wide,
-        combination=joined,
-        **class_settings(classes, decision or Decision(classes.names)),
-    )
+    decided = class_settings(classes, decision or Decision(classes.names))
+    own = config(settings, wide, joined, **decided)
     labels = generator.integers(len(classes), size=1000).astype(np.uint8)
     logits = generator.normal(size=(1000, len(classes))).astype(np.float32)
     logits[range(1000), labels] += 2
     scores = score(logits, labels, classes, decision)
-    save_model(path, SavedModel(config, vocab, net.eval(), wide, joined), record(scores.model_dump()))
+    save_model(path, SavedModel(own, vocab, net.eval(), wide, joined), record(scores.model_dump()))
     return path
 
 
