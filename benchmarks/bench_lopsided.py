@@ -31,8 +31,9 @@ from sentiscale.inference.evaluate import evaluate, rows_of_files
 from sentiscale.inference.predictor import Predictor
 from sentiscale.inference.threshold import Goal, LabelledPart, choose, ranking, set_threshold
 from sentiscale.model.decision import Decision
-from sentiscale.model.metrics import probabilities, wilson
+from sentiscale.model.metrics import probabilities
 from sentiscale.util.progress import Progress
+from sentiscale.util.proportions import wilson
 
 DRAWS = 200
 TARGETS = (0.8, 0.9, 0.95)
@@ -215,38 +216,14 @@ def drawn(part: LabelledPart, rows: np.ndarray, code: int, share: float, count: 
     return LabelledPart("drawn", part.chances[taken], part.labels[taken])
 
 
+FIRST = ("trained on", "label", "rows to choose on")
+
+
 def page(figures: dict[str, Any]) -> list[str]:
     models, held = figures["models"], figures["held"]
-    precise = [row for row in held if "recall" in row]
-    costly = [row for row in held if "cost" in row]
-    first = ("trained on", "label", "rows to choose on")
     return [
         "## Class weights",
-        *table(
-            (
-                "trained on",
-                "accuracy",
-                "balanced accuracy",
-                "negative: recall",
-                "precision",
-                "ECE",
-                "mean probability of negative",
-                "share of negative",
-            ),
-            [
-                [
-                    row["title"],
-                    row["accuracy"],
-                    row["balanced_accuracy"],
-                    row["negative"]["recall"],
-                    row["negative"]["precision"],
-                    row["ece"],
-                    row["mean_negative"],
-                    row["true_negative"],
-                ]
-                for row in models
-            ],
-        ),
+        *weights_table(models),
         "## `threshold --class negative --precision 0.95`",
         *table(
             ("trained on", "threshold", "precision on test", "95 % interval: from", "to", "recall on test"),
@@ -256,42 +233,51 @@ def page(figures: dict[str, Any]) -> list[str]:
             ],
         ),
         f"## How often a precision holds on other rows, of {DRAWS} draws",
-        *table(
-            (
-                *first,
-                "asked for",
-                "rule",
-                "draws with a threshold",
-                "precision reached",
-                "or not significantly below",
-                "recall",
-            ),
-            [
-                [
-                    row["model"],
-                    row["label"],
-                    f"{row['rows']:,}",
-                    str(row["target"]),
-                    row["rule"],
-                    str(row["of"]),
-                    row["reached"],
-                    row["not_below"],
-                    row["recall"],
-                ]
-                for row in sorted(
-                    precise, key=lambda row: (row["model"], row["label"], row["rows"], row["target"])
-                )
-            ],
-        ),
+        *precision_table([row for row in held if "recall" in row]),
         "## Mean cost of a row on other rows",
-        *table(
-            (*first, "costs", "lowest cost on the rows", "threshold of calibrated probabilities"),
-            [
-                [row["model"], row["label"], f"{row['rows']:,}", row["target"], row["cost"], other["cost"]]
-                for row, other in zip(costly[::2], costly[1::2], strict=True)
-            ],
-        ),
+        *cost_table([row for row in held if "cost" in row]),
     ]
+
+
+def weights_table(models: list[dict[str, Any]]) -> list[str]:
+    of_negative = ("negative: recall", "precision")
+    shares = ("mean probability of negative", "share of negative")
+    return table(
+        ("trained on", "accuracy", "balanced accuracy", *of_negative, "ECE", *shares),
+        [
+            [
+                *(row[key] for key in ("title", "accuracy", "balanced_accuracy")),
+                *(row["negative"][key] for key in ("recall", "precision")),
+                *(row[key] for key in ("ece", "mean_negative", "true_negative")),
+            ]
+            for row in models
+        ],
+    )
+
+
+def precision_table(rows: list[dict[str, Any]]) -> list[str]:
+    held = ("draws with a threshold", "precision reached", "or not significantly below", "recall")
+    ordered = sorted(rows, key=lambda row: (row["model"], row["label"], row["rows"], row["target"]))
+    return table(
+        (*FIRST, "asked for", "rule", *held),
+        [
+            [
+                *(row["model"], row["label"], f"{row['rows']:,}", str(row["target"]), row["rule"]),
+                *(str(row["of"]), row["reached"], row["not_below"], row["recall"]),
+            ]
+            for row in ordered
+        ],
+    )
+
+
+def cost_table(rows: list[dict[str, Any]]) -> list[str]:
+    return table(
+        (*FIRST, "costs", "lowest cost on the rows", "threshold of calibrated probabilities"),
+        [
+            [row["model"], row["label"], f"{row['rows']:,}", row["target"], row["cost"], other["cost"]]
+            for row, other in zip(rows[::2], rows[1::2], strict=True)
+        ],
+    )
 
 
 def table(titles: Sequence[str], rows: list[list[Any]]) -> list[str]:
