@@ -50,7 +50,7 @@ def test_predict_applies_it_and_it_can_be_cleared(cli, model, labelled):  # noqa
         (
             ("--class", "negatve", "--recall", "0.6"),
             2,
-            "Did you mean 'negative'? Classes: negative, positive.",
+            "Did you mean 'negative'? Classes: 'negative', 'positive'.",
         ),
         (("--class", "negative"), 2, "takes one of --precision X"),
         (("--precision", "0.9"), 2, "add --class NAME"),

@@ -134,8 +134,8 @@ def test_classes_of_prepared_data_are_matched_by_name(cli, saved, dataset, tmp_p
     relabelled(dataset.path, tmp_path / "other", ("good", "bad", "neutral"), "labels")
     done = cli("evaluate", model, tmp_path / "other")
     assert done.returncode == 3
-    assert "good, bad, neutral" in done.stderr
-    assert "negative, neutral, positive" in done.stderr
+    assert "'good', 'bad', 'neutral'" in done.stderr
+    assert "'negative', 'neutral', 'positive'" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -176,5 +176,5 @@ def test_labels_in_an_order_that_files_cannot_have_are_refused(cli, saved, tmp_p
     for verb, flags in {"evaluate": (), "predict": ("--labelled",)}.items():
         done = cli(verb, model, "in.csv", *flags)
         assert done.returncode == 3
-        assert "B, C, a" in done.stderr
+        assert "'B', 'C', 'a'" in done.stderr
     assert cli("predict", model, "in.csv").returncode == 0

@@ -129,9 +129,7 @@ def test_weights_of_classes_that_do_not_exist_are_refused_before_ranks_start(dat
         make_job(dataset, RunDir(tmp_path / "run"), settings, resume=False, force=False, layout_choice=None)
 
 
-@pytest.mark.parametrize(
-    "text", ["negative=x", "negative=0", "negative=nan", "balancd", "a=1,a=2", "a=1,", ""]
-)
+@pytest.mark.parametrize("text", ["negative=x", "negative=0", "negative=nan", "balancd", "a=1,a=2", ""])
 def test_weights_that_cannot_be_are_refused_with_what_is_allowed(text):
     with pytest.raises(UsageError, match="it is none, balanced, or the weight of each class"):
         quick(train__class_weight=text)

@@ -297,5 +297,5 @@ def test_of_two_classes_the_other_one_has_the_opposite_shares():
     assert [share.contribution for share in other.words] == pytest.approx(
         [-share.contribution for share in usual.words], abs=1e-6
     )
-    with pytest.raises(UsageError, match=r"target is 'neutral'.*negative, positive"):
+    with pytest.raises(UsageError, match=r"target is 'neutral'.*'negative', 'positive'"):
         explain(predictor, ["not bad"], target="neutral")

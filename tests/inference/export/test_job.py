@@ -179,7 +179,7 @@ def test_a_model_of_more_classes_and_its_decision(dataset, tmp_path, classes):
     assert (weighted.token_codes(*rows) != most_probable.token_codes(*rows)).any()
     if classes is STARS:  # two classes are matched by name with negative, neutral and positive
         with pytest.raises(
-            DataError, match="has the classes negative, positive; those of the model are 1, 2"
+            DataError, match="has the classes 'negative', 'positive'; those of the model are '1', '2'"
         ):
             export(tmp_path / "run", tmp_path / "other.onnx", check=dataset.path)
 
