@@ -21,8 +21,8 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     share, square = successes / trials, Z_95**2
     middle = (share + square / (2 * trials)) / (1 + square / trials)
     half = Z_95 * math.sqrt(share * (1 - share) / trials + square / (4 * trials**2)) / (1 + square / trials)
-    # Without the comparisons, rounding would leave the share itself outside by 1e-18.
-    return max(0.0, middle - half) * (successes > 0), 1.0 if successes == trials else middle + half
+    # Exact ends, because rounding would leave a share of 0 or 1 outside by 1e-18.
+    return 0.0 if successes == 0 else middle - half, 1.0 if successes == trials else middle + half
 
 
 def wilson_lower(successes: NDArray[Any], trials: NDArray[Any], errors: float) -> NDArray[np.float64]:
