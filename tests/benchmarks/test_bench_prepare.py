@@ -186,7 +186,7 @@ def test_a_disturbed_run_is_repeated_and_not_kept(measured, monkeypatch):
     quiet, _ = measured.run([sys.executable, "-c", "pass"])
 
     def kept(*others: float) -> list[bool]:
-        runs = iter([quiet.model_copy(update={"others": used}) for used in others])
+        runs = iter([quiet.model_copy(update={"others": used, "stolen": 0.0}) for used in others])
         return [found.kept for found in measured.undisturbed(lambda: next(runs), limits)]
 
     assert kept(0.1, 9) == [True]

@@ -1,5 +1,6 @@
 """Run commands as child processes, and configure threads and signals of this process."""
 
+import atexit
 import gc
 import os
 import signal
@@ -85,6 +86,8 @@ def prepare_process() -> None:
     # With Python's default threshold of 700 new objects, collections take a quarter of a second while
     # libraries are imported, and free nothing.
     gc.set_threshold(100_000, 20, 20)
+    # At exit, Python searches all objects for cycles several times, also a quarter of a second.
+    atexit.register(gc.freeze)
 
 
 @contextmanager
