@@ -136,7 +136,7 @@ def test_several_inputs_globs_and_a_test_set(cli, tmp_path):
     assert told["rows"]["train"] + told["rows"]["valid"] == 50
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_stops_cleanly_and_resume_goes_on(cli, tmp_path, number):
     with open(tmp_path / "big.txt", "w") as file:
         for block in range(250):

@@ -52,7 +52,14 @@ def kill(layout: str, data: Path, run: Path, **flags) -> None:
     assert step_of(checkpoints(run)[-1]) == 12
 
 
-PAIRS = [("2x1", "2x1"), ("2x1", "1x1"), ("1x1", "2x1"), ("1x2", "3x1"), ("2x2", "1x1"), ("3x1", "2x2")]
+PAIRS = [
+    ("2x1", "1x1"),
+    ("1x1", "2x1"),
+    ("1x2", "3x1"),
+    ("3x1", "2x2"),
+    pytest.param("2x1", "2x1", marks=pytest.mark.slow),
+    pytest.param("2x2", "1x1", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(("before", "after"), PAIRS)
@@ -75,6 +82,7 @@ def test_killed_under_one_layout_and_resumed_under_another_is_as_never_stopped(
     assert not list((run / "checkpoints").glob(".*")), "something half-written is left"
 
 
+@pytest.mark.slow
 def test_with_32_bits_the_same_up_to_rounding(data, undisturbed, tmp_path):
     """Seen: 2e-5, of weights that twenty steps have moved by up to 5e-2."""
     run, flags = tmp_path / "run", {"train.precision": "fp32"}

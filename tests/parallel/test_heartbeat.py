@@ -23,7 +23,7 @@ def free_port() -> int:
     ("fault", "words"),
     [
         ("kill", "no heartbeat for 2 s; it was last seen in phase"),
-        ("stop", "no heartbeat for 3 s; it was last seen in phase"),
+        pytest.param("stop", "no heartbeat for 3 s; it was last seen in phase", marks=pytest.mark.slow),
         ("raise", "failed in phase data at step 20: ValueError: this is the planted fault."),
     ],
 )

@@ -75,7 +75,7 @@ def test_killed_in_the_middle_and_resumed_equals_never_stopped(dataset, undistur
     assert steps == sorted(set(steps)), "a validation stands twice in metrics.jsonl"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_exits_130_and_resuming_equals_never_stopped(
     dataset, undisturbed, tmp_path, number
 ):

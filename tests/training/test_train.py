@@ -46,14 +46,13 @@ def test_a_run_directory_holds_all_it_promises(dataset, tmp_path, cell):
 
 
 def test_the_recurrent_network_learns_what_the_wide_part_cannot(more_reviews, tmp_path):
-    """Word order decides in generated reviews: seen 0.73 for the n-grams, 0.93 with the network."""
+    """Word order decides in generated reviews: seen 0.72 for the n-grams, 0.87 with the network."""
     settings = quick(
         model__embedding_dim=32,
         model__hidden_dim=32,
         model__pooling="max",
-        train__batch_size=16,
-        train__epochs=6.0,
-        train__lr=6e-3,
+        train__epochs=4.0,
+        train__lr=1.2e-2,
         train__precision="fp32",
     )
     record = train(more_reviews, tmp_path / "run", settings)

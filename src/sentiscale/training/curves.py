@@ -31,8 +31,10 @@ def plot_curves(metrics: Sequence[EpochMetrics], out: Path) -> None:
 def _draw(metrics: Sequence[EpochMetrics]) -> "Figure":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 6), layout="constrained")
-    axes = figure.subplots(2, 2, sharex="col", sharey="row")
+    figure = Figure(figsize=(10, 6))
+    # A fixed layout takes half the time of one that Matplotlib computes.
+    edges = {"left": 0.08, "right": 0.97, "bottom": 0.09, "top": 0.91, "wspace": 0.08, "hspace": 0.06}
+    axes = figure.subplots(2, 2, sharex="col", sharey="row", gridspec_kw=edges)
     best = max(metrics, key=lambda point: point.valid_accuracy)
     for column, unit in enumerate(("seconds", "step")):
         points = [(float(getattr(point, unit)), point) for point in metrics]
