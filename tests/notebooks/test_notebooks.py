@@ -30,8 +30,8 @@ TWO_RANKS_AT_MOST = {
 MOST_LINES = 20
 """Of a cell: more is a program, and belongs into the package."""
 
-SLOW = {"04_data_parallel"}
-"""Take half a minute, and 5 and 8 call the same."""
+SLOW = {"03_lstm_vs_gru", "04_data_parallel"}
+"""What 3 calls has tests of its own; 5 and 8 call the same as 4."""
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 

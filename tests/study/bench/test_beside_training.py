@@ -12,8 +12,18 @@ from sentiscale.study.records import BenchRun
 from tests.study.bench.conftest import UNLIMITED
 from tests.study.bench.test_predicting import data, reviews, run_directory  # noqa: F401 - fixtures
 
-INSTALLED = {engine.name for engine in ENGINES.values() if engine.missing is None}
+MEASURED = {"sentiscale", "pandas"}
+"""Engines, if they are installed: test_preparing.py measures all of them."""
+INSTALLED = {engine.name for engine in ENGINES.values() if engine.missing is None} & MEASURED
 HASTY = ["--repeats", "1", "--limit", str(UNLIMITED), "--threads", "1", "--no-train"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_engines():
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ENGINES.keys() - MEASURED:
+            patch.delitem(ENGINES, name)
+        yield
 
 
 @pytest.fixture(scope="module")
