@@ -190,7 +190,10 @@ def _learn_rows(corpus, tables, settings, span, state):  # type: ignore[no-untyp
     vectors, outputs = tables
     window, negatives, rate = settings
     first_row, last_row, total = span
-    words = np.empty(np.max(offsets[1:] - offsets[:-1]), np.uintp)
+    longest = 0
+    for row in range(len(offsets) - 1):
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    words = np.empty(longest, np.uintp)
     context = np.empty(vectors.shape[1], np.float32)
     change = np.empty(vectors.shape[1], np.float32)
     for reading in range(first_row, last_row):

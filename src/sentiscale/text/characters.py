@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from sentiscale.text.compiled import Bytes, inlined, kernel
+from sentiscale.text.compiled import Bytes, first_not_below, inlined, kernel
 
 SEPARATOR, WORD, APOSTROPHE, MARK, SYMBOL, COMBINING, UNSPACED, FACE, IGNORED = range(9)
 """Kinds: MARK is "!" or "?"; COMBINING continues the token before it; UNSPACED belongs to a script without
@@ -74,5 +74,5 @@ def class_of(code: int) -> int:
 @kernel
 def folded_form(code: int) -> tuple[int, int]:
     """Return where the folded form of a character that folding changes begins and ends in FOLD_BYTES."""
-    place = np.searchsorted(FOLD_CODES, np.int32(code))
-    return FOLD_STARTS[place], FOLD_STARTS[place + 1]
+    place = first_not_below(FOLD_CODES, code)
+    return np.int64(FOLD_STARTS[place]), np.int64(FOLD_STARTS[place + 1])

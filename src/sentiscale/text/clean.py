@@ -55,7 +55,7 @@ from sentiscale.text.characters import (
     code_point,
     folded_form,
 )
-from sentiscale.text.compiled import Bytes, Offsets, check_array, check_offsets, frozen, inlined, kernel
+from sentiscale.text.compiled import ZERO, Bytes, Offsets, check_array, check_offsets, frozen, inlined, kernel
 from sentiscale.text.emoticons import copy_emoticon
 from sentiscale.text.normal import normal_rows
 
@@ -410,11 +410,11 @@ def next_alpha(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> tuple[int
 @kernel
 def clean_rows(data: Bytes, offsets: Offsets, rule: int, out: Bytes, ends: Offsets) -> None:
     """Clean every row into `out`; row r ends at `ends[r + 1]`. `rule` is that of `kernel_rule`."""
-    pos = 0
+    pos = ZERO
     for row in range(len(offsets) - 1):
         i, end = offsets[row], offsets[row + 1]
         begin = pos
-        marks = 0
+        marks = ZERO
         while i < end:
             if rule == ALPHA:
                 i, stop = next_alpha(data, i, end, out, pos)

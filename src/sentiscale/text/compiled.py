@@ -14,15 +14,27 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 Bytes = NDArray[np.uint8]
 Offsets = NDArray[np.int64]
 
+ZERO = np.int64(0)
+"""For arguments of kernels within kernels: numba compiles the called one once more for the literal 0."""
+
 
 def kernel(function: FunctionT) -> FunctionT:
     """Compile a function on its first call.
+
+    Most of a compilation is numba's own work in Python, so it takes as long as the code is, numba's included:
+    assigning a slice (2 s, mostly for its error message), `np.sort` (1 s) and `np.searchsorted` (1 s) are
+    not worth it.
 
     Integers wrap around on overflow. Array bounds are not checked, and an index beyond them reads or writes
     foreign memory. Next to each kernel is a plain function that checks every argument and then calls it;
     other modules call this function. `make boundscheck` runs the tests with bounds checks in the kernels.
     """
-    return _compiled(function)
+    options = {"nogil": True, "no_cfunc_wrapper": True}
+    try:
+        compiled = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither the package's folder nor the user's cache is writable
+        compiled = numba.njit(**options)(function)
+    return cast(FunctionT, compiled)
 
 
 def inlined(function: FunctionT) -> FunctionT:
@@ -30,18 +42,10 @@ def inlined(function: FunctionT) -> FunctionT:
 
     At each call that is not inlined, numba updates the reference count of every array atomically. An 8 MB
     block took 191 ms with separate functions and 26 ms with inlined ones. The function must not create or
-    slice arrays.
+    slice arrays. It cannot be called from Python, and is not cached: both would double its compilation.
     """
-    return _compiled(function, forceinline=True, _nrt=False)
-
-
-def _compiled(function: FunctionT, **options: Any) -> FunctionT:
-    compiled: Any
-    try:
-        compiled = numba.njit(cache=True, nogil=True, **options)(function)
-    except RuntimeError:  # neither the package's folder nor the user's cache is writable
-        compiled = numba.njit(nogil=True, **options)(function)
-    return cast(FunctionT, compiled)
+    options = {"forceinline": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast(FunctionT, numba.njit(nogil=True, **options)(function))
 
 
 @contextmanager
@@ -99,6 +103,27 @@ def check_spans(starts: Offsets, ends: Offsets, size: int) -> None:
             f"span {row} is from {starts[row]} to {ends[row]}; spans must be within 0 to {size} and must not "
             "end before they start"
         )
+
+
+@inlined
+def first_not_below(values: NDArray[Any], value: Any) -> int:
+    """Return the first place in sorted values of one that is not below `value`, as `np.searchsorted`."""
+    low, high = 0, len(values)
+    while low < high:
+        middle = (low + high) >> 1
+        if values[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@inlined
+def copy_bytes(data: Bytes, i: int, end: int, out: Bytes, pos: int) -> int:
+    """Copy data[i:end] to `out` from `pos` on; return the position after it."""
+    for k in range(end - i):
+        out[pos + k] = data[i + k]
+    return pos + end - i
 
 
 @kernel

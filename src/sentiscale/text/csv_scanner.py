@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sentiscale.text.bytes8 import HIGH_BITS, ONES, TO_BYTES, WIDTH, load_eight, zeros_below
-from sentiscale.text.compiled import Bytes, Offsets, check_array, check_spans, inlined, kernel
+from sentiscale.text.compiled import ZERO, Bytes, Offsets, check_array, check_spans, inlined, kernel
 from sentiscale.text.lines import CR, LF, SPACE, binary_array, gather
 
 DOUBLE_QUOTE, BACKSLASH = 34, 92
@@ -208,7 +208,7 @@ def _first_line_end(data: Bytes, i: int) -> int:
 def _last_end(data: Bytes, dialect: Dialect, width: int, limit: int) -> tuple[int, Offsets]:
     size = len(data)
     suspects = np.empty((MOST_SUSPECTS, 2), np.int64)
-    found = last = 0
+    found, last = 0, ZERO
     while last < size and found < MOST_SUSPECTS:
         i, fields, filled, breaks, quotes, bad = last, 0, 0, 0, WHOLE, False
         while True:
@@ -231,7 +231,7 @@ def _last_end(data: Bytes, dialect: Dialect, width: int, limit: int) -> tuple[in
         if data[i] == CR and i + 1 == size:  # it may belong to CR LF
             break
         if breaks and width and _holds_rows(data, last, i, dialect.delimiter, width):
-            suspects[found] = last, i
+            suspects[found, 0], suspects[found, 1] = last, i
             found += 1
         last = _after_break(data, i)
     return last, suspects[:found]
@@ -266,8 +266,8 @@ def _split(
     starts, ends, escaped = np.empty(room, np.int64), np.empty(room, np.int64), np.zeros(room, np.uint8)
     first, begins, lines = np.zeros(room + 1, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
     quotes, blank = np.zeros(room, np.uint8), np.empty(room, np.int64)
-    fields = records = blanks = line = i = 0
-    size = len(data)
+    fields = records = blanks = line = 0
+    i, size = ZERO, len(data)
     while i < size:
         begin, breaks, filled, bad = i, 0, 0, False
         own = first[records]

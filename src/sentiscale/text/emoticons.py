@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from sentiscale.text.characters import APOSTROPHE, COMBINING, KINDS, WORD, class_of, code_point
-from sentiscale.text.compiled import Bytes, kernel
+from sentiscale.text.compiled import ZERO, Bytes, first_not_below, kernel
 
 BRACKETS = ")(][}{"
 LETTERS = "dp"
@@ -128,14 +128,14 @@ def copy_emoticon(data: Bytes, begin: int, i: int, end: int, out: Bytes, pos: in
     """
     key, best = np.uint64(0), -1
     at = after = i
-    last = 0
+    last = ZERO
     for _ in range(LONGEST):
         byte, length = typed(data, at, end)
         if byte == 0:
             break
         at += length
         key = (key << np.uint64(8)) | np.uint64(byte)
-        place = np.searchsorted(KEYS, key)
+        place = first_not_below(KEYS, key)
         if place < len(KEYS) and KEYS[place] == key:
             best, after, last = int(place), at, byte
     if best < 0:

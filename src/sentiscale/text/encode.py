@@ -18,7 +18,7 @@ from sentiscale.text.clean import (
     raw_rows,
 )
 from sentiscale.text.column import Texts, as_array
-from sentiscale.text.compiled import Bytes, Offsets, frozen, kernel
+from sentiscale.text.compiled import ZERO, Bytes, Offsets, frozen, kernel
 from sentiscale.text.normal import normal_text
 from sentiscale.text.tokens import SCRATCH_BYTES, NumberedRows, number_known, rule_for
 from sentiscale.text.vocab import UNK, Vocab
@@ -59,7 +59,7 @@ def words_with_spans(data: Bytes, out: Bytes, spans: Offsets, version: int) -> t
 
     Returns the numbers of bytes and tokens written.
     """
-    i, pos, count, marks = 0, 0, 0, 0
+    i, pos, count, marks = ZERO, ZERO, 0, ZERO
     while i < len(data):
         begin = i
         i, stop, marks = next_words(data, (0, len(data)), i, out, pos, marks, version)
@@ -104,7 +104,7 @@ def add_spans(
 @kernel
 def alpha_with_spans(data: Bytes, out: Bytes, spans: Offsets) -> tuple[int, int]:
     """Like `words_with_spans`, but by the `alpha` rule, which drops characters inside words."""
-    i, pos, count = 0, 0, 0
+    i, pos, count = ZERO, ZERO, 0
     while i < len(data):
         begin = i
         i, stop = next_alpha(data, i, len(data), out, pos)

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from sentiscale.text.compiled import Bytes, Offsets, check_spans, kernel
+from sentiscale.text.compiled import Bytes, Offsets, check_spans, copy_bytes, kernel
 
 LF, CR, TAB, SPACE = 10, 13, 9, 32
 
@@ -37,7 +37,7 @@ def _copy_spans(data: Bytes, starts: Offsets, offsets: Offsets, out: Bytes) -> N
     """Copy span r of `data`, which begins at starts[r], to out[offsets[r]:offsets[r + 1]]."""
     for row in range(len(starts)):
         size = offsets[row + 1] - offsets[row]
-        out[offsets[row] : offsets[row + 1]] = data[starts[row] : starts[row] + size]
+        copy_bytes(data, starts[row], starts[row] + size, out, offsets[row])
 
 
 @kernel

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentiscale.text.characters import TABLES
-from sentiscale.text.compiled import Bytes, Offsets, kernel
+from sentiscale.text.compiled import Bytes, Offsets, first_not_below, kernel
 
 LONGEST_NAME = 8
 """Most characters of a name that are compared, as one 64-bit integer."""
@@ -79,7 +79,7 @@ def name_at(data: Bytes, i: int, end: int) -> tuple[np.uint64, int]:
 def named_entity(data: Bytes, i: int, end: int) -> tuple[int, int]:
     """Return the character with the name at `i`, and the position after its entity; (-1, i) if unknown."""
     key, after = name_at(data, i, end)
-    place = np.searchsorted(ENTITY_KEYS, key)
+    place = first_not_below(ENTITY_KEYS, key)
     if after - i > LONGEST_NAME or place == len(ENTITY_KEYS) or ENTITY_KEYS[place] != key:
         return -1, i
     code = int(ENTITY_CODES[place])
@@ -138,7 +138,7 @@ def is_tag(data: Bytes, i: int, end: int) -> bool:
         return bool(data[i + 1] == ord("-") or is_letter(data[i + 1]))
     i += data[i] == SLASH
     key, after = name_at(data, i, end)
-    place = np.searchsorted(ELEMENT_KEYS, key | CASE_BITS)
+    place = first_not_below(ELEMENT_KEYS, key | CASE_BITS)
     known = place < len(ELEMENT_KEYS) and ELEMENT_KEYS[place] == key | CASE_BITS
     if not known or (after - i > LONGEST_NAME and after - i != LONG_ELEMENT):
         return False

@@ -27,7 +27,7 @@ from sentiscale.text.characters import (
     classes_by_code,
     code_point,
 )
-from sentiscale.text.compiled import Bytes, Offsets, frozen, kernel
+from sentiscale.text.compiled import Bytes, Offsets, copy_bytes, frozen, kernel
 from sentiscale.text.markup import AMPERSAND, TAG_START, begins_markup, copy_without_markup
 
 MARKUP, ABNORMAL = 1, 2
@@ -181,6 +181,5 @@ def remove_markup(data: Bytes, offsets: Offsets, flags: NDArray[np.uint8], out: 
             if not is_normal(out, pos, stop):
                 flags[row] |= ABNORMAL
         else:
-            stop = pos + end - i
-            out[pos:stop] = data[i:end]
+            stop = copy_bytes(data, i, end, out, pos)
         ends[row + 1] = pos = stop

@@ -24,7 +24,7 @@ from sentiscale.text.clean import (
     next_words,
     rows_for,
 )
-from sentiscale.text.compiled import Bytes, Offsets, inlined, kernel
+from sentiscale.text.compiled import ZERO, Bytes, Offsets, inlined, kernel
 from sentiscale.text.emoticons import FIRST_BITS, SECOND_BITS
 from sentiscale.text.word_table import (
     HASH_START,
@@ -226,7 +226,7 @@ def number_rows(
         most = min(rule.max_tokens, end - i)
         if adding and (count + most >= len(starts) or starts[count] + GROWTH * (end - i) > len(words)):
             break
-        state, n, length, marks = HASH_START, kept[row], 0, 0
+        state, n, length, marks = HASH_START, kept[row], 0, ZERO
         last = n + most
         while i < end:
             token, i = plain_token(data, i, end, rule.cleaning)
@@ -244,11 +244,11 @@ def number_rows(
             if i >= end:
                 break
             if rule.cleaning == ALPHA:
-                i, stop = next_alpha(data, i, end, scratch, 0)
+                i, stop = next_alpha(data, i, end, scratch, ZERO)
             else:
                 row_ends = (offsets[row], end)
-                i, stop, marks = next_words(data, row_ends, i, scratch, 0, marks, rule.cleaning)
-            at = 0
+                i, stop, marks = next_words(data, row_ends, i, scratch, ZERO, marks, rule.cleaning)
+            at = ZERO
             while at < stop:
                 token = read_token(scratch, at, stop)
                 state = absorb(state, token.hash)
