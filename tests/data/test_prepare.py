@@ -193,9 +193,11 @@ def test_labels_are_settled_over_all_files(write, tmp_path):
 
 
 def test_dask_leaves_its_report(write, tmp_path):
-    dataset = prepare(write("a.txt", reviews(50)), tmp_path / "data")
+    dataset = prepare(write("a.txt", reviews(50)), tmp_path / "data", report=True)
+    assert dataset.manifest.digest == prepare(write("a.txt", reviews(50)), tmp_path / "plain").manifest.digest
+    assert not (tmp_path / "plain" / "reports").exists()
     assert "<html" in (dataset.path / "reports" / "dask.html").read_text()[:200].lower()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "data"], "a working directory stayed"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "data", "plain"]
 
 
 # input that cannot be used

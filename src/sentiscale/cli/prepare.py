@@ -98,6 +98,9 @@ MEMORY = typer.Option(
 SCHEDULER = typer.Option(
     metavar="tcp://HOST:PORT", help="Address of a running Dask scheduler to use.", rich_help_panel=WORK
 )
+REPORT = typer.Option(
+    "--report", help="Write Dask's performance report; threads then run in Dask.", rich_help_panel=WORK
+)
 
 
 SUMMARY_KEYS = """
@@ -140,6 +143,7 @@ def prepare(
     processes: Annotated[bool | None, PROCESSES] = None,
     memory: Annotated[str | None, MEMORY] = None,
     scheduler: Annotated[str | None, SCHEDULER] = None,
+    report: Annotated[bool, REPORT] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")] = False,
     config: ConfigOption = None,
@@ -163,6 +167,7 @@ def prepare(
         workers=workers,
         processes=processes,
         scheduler=scheduler,
+        report=report,
         resume=resume,
         force=force,
         progress=make_progress(quiet),

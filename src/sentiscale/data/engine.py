@@ -1,15 +1,15 @@
-"""Map a function over many tasks on Dask; survives the loss of workers, the connection and the scheduler."""
+"""Map a function over many tasks: on threads, or on Dask, where workers and the scheduler may be lost."""
 
 import gc
 import html
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from sentiscale.data.cluster import DaskCluster, RemoteCluster, Say
 from sentiscale.data.worker import import_problem
@@ -39,8 +39,10 @@ def open_engine(
     folder: Path | None = None,
     report: Path | None = None,
     say: Say = lambda line: None,
-) -> Iterator["PrepareEngine"]:
+) -> Iterator["Engine"]:
     """Start workers on this machine or connect to a running scheduler.
+
+    Threads run without Dask, which takes a second to load and to draw its report, unless `report` is given.
 
     Args:
         workers: number of local tasks that run at once; ignored with `scheduler`.
@@ -52,6 +54,13 @@ def open_engine(
 
     Raises: UsageError when the scheduler cannot be reached, or its workers cannot run our tasks.
     """
+    if scheduler is None and not processes and report is None:
+        with ThreadPoolExecutor(workers, "worker") as pool:
+            try:
+                yield ThreadEngine(pool, workers)
+            finally:
+                pool.shutdown(cancel_futures=True)
+        return
     import dask
     import distributed  # noqa: F401 - loads its default settings, which must outlast the `with`
 
@@ -65,26 +74,17 @@ def open_engine(
         if report is not None:  # a local scheduler needs Bokeh in this process
             dask_report = DaskReport(report, cluster.client, say, load_bokeh=scheduler is None)
             stack.callback(dask_report.abandon)
-        yield PrepareEngine(cluster, dask_report)
+        yield DaskEngine(cluster, dask_report)
         if dask_report is not None:
             dask_report.finish()
 
 
-class PrepareEngine:
+class Engine(Protocol):
     """Sends tasks to workers, a bounded number at a time. Create it with `open_engine`."""
-
-    def __init__(self, cluster: DaskCluster, report: "DaskReport | None") -> None:
-        self._cluster = cluster
-        self._report = report
-
-    @property
-    def client(self) -> Any:
-        return self._cluster.client
 
     @property
     def workers(self) -> int:
         """Number of tasks that can run at once; changes when cluster workers join or leave."""
-        return max(1, self._cluster.workers)
 
     def map(
         self,
@@ -109,6 +109,76 @@ class PrepareEngine:
             ClusterError: a task keeps killing workers, or the scheduler has been unavailable for too long.
             Exception: any error that a task raises.
         """
+
+    def workers_see(self, path: str, size: int) -> bool:
+        """Whether every worker can read a file of `size` bytes at `path`; always true for local workers."""
+
+    def finish_report(self) -> None:
+        """Start drawing Dask's report, if any, in the background; it does not include later tasks."""
+
+
+class ThreadEngine:
+    """Runs tasks on threads of this process."""
+
+    def __init__(self, pool: ThreadPoolExecutor, workers: int) -> None:
+        self._pool = pool
+        self.workers = workers
+
+    def map(
+        self,
+        function: Callable[[TaskT], ResultT],
+        tasks: Iterable[tuple[int, TaskT]],
+        *,
+        in_flight: int | None = None,
+        describe: Describe = "task {}".format,
+    ) -> Iterator[tuple[int, ResultT]]:
+        numbered = iter(tasks)
+        running: dict[Future[ResultT], int] = {}
+
+        def send_more() -> None:
+            while len(running) < (in_flight or IN_FLIGHT_PER_WORKER * self.workers):
+                item = next(numbered, None)
+                if item is None:
+                    return
+                running[self._pool.submit(function, item[1])] = item[0]
+
+        send_more()
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                result = running.pop(future), future.result()
+                send_more()  # before the caller handles the result, so that workers do not wait for it
+                yield result
+
+    def workers_see(self, path: str, size: int) -> bool:
+        return True
+
+    def finish_report(self) -> None:
+        pass
+
+
+class DaskEngine:
+    """Runs tasks on Dask, with threads or processes of this machine or on a cluster."""
+
+    def __init__(self, cluster: DaskCluster, report: "DaskReport | None") -> None:
+        self._cluster = cluster
+        self._report = report
+
+    @property
+    def client(self) -> Any:
+        return self._cluster.client
+
+    @property
+    def workers(self) -> int:
+        return max(1, self._cluster.workers)
+
+    def map(
+        self,
+        function: Callable[[TaskT], ResultT],
+        tasks: Iterable[tuple[int, TaskT]],
+        *,
+        in_flight: int | None = None,
+        describe: Describe = "task {}".format,
+    ) -> Iterator[tuple[int, ResultT]]:
         numbered = iter(tasks)
         flight: _Flight[TaskT, ResultT] = _Flight(self._cluster, function, describe)
 
@@ -127,11 +197,9 @@ class PrepareEngine:
                 yield result
 
     def workers_see(self, path: str, size: int) -> bool:
-        """Whether every worker can read a file of `size` bytes at `path`; always true for local workers."""
         return self._cluster.workers_see(path, size)
 
     def finish_report(self) -> None:
-        """Start drawing Dask's report in the background; it does not include later tasks."""
         if self._report is not None:
             self._report.start_drawing()
 
@@ -236,6 +304,7 @@ class DaskReport:
         import distributed
 
         kinds: Any = distributed
+        path.parent.mkdir(exist_ok=True)
         self._path = path
         self._client = client
         self._say = say

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sentiscale.config import CLEANING_VERSIONS
 from sentiscale.data.corpus import Source, check_other_columns
 from sentiscale.data.duplicates import RECORD, DuplicateFinder, Duplicates
-from sentiscale.data.engine import PrepareEngine
+from sentiscale.data.engine import Engine
 from sentiscale.data.job import MB, MEMORY_PER_BYTE, Budget, PrepareJob
 from sentiscale.data.manifest import LONG_WORD, PrepareOutcome
 from sentiscale.data.notes import collect_notes, write_rejects
@@ -72,7 +72,7 @@ class Phases:
     """Runs the phases of one preparation."""
 
     def __init__(
-        self, job: PrepareJob, work: Workspace, engine: PrepareEngine, budget: Budget, progress: Progress
+        self, job: PrepareJob, work: Workspace, engine: Engine, budget: Budget, progress: Progress
     ) -> None:
         self.job = job
         self.settings = job.settings

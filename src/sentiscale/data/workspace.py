@@ -36,7 +36,6 @@ class Workspace:
         for folder in (self.result, self.scratch, self.overflow, self._spool, self._notes):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-        (self.result / "reports").mkdir()
         self._shards.mkdir(exist_ok=True)
 
     def shard(self, number: int) -> Path:

@@ -228,10 +228,10 @@ def _longest_row(offsets: IntArray, rows: IntArray) -> int:
 
 @numba.njit(inline="always")
 def _sort_distinct(found: Buckets, size: int, bits: int, table: Buckets) -> int:
-    """Sort a row's buckets without repetitions and return their number; `table` holds only -1 before and after.
+    """Sort a row's buckets without repetitions and return their number.
 
-    Buckets are hashes, so each is near its place if they are spread over a table by their value. This is as
-    fast as `np.sort`, which takes a second to compile.
+    `table` holds only -1, before and after. Buckets are hashes, so each is near its place if they are spread
+    over a table by their value. This is as fast as `np.sort`, which takes a second to compile.
     """
     shift = bits
     while shift > 0 and 1 << (bits - shift) < 2 * size:

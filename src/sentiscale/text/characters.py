@@ -75,4 +75,4 @@ def class_of(code: int) -> int:
 def folded_form(code: int) -> tuple[int, int]:
     """Return where the folded form of a character that folding changes begins and ends in FOLD_BYTES."""
     place = first_not_below(FOLD_CODES, code)
-    return np.int64(FOLD_STARTS[place]), np.int64(FOLD_STARTS[place + 1])
+    return int(np.int64(FOLD_STARTS[place])), int(np.int64(FOLD_STARTS[place + 1]))

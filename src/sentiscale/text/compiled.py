@@ -14,7 +14,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 Bytes = NDArray[np.uint8]
 Offsets = NDArray[np.int64]
 
-ZERO = np.int64(0)
+ZERO = cast(int, np.int64(0))
 """For arguments of kernels within kernels: numba compiles the called one once more for the literal 0."""
 
 
@@ -29,12 +29,7 @@ def kernel(function: FunctionT) -> FunctionT:
     foreign memory. Next to each kernel is a plain function that checks every argument and then calls it;
     other modules call this function. `make boundscheck` runs the tests with bounds checks in the kernels.
     """
-    options = {"nogil": True, "no_cfunc_wrapper": True}
-    try:
-        compiled = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither the package's folder nor the user's cache is writable
-        compiled = numba.njit(**options)(function)
-    return cast(FunctionT, compiled)
+    return _compiled(function)
 
 
 def inlined(function: FunctionT) -> FunctionT:
@@ -42,10 +37,19 @@ def inlined(function: FunctionT) -> FunctionT:
 
     At each call that is not inlined, numba updates the reference count of every array atomically. An 8 MB
     block took 191 ms with separate functions and 26 ms with inlined ones. The function must not create or
-    slice arrays. It cannot be called from Python, and is not cached: both would double its compilation.
+    slice arrays.
     """
-    options = {"forceinline": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return cast(FunctionT, numba.njit(nogil=True, **options)(function))
+    return _compiled(function, forceinline=True, _nrt=False)
+
+
+def _compiled(function: FunctionT, **options: Any) -> FunctionT:
+    options |= {"nogil": True, "no_cfunc_wrapper": True}
+    compiled: Any
+    try:
+        compiled = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither the package's folder nor the user's cache is writable
+        compiled = numba.njit(**options)(function)
+    return cast(FunctionT, compiled)
 
 
 @contextmanager
