@@ -131,5 +131,7 @@ distclean: clean  ## clean, and remove .venv
 	@echo "installing what constraints.txt names into .venv: one to three minutes"
 	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --upgrade pip
 	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[excel,fetch,export,serve]' --group dev
+	@echo "compiling kernels with a small demonstration: half a minute"
+	@$(BIN)/sentiscale demo --rows 1000 --out build/kernels --set train.epochs=0.1 --quiet >/dev/null
 	@touch $@
 	@echo "done: source .venv/bin/activate, then sentiscale --help"

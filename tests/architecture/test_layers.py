@@ -8,7 +8,7 @@ import pytest
 from sentiscale.cli import VERBS
 from tests.conftest import REPOSITORY
 
-HEAVY = ("torch", "dask", "distributed", "numba", "pyarrow", "sklearn", "scipy", "matplotlib")
+HEAVY = ("torch", "dask", "distributed", "bokeh", "numba", "pyarrow", "sklearn", "scipy", "matplotlib")
 PROBE = """
 import sys
 for statement in {statements}:
@@ -44,6 +44,15 @@ def test_help_of_a_verb_loads_nothing_heavy():
 )
 def test_menu_and_bare_import_load_nothing_heavy(statement):
     assert loaded_by(statement) == [""]
+
+
+def test_threads_prepare_without_dask_and_torch(tmp_path):
+    lines = [f"__label__{1 + number % 2} fine or bad {number % 9} {number}" for number in range(60)]
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    call = ["prepare", str(tmp_path / "a.txt"), "--out", str(tmp_path / "data"), "--quiet"]
+    loaded = loaded_by(f"from sentiscale.cli import app; app({call})")[-1]
+    assert (tmp_path / "data" / "manifest.json").exists()
+    assert not {"torch", "dask", "distributed", "bokeh", "sklearn", "matplotlib"} & set(loaded.split())
 
 
 def test_the_probe_sees_what_is_loaded():
