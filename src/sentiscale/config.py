@@ -330,7 +330,8 @@ class TrainSettings(Section):
     target_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
     """Stop when validation accuracy reaches this value. Not set: train all epochs."""
     time_limit: Annotated[float, Field(gt=0)] | None = None
-    """Stop after this many seconds of training, including the n-gram model. Not set: no limit."""
+    """End after this many seconds, including n-gram model, scores and writing; rows are sampled where they
+    would take too long. Not set: no limit."""
     checkpoint_every: Positive | None = None
     """Steps between checkpoints. Not set: only `checkpoint_seconds` applies."""
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0

@@ -127,6 +127,8 @@ class Scores(Record):
     """Expected calibration error over 15 confidence bins of equal width (Guo et al., 2017)."""
     rows: Count
     """Number of scored rows."""
+    sampled_from: Count | None = None
+    """Rows of the split, if a time limit left time to score only a random sample; None if all were scored."""
     unsure: Count = 0
     """Number of rows labelled unsure; they count as missed in every recall."""
     confusion: list[list[Count]]
@@ -252,6 +254,19 @@ class TrainedOn(Record):
     """Input files, including those of the test set."""
 
 
+class TimeLimitCuts(Record):
+    """What a time limit left out of a run; None stands for nothing left out."""
+
+    wide_rows: Count | None = None
+    """Number of training rows that the n-gram model was fitted on; 0 if it was left out."""
+    wide_passes: Amount | None = None
+    """Number of passes over these rows."""
+    vector_rows: Count | None = None
+    """Number of rows that the word vectors were learnt from, over all passes; 0 if they were left out."""
+    scored_rows: Count | None = None
+    """Maximum number of rows of a split that are scored: a random sample of larger splits."""
+
+
 class RunRecord(Record):
     """Everything recorded about one training run."""
 
@@ -310,7 +325,10 @@ class RunRecord(Record):
     bytes_reduced_per_step: Count = 0
     """Bytes sent in an average step by the rank that sends most."""
     peak_memory_mb_per_rank: list[Amount] = Field(default_factory=list)
-    """Peak memory of each rank in MB of 2^20 bytes."""
+    """Peak resident memory of each rank in MB of 2^20 bytes, including pages of the mapped token file, which
+    the system can drop; on a GPU, allocated memory of the GPU."""
+    cuts: TimeLimitCuts = TimeLimitCuts()
+    """What a time limit left out."""
     metrics: list[EpochMetrics] = Field(default_factory=list)
     """One entry per validation."""
     best_step: Count | None = None

@@ -265,3 +265,25 @@ def test_a_weight_in_the_combination_is_a_number_of_copies(classes):
         expected, other = getattr(repeated, name), getattr(plain, name)
         np.testing.assert_allclose(found, expected, atol=1e-3)
         assert np.abs(np.subtract(found, other)).max() > 0.01
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_fit_ends_early_when_its_time_is_spent(monkeypatch, classes):
+    rows = labelled_rows(classes)
+    monkeypatch.setattr("sentiscale.model.wide.CHUNK_ROWS", 64)
+    whole = fit_wide(*rows, SETTINGS, classes=classes, seed=3, threads=2)
+    assert (whole.rows, whole.passes) == (0, 0)
+
+    def cut(*shares: float):
+        left = iter(shares)
+        fit = partial(fit_wide, *rows, SETTINGS, classes=classes, seed=3, threads=2)
+        model = fit(spent=lambda: next(left))
+        assert next(left, None) is None, "time was left"
+        return model
+
+    # Two chunks are counted; all rows of both are read once, then those of one again.
+    model = cut(0.1, 0.4, 0.5, 0.9, 1.0)
+    assert (model.rows, model.passes) == (128, 1.5)
+    assert np.array_equal(model.weights, cut(0.2, 0.5, 0.6, 0.7, 1.2).weights)
+    assert np.mean(probabilities(model.logits(*rows[:2])).argmax(axis=1) == rows[2]) > 0.5
+    assert (cut(5.0, 6.0).rows, cut(5.0, 6.0).passes) == (64, 1.0)

@@ -7,6 +7,7 @@ from sentiscale.config import VectorSettings
 from sentiscale.model.word_vectors import (
     DRAWS,
     STD,
+    count_words,
     keep_probabilities,
     learn_vectors,
     negative_table,
@@ -29,6 +30,15 @@ def learn(
     tokens: np.ndarray, offsets: np.ndarray, shape: tuple[int, int] = (VOCAB, 15), **kwargs
 ) -> np.ndarray:
     return learn_vectors(tokens, offsets, shape, VectorSettings(rate=0.2), **{"seed": 1, **kwargs})
+
+
+def test_words_are_counted_in_parts(monkeypatch):
+    tokens = corpus()[0]
+    monkeypatch.setattr("sentiscale.model.word_vectors.TOKENS_AT_ONCE", 1000)
+    assert np.array_equal(count_words(tokens, VOCAB + 3), np.bincount(tokens, minlength=VOCAB + 3))
+    assert count_words(tokens[:0], VOCAB).tolist() == [0] * VOCAB
+    with pytest.raises(ValueError, match="from 0 to 39; got 41"):
+        count_words(tokens, VOCAB - 2)
 
 
 def test_words_with_the_same_neighbours_get_similar_vectors():

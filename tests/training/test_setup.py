@@ -1,5 +1,7 @@
 """The n-gram model of a run: fitted once, stored in the run and read again by a resumed one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,11 +17,11 @@ from tests.training.conftest import quick
 @pytest.mark.parametrize("classes", [TERNARY, STARS], ids=lambda classes: classes.kind)
 def test_the_ngram_model_of_a_run_is_stored_for_any_number_of_classes(dataset, tmp_path, classes):
     split = relabelled(dataset.path, tmp_path / "data", classes.names, classes.kind).split("train")
+    split = replace(split, weights=np.linspace(0.5, 1.5, len(split)).astype(np.float32))
     run_dir, settings, count = RunDir(tmp_path / "run"), quick(wide__bits=10), len(classes)
     run_dir.wide.parent.mkdir(parents=True)
-    weights = np.linspace(0.5, 1.5, len(split)).astype(np.float32)
     fit = (split, settings, run_dir, 1, Progress())
-    fitted = load_or_fit_wide(*fit, classes=count, row_weights=weights)
+    fitted = load_or_fit_wide(*fit, classes=count)
     stored = read_wide(run_dir.wide, settings.wide, count)
     assert stored.weights.shape == (2**10, count)
     assert np.array_equal(stored.weights, fitted.weights)
@@ -27,7 +29,7 @@ def test_the_ngram_model_of_a_run_is_stored_for_any_number_of_classes(dataset, t
     assert len(fitted.intercept) == count
     before = run_dir.wide.read_bytes()
     run_dir.wide.write_bytes(before[:-1])
-    load_or_fit_wide(*fit, classes=count, row_weights=weights)
+    load_or_fit_wide(*fit, classes=count)
     assert run_dir.wide.read_bytes() == before
     with pytest.raises(DataError, match="does not fit the settings"):
         read_wide(run_dir.wide, settings.wide, 2)

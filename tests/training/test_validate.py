@@ -85,3 +85,22 @@ def one_by_one(split) -> np.ndarray:
 
 def test_rank_0_alone_gets_the_scores():
     assert [of_rank["fewer rows than ranks"][2] for of_rank in results("2x2")] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_sample_has_the_same_rows_for_the_same_seed(weighted):
+    split = replace(CASE, rows=40, lengths="half empty").split()
+    if weighted:
+        split = replace(split, weights=np.arange(40, dtype=np.float32))
+    assert validate.sampled(split, None, 0) is split
+    assert validate.sampled(split, 40, 0) is split
+    ten, again, other = (validate.sampled(split, 10, seed) for seed in (0, 0, 1))
+    assert len(ten) == 10
+    assert np.array_equal(ten.tokens, again.tokens)
+    assert not np.array_equal(ten.lengths, other.lengths)
+    rows = np.sort(np.random.default_rng(0).permutation(40)[:10])
+    for place, row in enumerate(rows):
+        taken = ten.tokens[ten.offsets[place] : ten.offsets[place + 1]]
+        assert np.array_equal(taken, split.tokens[split.offsets[row] : split.offsets[row + 1]])
+    assert np.array_equal(ten.labels, split.labels[rows])
+    assert (ten.weights.tolist() == rows.tolist()) if weighted else (ten.weights is None)

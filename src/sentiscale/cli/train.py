@@ -59,7 +59,10 @@ RESTARTS = typer.Option(
     rich_help_panel=RANKS,
 )
 TARGET = typer.Option(help="Stop when validation accuracy reaches this value.", rich_help_panel=STOPS)
-TIME_LIMIT = typer.Option(help="Stop after this many seconds.", rich_help_panel=STOPS)
+TIME_LIMIT = typer.Option(
+    help="End after this many seconds, including the test score and writing; samples rows if it must.",
+    rich_help_panel=STOPS,
+)
 CHECKPOINT = typer.Option(
     help="Steps between checkpoints.", show_default="one checkpoint per minute", rich_help_panel=STOPS
 )
@@ -122,7 +125,7 @@ def train(
     env = RankEnv.current()
     if env is None or env.rank == 0:  # under torchrun, only rank 0 prints the result
         document = summary(record.model_dump(mode="json"), out)
-        print_json(document) if as_json else print_summary(document)
+        print_json(document) if as_json else print_summary(document, data)
 
 
 def summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
@@ -150,6 +153,7 @@ def summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
         "peak_memory_mb_per_rank",
         "bytes_reduced_per_step",
         "phases",
+        "cuts",
     )
     shares = [PhaseTimes.model_validate(phases).waiting_share for phases in record["phases_per_rank"]]
     waiting = {"waiting_share": max(shares, default=0.0)}
@@ -157,12 +161,17 @@ def summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
     return {"run": str(run), **classes, **{key: record[key] for key in keys}, **waiting}
 
 
-def print_summary(document: dict[str, Any]) -> None:
+def print_summary(document: dict[str, Any], data: Path) -> None:
     for split in ("valid", "test"):
         if scores := document[split]:
-            accuracy, loss, rows = scores["accuracy"], scores["loss"], scores["rows"]
+            accuracy, loss, rows = scores["accuracy"], scores["loss"], f"{scores['rows']:,}"
+            if scores["sampled_from"]:
+                rows += f" of {scores['sampled_from']:,}"
             more = f"macro F1 {scores['macro_f1']:.4f}  " * (len(document["classes"]) > 2)
-            print(f"{split:5}  accuracy {accuracy:.4f}  {more}loss {loss:.4f}  {rows:,} rows")
+            print(f"{split:5}  accuracy {accuracy:.4f}  {more}loss {loss:.4f}  {rows} rows")
+    if any(scores and scores["sampled_from"] for scores in (document["valid"], document["test"])):
+        whole = f"sentiscale evaluate {document['run']}/model {data}"
+        print(f"scored on a sample because of the time limit; to score all rows: {whole}")
     spent = {name: seconds for name, seconds in document["phases"].items() if seconds >= 0.05}
     phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in spent.items())
     print(

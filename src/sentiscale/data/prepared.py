@@ -187,6 +187,15 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, rows: NDArray[np.int64]) -> "Split":
+        """Return a split of some rows, with copies of their tokens."""
+        offsets = np.concatenate([[0], np.cumsum(self.lengths[rows])])
+        tokens = np.empty_like(self.tokens, shape=offsets[-1])
+        for start, end, row in zip(offsets, offsets[1:], rows, strict=False):
+            tokens[start:end] = self.tokens[self.offsets[row] : self.offsets[row + 1]]
+        weights = None if self.weights is None else self.weights[rows]
+        return Split(self.name, tokens, offsets, self.labels[rows], weights)
+
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Number of stored tokens per row, at least 1."""

@@ -140,7 +140,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         layout: replicas x stages. "1x1" trains in this process; other layouts start one process per rank.
         device: "auto", "cpu" or "cuda".
         precision: "auto", "fp32", "bf16", "fp16" or "fp64".
-        time_limit: seconds of training after which the best weights so far are used; None means no limit.
+        time_limit: seconds after which training ends with the best weights so far; rows are sampled where
+            they would take too long. None means no limit.
         random_state: integer seed, or None or a RandomState from which a seed is drawn. The same seed
             produces the same model.
         class_weight: weight of each class in the loss, {label: weight} or "balanced", which weights all

@@ -55,6 +55,7 @@ def score(
         auc=area_under_curve(logits if len(classes) == 2 else chances, labels, len(classes)),
         ece=expected_calibration_error(bins),
         rows=len(labels),
+        sampled_from=None,
         unsure=int(found[:, -1].sum()),
         classes=classes.names,
         per_class=by_class,

@@ -145,7 +145,8 @@ class FeatureChunks:
             yield from zip(self.chunks, self._cache, strict=True)
             return
         coming: list[Future[scipy.sparse.csr_matrix]] = []
-        with ThreadPoolExecutor(self._threads) as pool:
+        pool = ThreadPoolExecutor(self._threads)
+        try:
             for index, rows in enumerate(self.chunks):
                 ahead = self.chunks[index + len(coming) : index + 2 * self._threads]
                 coming += [pool.submit(self._scaled, rows_ahead) for rows_ahead in ahead]
@@ -153,6 +154,12 @@ class FeatureChunks:
                 if self.cached_share == 1:
                     self._cache.append(matrix)
                 yield rows, matrix
+        finally:
+            pool.shutdown(cancel_futures=True)  # a caller that stops early does not wait for chunks ahead
+
+    def keep_first(self, count: int) -> None:
+        """Drop all chunks but the first `count`."""
+        self.chunks, self._cache = self.chunks[:count], self._cache[:count]
 
     def scale_by(self, scales: FloatArray) -> None:
         """Scale the cached features and all features computed later."""

@@ -5,7 +5,9 @@ normalised to length 1 (Wang & Manning, 2012, "Baselines and bigrams": naive Bay
 linear model).
 """
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,12 @@ FACTOR_PENALTY, SPREAD_PENALTY, BIAS_PENALTY = 0.01, 10.0, 1.0
 """L2 penalties of `Combination` for K classes: on all its numbers, on the differences of a model's factors
 from their mean, and on the biases. The loss that they are added to is the sum over all rows."""
 
+COUNT_SHARE = 0.4
+"""Share of the allowed time for counting n-grams; a pass over the counted rows takes at least as long."""
+
+RATIOS_AT_ONCE = 2**14
+"""Number of features whose ratios are computed together, which keeps temporary arrays small."""
+
 LEAST_SCALE = 0.1
 """Constant added to every scale, so that n-grams equally frequent in both classes keep a small weight."""
 
@@ -39,6 +47,10 @@ class WideModel:
     intercept: float | tuple[float, ...]
     """Logits of a text that has no features: a number, or K numbers."""
     ngrams: Ngrams
+    rows: int = 0
+    """Number of rows it was fitted on, if the fit ended early; otherwise 0."""
+    passes: float = 0.0
+    """Number of passes over them."""
 
     def logits(self, tokens: npt.NDArray[Any], offsets: IntArray, rows: IntArray | None = None) -> FloatArray:
         """Compute the logits, (rows,) or (rows, K), of `rows` of ragged token ids; None means all rows."""
@@ -65,6 +77,11 @@ def check_wide_memory(bits: int, classes: int) -> int:
     return 4 * classes << bits
 
 
+def no_limit() -> float:
+    """Share of the allowed time that has passed, where any time is allowed."""
+    return 0.0
+
+
 def fit_wide(
     tokens: npt.NDArray[Any],
     offsets: IntArray,
@@ -75,12 +92,16 @@ def fit_wide(
     seed: int,
     threads: int,
     row_weights: FloatArray | None = None,
+    spent: Callable[[], float] = no_limit,
 ) -> WideModel:
     """Fit the n-gram model to labelled rows by stochastic gradient descent on the cross-entropy.
 
     Shapes: tokens (all,), offsets (rows + 1,), labels and row_weights (rows,). Labels are from 0 to
     `classes` - 1; with two classes, both must occur. Memory use does not grow with the number of rows:
     features that do not fit are recomputed, in fewer passes.
+
+    `spent` returns the share of the allowed time that has passed. When it is used up, the fit ends early,
+    after at least one chunk of rows; the rows that were read are a random sample.
     """
     ngrams = Ngrams(settings.bits, settings.longest, settings.gaps)
     order = np.random.default_rng(seed).permutation(len(labels))
@@ -88,28 +109,41 @@ def fit_wide(
     features = FeatureChunks(ngrams, tokens, offsets, chunks, threads)
     counts = np.float64 if classes == 2 else np.int32  # half the memory, which counts for many classes
     rows_with = np.ones((classes, 2**settings.bits), counts)  # add-one smoothing
+    counted = 0
     for rows, matrix in features:
         count_by_class(matrix, labels[rows], rows_with)
+        counted += len(rows)
+        if spent() >= COUNT_SHARE:
+            break
+    features.keep_first(-(-counted // CHUNK_ROWS))
     scales = class_ratios(rows_with, np.bincount(labels, minlength=classes) / len(labels))
     del rows_with
     features.scale_by(scales)
     passes = max(1, round(settings.passes * features.cached_share))
-    steps = (
-        (matrix, labels[rows], None if row_weights is None else row_weights[rows])
-        for _ in range(passes)
-        for rows, matrix in features
-    )
+    read = 0
+
+    def steps() -> Iterator[tuple[Any, npt.NDArray[np.uint8], FloatArray | None]]:
+        nonlocal read
+        for rows, matrix in itertools.chain.from_iterable(itertools.repeat(features, passes)):
+            yield matrix, labels[rows], None if row_weights is None else row_weights[rows]
+            read += len(rows)
+            if spent() >= 1:
+                return
+
     if classes > 2:
         regression = SoftmaxRegression(2**settings.bits, classes, settings.alpha)
-        for matrix, truth, weights in steps:
+        for matrix, truth, weights in steps():
             regression.partial_fit(matrix, truth, weights)
-        return WideModel(scales, regression.weights, regression.intercept, ngrams)
-    from sklearn.linear_model import SGDClassifier  # slow to import; not needed for prediction
+        model = WideModel(scales, regression.weights, regression.intercept, ngrams)
+    else:
+        from sklearn.linear_model import SGDClassifier  # slow to import; not needed for prediction
 
-    classifier = SGDClassifier(loss="log_loss", alpha=settings.alpha, random_state=seed)
-    for matrix, truth, weights in steps:
-        classifier.partial_fit(matrix, truth, classes=[0, 1], sample_weight=weights)
-    return WideModel(scales, classifier.coef_[0].astype(np.float32), float(classifier.intercept_[0]), ngrams)
+        classifier = SGDClassifier(loss="log_loss", alpha=settings.alpha, random_state=seed)
+        for matrix, truth, weights in steps():
+            classifier.partial_fit(matrix, truth, classes=[0, 1], sample_weight=weights)
+        coefficients = classifier.coef_[0].astype(np.float32)
+        model = WideModel(scales, coefficients, float(classifier.intercept_[0]), ngrams)
+    return model if read == passes * len(labels) else replace(model, rows=counted, passes=read / counted)
 
 
 def class_ratios(rows_with: npt.NDArray[Any], class_shares: npt.NDArray[np.float64]) -> FloatArray:
@@ -119,14 +153,16 @@ def class_ratios(rows_with: npt.NDArray[Any], class_shares: npt.NDArray[np.float
     of its shares in a class and in all others, averaged over the classes by their shares of the rows, so that
     a class of a few rows does not make all its words important.
     """
-    if len(rows_with) == 2:
-        negative, positive = rows_with / rows_with.sum(axis=1, keepdims=True)
-        ratios = np.abs(np.log(positive / negative))
-    else:
-        sums, shares = rows_with.sum(axis=1, keepdims=True), class_shares[:, None]
-        blocks = np.split(rows_with, max(1, rows_with.shape[1] >> 14), axis=1)  # small temporary arrays
-        ratios = np.concatenate([(shares * _against_rest(block, sums)).sum(axis=0) for block in blocks])
-    scales: FloatArray = (ratios + LEAST_SCALE).astype(np.float32)
+    sums, shares = rows_with.sum(axis=1, keepdims=True), class_shares[:, None]
+    scales = np.empty(rows_with.shape[1], np.float32)
+    for first in range(0, len(scales), RATIOS_AT_ONCE):
+        part = slice(first, first + RATIOS_AT_ONCE)
+        if len(rows_with) == 2:
+            negative, positive = rows_with[:, part] / sums
+            ratios = np.abs(np.log(positive / negative))
+        else:
+            ratios = (shares * _against_rest(rows_with[:, part], sums)).sum(axis=0)
+        scales[part] = ratios + LEAST_SCALE
     return scales
 
 

@@ -38,6 +38,9 @@ STD = 0.1
 ROWS_AT_ONCE = 4096
 """Number of rows between two progress reports."""
 
+TOKENS_AT_ONCE = 2**20
+"""Number of tokens counted together; it bounds the memory use of `count_words`."""
+
 
 def learn_vectors(
     tokens: npt.NDArray[Any],
@@ -58,9 +61,7 @@ def learn_vectors(
     offsets = np.ascontiguousarray(offsets, np.int64)
     check_array("tokens", tokens, np.integer, (-1,))
     check_offsets(offsets, len(tokens))
-    counts = np.bincount(tokens, minlength=vocab_size)  # raises ValueError for a negative token
-    if len(counts) > vocab_size:
-        raise ValueError(f"tokens must be from 0 to {vocab_size - 1}; got {len(counts) - 1}")
+    counts = count_words(tokens, vocab_size)
     counts[: UNK + 1] = 0
     corpus = tokens, offsets, keep_probabilities(counts), negative_table(counts)
     halves = [half for half in (width - width // 2, width // 2) if half]
@@ -74,6 +75,18 @@ def learn_vectors(
     vectors[unseen] = np.random.default_rng(seed).normal(scale=STD, size=(int(unseen.sum()), width))
     vectors[PAD] = 0
     return vectors
+
+
+def count_words(tokens: npt.NDArray[Any], vocab_size: int) -> IntArray:
+    """Count the occurrences of each word, (vocab_size,). Raises: ValueError for a token outside it."""
+    counts = np.zeros(vocab_size, np.int64)
+    # In parts, because bincount copies its argument to 64-bit integers.
+    for first in range(0, len(tokens), TOKENS_AT_ONCE):
+        part = np.bincount(tokens[first : first + TOKENS_AT_ONCE], minlength=vocab_size)
+        if len(part) > vocab_size:
+            raise ValueError(f"tokens must be from 0 to {vocab_size - 1}; got {len(part) - 1}")
+        counts += part
+    return counts
 
 
 def rows_to_read(rows: int, tokens: int, settings: VectorSettings) -> int:

@@ -29,7 +29,7 @@ from torch import Tensor
 from sentiscale.errors import DataError
 from sentiscale.parallel.collectives import barrier, gather_texts, share_text
 from sentiscale.parallel.world import World
-from sentiscale.records import Amount, Count, EpochMetrics, Loss, PhaseTimes, Record, reason_of
+from sentiscale.records import Amount, Count, EpochMetrics, Loss, PhaseTimes, Record, TimeLimitCuts, reason_of
 from sentiscale.util.atomic import whole_directory, write_file
 from sentiscale.util.files import open_regular, read_json
 
@@ -78,6 +78,8 @@ class TrainState(Record):
     """Weights that combine network and n-gram model at the best step."""
     stale: Count = 0
     """Number of validations since the best one."""
+    cuts: TimeLimitCuts = TimeLimitCuts()
+    """What a time limit has left out so far."""
     target_seconds: Amount | None = None
     """Seconds until validation accuracy reached the target; None if it did not, or without a target."""
     fingerprint: str = ""

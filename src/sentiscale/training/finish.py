@@ -14,7 +14,7 @@ from sentiscale.records import PhaseTimes, Record, RunRecord, Scores
 from sentiscale.training.curves import plot_curves
 from sentiscale.training.row_weights import class_weights
 from sentiscale.training.run import Training, current_record
-from sentiscale.training.validate import evaluate
+from sentiscale.training.validate import evaluate, network_logits, sampled, score_logits
 
 
 class RankSummary(Record):
@@ -31,14 +31,16 @@ class RankSummary(Record):
 def finish(training: Training) -> RunRecord:
     """Write the model directory, final record and plots when training ends; return the record."""
     learner, world, run_dir = training.learner, training.world, training.run_dir
-    max_tokens = training.settings.train.max_tokens
     seconds = training.clock.seconds()  # scoring and writing, which follow, are not training
     training.clock.on_phase("finish", training.state.step)
     learner.runner.restore(training.best)
     combination = Combination(**training.state.best_combination)
     classes, decision = training.dataset.manifest.class_set, training_decision(training)
-    valid = evaluate(
-        learner.runner, training.valid_split, training.valid_wide, max_tokens, classes, combination, decision
+    logits = training.best_logits
+    if logits is None:  # the best weights are those of an earlier part of the run
+        logits = network_logits(learner.runner, training.valid_split, training.settings.train.max_tokens)
+    valid = score_logits(
+        world, training.valid_split, logits, training.valid_wide, classes, combination, decision
     )
     test = score_test(training, combination)
     summary = RankSummary(
@@ -54,7 +56,7 @@ def finish(training: Training) -> RunRecord:
         record = current_record(training, "finished", seconds).model_copy(
             update={
                 "flops_utilisation": utilisation,
-                "valid": valid[0].model_dump() if valid else {},
+                "valid": noting_sample(valid[0], "valid", training).model_dump() if valid else {},
                 "test": test.model_dump() if test else None,
                 "phases_per_rank": [rank.phases for rank in ranks],
                 "peak_memory_mb_per_rank": [rank.peak_memory_mb for rank in ranks],
@@ -73,12 +75,18 @@ def score_test(training: Training, combination: Combination) -> Scores | None:
     """Score the test split with the chosen weights. None without a test split, and on ranks other than 0."""
     if not training.dataset.manifest.rows.get("test"):
         return None
-    split = training.dataset.split("test")
+    split = sampled(training.dataset.split("test"), training.most_scored, training.settings.train.seed)
     wide_logits = training.wide.logits(split.tokens, split.offsets) if training.wide else None
     runner, max_tokens = training.learner.runner, training.settings.train.max_tokens
     classes, decision = training.dataset.manifest.class_set, training_decision(training)
     scored = evaluate(runner, split, wide_logits, max_tokens, classes, combination, decision)
-    return scored[0] if scored else None
+    return noting_sample(scored[0], "test", training) if scored else None
+
+
+def noting_sample(scores: Scores, split: str, training: Training) -> Scores:
+    """Add the number of rows of the split if not all were scored."""
+    rows = training.dataset.manifest.rows[split]
+    return scores.model_copy(update={"sampled_from": rows if scores.rows < rows else None})
 
 
 def training_decision(training: Training) -> Decision:

@@ -3,6 +3,7 @@
 import json
 import platform
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -73,7 +74,7 @@ def train(
         with tempfile.TemporaryDirectory(prefix="sentiscale-") as folder, failure_recorded(run_dir):
             launch(
                 lambda attempt: rank.command(
-                    replace(job, resume=resume or attempt > 0).write(Path(folder, f"job-{attempt}.json")),
+                    job_of_attempt(job, attempt).write(Path(folder, f"job-{attempt}.json")),
                     quiet=type(progress) is Progress,
                 ),
                 hardware.layout.world_size,
@@ -107,6 +108,11 @@ def make_job(
     check_trackers(settings.track)
     class_weights(settings.train, dataset.manifest)  # refuses unknown classes before ranks start
     return TrainJob(dataset, run_dir, settings, resume, force, layout_choice)
+
+
+def job_of_attempt(job: TrainJob, attempt: int) -> TrainJob:
+    """A restart resumes; its time limit counts from now, in addition to the seconds in the checkpoint."""
+    return job if attempt == 0 else replace(job, resume=True, started_at=time.monotonic())
 
 
 def start_together(job: TrainJob, env: RankEnv | None, world: World) -> TrainJob:

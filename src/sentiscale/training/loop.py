@@ -3,7 +3,7 @@
 import time
 
 from sentiscale.errors import Interrupted
-from sentiscale.parallel.collectives import StepReport, StepSummary
+from sentiscale.parallel.collectives import StepReport, StepSummary, share_text
 from sentiscale.training.checkpoint import save_checkpoint
 from sentiscale.training.run import Training
 from sentiscale.training.run_directory import logger
@@ -24,6 +24,8 @@ def fit(training: Training, progress: Progress) -> None:
     reason = stop_reason(training)
     if not reason and training.state.step == 0 and training.settings.vectors.enabled:
         start_from_word_vectors(training, progress)
+    if not reason and out_of_time(training):
+        reason = time_is_up(training)
     with progress.task("train", training.total_steps * training.batch_size, "rows") as advance:
         advance(training.state.rows, "")
         batches = rank_batches(
@@ -66,7 +68,7 @@ def step_requests(training: Training) -> StepReport:
     by_time = time.monotonic() - training.saved_at >= settings.checkpoint_seconds
     return StepReport(
         stop=training.stop.received is not None,
-        out_of_time=settings.time_limit is not None and training.clock.seconds() >= settings.time_limit,
+        out_of_time=training.budget.over(),
         save=bool(by_steps) or by_time,
     )
 
@@ -106,8 +108,22 @@ def stop_reason(training: Training, summary: StepSummary | None = None) -> str:
     if state.step >= training.total_steps:
         return f"{settings.epochs:g} {'epoch' if settings.epochs == 1 else 'epochs'} done"
     if summary is not None and summary.out_of_time:
-        return f"time limit of {settings.time_limit:g} s reached"
+        return time_is_up(training)
     return ""
+
+
+def out_of_time(training: Training) -> bool:
+    """Whether there is no time even for one step; all ranks agree."""
+    return share_text("over" if training.budget.over() else "", training.world) == "over"
+
+
+def time_is_up(training: Training) -> str:
+    limit, done = training.budget.limit, training.state.step / training.steps_per_epoch
+    return (
+        f"time limit of {limit:g} s reached: the network has read {training.state.rows:,} rows, "
+        f"{done:.2f} of {training.settings.train.epochs:g} epochs. For more, train with --force and a longer "
+        "--time-limit"
+    )
 
 
 def interrupted(training: Training) -> Interrupted:

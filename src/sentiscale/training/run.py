@@ -4,6 +4,7 @@ import json
 import math
 import signal
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from sentiscale.model.wide import WideModel
 from sentiscale.parallel.runner import FloatArray
 from sentiscale.parallel.world import World
 from sentiscale.records import EpochMetrics, Host, RunRecord, git_commit, now, package_versions
+from sentiscale.training.budget import TimeBudget
 from sentiscale.training.checkpoint import TrainState
 from sentiscale.training.clock import PhaseClock
 from sentiscale.training.hardware import Hardware
@@ -40,6 +42,8 @@ class TrainJob:
     force: bool = False
     layout_choice: dict[str, Any] | None = None
     """Measurements behind the layout that `--layout auto` chose, stored in the record."""
+    started_at: float = field(default_factory=time.monotonic)
+    """Value of time.monotonic(), which all processes of a machine share, when a time limit began to count."""
 
     def write(self, path: Path) -> Path:
         """Write the job as JSON without `force`, because a rank never has to replace a run."""
@@ -49,6 +53,7 @@ class TrainJob:
             "settings": self.settings.model_dump(mode="json"),
             "resume": self.resume,
             "layout_choice": self.layout_choice,
+            "started_at": self.started_at,
         }
         path.write_text(json.dumps(document), encoding="utf-8")
         return path
@@ -62,6 +67,7 @@ class TrainJob:
             Settings.model_validate(document["settings"]),
             resume=document["resume"],
             layout_choice=document["layout_choice"],
+            started_at=document["started_at"],
         )
 
 
@@ -92,7 +98,7 @@ class Training:
     dataset: PreparedDataset
     train_split: Split
     valid_split: Split
-    """Rows used to choose the best weights."""
+    """Rows used to choose the best weights; a time limit may allow only a sample."""
     row_weights: FloatArray | None
     """Weights of the training rows in the loss, with a mean of 1; None if all are 1."""
     run_dir: RunDir
@@ -111,6 +117,12 @@ class Training:
     """The record as it was when the run started."""
     node_threads: int
     """Threads of all ranks on this machine."""
+    budget: TimeBudget
+    """What is left of a time limit."""
+    most_scored: int | None = None
+    """Maximum number of rows of a split to score, which a time limit sets."""
+    best_logits: FloatArray | None = None
+    """The network's logits of the best validation; None if that was in an earlier part of the run."""
     stop: StopRequest = field(default_factory=StopRequest)
     on_metrics: Callable[[EpochMetrics], None] = lambda metrics: None
     """Called on rank 0 with each validation."""
@@ -182,6 +194,7 @@ def current_record(training: Training, status: Status, seconds: float) -> RunRec
             "epochs": state.step / training.steps_per_epoch,
             "rows_per_s": state.rows / step_seconds,
             "tokens_per_s": state.tokens / step_seconds,
+            "cuts": state.cuts,
             "metrics": state.metrics,
             "best_step": state.best_step,
             "target": {

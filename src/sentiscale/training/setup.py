@@ -3,8 +3,9 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,15 @@ from sentiscale.config import Settings, WideSettings
 from sentiscale.data.prepared import PreparedDataset, Split
 from sentiscale.errors import DataError, Interrupted, UsageError
 from sentiscale.model.ngrams import Ngrams
-from sentiscale.model.wide import WideModel, check_wide_memory, fit_wide
+from sentiscale.model.wide import WideModel, check_wide_memory, fit_wide, no_limit
 from sentiscale.model.word_vectors import learn_vectors, rows_to_read
-from sentiscale.parallel.collectives import barrier
+from sentiscale.parallel.collectives import barrier, share_text
 from sentiscale.parallel.cpu import flushed_denormals, ran_on_onednn, torch_threads
 from sentiscale.parallel.precision import LossScaler, Precision
 from sentiscale.parallel.runner import Runner
-from sentiscale.records import reason_of
+from sentiscale.records import TimeLimitCuts, reason_of
 from sentiscale.tracking.tracker import RunTrackers, TrackedRun
+from sentiscale.training.budget import TimeBudget
 from sentiscale.training.checkpoint import OwnedTensors, TrainState, find_latest, load_state, load_tensors
 from sentiscale.training.clock import PhaseClock
 from sentiscale.training.hardware import RankContext
@@ -34,6 +36,7 @@ from sentiscale.training.row_weights import row_weights
 from sentiscale.training.run import Training, TrainJob, new_record, stop_on_signals, write_record
 from sentiscale.training.run_directory import RunDir, logger
 from sentiscale.training.step import Learner, runner_config
+from sentiscale.training.validate import sampled, scoring_seconds
 from sentiscale.util.atomic import write_file
 from sentiscale.util.files import open_regular
 from sentiscale.util.memory import reused_memory
@@ -123,22 +126,8 @@ def set_up(job: TrainJob, place: RankContext, progress: Progress) -> Iterator[Tr
             state, best = load_checkpoint(job.run_dir, state, learner, progress)
             clock = PhaseClock(state.phases, state.seconds, place.on_phase)
         warn_about_slow_kernel(learner.runner, progress)
-        wide = valid_wide = None
-        if settings.wide.enabled:
-            with clock.phase("wide"):
-                if world.is_main:
-                    wide = load_or_fit_wide(
-                        train_split,
-                        settings,
-                        job.run_dir,
-                        hardware.node_threads,
-                        progress,
-                        classes=len(dataset.manifest.classes),
-                        row_weights=weights,
-                    )
-                    valid_wide = wide.logits(valid_split.tokens, valid_split.offsets)
-                barrier(world)
-        yield Training(
+        budget = TimeBudget(settings.train.time_limit, job.started_at, earlier=state.seconds)
+        training = Training(
             settings,
             dataset,
             train_split,
@@ -146,16 +135,90 @@ def set_up(job: TrainJob, place: RankContext, progress: Progress) -> Iterator[Tr
             weights,
             job.run_dir,
             learner,
-            wide,
-            valid_wide,
+            None,
+            None,
             state,
             best,
             clock,
             time.monotonic(),
             new_record(job, hardware),
             hardware.node_threads,
-            stop,
+            budget,
+            stop=stop,
         )
+        if settings.wide.enabled:
+            with clock.phase("wide"):
+                add_wide(training, progress)
+        choose_scored_rows(training)
+        if training.wide is not None:
+            with clock.phase("wide"):
+                valid = training.valid_split
+                training.valid_wide = training.wide.logits(valid.tokens, valid.offsets)
+        yield training
+
+
+def add_wide(training: Training, progress: Progress) -> None:
+    """Fit the n-gram model on rank 0, or read that of the run; note on every rank what a time limit cut."""
+    if training.world.is_main:
+        training.wide = fit_in_time(training, progress)
+    cuts = training.state.cuts
+    if training.state.step == 0 and training.budget.limit is not None:
+        cuts = cuts.model_copy(update=wide_cuts(training.wide))
+        cuts = TimeLimitCuts.model_validate_json(share_text(cuts.model_dump_json(), training.world))
+        say_cut(training, wide_cut(training), progress)
+    training.state = training.state.model_copy(update={"cuts": cuts})
+    barrier(training.world)
+
+
+def fit_in_time(training: Training, progress: Progress) -> WideModel | None:
+    """Return the n-gram model; None if a time limit leaves it out.
+
+    A resumed run gets the model that it started with: a second fit could end elsewhere.
+    """
+    cuts, budget, settings = training.state.cuts, training.budget, training.settings
+    classes, spent = len(training.dataset.manifest.classes), no_limit
+    if cuts.wide_rows:
+        return read_wide(training.run_dir.wide, settings.wide, classes)
+    if training.state.step == 0 and budget.limit is not None:
+        spent = budget.stopwatch(budget.wide_seconds())
+    if cuts.wide_rows == 0 or spent() >= 1:
+        return None
+    return load_or_fit_wide(
+        replace(training.train_split, weights=training.row_weights),
+        settings,
+        training.run_dir,
+        training.node_threads,
+        progress,
+        classes=classes,
+        spent=spent,
+    )
+
+
+def wide_cuts(wide: WideModel | None) -> dict[str, float]:
+    """Fields of `TimeLimitCuts` for an n-gram model that was left out, or whose fit ended early."""
+    if wide is None:
+        return {"wide_rows": 0, "wide_passes": 0.0}
+    return {"wide_rows": wide.rows, "wide_passes": wide.passes} if wide.rows else {}
+
+
+def choose_scored_rows(training: Training) -> None:
+    """Limit the rows that are scored to what a share of the time limit allows; all ranks agree.
+
+    A resumed run keeps its validation rows, because accuracies of other rows do not compare.
+    """
+    budget, split, state = training.budget, training.valid_split, training.state
+    train, runner = training.settings.train, training.learner.runner
+    per_row = 0.0
+    if budget.limit is not None:
+        with training.clock.phase("eval"):
+            per_row = scoring_seconds(runner, split, training.wide, train.max_tokens, train.seed)
+            training.most_scored = int(share_text(str(budget.scored_rows(per_row)), training.world))
+    test_rows, most = training.dataset.manifest.rows["test"], training.most_scored
+    if state.step == 0:
+        cut = most if most is not None and most < max(len(split), test_rows) else None
+        training.state = state.model_copy(update={"cuts": state.cuts.model_copy(update={"scored_rows": cut})})
+    training.valid_split = sampled(split, training.state.cuts.scored_rows, train.seed)
+    budget.scoring = per_row * (len(training.valid_split) + min(test_rows, most or test_rows))
 
 
 def check_for_model(dataset: PreparedDataset) -> None:
@@ -231,9 +294,11 @@ def load_or_fit_wide(
     progress: Progress,
     *,
     classes: int = 2,
-    row_weights: NDArray[np.float32] | None = None,
+    spent: Callable[[], float] = no_limit,
 ) -> WideModel:
     """Fit the n-gram model, or load it if an earlier part of this run has fitted it.
+
+    `spent` ends the fit early, as in `fit_wide`.
 
     Raises: SentiscaleError when it needs more memory than there is.
     """
@@ -256,7 +321,8 @@ def load_or_fit_wide(
         classes=classes,
         seed=settings.train.seed,
         threads=threads,
-        row_weights=row_weights,
+        row_weights=split.weights,
+        spent=spent,
     )
     intercept = np.atleast_1d(np.array(wide.intercept))
     arrays = {"scales": wide.scales, "weights": wide.weights, "intercept": intercept}
@@ -319,25 +385,67 @@ def warn_about_slow_kernel(runner: Runner, progress: Progress) -> None:
 
 def start_from_word_vectors(training: Training, progress: Progress) -> None:
     """Learn word vectors and initialize the embedding with them; a time limit ends the learning early."""
-    settings, split, clock = training.settings, training.train_split, training.clock
-    limit = settings.train.time_limit
-    vectors = None
-    with clock.phase("vectors"):
-        if training.world.is_main:
-            rows = rows_to_read(len(split), len(split.tokens), settings.vectors)
-            with progress.task("word vectors", rows, "rows") as advance:
+    settings, split = training.settings, training.train_split
+    seconds = float(share_text(str(training.budget.vector_seconds()), training.world))
+    vectors, read = None, 0.0
+    total = rows_to_read(len(split), len(split.tokens), settings.vectors)
+    if seconds > 0:
+        with training.clock.phase("vectors"):
+            if training.world.is_main:
+                vectors, read = learn_in_time(training, total, seconds, progress)
+            training.learner.runner.start_from(vectors)
+    read = float(share_text(str(read), training.world))
+    if read < total:
+        cuts = training.state.cuts.model_copy(update={"vector_rows": round(read)})
+        training.state = training.state.model_copy(update={"cuts": cuts})
+        amount = f"were learnt from {read:,.0f} of {total:,} rows" if read else "were left out"
+        say_cut(training, f"word vectors {amount}", progress)
 
-                def has_time(rows: float) -> bool:
-                    advance(rows, "")
-                    return limit is None or clock.seconds() < limit
 
-                vectors = learn_vectors(
-                    np.asarray(split.tokens),
-                    np.asarray(split.offsets),
-                    (training.dataset.manifest.vocab_size, settings.model.embedding_dim),
-                    settings.vectors,
-                    seed=settings.train.seed,
-                    threads=training.node_threads,
-                    keep_going=has_time,
-                )
-        training.learner.runner.start_from(vectors)
+def learn_in_time(
+    training: Training, total: int, seconds: float, progress: Progress
+) -> tuple[NDArray[np.float32], float]:
+    """Learn word vectors for at most `seconds`; return them and the number of rows read, of `total`."""
+    settings, split, read = training.settings, training.train_split, 0.0
+    spent = training.budget.stopwatch(seconds)
+    with progress.task("word vectors", total, "rows") as advance:
+
+        def has_time(rows: float) -> bool:
+            nonlocal read
+            read += rows
+            advance(rows, "")
+            return spent() < 1
+
+        vectors = learn_vectors(
+            np.asarray(split.tokens),
+            np.asarray(split.offsets),
+            (training.dataset.manifest.vocab_size, settings.model.embedding_dim),
+            settings.vectors,
+            seed=settings.train.seed,
+            threads=training.node_threads,
+            keep_going=has_time,
+        )
+    return vectors, read
+
+
+def wide_cut(training: Training) -> str:
+    """What a time limit cut from the n-gram model; empty if nothing."""
+    wide, rows, budget = training.wide, len(training.train_split), training.budget
+    if wide is None:
+        enough = max(30, round(10 * budget.used()))
+        return (
+            f"there is no n-gram model, because {budget.used():.1f} s of {budget.limit:g} s were used before "
+            f"it. To fit it, train with --force --time-limit {enough}"
+        )
+    return (
+        f"the n-gram model was fitted on {wide.rows:,} of {rows:,} rows, {wide.passes:.1f} passes"
+        if wide.rows
+        else ""
+    )
+
+
+def say_cut(training: Training, cut: str, progress: Progress) -> None:
+    """Log and display, on rank 0, what a time limit cut."""
+    if cut and training.world.is_main:
+        logger.info("time limit: %s", cut)
+        progress.say(f"time limit: {cut}")

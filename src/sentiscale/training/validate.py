@@ -1,5 +1,6 @@
 """Score the network and the n-gram model on a split: all ranks compute logits, rank 0 scores them."""
 
+import time
 from dataclasses import asdict
 
 import numpy as np
@@ -11,9 +12,10 @@ from sentiscale.errors import SentiscaleError
 from sentiscale.model.decision import Decision
 from sentiscale.model.metrics import score
 from sentiscale.model.network import logits_shape
-from sentiscale.model.wide import Combination
+from sentiscale.model.wide import Combination, WideModel
 from sentiscale.parallel.collectives import all_reduce, share_text
 from sentiscale.parallel.runner import FloatArray, Runner
+from sentiscale.parallel.world import World
 from sentiscale.records import EpochMetrics, Record, Scores
 from sentiscale.text.classes import Classes
 from sentiscale.training.checkpoint import TrainState
@@ -41,6 +43,27 @@ def network_logits(runner: Runner, split: Split, max_tokens: int) -> FloatArray:
     return np.asarray(all_reduce(torch.from_numpy(logits), world.everyone))
 
 
+def sampled(split: Split, most: int | None, seed: int) -> Split:
+    """Return at most `most` random rows of a split, the same ones for the same seed; all if it is None."""
+    if most is None or len(split) <= most:
+        return split
+    return split.take(np.sort(np.random.default_rng(seed).permutation(len(split))[:most]))
+
+
+def scoring_seconds(
+    runner: Runner, split: Split, wide: WideModel | None, max_tokens: int, seed: int
+) -> float:
+    """Measure the seconds that a row takes to score, on two batches; the same call on every rank."""
+    probe = sampled(split, 2 * EVAL_BATCH, seed)
+    for _ in range(2):  # the first time also compiles
+        started_at = time.perf_counter()
+        network_logits(runner, probe, max_tokens)
+        if wide is not None:
+            wide.logits(probe.tokens, probe.offsets)
+        seconds = time.perf_counter() - started_at
+    return seconds / len(probe)
+
+
 def evaluate(
     runner: Runner,
     split: Split,
@@ -50,19 +73,32 @@ def evaluate(
     combination: Combination | None = None,
     decision: Decision | None = None,
 ) -> tuple[Scores, Combination] | None:
-    """Score both models together on a split; without a `combination`, fit it to the split's labels.
+    """Score both models together on a split, as `score_logits` with the network's logits."""
+    net_logits = network_logits(runner, split, max_tokens)
+    return score_logits(runner.world, split, net_logits, wide_logits, classes, combination, decision)
+
+
+def score_logits(
+    world: World,
+    split: Split,
+    net_logits: FloatArray,
+    wide_logits: FloatArray | None,
+    classes: Classes,
+    combination: Combination | None = None,
+    decision: Decision | None = None,
+) -> tuple[Scores, Combination] | None:
+    """Score both models' logits together; without a `combination`, fit it to the split's labels.
 
     Rank 0, which alone has the n-gram model's logits, computes the scores. All other ranks return None.
 
     Raises: SentiscaleError on every rank when a logit of the network is infinite or NaN.
     """
-    net_logits = network_logits(runner, split, max_tokens)
     if not np.isfinite(net_logits).all():
         raise SentiscaleError(
             "the network's logits became infinite or NaN: training diverged. Train again with --force and a "
             "lower --lr (half of it is a good start)."
         )
-    if not runner.world.is_main:
+    if not world.is_main:
         return None
     labels = np.asarray(split.labels)
     if combination is None:
@@ -87,7 +123,8 @@ def validate(training: Training, progress: Progress) -> None:
     """Score the validation split, store the best weights and append to the metrics."""
     settings, state = training.settings.train, training.state
     with training.clock.phase("eval", state.step):
-        result = score_validation(training)
+        net_logits = network_logits(training.learner.runner, training.valid_split, settings.max_tokens)
+        result = score_validation(training, net_logits)
     metrics, better = result.metrics, result.better(state)
     reached = settings.target_accuracy is not None and metrics.valid_accuracy >= settings.target_accuracy
     training.state = state.model_copy(
@@ -106,6 +143,7 @@ def validate(training: Training, progress: Progress) -> None:
     if better:
         owned = training.learner.runner.owned()
         training.best = {name: tensor.clone() for name, tensor in owned.items()}
+        training.best_logits = net_logits
     if training.world.is_main:
         training.run_dir.append_metrics(metrics)
         training.on_metrics(metrics)
@@ -117,12 +155,11 @@ def validate(training: Training, progress: Progress) -> None:
         progress.say(line)
 
 
-def score_validation(training: Training) -> ValidationResult:
+def score_validation(training: Training, net_logits: FloatArray) -> ValidationResult:
     """Return rank 0's scores on every rank: all must agree on which step is best and when to stop."""
-    state, max_tokens = training.state, training.settings.train.max_tokens
-    text = ""
-    runner, classes = training.learner.runner, training.dataset.manifest.class_set
-    scored = evaluate(runner, training.valid_split, training.valid_wide, max_tokens, classes)
+    state, text = training.state, ""
+    split, classes = training.valid_split, training.dataset.manifest.class_set
+    scored = score_logits(training.world, split, net_logits, training.valid_wide, classes)
     if scored is not None:
         scores, combination = scored
         metrics = EpochMetrics(
