@@ -99,7 +99,7 @@ SCHEDULER = typer.Option(
     metavar="tcp://HOST:PORT", help="Address of a running Dask scheduler to use.", rich_help_panel=WORK
 )
 REPORT = typer.Option(
-    "--report", help="Write Dask's performance report; threads then run in Dask.", rich_help_panel=WORK
+    "--report", help="Draw Dask's performance report; threads then run in Dask.", rich_help_panel=WORK
 )
 
 

@@ -21,6 +21,12 @@ Describe = Callable[[int], str]
 
 IN_FLIGHT_PER_WORKER = 2
 """One running task and one queued, so that a worker is never idle between tasks."""
+WITHOUT_DASK = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Prepared without Dask</title>
+<p>Threads of one process prepared these data without Dask. To see Dask's report here, prepare them again with
+<code>--report</code>, <code>--processes</code> or <code>--scheduler</code>.</p></html>
+"""
+"""Page in place of Dask's report."""
 WAIT_SECONDS = 0.5
 QUIET_LOGGERS = ("distributed", "tornado", "asyncio", "bokeh")
 DASK_SETTINGS = {
@@ -38,28 +44,33 @@ def open_engine(
     processes: bool = False,
     folder: Path | None = None,
     report: Path | None = None,
+    with_dask: bool = False,
     say: Say = lambda line: None,
 ) -> Iterator["Engine"]:
     """Start workers on this machine or connect to a running scheduler.
 
-    Threads run without Dask, which takes a second to load and to draw its report, unless `report` is given.
+    Threads run without Dask, which takes a second to load and to draw its report, unless `with_dask` is set.
 
     Args:
         workers: number of local tasks that run at once; ignored with `scheduler`.
         scheduler: address of a running Dask scheduler; None starts local workers.
         processes: whether local workers are processes rather than threads.
         folder: directory for temporary files of local workers; remote workers must be able to see it.
-        report: HTML file for Dask's performance report.
+        report: HTML file for Dask's performance report; without Dask, it says how to get one.
+        with_dask: use Dask for threads too.
         say: called with a one-line message about each problem of a cluster.
 
     Raises: UsageError when the scheduler cannot be reached, or its workers cannot run our tasks.
     """
-    if scheduler is None and not processes and report is None:
+    if scheduler is None and not processes and not with_dask:
         with ThreadPoolExecutor(workers, "worker") as pool:
             try:
                 yield ThreadEngine(pool, workers)
             finally:
                 pool.shutdown(cancel_futures=True)
+        if report is not None:
+            report.parent.mkdir(exist_ok=True)
+            report.write_text(WITHOUT_DASK)
         return
     import dask
     import distributed  # noqa: F401 - loads its default settings, which must outlast the `with`

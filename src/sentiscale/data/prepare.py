@@ -53,7 +53,7 @@ def prepare(
         processes: whether workers are processes rather than threads; None uses processes from 9 workers on.
             With processes, a script must call this function under `if __name__ == "__main__":`.
         scheduler: address of a running Dask scheduler whose workers see `out`; None runs on this machine.
-        report: write Dask's performance report, `reports/dask.html`, for threads too; they then run in Dask.
+        report: draw Dask's performance report, `reports/dask.html`, for threads too; they then run in Dask.
         resume: continue an interrupted preparation of the same inputs and settings.
         force: replace `out` if it exists.
         progress: object that displays progress; None for no display.
@@ -77,15 +77,16 @@ def prepare(
     budget = share_out(settings.memory, workers, settings.block_mb, processes=processes)
     job = PrepareJob.find(inputs, test, settings)
     progress = progress or Progress()
-    start_engine = partial(open_engine, workers, scheduler, processes=processes, say=progress.say)
+    start_engine = partial(
+        open_engine, workers, scheduler, processes=processes, with_dask=report, say=progress.say
+    )
     with (
         announced_compilation(progress.say),
         reused_memory(),
         PeakMemory(children=processes) as memory,
         workspace(out, job.plan(budget.block_bytes), resume=resume) as work,
     ):
-        dask_report = work.result / "reports" / "dask.html" if scheduler or processes or report else None
-        with start_engine(folder=work.scratch, report=dask_report) as engine:
+        with start_engine(folder=work.scratch, report=work.result / "reports" / "dask.html") as engine:
             phases = Phases(job, work, engine, budget, progress)
             outcome = phases.run()
         effort = Effort(time.monotonic() - started_at, memory.mb, engine.workers, phases.seconds)
