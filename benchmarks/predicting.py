@@ -57,14 +57,14 @@ def labelled(answer: Answer, reviews: str) -> dict[str, float]:
 def forward(model: str, cores: str, reviews: str) -> dict[str, float]:
     """The network alone, on all cores, on batches that are there already; several times over."""
     from sentiscale.data.batches import padded_ids
-    from sentiscale.inference.predictor import Predictor, SingleThreads
+    from sentiscale.inference.predictor import ChunkLogits, Predictor, SingleThreads
 
     predictor, batches, rows = Predictor.load(model), [], 0
     for chunk in chunks(reviews):
         encoded = predictor.encoder.encode(chunk.texts)
         batches += [
             padded_ids(encoded.ids, encoded.offsets, batch, predictor.model.config.max_tokens)
-            for batch in predictor.batches(encoded.offsets)
+            for batch in ChunkLogits(predictor, encoded.ids, encoded.offsets).network_batches()
         ]
         rows += len(chunk)
         if rows >= FORWARD_ROWS:

@@ -283,6 +283,27 @@ class WideSettings(Section):
         )
 
 
+class CascadeSettings(Section):
+    """Which rows the network need not read, because the n-gram model is sure of them.
+
+    Training chooses the smallest margin of the n-gram model's logits at which the answers on the validation
+    rows differ from those of both models together by no more than these bounds.
+    """
+
+    enabled: bool = True
+    """Let the n-gram model alone answer the rows of which it is sure; false: the network reads all rows."""
+    max_changed: Share = 0.0005
+    """Largest share of rows whose label may change; on rows that were not used to choose, expect more."""
+    max_accuracy_loss: Share = 0.0005
+    """Largest loss of accuracy."""
+    max_loss_increase: Annotated[float, Field(ge=0)] = 0.007
+    """Largest increase of the log loss, in nats per row."""
+    max_ece_increase: Share = 0.005
+    """Largest increase of the expected calibration error."""
+    least_rows: Positive = 1000
+    """Smallest number of validation rows; fewer cannot show such small changes, so there is no cascade."""
+
+
 class VectorSettings(Section):
     """How initial word vectors are learnt from the texts, without labels."""
 
@@ -434,6 +455,8 @@ class Settings(Section):
     """Architecture of the network."""
     wide: WideSettings = WideSettings()
     """The linear n-gram model that is combined with the network."""
+    cascade: CascadeSettings = CascadeSettings()
+    """Which rows the network need not read."""
     vectors: VectorSettings = VectorSettings()
     """How initial word vectors are learnt."""
     train: TrainSettings = TrainSettings()

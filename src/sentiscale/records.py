@@ -147,6 +147,12 @@ class Scores(Record):
     """Mean absolute error of the predicted stars; None if the classes are not stars."""
     quadratic_kappa: Annotated[float, Field(ge=-1, le=1)] | None = None
     """Cohen's kappa of the stars with quadratic weights (Cohen, 1968); None if they are not stars."""
+    short_share: Fraction | None = None
+    """Share of the rows that the n-gram model answered without the network; None without a cascade."""
+    short_accuracy: Fraction | None = None
+    """Accuracy of these rows; None if there are none."""
+    network_accuracy: Fraction | None = None
+    """Accuracy of the other rows; None without a cascade or such rows."""
     binary_accuracy: Fraction | None = None
     """For stars and neutral reviews, the accuracy of the more probable side on rows with a side."""
     intervals: dict[str, Interval] = Field(default_factory=dict)
@@ -337,6 +343,9 @@ class RunRecord(Record):
     """Scores of the final model on the validation split; empty until the run is finished."""
     test: Annotated[dict[str, Any], valid_as(Scores, "accuracy")] | None = None
     """Scores on the test split, which is used once; None without a test split."""
+    cascade: JsonObject | None = None
+    """Rule by which rows skip the network: `threshold`, the smallest margin of the n-gram model's logits, and
+    `short_share`, the share of the validation rows; None without a cascade."""
     target: JsonObject | None = None
     """Target `accuracy`, whether it was `reached`, and after how many `seconds`; None without a target."""
     status: Literal["running", "finished", "interrupted", "failed"] = "running"

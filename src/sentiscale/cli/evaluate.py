@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sentiscale.cli.options import (
+    FullOption,
     JsonOption,
     QuietOption,
     ThresholdOption,
@@ -31,6 +32,7 @@ def evaluate(
     data: Annotated[str, typer.Argument(metavar="DATA_OR_FILE", help="Prepared data or a labelled file.")],
     split: Annotated[str, typer.Option(help="Split to evaluate, if DATA_OR_FILE is prepared data.")] = "test",
     thresholds: ThresholdOption = True,
+    full: FullOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
     *,
@@ -46,7 +48,7 @@ def evaluate(
 
     progress = make_progress(quiet)
     scores = run_evaluation(
-        model, data, split=split, thresholds=thresholds, settings=settings, progress=progress
+        model, data, split=split, thresholds=thresholds, full=full, settings=settings, progress=progress
     )
     if cautions_of_files(read_record(model), [data]):
         sys.stderr.write(
@@ -75,6 +77,10 @@ def _print_scores(scores: "Scores") -> None:
     auc = "undefined (a class has no rows)" if scores.auc is None else f"{scores.auc:.4f}"
     print(f"macro f1 {scores.macro_f1:.4f}, auc {auc}, loss {scores.loss:.4f} nats")
     print(f"calibration error {scores.ece:.4f}")
+    if scores.short_share is not None:
+        branches = (("n-gram model", scores.short_accuracy), ("network", scores.network_accuracy))
+        accuracies = ", ".join(f"{name} {share:.4f}" for name, share in branches if share is not None)
+        print(f"{scores.short_share:.1%} of the rows needed no network; accuracy by branch: {accuracies}")
     if scores.mae is not None:
         print(f"mean absolute error {scores.mae:.4f} stars, quadratic kappa {scores.quadratic_kappa:.4f}")
     if scores.binary_accuracy is not None:

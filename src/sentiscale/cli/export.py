@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sentiscale.cli.options import JsonOption, QuietOption, ThresholdOption, print_json, reads_reviews
+from sentiscale.cli.options import (
+    FullOption,
+    JsonOption,
+    QuietOption,
+    ThresholdOption,
+    print_json,
+    reads_reviews,
+)
 
 if TYPE_CHECKING:
     from sentiscale.config import PrepareSettings
@@ -31,6 +38,7 @@ def export(
         float, typer.Option(help="Largest drop in accuracy; a larger one is refused.")
     ] = 0.002,
     thresholds: ThresholdOption = True,
+    full: FullOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -48,6 +56,7 @@ def export(
         check=check,
         max_drop=max_drop,
         thresholds=thresholds,
+        full=full,
         force=force,
         settings=settings,
         progress=make_progress(quiet),

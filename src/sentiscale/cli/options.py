@@ -22,6 +22,12 @@ ThresholdOption = Annotated[
         show_default=False,
     ),
 ]
+FullOption = Annotated[
+    bool,
+    typer.Option(
+        "--full", help="Read every row with the network, also those that the n-gram model is sure of; slower."
+    ),
+]
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE.toml", help="Settings file; flags and --set take precedence."),

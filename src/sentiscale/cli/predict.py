@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sentiscale.cli.options import JsonOption, QuietOption, ThresholdOption, print_json, reads_reviews
+from sentiscale.cli.options import (
+    FullOption,
+    JsonOption,
+    QuietOption,
+    ThresholdOption,
+    print_json,
+    reads_reviews,
+)
 
 if TYPE_CHECKING:
     from sentiscale.config import PrepareSettings
@@ -42,6 +49,7 @@ def predict(
         ),
     ] = False,
     thresholds: ThresholdOption = True,
+    full: FullOption = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Add the contribution of each word; much slower.")
     ] = False,
@@ -83,7 +91,7 @@ def predict(
         raise UsageError("--resume and --scheduler need --out.")
     model = model_path(model)
     # Fails before the input is read.
-    predictor = Predictor.load(model, precision=precision, thresholds=thresholds)
+    predictor = Predictor.load(model, precision=precision, thresholds=thresholds, full=full)
     config = predictor.model.config
     known = config.label_reading if labelled else config.labels
     inputs = Inputs.find(files or ["-"], settings, labelled=labelled, known=known)

@@ -30,6 +30,9 @@ MAX_BODY = typer.Option(help="Maximum kilobytes per request.", show_default="102
 TIMEOUT = typer.Option(
     help="Maximum seconds until a request is answered.", show_default="10", rich_help_panel=LIMITS
 )
+FULL = typer.Option(
+    "--full", help="Read every text with the network, also those that the n-gram model is sure of; slower."
+)
 RELOAD = typer.Option("--reload", help="Reload the model when its directory changes.")
 API_KEY = typer.Option(
     help="File with the API key that clients must send.", show_default="SENTISCALE_API_KEY, or none"
@@ -53,6 +56,7 @@ def serve(
     max_characters: Annotated[int | None, MAX_CHARACTERS] = None,
     max_body_kb: Annotated[int | None, MAX_BODY] = None,
     timeout_s: Annotated[float | None, TIMEOUT] = None,
+    full: Annotated[bool | None, FULL] = None,
     reload: Annotated[bool | None, RELOAD] = None,
     api_key_file: Annotated[Path | None, API_KEY] = None,
     log_format: Annotated[str | None, LOG_FORMAT] = None,

@@ -149,6 +149,7 @@ def summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
         "flops_utilisation",
         "valid",
         "test",
+        "cascade",
         "target",
         "peak_memory_mb_per_rank",
         "bytes_reduced_per_step",
@@ -172,6 +173,11 @@ def print_summary(document: dict[str, Any], data: Path) -> None:
     if any(scores and scores["sampled_from"] for scores in (document["valid"], document["test"])):
         whole = f"sentiscale evaluate {document['run']}/model {data}"
         print(f"scored on a sample because of the time limit; to score all rows: {whole}")
+    if cascade := document["cascade"]:
+        print(
+            f"cascade: the n-gram model alone answers {cascade['short_share']:.1%} of the validation rows "
+            f"(margin {cascade['threshold']:g}); --full reads all rows with the network"
+        )
     spent = {name: seconds for name, seconds in document["phases"].items() if seconds >= 0.05}
     phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in spent.items())
     print(

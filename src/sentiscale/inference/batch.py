@@ -274,6 +274,7 @@ class BatchJob:
             "labelled": self.inputs.labelled,
             "model": model_digest(self.model),
             "thresholds": self.predictor.thresholds,
+            "full": self.predictor.full,
             "precision": self.predictor.precision.name,
             "added": self.added.schema.to_string(),
             "release": package_versions("sentiscale", "torch"),
@@ -470,6 +471,7 @@ class PartTask:
     """Digest of the model directory."""
     precision: str
     thresholds: bool
+    full: bool
     blocks: tuple[SpooledBlock, ...]
     kept: pa.Schema | None
     """Union of the columns of all input tables."""
@@ -504,7 +506,9 @@ class PartResult:
 def predict_part(task: PartTask) -> PartResult:
     """Predict a task's blocks and write their part atomically."""
     with MODEL_LOADING:  # the threads of a worker share one model
-        predictor = _worker_predictor(task.model, task.digest, task.precision, task.thresholds)
+        predictor = _worker_predictor(
+            task.model, task.digest, task.precision, task.thresholds, full=task.full
+        )
     schema = pa.schema([*(task.kept or ()), *task.added.schema])
     tables: list[pa.Table] = []
     totals = PredictionTotals.start(predictor.classes)
@@ -528,10 +532,10 @@ MODEL_LOADING = Lock()
 
 
 @lru_cache(maxsize=1)
-def _worker_predictor(model: str, digest: str, precision: str, thresholds: bool) -> Predictor:
+def _worker_predictor(model: str, digest: str, precision: str, thresholds: bool, *, full: bool) -> Predictor:
     """Load the model once per process; `digest` distinguishes it from the model of an earlier job."""
     torch.set_num_threads(1)  # for the whole worker process, which runs one task per thread
-    return Predictor.load(model, precision=precision, thresholds=thresholds)
+    return Predictor.load(model, precision=precision, thresholds=thresholds, full=full)
 
 
 class ClusterParts:
@@ -547,7 +551,8 @@ class ClusterParts:
     def tasks(self, advance: Advance) -> Iterator[tuple[int, PartTask]]:
         """Yield a task for each missing part; only the blocks of such parts are spooled, to save space."""
         predictor = self.job.predictor
-        same = str(self.model), model_digest(self.model), predictor.precision.name, predictor.thresholds
+        how = predictor.precision.name, predictor.thresholds, predictor.full
+        same = str(self.model), model_digest(self.model), *how
         for number, group in enumerate(_grouped(_blocks(self.kept))):
             part = self._path(number)
             consumed = sum(raw.consumed for raw, _ in group)

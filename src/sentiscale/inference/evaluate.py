@@ -34,6 +34,8 @@ class ScoredRows:
     """Number of tokens of each review that preparation keeps."""
     unknown: npt.NDArray[np.float64]
     """Share of each row's tokens that are not in the model's vocabulary; 1 for a row without tokens."""
+    settled: npt.NDArray[np.bool_]
+    """Whether the n-gram model alone answered each row."""
     lines: npt.NDArray[np.int64] | None = None
     """Line number of each row in its file; None for prepared data."""
     hashes: npt.NDArray[np.uint64] | None = None
@@ -61,6 +63,7 @@ def evaluate(
     *,
     split: str = "test",
     thresholds: bool = True,
+    full: bool = False,
     settings: PrepareSettings | None = None,
     progress: Progress | None = None,
 ) -> EvaluationResult:
@@ -71,18 +74,25 @@ def evaluate(
         data: prepared data, or a raw file or folder in any input format.
         split: split to evaluate, if `data` is prepared data.
         thresholds: apply the class weights and thresholds of the model, if any; a loaded model has its own.
+        full: read every row with the network, also if the model has a cascade; a loaded model has its own.
         settings: how to read raw files (format, columns).
         progress: receives progress updates.
 
     Raises: DataError when the model or the data cannot be used, or when there is no labelled row.
     """
-    predictor = model if isinstance(model, Predictor) else Predictor.load(model, thresholds=thresholds)
+    predictor = (
+        model if isinstance(model, Predictor) else Predictor.load(model, thresholds=thresholds, full=full)
+    )
     if (Path(data) / MANIFEST).exists():
         rows = rows_of_split(predictor, PreparedDataset.open(data), split)
     else:
         rows = rows_of_files(predictor, str(data), settings or PrepareSettings(), progress or Progress())
+    settled = rows.settled if predictor.cascade else None
+    scores = score(
+        rows.logits, rows.labels, predictor.classes, predictor.decision, settled=settled, intervals=True
+    )
     return EvaluationResult(
-        **dict(score(rows.logits, rows.labels, predictor.classes, predictor.decision, intervals=True)),
+        **dict(scores),
         left_out=rows.left_out.by_reason,
         left_out_examples=rows.left_out.examples,
         label_values=rows.label_values,
@@ -98,8 +108,9 @@ def rows_of_split(predictor: Predictor, dataset: PreparedDataset, name: str) -> 
     labels = mapped_labels(predictor, dataset, name)
     tokens = mapped_tokens(predictor, dataset, name)
     offsets = np.asarray(dataset.split(name).offsets)
-    logits = predictor.token_logits(tokens, offsets)
-    return ScoredRows(logits, labels, np.diff(offsets), unknown_shares(tokens, offsets))
+    chunk = predictor.routed_logits(tokens, offsets)
+    unknown = unknown_shares(tokens, offsets)
+    return ScoredRows(chunk.logits, labels, np.diff(offsets), unknown, chunk.settled)
 
 
 def mapped_labels(predictor: Predictor, dataset: PreparedDataset, name: str) -> npt.NDArray[np.uint8]:
@@ -177,13 +188,15 @@ def rows_of_files(
             rows = predictor.encoder.encode(block.text)
             unknown = unknown_shares(rows.ids, rows.offsets)
             lengths = np.diff(rows.offsets)
-            logits, labels = predictor.logits(rows), positions[block.labels]
-            parts.append(ScoredRows(logits, labels, lengths, unknown, block.line, rows.hashes))
+            chunk, labels = predictor.routed_logits(rows.ids, rows.offsets), positions[block.labels]
+            parts.append(
+                ScoredRows(chunk.logits, labels, lengths, unknown, chunk.settled, block.line, rows.hashes)
+            )
             left_out.add(block.rejects)
             advance(len(block.labels), "")
     if not any(len(part.labels) for part in parts):
         raise DataError("\n".join([f"{data} contains no labelled review; left out:", *left_out.lines()]))
-    names = ("logits", "labels", "lengths", "unknown", "lines", "hashes")
+    names = ("logits", "labels", "lengths", "unknown", "settled", "lines", "hashes")
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     return ScoredRows(**columns, left_out=left_out, label_values=corpus.label_values)
 

@@ -29,6 +29,7 @@ from sentiscale.errors import UsageError
 from sentiscale.inference.predictor import Prediction, Predictions, Predictor
 from sentiscale.model.directory import SavedModel
 from sentiscale.model.network import SentimentNet
+from sentiscale.model.wide import Combination
 from sentiscale.parallel.cpu import flushed_denormals
 from sentiscale.text.classes import Classes, listed
 from sentiscale.text.vocab import PAD, UNK
@@ -114,18 +115,25 @@ def explain(
     if not len(texts):
         return []
     rows = predictor.encoder.encode(texts)
-    class_logits = predictor.logits(rows)
+    chunk = predictor.routed_logits(rows.ids, rows.offsets)
+    class_logits = chunk.logits
     predictions = predictor.predictions(rows, class_logits)
     targets = _targets(predictions, target)
     directions = _directions(targets, predictor.classes)
     logits = (class_logits.reshape(directions.shape) * directions).sum(axis=1)
-    network_shares, bases = _network_shares(predictor.model, rows.ids, rows.offsets, steps, directions)
+    read, settled = predictor.model.combination, chunk.settled
+    network_shares, bases = _network_shares(
+        predictor.model, rows.ids, rows.offsets, steps, directions, np.flatnonzero(~settled)
+    )
     explanations = []
     for row, (text, prediction) in enumerate(zip(texts, predictions.rows(), strict=True)):
         part = slice(rows.offsets[row], rows.offsets[row + 1])
-        network, wide = network_shares[part], _wide_shares(predictor.model, rows.ids[part], directions[row])
+        calibration = predictor.cascade.calibration if predictor.cascade and settled[row] else read
+        network = network_shares[part]
+        wide = _wide_shares(predictor.model, rows.ids[part], directions[row] * calibration.wide)
         logit = float(logits[row])
-        base = float(bases[row]) if len(network) else logit
+        linear_base = (directions[row] * _linear_base(predictor.model, calibration)).sum()
+        base = float(bases[row] + linear_base) if len(network) else logit
         gap = logit - base - float(network.sum() + wide.sum())
         shares = network + wide + _distributed(gap, network if network.any() else wide)
         spans = predictor.encoder.spans(text or "")
@@ -162,8 +170,14 @@ def _distributed(amount: float, shares: Shares) -> Shares:
     return amount * (sizes / sizes.sum() if sizes.any() else np.full(len(shares), 1 / max(1, len(shares))))
 
 
-def _wide_shares(model: SavedModel, row: npt.NDArray[np.int32], direction: Shares) -> Shares:
-    """Contribution of each token of a row to the linear model's term, without the intercept."""
+def _linear_base(model: SavedModel, calibration: Combination) -> Shares:
+    """Logits of a text without n-grams, without the network's term: (1,) or (K,)."""
+    intercept = model.wide.intercept if model.wide else 0.0
+    return np.atleast_1d(np.add(calibration.bias, np.multiply(calibration.wide, intercept)))
+
+
+def _wide_shares(model: SavedModel, row: npt.NDArray[np.int32], factors: Shares) -> Shares:
+    """Contribution of each token of a row to the linear model's logits times factors, without intercept."""
     shares = np.zeros(len(row))
     if model.wide is None:
         return shares
@@ -172,8 +186,7 @@ def _wide_shares(model: SavedModel, row: npt.NDArray[np.int32], direction: Share
     distinct, which, times = np.unique(buckets, return_inverse=True, return_counts=True)
     scales = model.wide.scales[distinct].astype(np.float64)
     norm = np.sqrt((scales**2).sum()) or 1.0
-    by_class = model.wide.weights[distinct].reshape(len(distinct), len(direction))
-    weights = by_class @ (direction * model.combination.wide)
+    weights = model.wide.weights[distinct].reshape(len(distinct), len(factors)) @ factors
     terms = (scales / norm * weights / times)[which]
     for term, words in zip(terms.tolist(), places, strict=True):
         for word in words:
@@ -182,22 +195,24 @@ def _wide_shares(model: SavedModel, row: npt.NDArray[np.int32], direction: Share
 
 
 def _network_shares(
-    model: SavedModel, tokens: npt.NDArray[np.int32], offsets: IntArray, steps: int, directions: Directions
+    model: SavedModel,
+    tokens: npt.NDArray[np.int32],
+    offsets: IntArray,
+    steps: int,
+    directions: Directions,
+    read: IntArray,
 ) -> tuple[Shares, Shares]:
-    """Contribution of each token to the network's term, and each row's logit with all words unknown.
+    """Contribution of each token to the network's term, and each row's term with all words unknown.
 
-    Shapes: tokens (all,), offsets (rows + 1,); returns (all,) and (rows,). Contributions of tokens that the
-    network does not read are 0.
+    Shapes: tokens (all,), offsets (rows + 1,), read (the rows that the network reads); returns (all,) and
+    (rows,). Contributions of tokens that the network does not read are 0.
     """
     shares, bases = np.zeros(len(tokens)), np.zeros(len(offsets) - 1)
-    combination, max_tokens = model.combination, model.config.max_tokens
+    max_tokens = model.config.max_tokens
     numbers = np.arange(1, len(tokens) + 1)  # from 1, since 0 is padding
-    without_ngrams = directions * combination.bias
-    if model.wide is not None:
-        without_ngrams += directions * combination.wide * model.wide.intercept
-    factors = (directions * combination.net).astype(np.float32)
+    factors = (directions * model.combination.net).astype(np.float32)
     lengths = np.minimum(np.diff(offsets), max_tokens)
-    nonempty = np.flatnonzero(lengths)
+    nonempty = read[lengths[read] > 0]
     group_rows = max(1, min(GROUP_ROWS, MAX_POSITIONS // max_tokens))
     # Tensors created in the caller's inference mode would have no gradients.
     with flushed_denormals(), torch.inference_mode(False):
@@ -209,7 +224,7 @@ def _network_shares(
             shares_BT, base_B = _integrated(model.net, ids, row_lengths, factors_BK, steps)
             real_BT = places_BT > 0
             shares[places_BT[real_BT] - 1] = shares_BT[real_BT]
-            bases[rows] = base_B + without_ngrams[rows].sum(axis=1)
+            bases[rows] = base_B
     return shares, bases
 
 

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,7 @@ def export(
     check: str | Path | None = None,
     max_drop: float = 0.002,
     thresholds: bool = True,
+    full: bool = False,
     force: bool = False,
     settings: PrepareSettings | None = None,
     progress: Progress | None = None,
@@ -111,6 +113,7 @@ def export(
             compared on generated rows; `int8` requires labelled rows.
         max_drop: largest allowed loss of accuracy on the check rows.
         thresholds: let the file choose labels by the class weights and thresholds of the model, if any.
+        full: let the network read every row, also if the model has a cascade.
         force: replace existing files.
         settings: how to read a labelled file (format, columns).
         progress: receives progress updates.
@@ -127,7 +130,7 @@ def export(
     _check_request(path, int8=int8, check=check, max_drop=max_drop)
     check_output(path, replace=force)
     check_output(vocabulary, replace=force)
-    predictor = Predictor.load(model, thresholds=thresholds)
+    predictor = Predictor.load(model, thresholds=thresholds, full=full)
     if check is None:
         rows = generated_rows(predictor)
     else:
@@ -136,9 +139,10 @@ def export(
     from sentiscale.inference.onnx_graph import IR_VERSION, OPSET, onnx_bytes  # needs the export extra
 
     digest = record.get("data_digest", "")
-    contents = {FP32: onnx_bytes(predictor.model, predictor.decision, data_digest=digest)}
+    build = partial(onnx_bytes, predictor.model, predictor.decision, full=full, data_digest=digest)
+    contents = {FP32: build()}
     if int8:
-        contents[INT8] = onnx_bytes(predictor.model, predictor.decision, int8=True, data_digest=digest)
+        contents[INT8] = build(int8=True)
     forms = _compare(predictor, Path(model), contents, rows)
     _check_forms(path, forms, max_drop)
     written = forms[-1].name

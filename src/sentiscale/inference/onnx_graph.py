@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from sentiscale.errors import UsageError
 from sentiscale.inference.onnx_runtime import LABEL_CODE, OnnxMetadata
+from sentiscale.model.cascade import Cascade
 from sentiscale.model.decision import Decision
 from sentiscale.model.directory import SavedModel
 from sentiscale.model.network import SentimentNet
 from sentiscale.model.ngrams import JOIN_FACTOR, Ngrams
-from sentiscale.model.wide import WideModel
+from sentiscale.model.wide import Combination, WideModel
 from sentiscale.text.vocab import PAD, UNK
 from sentiscale.text.word_table import MIX_FACTORS, MIX_SHIFT
 
@@ -112,19 +113,24 @@ class GraphBuilder:
 
 
 def onnx_bytes(
-    model: SavedModel, decision: Decision | None = None, *, int8: bool = False, data_digest: str = ""
+    model: SavedModel,
+    decision: Decision | None = None,
+    *,
+    int8: bool = False,
+    full: bool = False,
+    data_digest: str = "",
 ) -> bytes:
     """Build the content of an ONNX file with the network, the linear n-gram model and their combination.
 
     `decision` chooses the labels; the model's own by default. `int8` stores the embedding, the LSTM weights
-    and the tables of the n-gram model in 8 bits.
+    and the tables of the n-gram model in 8 bits. `full` lets the network read all rows, without the cascade.
 
     Raises: UsageError when the model is too large for an ONNX file.
     """
     _check_size(model, int8=int8)
     decision = decision or model.config.decision
     outputs = output_types(decision)
-    built = build_graph(model, decision, int8=int8).model(INPUTS, outputs)
+    built = build_graph(model, decision, int8=int8, full=full).model(INPUTS, outputs)
     built.producer_name, built.producer_version = "sentiscale", version("sentiscale")
     described = OF_TWO if "logit" in outputs else OF_MORE
     built.doc_string = DESCRIPTION.format(outputs=described + WITH_LABELS * (LABEL_CODE in outputs))
@@ -171,15 +177,15 @@ def output_types(decision: Decision) -> dict[str, TensorType]:
     return outputs if classes == 2 and decision.is_default else outputs | {LABEL_CODE: (INT64, ["batch"])}
 
 
-def build_graph(model: SavedModel, decision: Decision, *, int8: bool) -> GraphBuilder:
-    graph, weights = GraphBuilder(int8=int8), model.combination
+def build_graph(model: SavedModel, decision: Decision, *, int8: bool, full: bool) -> GraphBuilder:
+    graph = GraphBuilder(int8=int8)
     tokens = add_token_rows(graph, "ids", "lengths", lookahead(model.wide.ngrams) if model.wide else 0)
-    network_inputs = add_network_inputs(graph, tokens, model.config.max_tokens)
-    network = add_network(graph, model.net, network_inputs)
-    logits = graph.add("Add", graph.add("Mul", network, float32(weights.net)), float32(weights.bias))
-    if model.wide is not None:
-        wide = add_wide(graph, model.wide, tokens)
-        logits = graph.add("Add", logits, graph.add("Mul", wide, float32(weights.wide)))
+    wide = add_wide(graph, model.wide, tokens) if model.wide else None
+    if model.cascade is None or wide is None or full:
+        network = add_network(graph, model.net, add_network_inputs(graph, tokens, model.config.max_tokens))
+        logits = add_combined(graph, model.combination, network, wide)
+    else:
+        logits = add_cascade(graph, model, model.cascade, tokens, wide)
     is_binary = len(decision.names) == 2
     probabilities = graph.add("Sigmoid", logits) if is_binary else graph.add("Softmax", logits, axis=1)
     names = output_types(decision)
@@ -496,6 +502,42 @@ def add_sums(graph: GraphBuilder, table: FloatArray, buckets: str) -> str:
     roots = graph.add("Cast", graph.add("Gather", roots_table, buckets), to=FLOAT)
     signed_squares = graph.add("Mul", roots, graph.add("Abs", roots))
     return graph.add("Mul", graph.add("ReduceSum", signed_squares, [1], keepdims=0), steps)
+
+
+# Both models together
+
+
+def add_combined(graph: GraphBuilder, weights: Combination, network: str, wide: str | None) -> str:
+    """Add the combination of both models' logits; returns logits (B,) or (B, K)."""
+    logits = graph.add("Add", graph.add("Mul", network, float32(weights.net)), float32(weights.bias))
+    return logits if wide is None else graph.add("Add", logits, graph.add("Mul", wide, float32(weights.wide)))
+
+
+def add_cascade(
+    graph: GraphBuilder, model: SavedModel, cascade: Cascade, tokens: TokenRows, wide: str
+) -> str:
+    """Add the calibrated n-gram model, and the network for the rows that it does not settle.
+
+    Returns the logits (B,) or (B, K).
+    """
+    alone = cascade.calibration
+    short = graph.add("Add", graph.add("Mul", wide, float32(alone.wide)), float32(alone.bias))
+    if len(model.classes) == 2:
+        margin_B = graph.add("Abs", short)
+    else:
+        largest, _ = graph.add_multi("TopK", 2, short, [2], axis=1)
+        first, second = (graph.add("Gather", largest, column, axis=1) for column in (0, 1))
+        margin_B = graph.add("Sub", first, second)
+    unsettled_B = graph.add("Not", graph.add("GreaterOrEqual", margin_B, float32(cascade.margin)))
+    rows = graph.add("Squeeze", graph.add("NonZero", unsettled_B), [0])
+    # A row of one padding token is added: ONNX Runtime's recurrent operators crash on batches without rows.
+    ids = graph.add("Pad", graph.add("Gather", tokens.ids, rows), [0, 0, 1, 0], PAD)
+    lengths = graph.add("Concat", graph.add("Gather", tokens.lengths, rows), [1], axis=0)
+    read = TokenRows(ids, lengths, graph.add("ReduceMax", lengths, keepdims=0))
+    network = add_network(graph, model.net, add_network_inputs(graph, read, model.config.max_tokens))
+    network = graph.add("Slice", network, [0], [-1], [0])
+    combined = add_combined(graph, model.combination, network, graph.add("Gather", wide, rows))
+    return graph.add("ScatterND", short, graph.add("Unsqueeze", rows, [1]), combined)
 
 
 # 8 bits

@@ -1,6 +1,6 @@
 """Predict labels and probabilities of texts with a model directory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -15,6 +15,7 @@ import torch
 
 from sentiscale.data.batches import padded_ids, padded_width
 from sentiscale.errors import UsageError
+from sentiscale.model.cascade import Cascade
 from sentiscale.model.decision import Decision
 from sentiscale.model.directory import SavedModel, load_model
 from sentiscale.model.metrics import probabilities
@@ -142,13 +143,24 @@ class Predictor:
     """
 
     def __init__(
-        self, model: SavedModel, precision: Precision | None = None, *, thresholds: bool = True
+        self,
+        model: SavedModel,
+        precision: Precision | None = None,
+        *,
+        thresholds: bool = True,
+        full: bool = False,
     ) -> None:
         self.model = model
+        self.full = full
         self.classes = model.classes
         self.thresholds = thresholds
         self.decision = model.config.decision if thresholds else Decision(model.classes.names)
         self.precision = precision or Precision("fp32")
+
+    @property
+    def cascade(self) -> Cascade | None:
+        """The rule by which rows skip the network; None if it reads all rows."""
+        return None if self.full else self.model.cascade
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -161,7 +173,9 @@ class Predictor:
         return Encoder(vocab, config.cleaning, config.stored_tokens, config.cleaning_version)
 
     @classmethod
-    def load(cls, path: str | Path, *, precision: str = "fp32", thresholds: bool = True) -> Self:
+    def load(
+        cls, path: str | Path, *, precision: str = "fp32", thresholds: bool = True, full: bool = False
+    ) -> Self:
         """Load a model directory.
 
         Args:
@@ -170,12 +184,15 @@ class Predictor:
                 support it and changes probabilities in the third decimal; auto selects it if it is faster.
             thresholds: apply the class weights and thresholds of the model, if any; otherwise, the label is
                 always the most probable class.
+            full: read every text with the network; otherwise, the n-gram model alone answers those of which
+                it is sure, if the model has a cascade.
 
         Raises:
             DataError: the directory is missing or damaged, or was written by an incompatible version.
             UsageError: this machine does not support the precision.
         """
-        return cls(load_model(Path(path)), Precision.choose(precision, CPU), thresholds=thresholds)
+        model = load_model(Path(path))
+        return cls(model, Precision.choose(precision, CPU), thresholds=thresholds, full=full)
 
     @overload
     def predict(self, texts: str) -> Prediction: ...  # type: ignore[overload-overlap] # str comes first
@@ -223,34 +240,14 @@ class Predictor:
 
     def token_logits(self, tokens: npt.NDArray[Any], offsets: IntArray) -> FloatArray:
         """Logits of concatenated token ids; row i is tokens[offsets[i]:offsets[i + 1]]."""
-        logits = self._no_logits(len(offsets) - 1)
-        batches = self.batches(offsets)
+        return self.routed_logits(tokens, offsets).logits
 
-        def fill(rows: IntArray) -> None:
-            logits[rows] = self.batch_logits(tokens, offsets, rows)
-
-        threads = min(torch.get_num_threads(), len(batches))
-        if threads <= 1:  # a single batch uses torch's own threads
-            for rows in batches:
-                fill(rows)
-        else:
-            with SingleThreads(threads) as pool:
-                list(pool.map(fill, batches))
-        return logits
-
-    def _no_logits(self, rows: int) -> FloatArray:
-        return np.zeros(logits_shape(rows, self.classes.outputs), np.float32)
-
-    def batches(self, offsets: IntArray) -> list[IntArray]:
-        """Divide rows into batches of similar length, longest rows first."""
-        return length_batches(np.clip(np.diff(offsets), 1, self.model.config.max_tokens))
-
-    def batch_logits(self, tokens: npt.NDArray[Any], offsets: IntArray, rows: IntArray) -> FloatArray:
-        """Combined logits of the given rows, (B,) or (B, K), computed as one batch."""
-        model = self.model
-        wide_logits = model.wide.logits(tokens, offsets, rows) if model.wide else None
-        ids_BT, lengths_B = padded_ids(tokens, offsets, rows, model.config.max_tokens)
-        return model.combination.logits(self.network_logits(ids_BT, lengths_B), wide_logits)
+    def routed_logits(self, tokens: npt.NDArray[Any], offsets: IntArray) -> "ChunkLogits":
+        """`token_logits`, and which rows the n-gram model answered alone."""
+        chunk = ChunkLogits(self, tokens, offsets)
+        _over_threads(chunk.read_ngrams, chunk.ngram_batches())
+        _over_threads(chunk.read_network, chunk.network_batches())
+        return chunk
 
     @torch.inference_mode()
     def network_logits(self, ids_BT: IntArray, lengths_B: IntArray) -> FloatArray:
@@ -269,6 +266,56 @@ class Predictor:
             unknown_share=np.where(kept > 0, rows.unknown / np.maximum(kept, 1), 1.0),
             classes=self.classes,
         )
+
+
+class ChunkLogits:
+    """Combined logits of a chunk in two steps: the n-gram model reads all rows, the network the unsettled.
+
+    Batches of a step may be computed in any order and concurrently; the second step follows the first.
+    """
+
+    def __init__(self, predictor: Predictor, tokens: npt.NDArray[Any], offsets: IntArray) -> None:
+        self.predictor, self.tokens, self.offsets = predictor, tokens, offsets
+        rows = len(offsets) - 1
+        self.logits = np.zeros(logits_shape(rows, predictor.classes.outputs), np.float32)
+        """Calibrated logits of settled rows, combined logits of the others: (rows,) or (rows, K)."""
+        self.settled = np.zeros(rows, np.bool_)
+        """Whether the n-gram model alone answers a row, (rows,)."""
+        self._wide_logits = np.zeros_like(self.logits)
+
+    def ngram_batches(self) -> list[IntArray]:
+        rows = np.arange(len(self.settled)) if self.predictor.model.wide else np.arange(0)
+        return [rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS)]
+
+    def read_ngrams(self, rows: IntArray) -> None:
+        wide, cascade = self.predictor.model.wide, self.predictor.cascade
+        assert wide is not None
+        self._wide_logits[rows] = found = wide.logits(self.tokens, self.offsets, rows)
+        if cascade is not None:
+            self.logits[rows], self.settled[rows] = cascade.logits(found)
+
+    def network_batches(self) -> list[IntArray]:
+        """Divide unsettled rows into batches of similar length, longest rows first."""
+        rows = np.flatnonzero(~self.settled)
+        lengths = np.clip(np.diff(self.offsets)[rows], 1, self.predictor.model.config.max_tokens)
+        return [rows[batch] for batch in length_batches(lengths)]
+
+    def read_network(self, rows: IntArray) -> None:
+        model = self.predictor.model
+        ids_BT, lengths_B = padded_ids(self.tokens, self.offsets, rows, model.config.max_tokens)
+        wide_logits = self._wide_logits[rows] if model.wide else None
+        network_logits = self.predictor.network_logits(ids_BT, lengths_B)
+        self.logits[rows] = model.combination.logits(network_logits, wide_logits)
+
+
+def _over_threads(work: Callable[[IntArray], None], batches: list[IntArray]) -> None:
+    threads = min(torch.get_num_threads(), len(batches))
+    if threads <= 1:  # a single batch uses torch's own threads
+        for rows in batches:
+            work(rows)
+    else:
+        with SingleThreads(threads) as pool:
+            list(pool.map(work, batches))
 
 
 def length_batches(lengths: IntArray) -> list[IntArray]:
@@ -328,29 +375,44 @@ class PredictionPool:
     def _encode(self, texts: Texts, result: "Future[Predictions]") -> None:
         """Encode a chunk and submit its batches; the thread that finishes the last batch sets the result."""
         try:
-            predictor = self.predictor
-            rows = predictor.encoder.encode(texts)
-            batches = predictor.batches(rows.offsets)
-            logits = predictor._no_logits(len(rows.offsets) - 1)
-            if not batches:
-                result.set_result(predictor.predictions(rows, logits))
-            remaining, lock = len(batches), Lock()
+            rows = self.predictor.encoder.encode(texts)
+            chunk = ChunkLogits(self.predictor, rows.ids, rows.offsets)
 
-            def compute(batch: IntArray) -> None:
-                nonlocal remaining
-                try:
-                    logits[batch] = predictor.batch_logits(rows.ids, rows.offsets, batch)
-                    with lock:
-                        remaining -= 1
-                        is_last = remaining == 0
-                    if is_last:
-                        result.set_result(predictor.predictions(rows, logits))
-                except BaseException as error:  # raised again by result.result()
-                    with lock:
-                        if not result.done():
-                            result.set_exception(error)
+            def read_network() -> None:
+                self._each(chunk.network_batches(), chunk.read_network, finish, result)
 
-            for batch in batches:
-                self._threads.pool.submit(compute, batch)
-        except BaseException as error:
+            def finish() -> None:
+                result.set_result(self.predictor.predictions(rows, chunk.logits))
+
+            self._each(chunk.ngram_batches(), chunk.read_ngrams, read_network, result)
+        except BaseException as error:  # raised again by result.result()
             result.set_exception(error)
+
+    def _each(
+        self,
+        batches: list[IntArray],
+        work: Callable[[IntArray], None],
+        then: Callable[[], None],
+        result: "Future[Predictions]",
+    ) -> None:
+        """Submit `work` on each batch; the thread that finishes last runs `then`. `result` gets an error."""
+        if not batches:
+            then()
+        remaining, lock = len(batches), Lock()
+
+        def run(batch: IntArray) -> None:
+            nonlocal remaining
+            try:
+                work(batch)
+                with lock:
+                    remaining -= 1
+                    is_last = remaining == 0
+                if is_last:
+                    then()
+            except BaseException as error:
+                with lock:
+                    if not result.done():
+                        result.set_exception(error)
+
+        for batch in batches:
+            self._threads.pool.submit(run, batch)

@@ -32,18 +32,16 @@ from sentiscale.inference.sklearn_data import (
 from sentiscale.model.directory import SavedModel, read_record, save_model
 from sentiscale.model.files import CONFIG, DIGESTS, FILES, RECORD
 from sentiscale.model.metrics import probabilities
-from sentiscale.model.wide import Combination
 from sentiscale.parallel.world import single_rank
 from sentiscale.records import RunRecord, available_cores
 from sentiscale.text.classes import Classes
-from sentiscale.training.finish import as_saved_model, training_decision
+from sentiscale.training.finish import as_saved_model, score_answers
 from sentiscale.training.hardware import Hardware, RankContext
 from sentiscale.training.launch import train
 from sentiscale.training.loop import fit
 from sentiscale.training.run import Training, TrainJob, current_record
 from sentiscale.training.run_directory import RunDir
 from sentiscale.training.setup import set_up
-from sentiscale.training.validate import evaluate
 from sentiscale.util.atomic import whole_directory, write_file
 from sentiscale.util.files import read_json
 from sentiscale.util.progress import Progress
@@ -66,21 +64,11 @@ def _finished(training: Training) -> tuple[SavedModel, RunRecord]:
     record = current_record(training, "finished", training.clock.seconds())
     runner = training.learner.runner
     runner.restore(training.best)
-    combination = Combination(**training.state.best_combination)
-    classes, decision = training.dataset.manifest.class_set, training_decision(training)
-    scored = evaluate(
-        runner,
-        training.valid_split,
-        training.valid_wide,
-        training.settings.train.max_tokens,
-        classes,
-        combination,
-        decision,
-    )
-    assert scored is not None, "one rank is rank 0"
-    model = as_saved_model(training, runner.full_state(), combination)
+    answers = score_answers(training)
+    assert answers is not None, "one rank is rank 0"
+    model = as_saved_model(training, runner.full_state(), answers)
     model.net.eval()
-    return model, record.model_copy(update={"valid": scored[0].model_dump()})
+    return model, record.model_copy(update=answers.for_record())
 
 
 PARAMETER_SETTINGS = {
@@ -384,7 +372,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if key.startswith(("prepare.", "track.")) and key not in PREPARE_SETTINGS:
                 raise UsageError(
                     f"setting '{key}' has no effect on texts in memory.{did_you_mean(key, PREPARE_SETTINGS)} "
-                    f"Use settings of model, wide, vectors or train, or {', '.join(PREPARE_SETTINGS)}."
+                    "Use settings of model, wide, cascade, vectors or train, or "
+                    f"{', '.join(PREPARE_SETTINGS)}."
                 )
         flags |= self.settings or {}
         plain = {

@@ -46,6 +46,7 @@ from sentiscale.config import (
     StoredTokens,
 )
 from sentiscale.errors import DataError, SentiscaleError, quoted
+from sentiscale.model.cascade import Cascade
 from sentiscale.model.decision import Decision
 from sentiscale.model.files import CONFIG, DIGESTS, FILES, RECORD, VOCABULARY, WEIGHTS, model_path
 from sentiscale.model.network import SentimentNet, logits_shape
@@ -96,6 +97,19 @@ class CombinationWeights(BaseModel):
     """Added to both."""
 
 
+class CascadeTable(BaseModel):
+    """The table `cascade` of `config.toml`: `Cascade` without the factor of the network, which is 0."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    margin: Annotated[float, Field(ge=0, le=LARGEST)]
+    """Smallest margin of a row that skips the network."""
+    wide: PerClass
+    """Factor of the n-gram model's logit."""
+    bias: PerClass
+    """Added to it."""
+
+
 class DecisionTable(BaseModel):
     """The table `thresholds` of `config.toml`: the fields of `Decision`."""
 
@@ -140,6 +154,8 @@ class ModelConfig(BaseModel):
     """Names of the classes; None for negative and positive."""
     kind: ClassKind | None = None
     """How the classes were formed; None for binary."""
+    cascade: CascadeTable | None = None
+    """Which rows skip the network, and how they are calibrated; None if the network reads all rows."""
     thresholds: DecisionTable | None = None
     """How labels follow from probabilities; None for the most probable class."""
 
@@ -154,7 +170,12 @@ class ModelConfig(BaseModel):
         if self.class_set.kind in ("binary", "ternary") and len(names) != (2, 3)[self.kind == "ternary"]:
             raise ValueError(f"{self.class_set.kind} classes cannot be {listed(names)}")
         combination = self.combination
-        for value in (combination.net, combination.wide, combination.bias, self.wide_intercept):
+        values = [combination.net, combination.wide, combination.bias, self.wide_intercept]
+        if self.cascade is not None:
+            if self.wide_longest is None:
+                raise ValueError("there is a cascade but no n-gram model")
+            values += [self.cascade.wide, self.cascade.bias]
+        for value in values:
             if isinstance(value, tuple) and (len(value) != numbers or numbers == 1):
                 raise ValueError(f"there are {len(value)} numbers for {len(names)} classes")
         for table in (self.thresholds or DecisionTable()).model_dump().values():
@@ -202,6 +223,8 @@ class SavedModel:
     """In evaluation mode."""
     wide: WideModel | None
     combination: Combination
+    cascade: Cascade | None = None
+    """None if the network reads all rows."""
     finish_loading: Callable[[], None] = lambda: None
     """Wait for the checks that `load_model` left running; see `verify`."""
 
@@ -346,7 +369,8 @@ def load_model(path: Path) -> SavedModel:
         thread = ThreadPoolExecutor(1)  # one: more would slow down what the caller does meanwhile
         finish = partial(_await_digest, file.path, digests, thread.submit(file.digest))
         thread.shutdown(wait=False)
-    return SavedModel(config, vocab, net, _wide_of(config, tensors), combination, finish)
+    wide, cascade = _wide_of(config, tensors), _cascade_of(config)
+    return SavedModel(config, vocab, net, wide, combination, cascade, finish)
 
 
 def model_config(
@@ -382,6 +406,14 @@ def class_settings(classes: Classes, decision: Decision) -> dict[str, Any]:
         "kind": None if classes.kind == "binary" else classes.kind,
         "thresholds": None if decision.is_default else decision_table(decision),
     }
+
+
+def cascade_table(cascade: Cascade | None) -> CascadeTable | None:
+    """Return the table of `config.toml` that stores a cascade."""
+    if cascade is None:
+        return None
+    alone = cascade.calibration
+    return CascadeTable(margin=cascade.margin, wide=alone.wide, bias=alone.bias)
 
 
 def decision_table(decision: Decision) -> DecisionTable:
@@ -488,6 +520,14 @@ def _wide_of(config: ModelConfig, tensors: Tensors) -> WideModel | None:
     scales, weights = tensors[SCALES], tensors[WIDE_WEIGHTS]
     ngrams = Ngrams(len(scales).bit_length() - 1, config.wide_longest, config.wide_gaps)
     return WideModel(scales, weights, config.wide_intercept, ngrams)
+
+
+def _cascade_of(config: ModelConfig) -> Cascade | None:
+    table = config.cascade
+    if table is None:
+        return None
+    none = 0.0 if config.class_set.outputs == 1 else (0.0,) * config.class_set.outputs
+    return Cascade(table.margin, Combination(none, table.wide, table.bias))
 
 
 def _await_digest(path: Path, digests: Mapping[str, str], found: Future[str]) -> None:

@@ -31,6 +31,7 @@ def score(
     classes: Classes | None = None,
     decision: Decision | None = None,
     *,
+    settled: npt.NDArray[np.bool_] | None = None,
     intervals: bool = False,
 ) -> Scores:
     """Score logits against labels.
@@ -40,17 +41,23 @@ def score(
         labels: position of each row's class in `classes`, (rows,).
         classes: the classes; negative and positive by default.
         decision: how labels follow from probabilities; the most probable class by default.
+        settled: whether a row was answered without the network, (rows,); None without a cascade.
         intervals: also compute 95 % intervals.
     """
     classes = classes or Classes()
     chances = probabilities(logits)
-    found = confusion(labels, (decision or Decision(classes.names)).codes(chances), len(classes))
+    codes = (decision or Decision(classes.names)).codes(chances)
+    found = confusion(labels, codes, len(classes))
     values = {name: value.item() for name, value in summary(found, classes).items()}
     by_class = class_scores(found, classes, intervals=intervals)
     bins = calibration_bins(chances, labels)
     sided = side_counts(chances, labels, classes)
+    branches = {} if settled is None else branch_scores(labels, codes, settled, len(classes))
     return Scores(
         **values,
+        short_share=branches.get("short_share"),
+        short_accuracy=branches.get("short_accuracy"),
+        network_accuracy=branches.get("network_accuracy"),
         loss=loss_sum(logits, labels) / max(len(labels), 1),
         auc=area_under_curve(logits if len(classes) == 2 else chances, labels, len(classes)),
         ece=expected_calibration_error(bins),
@@ -86,6 +93,22 @@ def loss_sum(logits: FloatArray, labels: LabelArray) -> float:
     exact -= exact.max(axis=1, keepdims=True)
     own = exact[np.arange(len(labels)), labels]
     return float(np.sum(np.log(np.exp(exact).sum(axis=1)) - own))
+
+
+def branch_scores(
+    labels: LabelArray, codes: Codes, settled: npt.NDArray[np.bool_], classes: int
+) -> dict[str, float | None]:
+    """Return the share of rows answered without the network, and the accuracy of these and of the others."""
+
+    def accuracy(rows: npt.NDArray[np.bool_]) -> float | None:
+        answered = rows & (codes < classes)
+        return float(np.mean(codes[answered] == labels[answered])) if answered.any() else None
+
+    return {
+        "short_share": float(settled.mean()) if len(settled) else None,
+        "short_accuracy": accuracy(settled),
+        "network_accuracy": accuracy(~settled),
+    }
 
 
 def confusion(labels: LabelArray, codes: Codes, classes: int) -> Confusion:

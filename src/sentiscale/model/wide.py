@@ -211,6 +211,15 @@ class Combination:
         return cls(net, wide[0] if wide else 0.0, float(fitted.intercept_[0]))
 
     @classmethod
+    def fit_wide(
+        cls, wide_logits: FloatArray, labels: npt.NDArray[np.uint8], row_weights: FloatArray | None = None
+    ) -> "Combination":
+        """Fit the n-gram model alone, as `fit` does both models; the network's factor is 0."""
+        alone = cls.fit(wide_logits, None, labels, row_weights)
+        none = 0.0 if isinstance(alone.net, float) else (0.0,) * len(alone.net)
+        return cls(none, alone.net, alone.bias)
+
+    @classmethod
     def _fit_more_classes(
         cls, parts: list[FloatArray], labels: npt.NDArray[np.uint8], row_weights: FloatArray | None
     ) -> "Combination":

@@ -129,6 +129,12 @@ class Evaluation(Record):
     """Area under the ROC curve; None when only one class occurs."""
     ece: float | None
     """Expected calibration error over 15 equal bins of confidence (Guo et al., 2017)."""
+    short_share: float | None
+    """Share of the rows answered without the network; None without a cascade."""
+    short_accuracy: float | None
+    """Accuracy of these rows."""
+    network_accuracy: float | None
+    """Accuracy of the other rows."""
     confusion: list[list[int]]
     """Number of rows by true class (list) and label (entry), without those labelled unsure."""
     unsure: int
@@ -385,6 +391,10 @@ def limits_of(card: ModelCard) -> list[str]:
     return sentences(__package__, "card.jinja", limits)
 
 
+SECTIONS = ("model", "wide", "cascade", "vectors", "train")
+"""Settings shown in the card."""
+BRANCHES = ("short_share", "short_accuracy", "network_accuracy")
+"""Scores of models with a cascade."""
 MEANS = ("macro_f1", "balanced_accuracy", "mae", "quadratic_kappa")
 COSTS = ("train_seconds", "steps", "epochs", "rows_per_s", "layout", "threads_per_rank", "precision")
 
@@ -450,7 +460,9 @@ def make_card(
         slices_note=note,
         data=_data(record, choices),
         data_digest=record.data_digest,
-        settings={name: record.settings.get(name, {}) for name in ("model", "wide", "vectors", "train")},
+        settings={
+            name: record.settings.get(name, {}) for name in ("model", "wide", "cascade", "vectors", "train")
+        },
         cost=cost_of(record),
         versions=record.versions,
         git_commit=record.git_commit,
@@ -525,7 +537,7 @@ def evaluation(split: str, scores: Scores, classes: Classes) -> Evaluation:
     majority = int(found.sum(axis=1).argmax())
     return Evaluation(
         split=split,
-        **scores.model_dump(include={"rows", "loss", "f1", "auc", "ece", "confusion"}),
+        **scores.model_dump(include={"rows", "loss", "f1", "auc", "ece", "confusion", *BRANCHES}),
         unsure=int(unsure.sum()),
         proportions=[_proportion(name, count, of) for name, count, of in counted],
         per_class=per_class,

@@ -119,7 +119,8 @@ class WorkerPool:
             await asyncio.gather(*old.keepers, return_exceptions=True)
 
     async def _start_worker(self) -> WorkerProcess:
-        return await WorkerProcess.start(str(self.model), self.settings.threads, self.program)
+        options = ("--full",) if self.settings.full else ()
+        return await WorkerProcess.start(str(self.model), self.settings.threads, self.program, options)
 
     async def _start_all(self) -> list[WorkerProcess]:
         starts = (self._start_worker() for _ in range(self.settings.worker_count))

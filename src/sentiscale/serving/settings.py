@@ -67,6 +67,8 @@ class ServeSettings(Section):
     """Maximum seconds for a worker to answer a batch; after that, it is considered hung and replaced."""
     drain_delay_s: Annotated[float, Field(ge=0, le=300)] = 0.0
     """Seconds at shutdown between reporting "not ready" and refusing connections, for load balancers."""
+    full: bool = False
+    """Read every text with the network, also those that the n-gram model is sure of."""
     reload: bool = False
     """Check the model directory every second and reload the model when it changes."""
     api_key_file: Path | None = None

@@ -1,6 +1,6 @@
 """The program of a worker process, which loads the model and answers batches until its socket closes.
 
-The front process runs it as `python -m sentiscale.serving.worker DESCRIPTOR MODEL THREADS`.
+The front process runs it as `python -m sentiscale.serving.worker DESCRIPTOR MODEL THREADS [--full]`.
 """
 
 import gc
@@ -50,9 +50,10 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     logging.disable(logging.WARNING)  # the front process logs
     descriptor, path, threads = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    full = "--full" in sys.argv[4:]
     with Connection(descriptor) as front:
         try:
-            predictors, card = load(path, threads)
+            predictors, card = load(path, threads, full=full)
         except (SentiscaleError, OSError) as error:
             _send(front, {"failed": str(error), "exit_code": getattr(error, "exit_code", 1)})
             return
@@ -73,7 +74,7 @@ def _json(prediction: Json) -> bytes:
     return json.dumps(prediction, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
-def load(path: Path, threads: int) -> tuple[Mapping[bool, "Predictor"], Json]:
+def load(path: Path, threads: int, *, full: bool = False) -> tuple[Mapping[bool, "Predictor"], Json]:
     """Load the model, run it once at several lengths, and return it with its card.
 
     Of the two predictors, which share all but the decision, False is the one without thresholds.
@@ -85,10 +86,11 @@ def load(path: Path, threads: int) -> tuple[Mapping[bool, "Predictor"], Json]:
 
     torch.set_num_threads(threads)
     model, card = load_with_card(path)
-    predictor = Predictor(model)
+    warm = Predictor(model, full=True)
     for repeats in (1, 4, 16, 64):  # starts threads, loads kernels and compiles functions
-        predictor.predict([text * repeats for text in WARM_UP])
-    explain(predictor, WARM_UP[:1])  # uses other kernels, and loads Captum
+        warm.predict([text * repeats for text in WARM_UP])
+    predictor = Predictor(model, full=full)
+    explain(warm, WARM_UP[:1])  # uses other kernels, and loads Captum
     plain = copy(predictor)
     plain.decision = Decision(predictor.classes.names)
     gc.collect()

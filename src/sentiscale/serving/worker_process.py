@@ -45,7 +45,9 @@ class WorkerProcess:
         self._reading = asyncio.create_task(self._read(reader))
 
     @classmethod
-    async def start(cls, model: str, threads: int, program: Sequence[str] = WORKER) -> "WorkerProcess":
+    async def start(
+        cls, model: str, threads: int, program: Sequence[str] = WORKER, options: Sequence[str] = ()
+    ) -> "WorkerProcess":
         """Start a process and wait until it has loaded the model.
 
         Raises: SentiscaleError when it does not start; DataError if the model directory is the cause.
@@ -53,7 +55,7 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
-                [*program, str(theirs.fileno()), model, str(threads)],
+                [*program, str(theirs.fileno()), model, str(threads), *options],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno(),

@@ -1,20 +1,28 @@
 """Work after the last step: best weights, scores on the test split, model directory, record and plots."""
 
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from sentiscale.data.prepared import Split
+from sentiscale.model.cascade import Cascade, joined
 from sentiscale.model.decision import Decision
-from sentiscale.model.directory import SavedModel, class_settings, model_config, save_model
+from sentiscale.model.directory import SavedModel, cascade_table, class_settings, model_config, save_model
+from sentiscale.model.metrics import score
 from sentiscale.model.network import SentimentNet, step_flops
 from sentiscale.model.wide import Combination
 from sentiscale.parallel.collectives import gather_numbers, gather_texts, share_text
 from sentiscale.parallel.cpu import gemm_peak_gflops, peak_memory_mb
 from sentiscale.parallel.precision import AUTOCAST
+from sentiscale.parallel.runner import FloatArray
 from sentiscale.records import PhaseTimes, Record, RunRecord, Scores
 from sentiscale.training.curves import plot_curves
-from sentiscale.training.row_weights import class_weights
+from sentiscale.training.row_weights import class_weights, mean_one
 from sentiscale.training.run import Training, current_record
-from sentiscale.training.validate import evaluate, network_logits, sampled, score_logits
+from sentiscale.training.validate import network_logits, sampled
 
 
 class RankSummary(Record):
@@ -34,15 +42,7 @@ def finish(training: Training) -> RunRecord:
     seconds = training.clock.seconds()  # scoring and writing, which follow, are not training
     training.clock.on_phase("finish", training.state.step)
     learner.runner.restore(training.best)
-    combination = Combination(**training.state.best_combination)
-    classes, decision = training.dataset.manifest.class_set, training_decision(training)
-    logits = training.best_logits
-    if logits is None:  # the best weights are those of an earlier part of the run
-        logits = network_logits(learner.runner, training.valid_split, training.settings.train.max_tokens)
-    valid = score_logits(
-        world, training.valid_split, logits, training.valid_wide, classes, combination, decision
-    )
-    test = score_test(training, combination)
+    answers = score_answers(training)
     summary = RankSummary(
         phases=training.clock.times(),
         peak_memory_mb=peak_memory_mb(learner.runner.device),
@@ -52,18 +52,17 @@ def finish(training: Training) -> RunRecord:
     utilisation = flops_utilisation(training)
     weights = learner.runner.full_state()
     document = ""
-    if world.is_main:
+    if answers is not None:
         record = current_record(training, "finished", seconds).model_copy(
             update={
                 "flops_utilisation": utilisation,
-                "valid": noting_sample(valid[0], "valid", training).model_dump() if valid else {},
-                "test": test.model_dump() if test else None,
+                **answers.for_record(),
                 "phases_per_rank": [rank.phases for rank in ranks],
                 "peak_memory_mb_per_rank": [rank.peak_memory_mb for rank in ranks],
                 "bytes_reduced_per_step": max(rank.bytes_per_step for rank in ranks),
             }
         )
-        save_model(run_dir.model, as_saved_model(training, weights, combination), record)
+        save_model(run_dir.model, as_saved_model(training, weights, answers), record)
         run_dir.write_record(record)
         run_dir.plots.mkdir(exist_ok=True)
         plot_curves(training.state.metrics, run_dir.plots)
@@ -71,16 +70,59 @@ def finish(training: Training) -> RunRecord:
     return RunRecord.model_validate_json(share_text(document, world))
 
 
-def score_test(training: Training, combination: Combination) -> Scores | None:
-    """Score the test split with the chosen weights. None without a test split, and on ranks other than 0."""
-    if not training.dataset.manifest.rows.get("test"):
+@dataclass(frozen=True)
+class FinalAnswers:
+    """How the trained model answers, and its scores."""
+
+    combination: Combination
+    cascade: Cascade | None
+    valid: Scores
+    test: Scores | None
+    """None without a test split."""
+
+    def for_record(self) -> dict[str, Any]:
+        """Return the fields of the run record."""
+        cascade = self.cascade and {"threshold": self.cascade.margin, "short_share": self.valid.short_share}
+        test = self.test and self.test.model_dump()
+        return {"cascade": cascade, "valid": self.valid.model_dump(), "test": test}
+
+
+def score_answers(training: Training) -> FinalAnswers | None:
+    """Choose the cascade on the validation split; score this and the test split with the chosen weights.
+
+    Returns: None on ranks other than 0, which only compute their part of the network's logits.
+    """
+    manifest, settings, valid_wide = training.dataset.manifest, training.settings, training.valid_wide
+    runner, max_tokens = training.learner.runner, settings.train.max_tokens
+    split, test_split, test_logits = training.valid_split, None, None
+    valid_logits = training.best_logits
+    if valid_logits is None:  # the best weights are those of an earlier part of the run
+        valid_logits = network_logits(runner, split, max_tokens)
+    if manifest.rows.get("test"):
+        test_split = sampled(training.dataset.split("test"), training.most_scored, settings.train.seed)
+        test_logits = network_logits(runner, test_split, max_tokens)
+    if not training.world.is_main:
         return None
-    split = sampled(training.dataset.split("test"), training.most_scored, training.settings.train.seed)
-    wide_logits = training.wide.logits(split.tokens, split.offsets) if training.wide else None
-    runner, max_tokens = training.learner.runner, training.settings.train.max_tokens
-    classes, decision = training.dataset.manifest.class_set, training_decision(training)
-    scored = evaluate(runner, split, wide_logits, max_tokens, classes, combination, decision)
-    return noting_sample(scored[0], "test", training) if scored else None
+    combination, wide = Combination(**training.state.best_combination), training.wide
+    decision, cascade = training_decision(training), None
+    if valid_wide is not None:
+        full, labels = combination.logits(valid_logits, valid_wide), np.asarray(split.labels)
+        weights = mean_one(split.weights)
+        cascade = Cascade.fit(valid_wide, full, labels, settings.cascade, decision, weights)
+
+    def scores(name: str, split: Split, net_logits: FloatArray, wide_logits: FloatArray | None) -> Scores:
+        logits, settled = combination.logits(net_logits, wide_logits), None
+        if cascade is not None and wide_logits is not None:
+            short, settled = cascade.logits(wide_logits)
+            logits = joined(settled, short, logits)
+        found = score(logits, np.asarray(split.labels), manifest.class_set, decision, settled=settled)
+        return noting_sample(found, name, training)
+
+    test = None
+    if test_split is not None and test_logits is not None:
+        test_wide = wide.logits(test_split.tokens, test_split.offsets) if wide else None
+        test = scores("test", test_split, test_logits, test_wide)
+    return FinalAnswers(combination, cascade, scores("valid", split, valid_logits, valid_wide), test)
 
 
 def noting_sample(scores: Scores, split: str, training: Training) -> Scores:
@@ -99,7 +141,7 @@ def training_decision(training: Training) -> Decision:
     return Decision(manifest.classes, class_weights(training.settings.train, manifest))
 
 
-def as_saved_model(training: Training, weights: dict[str, Tensor], combination: Combination) -> SavedModel:
+def as_saved_model(training: Training, weights: dict[str, Tensor], answers: FinalAnswers) -> SavedModel:
     manifest = training.dataset.manifest
     config = model_config(
         cleaning=manifest.cleaning,
@@ -108,14 +150,16 @@ def as_saved_model(training: Training, weights: dict[str, Tensor], combination: 
         stored_tokens=manifest.max_tokens,
         model=training.settings.model,
         wide=training.wide,
-        combination=combination,
+        combination=answers.combination,
+        cascade=cascade_table(answers.cascade),
         labels=manifest.label_reading,
         **class_settings(manifest.class_set, training_decision(training)),
     )
     with torch.device("meta"):
         net = SentimentNet(training.settings.model, manifest.vocab_size, manifest.class_set.outputs)
     net.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
-    return SavedModel(config, training.dataset.vocab, net, training.wide, combination)
+    vocab = training.dataset.vocab
+    return SavedModel(config, vocab, net, training.wide, answers.combination, answers.cascade)
 
 
 def flops_utilisation(training: Training) -> float | None:

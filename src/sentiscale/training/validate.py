@@ -33,6 +33,8 @@ def network_logits(runner: Runner, split: Split, max_tokens: int) -> FloatArray:
 
     Each replica computes its share of every batch and leaves the other entries zero, so the sum over all
     ranks contains each row's exact logit. Filler rows are dropped.
+
+    Raises: SentiscaleError on every rank when a logit is infinite or NaN.
     """
     world = runner.world
     logits = np.zeros(logits_shape(len(split), runner.config.outputs), np.float32)
@@ -40,7 +42,13 @@ def network_logits(runner: Runner, split: Split, max_tokens: int) -> FloatArray:
         batch = make_batch(split, rows, max_tokens, data_rank=world.replica, data_size=world.layout.data)
         real = batch.weights_B > 0
         logits[rows[batch.places_B[real]]] = runner.logits(batch)[real]
-    return np.asarray(all_reduce(torch.from_numpy(logits), world.everyone))
+    found = np.asarray(all_reduce(torch.from_numpy(logits), world.everyone))
+    if not np.isfinite(found).all():
+        raise SentiscaleError(
+            "the network's logits became infinite or NaN: training diverged. Train again with --force and a "
+            "lower --lr (half of it is a good start)."
+        )
+    return found
 
 
 def sampled(split: Split, most: int | None, seed: int) -> Split:
@@ -90,14 +98,7 @@ def score_logits(
     """Score both models' logits together; without a `combination`, fit it to the split's labels.
 
     Rank 0, which alone has the n-gram model's logits, computes the scores. All other ranks return None.
-
-    Raises: SentiscaleError on every rank when a logit of the network is infinite or NaN.
     """
-    if not np.isfinite(net_logits).all():
-        raise SentiscaleError(
-            "the network's logits became infinite or NaN: training diverged. Train again with --force and a "
-            "lower --lr (half of it is a good start)."
-        )
     if not world.is_main:
         return None
     labels = np.asarray(split.labels)

@@ -70,7 +70,7 @@ def test_a_failing_batch_ends_its_chunk_with_the_error(predictor, monkeypatch):
     def fail(*_: object) -> None:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(predictor, "batch_logits", fail)
+    monkeypatch.setattr(predictor, "network_logits", fail)
     with predictor.pool(2) as pool, pytest.raises(MemoryError, match="no room"):
         pool.submit(["good", "bad " * 30]).result(60)
 

@@ -61,9 +61,9 @@ def job(model, reviews, out):
 def counted(task, monkeypatch):
     """Rows of each batch that goes through the network from now on."""
     rows = []
-    compute = task.predictor.batch_logits
+    compute = task.predictor.network_logits
     monkeypatch.setattr(
-        task.predictor, "batch_logits", lambda *given: rows.append(len(given[2])) or compute(*given)
+        task.predictor, "network_logits", lambda *given: rows.append(len(given[0])) or compute(*given)
     )
     return rows
 
