@@ -42,6 +42,9 @@ TRAIN_KEYS = {
 
 
 EVALUATE_KEYS = {
+    "short_share",
+    "short_accuracy",
+    "network_accuracy",
     *("accuracy", "loss", "f1", "precision", "recall", "auc", "ece", "rows", "unsure", "confusion"),
     *("classes", "per_class", "macro_f1", "balanced_accuracy", "majority_share", "mae", "quadratic_kappa"),
     *("binary_accuracy", "intervals", "calibration", "left_out", "left_out_examples", "label_values"),
