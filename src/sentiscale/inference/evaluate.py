@@ -34,12 +34,12 @@ class ScoredRows:
     """Number of tokens of each review that preparation keeps."""
     unknown: npt.NDArray[np.float64]
     """Share of each row's tokens that are not in the model's vocabulary; 1 for a row without tokens."""
-    settled: npt.NDArray[np.bool_]
-    """Whether the n-gram model alone answered each row."""
     lines: npt.NDArray[np.int64] | None = None
     """Line number of each row in its file; None for prepared data."""
     hashes: npt.NDArray[np.uint64] | None = None
     """Hash of each row's cleaned text; None for prepared data."""
+    settled: npt.NDArray[np.bool_] | None = None
+    """Whether the n-gram model alone answered each row."""
     left_out: RejectCounts = field(default_factory=RejectCounts)
     """Rows of files that cannot be scored."""
     label_values: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -110,7 +110,7 @@ def rows_of_split(predictor: Predictor, dataset: PreparedDataset, name: str) -> 
     offsets = np.asarray(dataset.split(name).offsets)
     chunk = predictor.routed_logits(tokens, offsets)
     unknown = unknown_shares(tokens, offsets)
-    return ScoredRows(chunk.logits, labels, np.diff(offsets), unknown, chunk.settled)
+    return ScoredRows(chunk.logits, labels, np.diff(offsets), unknown, settled=chunk.settled)
 
 
 def mapped_labels(predictor: Predictor, dataset: PreparedDataset, name: str) -> npt.NDArray[np.uint8]:
@@ -190,13 +190,13 @@ def rows_of_files(
             lengths = np.diff(rows.offsets)
             chunk, labels = predictor.routed_logits(rows.ids, rows.offsets), positions[block.labels]
             parts.append(
-                ScoredRows(chunk.logits, labels, lengths, unknown, chunk.settled, block.line, rows.hashes)
+                ScoredRows(chunk.logits, labels, lengths, unknown, block.line, rows.hashes, chunk.settled)
             )
             left_out.add(block.rejects)
             advance(len(block.labels), "")
     if not any(len(part.labels) for part in parts):
         raise DataError("\n".join([f"{data} contains no labelled review; left out:", *left_out.lines()]))
-    names = ("logits", "labels", "lengths", "unknown", "settled", "lines", "hashes")
+    names = ("logits", "labels", "lengths", "unknown", "lines", "hashes", "settled")
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     return ScoredRows(**columns, left_out=left_out, label_values=corpus.label_values)
 
