@@ -42,6 +42,7 @@ TRAIN_KEYS = {
 
 
 EVALUATE_KEYS = {
+    "sampled_from",
     "short_share",
     "short_accuracy",
     "network_accuracy",
