@@ -52,6 +52,8 @@ KEYS = {
     "bytes_reduced_per_step",
     "phases",
     "waiting_share",
+    "cascade",
+    "cuts",
 }
 """That `train --json` promises."""
 
