@@ -180,11 +180,11 @@ def test_people_are_told_the_layout_what_was_sent_and_the_share_of_waiting(capsy
         "bytes_reduced_per_step": 883_000,
         "phases_per_rank": times,
     }
-    print_summary(summary(record, Path("run")))
+    print_summary(summary(record, Path("run")), Path("data"))
     told = capsys.readouterr().out
     assert "layout 2x1: a rank sent up to 0.88 MB per step" in told
     assert "up to 25% of it" in told
-    print_summary(summary(record | {"layout": "1x1", "world_size": 1}, Path("run")))
+    print_summary(summary(record | {"layout": "1x1", "world_size": 1}, Path("run")), Path("data"))
     assert "waiting" not in capsys.readouterr().out
 
 
