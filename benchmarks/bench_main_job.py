@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from sentiscale.data.sources import Stream, compression_of
+from sentiscale.data.sources import Stream
 
 THRESHOLDS = (0.90, 0.92, 0.925, 0.93)
 """Validation accuracies whose first time is noted."""
@@ -92,7 +92,7 @@ def reached(run: Path) -> dict[str, float | None]:
 def plain(path: Path, folder: Path) -> Path:
     """A decompressed copy: the peers read plain text."""
     copy = folder / f"{path.name}.plain"
-    with Stream(str(path), compression_of(str(path))) as stream, open(copy, "wb") as file:
+    with Stream.detected(str(path)) as stream, open(copy, "wb") as file:
         while chunk := stream.read(2**20):
             file.write(chunk)
     return copy

@@ -34,7 +34,7 @@ import psutil
 from measured import provenance
 from serve_load import Outcome, at_rate, closed
 
-from sentiscale.data.sources import Stream, compression_of
+from sentiscale.data.sources import Stream
 from sentiscale.records import Record, append_jsonl, available_cores
 
 CONNECTIONS = (1, 8, 64, 256)
@@ -128,7 +128,7 @@ def read_texts(source: str | None, folder: Path) -> list[str]:
 
         source = str(folder / "reviews.txt")
         synth(TEXTS, 1, out=Path(source))
-    with Stream(source, compression_of(source)) as stream:
+    with Stream.detected(source) as stream:
         lines = stream.read(8 * MIB).decode("utf-8", "replace").split("\n")
     return [re.sub(r"^__label__\S+ ", "", line) for line in lines[:-1][:TEXTS]]
 
