@@ -4,7 +4,7 @@ import json
 import re
 from typing import NamedTuple
 
-from sentiscale.text.labels import NUMBERS, WORDS
+from sentiscale.text.labels import MISSING, NUMBERS, WORDS
 from tests.data.encoding import cleaned
 
 BLANKS = b" \t\r"
@@ -40,11 +40,14 @@ def judged(line: int, label: bytes | None, text: bytes, limit: int) -> Record:
 def _meaning(label: bytes | None) -> str:
     plain = (label or b"").decode("utf-8", "replace").lower()
     split = (part.strip().strip("\"'\ufeff").strip() for part in plain.split("__label__"))
-    parts = [part.removesuffix(".0") for part in split if part]
+    words = [part for part in split if part]
+    if not words or (words[0] in MISSING and len(words) == 1):
+        return "no_label"
+    parts = [part.removesuffix(".0") for part in words]
     if len(parts) > 1:  # a label that is known or a number, if there is exactly one
         parts = list({part for part in parts if part in MEANINGS or re.fullmatch(r"-?[0-9.]+", part)})
         return MEANINGS.get(parts[0], "unknown_label") if len(parts) == 1 else "unknown_label"
-    return MEANINGS.get(parts[0], "unknown_label") if parts else "no_label"
+    return MEANINGS.get(parts[0], "unknown_label")
 
 
 def _fault(text: bytes) -> str | None:
