@@ -4,7 +4,7 @@ import json
 import re
 from typing import NamedTuple
 
-from sentiscale.text.labels import MISSING, NUMBERS, WORDS
+from sentiscale.text.labels import MISSING, NUMBER, NUMBERS, WHOLE_NUMBER, WORDS
 from tests.data.encoding import cleaned
 
 BLANKS = b" \t\r"
@@ -43,9 +43,9 @@ def _meaning(label: bytes | None) -> str:
     words = [part for part in split if part]
     if not words or (words[0] in MISSING and len(words) == 1):
         return "no_label"
-    parts = [part.removesuffix(".0") for part in words]
+    parts = [str(int(whole[1])) if (whole := WHOLE_NUMBER.fullmatch(part)) else part for part in words]
     if len(parts) > 1:  # a label that is known or a number, if there is exactly one
-        parts = list({part for part in parts if part in MEANINGS or re.fullmatch(r"-?[0-9.]+", part)})
+        parts = list({part for part in parts if part in MEANINGS or NUMBER.fullmatch(part)})
         return MEANINGS.get(parts[0], "unknown_label") if len(parts) == 1 else "unknown_label"
     return MEANINGS.get(parts[0], "unknown_label")
 
