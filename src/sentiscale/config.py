@@ -491,6 +491,8 @@ TRAIN_FLAGS = {
 }
 """Flags of `train` and the settings they override."""
 
+TRAINING_SECTIONS = ("model", "wide", "cascade", "vectors", "train")
+"""Sections of the settings that describe a training run."""
 PRESETS = ("fast", "balanced", "accurate")
 """Names of the files in configs/, from fast to accurate; settings files and flags take precedence."""
 

@@ -344,7 +344,7 @@ class RunRecord(Record):
     test: Annotated[dict[str, Any], valid_as(Scores, "accuracy")] | None = None
     """Scores on the test split, which is used once; None without a test split."""
     cascade: JsonObject | None = None
-    """Rule by which rows skip the network: `threshold`, the smallest margin of the n-gram model's logits, and
+    """Rule by which rows skip the network: `margin`, the smallest one of the n-gram model's logits, and
     `short_share`, the share of the validation rows; None without a cascade."""
     target: JsonObject | None = None
     """Target `accuracy`, whether it was `reached`, and after how many `seconds`; None without a target."""

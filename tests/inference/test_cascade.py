@@ -254,7 +254,7 @@ def test_training_stores_it_and_scores_with_it(dataset, tmp_path):
     record = train(dataset, tmp_path / "run", quick(train__precision="fp32", **loose))
     model = load_model(tmp_path / "run" / "model")
     assert model.cascade is not None
-    assert record.cascade == {"threshold": model.cascade.margin, "short_share": record.valid["short_share"]}
+    assert record.cascade == {"margin": model.cascade.margin, "short_share": record.valid["short_share"]}
     again = evaluate(tmp_path / "run", dataset.path, split="valid")
     for name in ("accuracy", "loss", "short_share", "short_accuracy", "network_accuracy"):
         assert getattr(again, name) == pytest.approx(record.valid[name], abs=1e-5)

@@ -176,7 +176,7 @@ def print_summary(document: dict[str, Any], data: Path) -> None:
     if cascade := document["cascade"]:
         print(
             f"cascade: the n-gram model alone answers {cascade['short_share']:.1%} of the validation rows "
-            f"(margin {cascade['threshold']:g}); --full reads all rows with the network"
+            f"(margin {cascade['margin']:g}); --full reads all rows with the network"
         )
     spent = {name: seconds for name, seconds in document["phases"].items() if seconds >= 0.05}
     phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in spent.items())

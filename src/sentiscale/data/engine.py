@@ -4,12 +4,13 @@ import gc
 import html
 import logging
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from sentiscale.data.cluster import DaskCluster, RemoteCluster, Say
 from sentiscale.data.worker import import_problem
@@ -90,12 +91,17 @@ def open_engine(
             dask_report.finish()
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """Sends tasks to workers, a bounded number at a time. Create it with `open_engine`."""
 
     @property
+    @abstractmethod
     def workers(self) -> int:
         """Number of tasks that can run at once; changes when cluster workers join or leave."""
+
+    @abstractmethod
+    def _start(self, function: Callable[[TaskT], ResultT], describe: Describe) -> "_Flight[TaskT, ResultT]":
+        """Return the object that sends tasks to workers."""
 
     def map(
         self,
@@ -120,78 +126,8 @@ class Engine(Protocol):
             ClusterError: a task keeps killing workers, or the scheduler has been unavailable for too long.
             Exception: any error that a task raises.
         """
-
-    def workers_see(self, path: str, size: int) -> bool:
-        """Whether every worker can read a file of `size` bytes at `path`; always true for local workers."""
-
-    def finish_report(self) -> None:
-        """Start drawing Dask's report, if any, in the background; it does not include later tasks."""
-
-
-class ThreadEngine:
-    """Runs tasks on threads of this process."""
-
-    def __init__(self, pool: ThreadPoolExecutor, workers: int) -> None:
-        self._pool = pool
-        self.workers = workers
-
-    def map(
-        self,
-        function: Callable[[TaskT], ResultT],
-        tasks: Iterable[tuple[int, TaskT]],
-        *,
-        in_flight: int | None = None,
-        describe: Describe = "task {}".format,
-    ) -> Iterator[tuple[int, ResultT]]:
         numbered = iter(tasks)
-        running: dict[Future[ResultT], int] = {}
-
-        def send_more() -> None:
-            while len(running) < (in_flight or IN_FLIGHT_PER_WORKER * self.workers):
-                item = next(numbered, None)
-                if item is None:
-                    return
-                running[self._pool.submit(function, item[1])] = item[0]
-
-        send_more()
-        while running:
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                result = running.pop(future), future.result()
-                send_more()  # before the caller handles the result, so that workers do not wait for it
-                yield result
-
-    def workers_see(self, path: str, size: int) -> bool:
-        return True
-
-    def finish_report(self) -> None:
-        pass
-
-
-class DaskEngine:
-    """Runs tasks on Dask, with threads or processes of this machine or on a cluster."""
-
-    def __init__(self, cluster: DaskCluster, report: "DaskReport | None") -> None:
-        self._cluster = cluster
-        self._report = report
-
-    @property
-    def client(self) -> Any:
-        return self._cluster.client
-
-    @property
-    def workers(self) -> int:
-        return max(1, self._cluster.workers)
-
-    def map(
-        self,
-        function: Callable[[TaskT], ResultT],
-        tasks: Iterable[tuple[int, TaskT]],
-        *,
-        in_flight: int | None = None,
-        describe: Describe = "task {}".format,
-    ) -> Iterator[tuple[int, ResultT]]:
-        numbered = iter(tasks)
-        flight: _Flight[TaskT, ResultT] = _Flight(self._cluster, function, describe)
+        flight = self._start(function, describe)
 
         def send_more() -> None:
             while flight.takes_more(in_flight or IN_FLIGHT_PER_WORKER * self.workers):
@@ -208,11 +144,90 @@ class DaskEngine:
                 yield result
 
     def workers_see(self, path: str, size: int) -> bool:
+        """Whether every worker can read a file of `size` bytes at `path`; always true for local workers."""
+        return True
+
+    def finish_report(self) -> None:
+        """Start drawing Dask's report, if any, in the background; it does not include later tasks."""
+        return
+
+
+class ThreadEngine(Engine):
+    """Runs tasks on threads of this process."""
+
+    def __init__(self, pool: ThreadPoolExecutor, workers: int) -> None:
+        self._pool, self._workers = pool, workers
+
+    @property
+    def workers(self) -> int:
+        return self._workers
+
+    def _start(self, function: Callable[[TaskT], ResultT], describe: Describe) -> "_Flight[TaskT, ResultT]":
+        return _ThreadFlight(self._pool, function)
+
+
+class DaskEngine(Engine):
+    """Runs tasks on Dask, with threads or processes of this machine or on a cluster."""
+
+    def __init__(self, cluster: DaskCluster, report: "DaskReport | None") -> None:
+        self._cluster = cluster
+        self._report = report
+
+    @property
+    def client(self) -> Any:
+        return self._cluster.client
+
+    @property
+    def workers(self) -> int:
+        return max(1, self._cluster.workers)
+
+    def _start(self, function: Callable[[TaskT], ResultT], describe: Describe) -> "_Flight[TaskT, ResultT]":
+        return _DaskFlight(self._cluster, function, describe)
+
+    def workers_see(self, path: str, size: int) -> bool:
         return self._cluster.workers_see(path, size)
 
     def finish_report(self) -> None:
         if self._report is not None:
             self._report.start_drawing()
+
+
+class _Flight(ABC, Generic[TaskT, ResultT]):
+    """Submitted tasks that have not ended."""
+
+    running = 0
+    """Number of these tasks."""
+
+    def takes_more(self, most: int) -> bool:
+        """Whether another task may be sent."""
+        return self.running < most
+
+    @abstractmethod
+    def send(self, key: int, task: TaskT) -> None:
+        """Submit a task."""
+
+    @abstractmethod
+    def receive(self) -> tuple[int, ResultT] | None:
+        """Wait for a task to end; return its key and result, or None if none has ended for a while.
+
+        Raises: any error that a task raised.
+        """
+
+
+class _ThreadFlight(_Flight[TaskT, ResultT]):
+    def __init__(self, pool: ThreadPoolExecutor, function: Callable[[TaskT], ResultT]) -> None:
+        self._pool, self._function = pool, function
+        self._ended: SimpleQueue[tuple[int, Future[ResultT]]] = SimpleQueue()
+
+    def send(self, key: int, task: TaskT) -> None:
+        future = self._pool.submit(self._function, task)
+        self.running += 1
+        future.add_done_callback(lambda ended: self._ended.put((key, ended)))
+
+    def receive(self) -> tuple[int, ResultT]:
+        key, future = self._ended.get()
+        self.running -= 1
+        return key, future.result()
 
 
 class _Ended(NamedTuple, Generic[TaskT]):
@@ -226,8 +241,8 @@ class _Ended(NamedTuple, Generic[TaskT]):
     """Whether Dask reports an error of the task rather than a broken connection."""
 
 
-class _Flight(Generic[TaskT, ResultT]):
-    """Submitted tasks that have not ended; lost tasks are submitted again.
+class _DaskFlight(_Flight[TaskT, ResultT]):
+    """Tasks submitted to Dask; lost tasks are submitted again.
 
     `distributed.as_completed` is not used: it never yields a future whose result was in transit when the
     connection broke, so a loop over it never ends (docs/decisions/0011-own-loop-over-dask-futures.md).
@@ -239,7 +254,6 @@ class _Flight(Generic[TaskT, ResultT]):
         self.cluster = cluster
         self.function = function
         self.describe = describe
-        self.running = 0
         self._suspects: list[tuple[int, TaskT]] = []
         """Tasks whose workers died repeatedly, possibly because of another task on the same worker."""
         self._alone = False
@@ -248,7 +262,7 @@ class _Flight(Generic[TaskT, ResultT]):
 
     def takes_more(self, most: int) -> bool:
         """Whether another task may be sent; false while suspects run one at a time."""
-        return self.running < most and not self._suspects and not self._alone
+        return super().takes_more(most) and not self._suspects and not self._alone
 
     def send(self, key: int, task: TaskT) -> None:
         future = self.cluster.submit(self.function, task)

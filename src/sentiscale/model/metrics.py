@@ -48,21 +48,18 @@ def score(
     chances = probabilities(logits)
     codes = (decision or Decision(classes.names)).codes(chances)
     found = confusion(labels, codes, len(classes))
-    values = {name: value.item() for name, value in summary(found, classes).items()}
+    values: dict[str, Any] = {name: value.item() for name, value in summary(found, classes).items()}
     by_class = class_scores(found, classes, intervals=intervals)
     bins = calibration_bins(chances, labels)
     sided = side_counts(chances, labels, classes)
     branches = {} if settled is None else branch_scores(labels, codes, settled, len(classes))
     return Scores(
         **values,
-        short_share=branches.get("short_share"),
-        short_accuracy=branches.get("short_accuracy"),
-        network_accuracy=branches.get("network_accuracy"),
+        **branches,
         loss=loss_sum(logits, labels) / max(len(labels), 1),
         auc=area_under_curve(logits if len(classes) == 2 else chances, labels, len(classes)),
         ece=expected_calibration_error(bins),
         rows=len(labels),
-        sampled_from=None,
         unsure=int(found[:, -1].sum()),
         classes=classes.names,
         per_class=by_class,
@@ -97,7 +94,7 @@ def loss_sum(logits: FloatArray, labels: LabelArray) -> float:
 
 def branch_scores(
     labels: LabelArray, codes: Codes, settled: npt.NDArray[np.bool_], classes: int
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """Return the share of rows answered without the network, and the accuracy of these and of the others."""
 
     def accuracy(rows: npt.NDArray[np.bool_]) -> float | None:

@@ -134,7 +134,7 @@ class FeatureChunks:
         self.chunks = chunks
         self.cached_share = min(1.0, MOST_CACHED / max(1, len(tokens) * ngrams.per_token))
         """Share of the features that fits into memory; features are cached only if it is 1."""
-        self._ngrams, self._corpus = ngrams, (tokens, offsets)
+        self.ngrams, self._corpus = ngrams, (tokens, offsets)
         self._threads = threads
         self._scales: FloatArray | None = None
         self._cache: list[scipy.sparse.csr_matrix] = []
@@ -168,7 +168,7 @@ class FeatureChunks:
             scale(matrix, scales)
 
     def _scaled(self, rows: IntArray) -> scipy.sparse.csr_matrix:
-        matrix = self._ngrams.matrix(*self._corpus, rows)
+        matrix = self.ngrams.matrix(*self._corpus, rows)
         if self._scales is not None:
             scale(matrix, self._scales)
         return matrix

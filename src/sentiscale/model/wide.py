@@ -107,17 +107,7 @@ def fit_wide(
     order = np.random.default_rng(seed).permutation(len(labels))
     chunks = [order[start : start + CHUNK_ROWS] for start in range(0, len(order), CHUNK_ROWS)]
     features = FeatureChunks(ngrams, tokens, offsets, chunks, threads)
-    counts = np.float64 if classes == 2 else np.int32  # half the memory, which counts for many classes
-    rows_with = np.ones((classes, 2**settings.bits), counts)  # add-one smoothing
-    counted = 0
-    for rows, matrix in features:
-        count_by_class(matrix, labels[rows], rows_with)
-        counted += len(rows)
-        if spent() >= COUNT_SHARE:
-            break
-    features.keep_first(-(-counted // CHUNK_ROWS))
-    scales = class_ratios(rows_with, np.bincount(labels, minlength=classes) / len(labels))
-    del rows_with
+    scales, counted = count_in_time(features, labels, classes, spent)
     features.scale_by(scales)
     passes = max(1, round(settings.passes * features.cached_share))
     read = 0
@@ -144,6 +134,22 @@ def fit_wide(
         coefficients = classifier.coef_[0].astype(np.float32)
         model = WideModel(scales, coefficients, float(classifier.intercept_[0]), ngrams)
     return model if read == passes * len(labels) else replace(model, rows=counted, passes=read / counted)
+
+
+def count_in_time(
+    features: FeatureChunks, labels: npt.NDArray[np.uint8], classes: int, spent: Callable[[], float]
+) -> tuple[FloatArray, int]:
+    """Return the scale of each feature, (2**bits,), and the number of rows counted; drop other chunks."""
+    kind = np.float64 if classes == 2 else np.int32  # half the memory, which counts for many classes
+    rows_with = np.ones((classes, 2**features.ngrams.bits), kind)  # add-one smoothing
+    counted = 0
+    for chunk, (rows, matrix) in enumerate(features, 1):
+        count_by_class(matrix, labels[rows], rows_with)
+        counted += len(rows)
+        if spent() >= COUNT_SHARE:
+            features.keep_first(chunk)
+            break
+    return class_ratios(rows_with, np.bincount(labels, minlength=classes) / len(labels)), counted
 
 
 def class_ratios(rows_with: npt.NDArray[Any], class_shares: npt.NDArray[np.float64]) -> FloatArray:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationError
 
-from sentiscale.config import PrepareSettings
+from sentiscale.config import TRAINING_SECTIONS, PrepareSettings
 from sentiscale.data.corpus import Corpus
 from sentiscale.data.prepared import PreparedDataset
 from sentiscale.errors import DataError, UsageError
@@ -391,8 +391,6 @@ def limits_of(card: ModelCard) -> list[str]:
     return sentences(__package__, "card.jinja", limits)
 
 
-SECTIONS = ("model", "wide", "cascade", "vectors", "train")
-"""Settings shown in the card."""
 BRANCHES = ("short_share", "short_accuracy", "network_accuracy")
 """Scores of models with a cascade."""
 MEANS = ("macro_f1", "balanced_accuracy", "mae", "quadratic_kappa")
@@ -460,9 +458,7 @@ def make_card(
         slices_note=note,
         data=_data(record, choices),
         data_digest=record.data_digest,
-        settings={
-            name: record.settings.get(name, {}) for name in ("model", "wide", "cascade", "vectors", "train")
-        },
+        settings={name: record.settings.get(name, {}) for name in TRAINING_SECTIONS},
         cost=cost_of(record),
         versions=record.versions,
         git_commit=record.git_commit,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from sentiscale.config import TrackSettings
+from sentiscale.config import TRAINING_SECTIONS, TrackSettings
 from sentiscale.errors import UsageError
 from sentiscale.records import EpochMetrics, RunRecord, now
 from sentiscale.tracking.upload_queue import UploadQueue
@@ -15,8 +15,6 @@ from sentiscale.tracking.upload_queue import UploadQueue
 Scalar = bool | int | float | str
 
 NEEDED_MODULES = {"mlflow": "mlflow", "tensorboard": "tensorboardX"}
-SECTIONS = ("model", "wide", "vectors", "train")
-"""Sections of the settings that describe the training."""
 FACTS = ("layout", "world_size", "threads_per_rank", "precision", "oversubscribed", "data_digest")
 BY_CLASS = ("class_weight", "per_class")
 """Mappings by class, which are not flattened: trackers allow few characters in names, and classes any."""
@@ -137,7 +135,7 @@ def make_tracker(name: str, settings: TrackSettings) -> Tracker:
 def settings_of(record: RunRecord) -> dict[str, Scalar]:
     """Settings and hardware by dotted name, without entries that are None."""
     values = {name: getattr(record, name) for name in FACTS}
-    sections = {section: record.settings.get(section, {}) for section in SECTIONS}
+    sections = {section: record.settings.get(section, {}) for section in TRAINING_SECTIONS}
     named = {**values, **dict(flat(sections)), **dict(flat({"host": record.host.model_dump()}))}
     named = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in named.items()}
     return {name: value for name, value in named.items() if isinstance(value, Scalar)}

@@ -82,7 +82,7 @@ class FinalAnswers:
 
     def for_record(self) -> dict[str, Any]:
         """Return the fields of the run record."""
-        cascade = self.cascade and {"threshold": self.cascade.margin, "short_share": self.valid.short_share}
+        cascade = self.cascade and {"margin": self.cascade.margin, "short_share": self.valid.short_share}
         test = self.test and self.test.model_dump()
         return {"cascade": cascade, "valid": self.valid.model_dump(), "test": test}
 

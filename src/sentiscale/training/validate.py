@@ -9,15 +9,12 @@ import torch
 from sentiscale.data.batches import make_batch, sorted_order, token_lengths
 from sentiscale.data.prepared import Split
 from sentiscale.errors import SentiscaleError
-from sentiscale.model.decision import Decision
 from sentiscale.model.metrics import score
 from sentiscale.model.network import logits_shape
 from sentiscale.model.wide import Combination, WideModel
 from sentiscale.parallel.collectives import all_reduce, share_text
 from sentiscale.parallel.runner import FloatArray, Runner
-from sentiscale.parallel.world import World
-from sentiscale.records import EpochMetrics, Record, Scores
-from sentiscale.text.classes import Classes
+from sentiscale.records import EpochMetrics, Record
 from sentiscale.training.checkpoint import TrainState
 from sentiscale.training.row_weights import mean_one
 from sentiscale.training.run import Training
@@ -72,41 +69,6 @@ def scoring_seconds(
     return seconds / len(probe)
 
 
-def evaluate(
-    runner: Runner,
-    split: Split,
-    wide_logits: FloatArray | None,
-    max_tokens: int,
-    classes: Classes,
-    combination: Combination | None = None,
-    decision: Decision | None = None,
-) -> tuple[Scores, Combination] | None:
-    """Score both models together on a split, as `score_logits` with the network's logits."""
-    net_logits = network_logits(runner, split, max_tokens)
-    return score_logits(runner.world, split, net_logits, wide_logits, classes, combination, decision)
-
-
-def score_logits(
-    world: World,
-    split: Split,
-    net_logits: FloatArray,
-    wide_logits: FloatArray | None,
-    classes: Classes,
-    combination: Combination | None = None,
-    decision: Decision | None = None,
-) -> tuple[Scores, Combination] | None:
-    """Score both models' logits together; without a `combination`, fit it to the split's labels.
-
-    Rank 0, which alone has the n-gram model's logits, computes the scores. All other ranks return None.
-    """
-    if not world.is_main:
-        return None
-    labels = np.asarray(split.labels)
-    if combination is None:
-        combination = Combination.fit(net_logits, wide_logits, labels, mean_one(split.weights))
-    return score(combination.logits(net_logits, wide_logits), labels, classes, decision), combination
-
-
 class ValidationResult(Record):
     """Scores on the validation split, computed on rank 0."""
 
@@ -158,11 +120,13 @@ def validate(training: Training, progress: Progress) -> None:
 
 def score_validation(training: Training, net_logits: FloatArray) -> ValidationResult:
     """Return rank 0's scores on every rank: all must agree on which step is best and when to stop."""
-    state, text = training.state, ""
-    split, classes = training.valid_split, training.dataset.manifest.class_set
-    scored = score_logits(training.world, split, net_logits, training.valid_wide, classes)
-    if scored is not None:
-        scores, combination = scored
+    state, split, text = training.state, training.valid_split, ""
+    if training.world.is_main:  # which alone has the n-gram model's logits
+        wide_logits, labels = training.valid_wide, np.asarray(split.labels)
+        combination = Combination.fit(net_logits, wide_logits, labels, mean_one(split.weights))
+        scores = score(
+            combination.logits(net_logits, wide_logits), labels, training.dataset.manifest.class_set
+        )
         metrics = EpochMetrics(
             epoch=round(state.step / training.steps_per_epoch, 4),
             step=state.step,
