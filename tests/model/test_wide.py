@@ -40,6 +40,17 @@ def test_pairs_do_not_cross_rows_nor_unknown_words():
     assert ngram_matrix([[5, 6]]).nnz == 3
 
 
+@pytest.mark.parametrize("bits", [1, 4, 9, 20])
+def test_features_of_a_row_are_its_buckets_sorted_once_each(bits):
+    """However few buckets there are: then many n-grams share one, and bucket 0 is among them."""
+    random, ngrams = np.random.default_rng(0), Ngrams(bits, 3, 2)
+    tokens, offsets = ragged([random.integers(0, 60, size).tolist() for size in (0, 1, 2, 7, 90, 400)])
+    matrix = ngrams.matrix(tokens, offsets, np.arange(len(offsets) - 1))
+    for row in range(len(offsets) - 1):
+        buckets, _ = ngrams.occurrences(tokens[offsets[row] : offsets[row + 1]])
+        assert np.array_equal(matrix[row].indices, np.unique(buckets))
+
+
 def test_order_makes_other_pairs():
     matrix = ngram_matrix([[5, 6], [6, 5]])
     assert (matrix[0] != matrix[1]).nnz == 2

@@ -53,8 +53,8 @@ class StopsAfter(Progress):
         yield advance
 
 
-def job(model, reviews, out):
-    predictor = Predictor.load(model)
+def job(model, reviews, out, **options):
+    predictor = Predictor.load(model, **options)
     return BatchJob(predictor, model, Inputs.find([str(reviews)]), out, AddedColumns(predictor.classes))
 
 
@@ -86,16 +86,17 @@ def test_interrupted_and_resumed(model, reviews, tmp_path, monkeypatch, suffix):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.csv", whole.name, out.name])
 
 
-@pytest.mark.parametrize("changed", ["input", "settings", "--resume left out"])
+OTHERWISE = {"--full": {"full": True}, "--no-threshold": {"thresholds": False}}
+
+
+@pytest.mark.parametrize("changed", ["input", *OTHERWISE, "--resume left out"])
 def test_only_the_same_job_is_resumed(model, reviews, tmp_path, monkeypatch, changed):
     out = tmp_path / "out.csv"
     with pytest.raises(Interrupted):
         job(model, reviews, out).run(workers=1, progress=StopsAfter(4))
     if changed == "input":
         reviews.write_text(reviews.read_text().replace("good", "awful"))
-    again = job(model, reviews, out)
-    if changed == "settings":
-        monkeypatch.setattr(BatchJob, "plan", lambda self: {"other": 1})
+    again = job(model, reviews, out, **OTHERWISE.get(changed, {}))
     rows = counted(again, monkeypatch)
     again.run(workers=1, resume=changed != "--resume left out")
     assert sum(rows) == ROWS
